@@ -1,0 +1,2 @@
+//! The storyfleet command.
+fn main() {}

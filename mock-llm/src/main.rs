@@ -1,0 +1,2 @@
+//! The mock LLM process.
+fn main() {}

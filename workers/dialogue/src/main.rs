@@ -1,0 +1,2 @@
+//! The dialogue process.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The moderator process.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The narrator process.
+fn main() {}
