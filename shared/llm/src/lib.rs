@@ -1,1 +1,65 @@
-//! See Cargo.toml's description.
+//! The only crate that knows the model API: any OpenAI-compatible server, streamed.
+//!
+//! async-openai sends the requests and reads the streams. This crate adds what it lacks: deadlines for
+//! connection, first token, silence and the whole call; errors sorted into the classes of [`TABLE`];
+//! one owner of retries; and the certainty that an answer is whole.
+//!
+//! ```no_run
+//! # async fn tell(request: llm::Request) -> Result<(), llm::Error> {
+//! let client = llm::Client::new(llm::Settings::new("http://127.0.0.1:8080/v1"))?;
+//! let mut call = client.stream(&request);
+//! while let Some(piece) = call.next().await? {
+//!     match piece {
+//!         llm::Piece::Text(text) => print!("{text}"),
+//!         llm::Piece::Restart { class } => println!("\n[{class}: from the start]"),
+//!         llm::Piece::End(completion) => println!("\n{:?}", completion.usage),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Neither prompts nor answers nor the key are logged here. async-openai itself logs frames that it cannot
+//! read: a program's log filter has to include [`QUIET`].
+
+mod attempt;
+mod call;
+mod class;
+mod client;
+mod error;
+mod limits;
+mod moderation;
+mod refusal;
+mod request;
+mod service;
+mod settings;
+mod wire;
+
+pub use call::{Call, Completion, Finish, Piece, Usage};
+pub use class::{Class, Retry, Row, TABLE};
+pub use client::Client;
+pub use error::Error;
+pub use moderation::Moderation;
+pub use request::{Labels, Message, Request, Role, Schema};
+pub use settings::{Deadlines, Settings};
+
+/// A log filter's directive against async-openai's own error events, which quote answers.
+pub const QUIET: &str = "async_openai=off";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn send<T: Send>(_: T) {}
+
+    #[test]
+    fn calls_can_move_between_threads() {
+        let client = Client::new(Settings::default()).unwrap();
+        let mut call = client.stream(&Request::default());
+        send(call.next());
+        send(call);
+        send(client.complete(&Request::default()));
+        send(client.moderate(None, "", &Labels::default()));
+        send(client.models());
+    }
+}

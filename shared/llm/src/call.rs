@@ -1,0 +1,227 @@
+//! A streamed call: its pieces, over as many tries as it takes.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_openai::traits::RequestOptionsBuilder;
+use futures::future::BoxFuture;
+use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
+use serde_json::value::RawValue;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::debug;
+
+use crate::attempt::{Attempt, Outcome, Rules, Step};
+use crate::limits::{Limit, Retries};
+use crate::service::{EVENT_STREAM, Ending};
+use crate::{Class, Client, Error, Request};
+
+/// A call in flight. Dropping it cancels the HTTP request at once.
+#[must_use = "nothing is sent before `next` is awaited"]
+pub struct Call {
+    client: Client,
+    sent: Arc<Sent>,
+    model: String,
+    started: Instant,
+    retries: Retries,
+    /// Text of the present try was given out: a retry must take it back.
+    told: bool,
+    state: State,
+}
+
+/// What a call gives, in order: texts, at times a restart, and one end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// The next part of the answer, never empty.
+    Text(String),
+    /// The try failed and the answer begins anew: all text so far is void.
+    Restart { class: Class },
+    /// The answer is whole.
+    End(Completion),
+}
+
+/// What is known of a whole answer besides its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completion {
+    pub finish: Finish,
+    pub usage: Usage,
+    /// The model that answered, by its own name for itself.
+    pub model: String,
+    /// HTTP requests sent.
+    pub tries: u32,
+    /// From the start of the call to the first token that counts, reasoning included.
+    pub first_token: Duration,
+    /// From the start of the call to its end.
+    pub elapsed: Duration,
+}
+
+/// Why the answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// The model was done, or met a stop sequence.
+    Stop,
+    /// `max_tokens` was reached: the answer is cut.
+    Length,
+    /// A reason that we do not know, or none but `[DONE]`.
+    Other,
+}
+
+/// Tokens, as the provider counts them; zeros when it told nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    pub prompt: u32,
+    /// Of `prompt`, read from the provider's cache.
+    pub cached: u32,
+    pub completion: u32,
+    /// Of `completion`, spent on reasoning.
+    pub reasoning: u32,
+    /// Whether the provider told.
+    pub known: bool,
+}
+
+/// The request as every try sends it.
+struct Sent {
+    body: Box<RawValue>,
+    headers: HeaderMap,
+}
+
+/// Every wait is kept here, not in a future of [`Call::next`], so that dropping that one loses nothing.
+enum State {
+    /// To be sent, at once or at a time.
+    Waiting(Option<Instant>),
+    Opening(BoxFuture<'static, Result<Attempt, Error>>),
+    Streaming(Box<Attempt>),
+    Over,
+}
+
+impl Call {
+    pub(crate) fn new(client: Client, request: &Request) -> Self {
+        let mut headers = request.labels.headers();
+        headers.insert(ACCEPT, HeaderValue::from_static(EVENT_STREAM));
+        Self {
+            sent: Arc::new(Sent {
+                body: request.body(),
+                headers,
+            }),
+            model: request.model.clone(),
+            started: Instant::now(),
+            retries: Retries::new(client.settings()),
+            told: false,
+            state: State::Waiting(None),
+            client,
+        }
+    }
+
+    /// The next piece; none after the end or an error. Cancel-safe: a dropped `next` loses no text and
+    /// sends nothing twice, so it may stand in a `select!`.
+    pub async fn next(&mut self) -> Result<Option<Piece>, Error> {
+        match self.state {
+            State::Over => Ok(None),
+            _ => self.advance().await.map(Some),
+        }
+    }
+
+    /// As [`Self::next`], for those who stop at the end.
+    pub(crate) async fn advance(&mut self) -> Result<Piece, Error> {
+        loop {
+            let failure = match &mut self.state {
+                State::Waiting(until) => {
+                    if let Some(until) = until {
+                        sleep_until(*until).await;
+                    }
+                    self.open();
+                    continue;
+                }
+                State::Opening(opening) => match opening.await {
+                    Ok(attempt) => {
+                        self.state = State::Streaming(Box::new(attempt));
+                        continue;
+                    }
+                    Err(failure) => failure,
+                },
+                State::Streaming(attempt) => match attempt.next().await {
+                    Ok(Step::Text(text)) => {
+                        self.told = true;
+                        return Ok(Piece::Text(text));
+                    }
+                    Ok(Step::Ended(outcome)) => return Ok(Piece::End(self.end(outcome))),
+                    Err(failure) => failure,
+                },
+                State::Over => Error::new(Class::Cancelled, "the call is over"),
+            };
+            if let Some(restart) = self.failed(failure)? {
+                return Ok(restart);
+            }
+        }
+    }
+
+    fn open(&mut self) {
+        let client = self.client.clone();
+        let sent = Arc::clone(&self.sent);
+        let settings = client.settings();
+        let rules = Rules {
+            stall: settings.deadlines.stall,
+            deadline: self.retries.deadline,
+            accept_done: settings.accept_done,
+        };
+        let limit = Limit::new(
+            settings.deadlines.first_token,
+            Class::FirstToken,
+            rules.deadline,
+        );
+        self.retries.tries += 1;
+        self.state = State::Opening(Box::pin(async move {
+            let ending = Ending::default();
+            let api = client.api(ending.clone());
+            let chat = api.chat().headers(sent.headers.clone());
+            match timeout_at(limit.at, chat.create_stream_byot(&sent.body)).await {
+                Ok(frames) => Ok(Attempt::new(frames?, ending, limit, rules)),
+                Err(_) => Err(limit.passed()),
+            }
+        }));
+    }
+
+    /// Ends the try, and the call unless it is tried again. The restart is told before the wait.
+    fn failed(&mut self, failure: Error) -> Result<Option<Piece>, Error> {
+        self.state = State::Over;
+        let class = failure.class;
+        let again = self.retries.after(self.client.seal(failure))?;
+        self.state = State::Waiting(Some(again));
+        Ok(std::mem::take(&mut self.told).then_some(Piece::Restart { class }))
+    }
+
+    fn end(&mut self, outcome: Outcome) -> Completion {
+        self.state = State::Over;
+        let now = Instant::now();
+        let completion = Completion {
+            finish: outcome.finish,
+            usage: outcome.usage,
+            model: outcome
+                .model
+                .map_or_else(|| self.model.clone(), |name| name.0.as_ref().to_owned()),
+            tries: self.retries.tries,
+            first_token: outcome.first.unwrap_or(now) - self.started,
+            elapsed: now - self.started,
+        };
+        debug!(
+            tries = completion.tries,
+            model = completion.model,
+            finish = ?completion.finish,
+            tokens_in = completion.usage.prompt,
+            tokens_out = completion.usage.completion,
+            ttft_ms = completion.first_token.as_millis(),
+            ms = completion.elapsed.as_millis(),
+            "the model answered"
+        );
+        completion
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("model", &self.model)
+            .field("tries", &self.retries.tries)
+            .finish_non_exhaustive()
+    }
+}

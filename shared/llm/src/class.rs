@@ -1,0 +1,110 @@
+//! What can go wrong with a call, and which of it is tried again: the one table of it.
+
+use std::fmt;
+
+/// Why a call failed. [`TABLE`] says what each class means and whether it is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    Rate,
+    Quota,
+    FirstToken,
+    Stall,
+    Truncated,
+    Provider,
+    Connect,
+    Auth,
+    Context,
+    Request,
+    Schema,
+    Blocked,
+    Cancelled,
+    Deadline,
+}
+
+/// Whether a failed try is followed by another one. No retry ever passes the total deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// The same request would fail the same way.
+    Never,
+    /// Another try, at most [`Settings::max_tries`](crate::Settings::max_tries) of this kind.
+    Counted,
+    /// As often as the total deadline allows: being told to wait is no failure of the request.
+    Free,
+}
+
+/// One row of [`TABLE`].
+#[derive(Debug)]
+pub struct Row {
+    pub class: Class,
+    /// The class in events, metrics and logs: a wire name, never to be changed.
+    pub name: &'static str,
+    pub retry: Retry,
+    pub meaning: &'static str,
+}
+
+/// Every class, in the order of [`Class`].
+#[rustfmt::skip]
+pub const TABLE: [Row; 14] = [
+    row(Class::Rate,       "rate",      Retry::Free,    "the provider asks to slow down (429)"),
+    row(Class::Quota,      "quota",     Retry::Never,   "the account has no credit left (402, insufficient_quota)"),
+    row(Class::FirstToken, "ttft",      Retry::Counted, "no token came within the first-token deadline"),
+    row(Class::Stall,      "stall",     Retry::Counted, "the tokens stopped coming for longer than the stall deadline"),
+    row(Class::Truncated,  "truncated", Retry::Counted, "the stream ended, or was cut, before the answer did"),
+    row(Class::Provider,   "provider",  Retry::Counted, "the provider failed (5xx, 408) or answered something that is no answer"),
+    row(Class::Connect,    "connect",   Retry::Counted, "the provider was not reached, or hung up before it answered"),
+    row(Class::Auth,       "auth",      Retry::Never,   "the key is missing, wrong or not allowed (401, 403)"),
+    row(Class::Context,    "context",   Retry::Never,   "the prompt is longer than the model's window"),
+    row(Class::Request,    "request",   Retry::Never,   "the provider refused the request (other 4xx), or it cannot be sent"),
+    row(Class::Schema,     "schema",    Retry::Never,   "the answer is not the JSON that was asked for: repair it with another request"),
+    row(Class::Blocked,    "blocked",   Retry::Never,   "the provider's content filter or the model refused"),
+    row(Class::Cancelled,  "cancelled", Retry::Never,   "the caller dropped the call: recorded by callers, never returned by one"),
+    row(Class::Deadline,   "deadline",  Retry::Never,   "the total deadline passed"),
+];
+
+const fn row(class: Class, name: &'static str, retry: Retry, meaning: &'static str) -> Row {
+    Row {
+        class,
+        name,
+        retry,
+        meaning,
+    }
+}
+
+impl Class {
+    pub const fn row(self) -> &'static Row {
+        const ROWS: &[Row; 14] = &TABLE;
+        &ROWS[self as usize]
+    }
+
+    pub const fn as_str(self) -> &'static str {
+        self.row().name
+    }
+
+    pub const fn retry(self) -> Retry {
+        self.row().retry
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_class_finds_its_own_row() {
+        for row in &TABLE {
+            assert_eq!(row.class.row().name, row.name);
+        }
+    }
+
+    #[test]
+    fn names_are_distinct() {
+        let names: std::collections::BTreeSet<_> = TABLE.iter().map(|row| row.name).collect();
+        assert_eq!(names.len(), TABLE.len());
+    }
+}

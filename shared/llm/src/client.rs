@@ -1,0 +1,167 @@
+//! The client: one pooled HTTP client, and the calls that can be made with it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_openai::config::Config;
+use async_openai::error::OpenAIError;
+use tokio::time::{sleep_until, timeout_at};
+
+use crate::limits::{Limit, Retries};
+use crate::service::{Ending, Http};
+use crate::settings::Endpoint;
+use crate::{Call, Class, Completion, Error, Finish, Piece, Request, Settings, wire};
+
+/// Makes calls to one provider. Clones share the connections.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    http: reqwest::Client,
+    endpoint: Arc<dyn Config>,
+    settings: Settings,
+}
+
+/// async-openai's client, made anew for each try around that try's service: two small allocations.
+pub(crate) type Api = async_openai::Client<Arc<dyn Config>>;
+
+impl Client {
+    /// Fails if the settings cannot work; nothing is sent yet.
+    ///
+    /// Proxy variables of the environment are not followed, nor are redirects: the base URL is where
+    /// prompts and key go, and nowhere else. HTTP/1.1 on kept connections, one per call in flight.
+    pub fn new(settings: Settings) -> Result<Self, Error> {
+        let endpoint = Arc::new(Endpoint::new(&settings)?);
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("storyfleet/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(settings.deadlines.connect)
+            .http1_only()
+            .tcp_nodelay(true)
+            .tcp_keepalive(Duration::from_secs(30))
+            .pool_idle_timeout(Duration::from_secs(60))
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .build()
+            .map_err(|error| {
+                Error::new(Class::Request, "the HTTP client cannot be made").with_source(error)
+            })?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                http,
+                endpoint,
+                settings,
+            }),
+        })
+    }
+
+    /// Begins a streamed call: its total deadline runs from here, its request is sent by the first
+    /// [`Call::next`].
+    pub fn stream(&self, request: &Request) -> Call {
+        Call::new(self.clone(), request)
+    }
+
+    /// A whole answer: the same call, with its text collected. With a schema, an answer that is cut or
+    /// is not JSON is an error of class `schema`.
+    pub async fn complete(&self, request: &Request) -> Result<(String, Completion), Error> {
+        let mut call = self.stream(request);
+        let mut text = String::new();
+        loop {
+            match call.advance().await? {
+                Piece::Text(more) => text.push_str(&more),
+                Piece::Restart { .. } => text.clear(),
+                Piece::End(completion) => {
+                    if request.schema.is_some() {
+                        expect_json(&text, &completion)?;
+                    }
+                    return Ok((text, completion));
+                }
+            }
+        }
+    }
+
+    /// The ids of the models that the provider offers.
+    pub async fn models(&self) -> Result<Vec<String>, Error> {
+        let list: wire::Models = self
+            .unary(async |api| api.models().list_byot().await)
+            .await?;
+        Ok(list.data.into_iter().map(|model| model.id).collect())
+    }
+
+    /// A call that does not stream: each try has the first-token deadline for its whole answer.
+    pub(crate) async fn unary<T>(
+        &self,
+        send: impl AsyncFn(Api) -> Result<T, OpenAIError>,
+    ) -> Result<T, Error> {
+        let mut retries = Retries::new(self.settings());
+        loop {
+            let limit = Limit::new(
+                self.settings().deadlines.first_token,
+                Class::FirstToken,
+                retries.deadline,
+            );
+            retries.tries += 1;
+            let answer = match timeout_at(limit.at, send(self.api(Ending::default()))).await {
+                Ok(answer) => answer.map_err(Error::from),
+                Err(_) => Err(limit.passed()),
+            };
+            match answer {
+                Ok(answer) => return Ok(answer),
+                Err(error) => sleep_until(retries.after(self.seal(error))?).await,
+            }
+        }
+    }
+
+    pub(crate) fn api(&self, ending: Ending) -> Api {
+        let Inner {
+            http,
+            endpoint,
+            settings,
+        } = &*self.inner;
+        let service = Http {
+            client: http.clone(),
+            max_answer_bytes: settings.max_answer_bytes,
+            ending,
+        };
+        Api::build(http.clone(), Arc::clone(endpoint)).with_http_service(service)
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// Makes a failed try's error fit to be shown.
+    pub(crate) fn seal(&self, error: Error) -> Error {
+        error.sealed(self.inner.settings.api_key.as_ref())
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("settings", &self.inner.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+fn expect_json(text: &str, completion: &Completion) -> Result<(), Error> {
+    let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) else {
+        return Ok(());
+    };
+    let message = match completion.finish {
+        Finish::Length => "the answer's JSON was cut by the token limit".to_owned(),
+        _ => format!(
+            "the answer is not JSON ({:?} error at line {} column {})",
+            error.classify(),
+            error.line(),
+            error.column()
+        ),
+    };
+    Err(Error {
+        tries: completion.tries,
+        ..Error::new(Class::Schema, message)
+    })
+}

@@ -1,0 +1,190 @@
+//! How long a call waits for what, and whether and when it tries again. `backoff` is the source of
+//! delays only: its own retry loop never stops once an error carries a Retry-After.
+
+use std::time::Duration;
+
+use backoff::backoff::Backoff as _;
+use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::class::Retry;
+use crate::{Class, Error, Settings};
+
+/// Until when something must come, and what it means if it does not.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limit {
+    pub(crate) at: Instant,
+    class: Class,
+}
+
+impl Limit {
+    /// `wait` from now, but never past the call's deadline.
+    pub(crate) fn new(wait: Duration, class: Class, deadline: Instant) -> Self {
+        match Instant::now().checked_add(wait) {
+            Some(at) if at < deadline => Self { at, class },
+            _ => Self {
+                at: deadline,
+                class: Class::Deadline,
+            },
+        }
+    }
+
+    pub(crate) fn passed(&self) -> Error {
+        Error::new(self.class, self.class.row().meaning)
+    }
+}
+
+/// The retries of one call.
+#[derive(Debug)]
+pub(crate) struct Retries {
+    /// When the call is over, whatever happens.
+    pub(crate) deadline: Instant,
+    /// Tries begun, of every kind.
+    pub(crate) tries: u32,
+    /// Counted tries that may still follow.
+    left: u32,
+    delays: ExponentialBackoff,
+}
+
+impl Retries {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let delays = ExponentialBackoffBuilder::new()
+            .with_initial_interval(Duration::from_millis(250))
+            .with_multiplier(2.0)
+            .with_randomization_factor(0.5)
+            .with_max_interval(Duration::from_secs(8))
+            .with_max_elapsed_time(None)
+            .build();
+        Self {
+            deadline: Instant::now() + settings.deadlines.total,
+            tries: 0,
+            left: settings.max_tries.saturating_sub(1),
+            delays,
+        }
+    }
+
+    /// When to try again after `failure`. To give up is to get it back, with the tries it took: at
+    /// once, too, when the wait would pass the deadline.
+    pub(crate) fn after(&mut self, mut failure: Error) -> Result<Instant, Error> {
+        let again = self.next_try(&failure);
+        debug!(
+            tries = self.tries,
+            class = failure.class.as_str(),
+            status = failure.status,
+            wait_ms = again.map(|at| (at - Instant::now()).as_millis()),
+            "a try failed"
+        );
+        failure.tries = self.tries;
+        again.ok_or(failure)
+    }
+
+    fn next_try(&mut self, failure: &Error) -> Option<Instant> {
+        match failure.class.retry() {
+            Retry::Never => return None,
+            Retry::Counted => self.left = self.left.checked_sub(1)?,
+            Retry::Free => {}
+        }
+        let delay = self
+            .delays
+            .next_backoff()?
+            .max(failure.retry_after.unwrap_or_default());
+        Instant::now()
+            .checked_add(delay)
+            .filter(|at| *at < self.deadline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Deadlines;
+
+    fn retries(total: u64, max_tries: u32) -> Retries {
+        let deadlines = Deadlines {
+            total: Duration::from_secs(total),
+            ..Deadlines::default()
+        };
+        Retries::new(&Settings {
+            deadlines,
+            max_tries,
+            ..Settings::default()
+        })
+    }
+
+    fn failure(class: Class) -> Error {
+        Error::new(class, "x")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn counted_tries_end_at_the_limit() {
+        let mut retries = retries(90, 3);
+        assert!(retries.after(failure(Class::Provider)).is_ok());
+        assert!(retries.after(failure(Class::Stall)).is_ok());
+        assert!(retries.after(failure(Class::Provider)).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn delays_double_and_jitter_within_half() {
+        let mut retries = retries(90, 10);
+        for nominal in [250, 500, 1000, 2000, 4000, 8000, 8000] {
+            let delay = retries.after(failure(Class::Connect)).unwrap() - Instant::now();
+            let (least, most) = (
+                Duration::from_millis(nominal / 2),
+                Duration::from_millis(nominal * 3 / 2 + 1),
+            );
+            assert!(
+                (least..=most).contains(&delay),
+                "{delay:?} around {nominal} ms"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rate_limits_cost_no_try_but_end_with_the_deadline() {
+        let mut retries = retries(60, 1);
+        let started = Instant::now();
+        while let Ok(at) = retries.after(failure(Class::Rate)) {
+            tokio::time::sleep_until(at).await;
+        }
+        let elapsed = started.elapsed();
+        assert!(
+            elapsed < Duration::from_secs(60) && elapsed > Duration::from_secs(45),
+            "{elapsed:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_past_the_deadline_is_not_begun() {
+        for asked in [Duration::from_secs(60), Duration::MAX] {
+            let told = Error {
+                retry_after: Some(asked),
+                ..failure(Class::Rate)
+            };
+            assert_eq!(retries(60, 3).after(told).unwrap_err().class, Class::Rate);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longer_of_retry_after_and_backoff_counts() {
+        let told = Error {
+            retry_after: Some(Duration::from_secs(5)),
+            ..failure(Class::Rate)
+        };
+        assert_eq!(
+            retries(60, 3).after(told).unwrap(),
+            Instant::now() + Duration::from_secs(5)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_past_the_deadline_is_the_deadline() {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let limit = |seconds| Limit::new(Duration::from_secs(seconds), Class::Stall, deadline);
+        assert_eq!(limit(9).passed().class, Class::Stall);
+        assert_eq!(
+            (limit(11).passed().class, limit(11).at),
+            (Class::Deadline, deadline)
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! The moderation endpoint: is a text harmful, and how.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_openai::traits::RequestOptionsBuilder;
+use serde::{Deserialize, Serialize};
+
+use crate::{Client, Error, Labels};
+
+/// The endpoint's judgement.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Moderation {
+    pub flagged: bool,
+    /// The endpoint's names of what it flagged, sorted.
+    pub categories: Vec<String>,
+}
+
+impl Client {
+    /// Asks `/moderations` about `text`; without a model the provider takes its default one.
+    pub async fn moderate(
+        &self,
+        model: Option<&str>,
+        text: &str,
+        labels: &Labels,
+    ) -> Result<Moderation, Error> {
+        let headers = labels.headers();
+        let question = Question { model, input: text };
+        let answer: Answer = self
+            .unary(async |api| {
+                api.moderations()
+                    .headers(headers.clone())
+                    .create_byot(&question)
+                    .await
+            })
+            .await?;
+        Ok(answer.into())
+    }
+}
+
+#[derive(Serialize)]
+struct Question<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
+    input: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    results: Vec<Judgement>,
+}
+
+#[derive(Deserialize)]
+struct Judgement {
+    flagged: bool,
+    #[serde(default)]
+    categories: BTreeMap<String, Option<bool>>,
+}
+
+impl From<Answer> for Moderation {
+    fn from(answer: Answer) -> Self {
+        let flagged = answer.results.iter().any(|result| result.flagged);
+        let categories = answer
+            .results
+            .into_iter()
+            .flat_map(|result| result.categories);
+        let named: BTreeSet<_> = categories
+            .filter(|(_, is)| *is == Some(true))
+            .map(|(name, _)| name)
+            .collect();
+        Self {
+            flagged,
+            categories: named.into_iter().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flagged_categories_of_all_results_are_named_once() {
+        let answer: Answer = serde_json::from_str(
+            r#"{"id":"m","model":"x","results":[
+                {"flagged":false,"categories":{"hate":false,"violence":null},"category_scores":{"hate":0.1}},
+                {"flagged":true,"categories":{"violence":true,"hate/threatening":true},"category_applied_input_types":{}}]}"#,
+        )
+        .unwrap();
+        let told = Moderation {
+            flagged: true,
+            categories: vec!["hate/threatening".into(), "violence".into()],
+        };
+        assert_eq!(Moderation::from(answer), told);
+    }
+}

@@ -1,0 +1,211 @@
+//! Reading what a provider says when it refuses: status and body become a class and a message.
+
+use serde_json::Value;
+
+use crate::{Class, Error};
+
+/// The error of an HTTP answer that is not 2xx. The body may be JSON of any shape, HTML or text.
+pub(crate) fn of_answer(status: u16, body: &[u8]) -> Error {
+    let text = String::from_utf8_lossy(body);
+    let mut error = match serde_json::from_slice::<Value>(body) {
+        Ok(value) => of_body(Some(status), value.get("error").unwrap_or(&value)),
+        Err(_) => Error::new(class(Some(status), &text.to_lowercase()), plain(&text)),
+    };
+    error.status = Some(status);
+    error.message = match error.message.trim() {
+        "" => format!("the provider answered {status}"),
+        said => format!("the provider answered {status}: {said}"),
+    };
+    error
+}
+
+/// The error of a frame inside an answer that began well. Its integer `code` is its status.
+pub(crate) fn of_frame(body: &Value) -> Error {
+    let status = ["status", "code"]
+        .iter()
+        .find_map(|field| body[*field].as_u64());
+    let status = status
+        .and_then(|n| u16::try_from(n).ok())
+        .filter(|n| (400..600).contains(n));
+    let mut error = of_body(status, body);
+    error.status = status;
+    error.message = format!("the provider broke off: {}", error.message.trim());
+    error
+}
+
+fn of_body(status: Option<u16>, body: &Value) -> Error {
+    let message = body
+        .as_str()
+        .or_else(|| body["message"].as_str())
+        .unwrap_or_default();
+    let words = [body["code"].as_str(), body["type"].as_str(), Some(message)];
+    let words = words
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .to_lowercase();
+    Error::new(class(status, &words), message)
+}
+
+/// The status decides, except that a few words in the body know better. Without a status the words
+/// decide alone, and an error nobody can name is the provider's.
+fn class(status: Option<u16>, words: &str) -> Class {
+    let said = |any: &[&str]| any.iter().any(|word| words.contains(word));
+    const QUOTA: &[&str] = &[
+        "insufficient_quota",
+        "billing_hard_limit",
+        "insufficient credits",
+    ];
+    const BLOCKED: &[&str] = &["content_filter", "content_policy", "responsibleaipolicy"];
+    const CONTEXT: &[&str] = &[
+        "context_length",
+        "context length",
+        "context size",
+        "context_size",
+        "context window",
+        "prompt is too long",
+    ];
+    match status {
+        Some(402) => Class::Quota,
+        Some(429) | None if said(QUOTA) => Class::Quota,
+        Some(429) => Class::Rate,
+        Some(408 | 500..) => Class::Provider,
+        Some(401) => Class::Auth,
+        Some(_) | None if said(BLOCKED) => Class::Blocked,
+        Some(403) => Class::Auth,
+        Some(_) | None if said(CONTEXT) => Class::Context,
+        Some(_) => Class::Request,
+        None if said(&["rate_limit", "rate limit"]) => Class::Rate,
+        None if said(&["authentication", "api_key"]) => Class::Auth,
+        None if said(&["invalid_request"]) => Class::Request,
+        None => Class::Provider,
+    }
+}
+
+/// Text for people is kept; a web page is not worth quoting.
+fn plain(text: &str) -> &str {
+    if text.trim_start().starts_with('<') {
+        "a web page, not an API's answer: is the base URL right?"
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_and_words_give_the_class() {
+        for (status, body, class) in [
+            (
+                429,
+                r#"{"error":{"message":"slow down","code":"rate_limit_exceeded"}}"#,
+                Class::Rate,
+            ),
+            (
+                429,
+                r#"{"error":{"message":"x","code":"insufficient_quota"}}"#,
+                Class::Quota,
+            ),
+            (429, "Too many requests", Class::Rate),
+            (
+                429,
+                r#"{"object":"error","message":"slow","code":429}"#,
+                Class::Rate,
+            ),
+            (402, r#"{"error":"pay"}"#, Class::Quota),
+            (401, "", Class::Auth),
+            (403, "<html>no</html>", Class::Auth),
+            (
+                403,
+                r#"{"error":{"code":"content_policy_violation"}}"#,
+                Class::Blocked,
+            ),
+            (
+                400,
+                r#"{"error":{"message":"x","code":"content_filter"}}"#,
+                Class::Blocked,
+            ),
+            (
+                400,
+                r#"{"error":{"code":400,"message":"the request exceeds the available context size","type":"exceed_context_size_error"}}"#,
+                Class::Context,
+            ),
+            (
+                400,
+                r#"{"error":{"message":"This model's maximum context length is 4096","code":"context_length_exceeded"}}"#,
+                Class::Context,
+            ),
+            (
+                400,
+                r#"{"error":{"message":"bad temperature","code":400}}"#,
+                Class::Request,
+            ),
+            (
+                404,
+                r#"{"error":{"message":"no such model","code":"model_not_found"}}"#,
+                Class::Request,
+            ),
+            (301, "", Class::Request),
+            (408, "", Class::Provider),
+            (500, "context length", Class::Provider),
+            (
+                529,
+                r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#,
+                Class::Provider,
+            ),
+        ] {
+            let error = of_answer(status, body.as_bytes());
+            assert_eq!(
+                (error.class, error.status),
+                (class, Some(status)),
+                "{status} {body}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_frame_is_classed_by_its_code_or_its_words() {
+        for (body, class) in [
+            (
+                serde_json::json!({"message":"busy","code":429}),
+                Class::Rate,
+            ),
+            (
+                serde_json::json!({"message":"busy","code":"rate_limit_exceeded"}),
+                Class::Rate,
+            ),
+            (
+                serde_json::json!({"message":"busy","code":502}),
+                Class::Provider,
+            ),
+            (
+                serde_json::json!({"message":"x","type":"invalid_request_error"}),
+                Class::Request,
+            ),
+            (
+                serde_json::json!({"message":"x","code":"content_filter"}),
+                Class::Blocked,
+            ),
+            (
+                serde_json::json!({"message":"x","code":"insufficient_quota"}),
+                Class::Quota,
+            ),
+            (serde_json::json!("out of memory"), Class::Provider),
+            (serde_json::json!({}), Class::Provider),
+        ] {
+            assert_eq!(of_frame(&body).class, class, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_web_page_is_not_quoted() {
+        let error = of_answer(404, b"<!doctype html><p>nginx</p>");
+        assert_eq!(
+            error.message,
+            "the provider answered 404: a web page, not an API's answer: is the base URL right?"
+        );
+    }
+}

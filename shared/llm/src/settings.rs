@@ -1,0 +1,215 @@
+//! What a client is made from. Nothing here, or below, reads the environment.
+
+use std::time::Duration;
+
+use async_openai::config::Config;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{Class, Error};
+
+/// How to reach a provider and how long to wait for it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Everything before `/chat/completions`, for example `https://api.openai.com/v1`.
+    pub base_url: String,
+    /// Sent as a bearer token; none for servers that take no key.
+    pub api_key: Option<SecretString>,
+    pub deadlines: Deadlines,
+    /// Most tries of one call. Tries answered with 429 do not count: the total deadline bounds them.
+    pub max_tries: u32,
+    /// Whether `data: [DONE]` after some text ends an answer that never gave a finish reason (some
+    /// adapters never do): [`Finish::Other`](crate::Finish). If not, such an answer is truncated.
+    pub accept_done: bool,
+    /// Most bytes of one HTTP answer, frames included; past it the try fails as `provider`.
+    pub max_answer_bytes: usize,
+    /// Sent with every request, for providers that want one more header.
+    pub headers: Vec<(String, String)>,
+}
+
+/// How long to wait for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// For the connection, TLS included.
+    pub connect: Duration,
+    /// From the start of a try to its first token; reasoning counts. The whole answer of a call
+    /// that does not stream.
+    pub first_token: Duration,
+    /// Between two tokens.
+    pub stall: Duration,
+    /// For the call: all tries and the waits between them.
+    pub total: Duration,
+}
+
+impl Settings {
+    pub fn new(base_url: impl Into<String>) -> Self {
+        Self {
+            base_url: base_url.into(),
+            ..Self::default()
+        }
+    }
+}
+
+impl Default for Settings {
+    /// OpenAI's own address, without a key.
+    fn default() -> Self {
+        Self {
+            base_url: "https://api.openai.com/v1".to_owned(),
+            api_key: None,
+            deadlines: Deadlines::default(),
+            max_tries: 3,
+            accept_done: true,
+            max_answer_bytes: 4 << 20,
+            headers: Vec::new(),
+        }
+    }
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            first_token: Duration::from_secs(20),
+            stall: Duration::from_secs(15),
+            total: Duration::from_secs(90),
+        }
+    }
+}
+
+/// Our own `Config` for async-openai: its `OpenAIConfig` reads `OPENAI_*` variables and panics on a
+/// key that is no header value.
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoint {
+    base: String,
+    key: SecretString,
+    headers: HeaderMap,
+}
+
+impl Endpoint {
+    pub(crate) fn new(settings: &Settings) -> Result<Self, Error> {
+        let key = settings
+            .api_key
+            .clone()
+            .unwrap_or_else(|| SecretString::from(""));
+        let mut headers = HeaderMap::new();
+        for (name, value) in &settings.headers {
+            let name = HeaderName::try_from(name)
+                .map_err(|_| refuse(format!("`{name}` is not an HTTP header name")))?;
+            let value = HeaderValue::try_from(value).map_err(|_| {
+                refuse(format!(
+                    "the value of header `{name}` has characters that HTTP forbids"
+                ))
+            })?;
+            headers.insert(name, value);
+        }
+        if !key.expose_secret().is_empty() {
+            let mut bearer = HeaderValue::try_from(format!("Bearer {}", key.expose_secret()))
+                .map_err(|_| refuse("the API key has characters that HTTP forbids, perhaps a line end: write the key alone"))?;
+            bearer.set_sensitive(true);
+            headers.insert(AUTHORIZATION, bearer);
+        }
+        Ok(Self {
+            base: base_url(&settings.base_url)?,
+            key,
+            headers,
+        })
+    }
+}
+
+impl Config for Endpoint {
+    fn headers(&self) -> HeaderMap {
+        self.headers.clone()
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    fn query(&self) -> Vec<(&str, &str)> {
+        Vec::new()
+    }
+
+    fn api_base(&self) -> &str {
+        &self.base
+    }
+
+    fn api_key(&self) -> &SecretString {
+        &self.key
+    }
+}
+
+/// The base URL without its last slash. A URL with a password is not repeated in the message.
+fn base_url(text: &str) -> Result<String, Error> {
+    const WANTED: &str = "write it like https://api.openai.com/v1 or http://127.0.0.1:8080/v1";
+    let url = reqwest::Url::parse(text.trim())
+        .map_err(|error| refuse(format!("the LLM base URL is no URL ({error}): {WANTED}")))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(refuse(format!(
+            "the LLM base URL must start with http:// or https://: {WANTED}"
+        )));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(refuse(format!(
+            "the LLM base URL must not hold a password, give the API key by itself: {WANTED}"
+        )));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(refuse(format!(
+            "the LLM base URL must end before any `?` or `#`: {WANTED}"
+        )));
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+fn refuse(message: impl Into<String>) -> Error {
+    Error::new(Class::Request, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_base_url_is_refused_with_what_to_write() {
+        for (url, says) in [
+            ("", "no URL"),
+            ("localhost:8080", "must start with http"),
+            ("ftp://host/v1", "must start with http"),
+            ("http://", "no URL"),
+            ("https://user:hunter2@host/v1", "must not hold a password"),
+            ("https://host/v1?key=hunter2", "must end before"),
+        ] {
+            let message = base_url(url).unwrap_err().message;
+            assert!(
+                message.contains(says) && message.contains("write it like"),
+                "{url}: {message}"
+            );
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+        assert_eq!(
+            base_url(" http://127.0.0.1:8080/v1/ ").unwrap(),
+            "http://127.0.0.1:8080/v1"
+        );
+    }
+
+    #[test]
+    fn a_key_with_a_line_end_is_refused_and_not_shown() {
+        let settings = Settings {
+            api_key: Some("sk-secret\n".into()),
+            ..Settings::default()
+        };
+        let error = Endpoint::new(&settings).unwrap_err();
+        assert!(error.message.contains("write the key alone"));
+        assert!(!format!("{error:?}").contains("sk-secret"));
+    }
+
+    #[test]
+    fn no_debug_output_shows_the_key() {
+        let settings = Settings {
+            api_key: Some("sk-secret".into()),
+            ..Settings::default()
+        };
+        let endpoint = Endpoint::new(&settings).unwrap();
+        assert!(!format!("{settings:?} {endpoint:?}").contains("sk-secret"));
+    }
+}
