@@ -92,10 +92,10 @@ impl Client {
     }
 
     /// A call that does not stream: each try has the first-token deadline for its whole answer.
-    pub(crate) async fn unary<T>(
-        &self,
-        send: impl AsyncFn(Api) -> Result<T, OpenAIError>,
-    ) -> Result<T, Error> {
+    pub(crate) async fn unary<T, F>(&self, send: impl Fn(Api) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, OpenAIError>>,
+    {
         let mut retries = Retries::new(self.settings());
         loop {
             let limit = Limit::new(

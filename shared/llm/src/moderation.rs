@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_openai::traits::RequestOptionsBuilder;
 use serde::{Deserialize, Serialize};
 
+use crate::client::Api;
 use crate::{Client, Error, Labels};
 
 /// The endpoint's judgement.
@@ -23,16 +24,14 @@ impl Client {
         text: &str,
         labels: &Labels,
     ) -> Result<Moderation, Error> {
-        let headers = labels.headers();
-        let question = Question { model, input: text };
-        let answer: Answer = self
-            .unary(async |api| {
-                api.moderations()
-                    .headers(headers.clone())
-                    .create_byot(&question)
-                    .await
-            })
-            .await?;
+        let (headers, question) = (&labels.headers(), &Question { model, input: text });
+        let ask = |api: Api| async move {
+            api.moderations()
+                .headers(headers.clone())
+                .create_byot(question)
+                .await
+        };
+        let answer: Answer = self.unary(ask).await?;
         Ok(answer.into())
     }
 }
