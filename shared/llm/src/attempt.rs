@@ -74,9 +74,11 @@ impl Attempt {
                 Ok(Some(Ok(frame))) => frame
                     .checked()
                     .map_err(|error| Some(refusal::of_frame(&error))),
-                Ok(Some(Err(error))) => {
+                // A body that ends within a character is a text error first.
+                Ok(Some(Err(error @ OpenAIError::StreamError(_)))) => {
                     Err(Some(self.ending.take().unwrap_or_else(|| error.into())))
                 }
+                Ok(Some(Err(error))) => Err(Some(error.into())),
                 Ok(None) => Err(self.ending.take()),
                 Err(_) => Err(Some(self.limit.passed())),
             };

@@ -1,0 +1,313 @@
+//! One test per row of the table of classes: the fault, the requests that it costs, the time it takes.
+//! (`cancelled` is a dropped call: see `streams`.)
+
+use std::time::Duration;
+
+use llm::{Class, Client, Deadlines, Error, Finish, Settings};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use crate::provider::{Answer, Provider};
+use crate::{DONE, HI, STOP, client, request, settings};
+
+/// The error of a call to a provider that always answers so, and the requests that it cost.
+async fn fails(settings: impl Fn(&str) -> Settings, answer: fn() -> Answer) -> (Error, usize) {
+    let provider = Provider::start(move |_| answer()).await;
+    let client = Client::new(settings(&provider.url)).unwrap();
+    let started = Instant::now();
+    let error = client.complete(&request()).await.unwrap_err();
+    assert!(
+        started.elapsed() < Duration::from_secs(8),
+        "{error} took {:?}",
+        started.elapsed()
+    );
+    let requests = provider.requests().await.len();
+    assert_eq!(error.tries as usize, requests);
+    (error, requests)
+}
+
+/// Asserts the class and, with `max_tries` 2, the number of requests.
+async fn fault(answer: fn() -> Answer, class: Class, requests: usize) -> Error {
+    let (error, cost) = fails(settings, answer).await;
+    assert_eq!((error.class, cost), (class, requests), "{error}");
+    error
+}
+
+#[tokio::test]
+async fn rate_waits_as_told_and_costs_no_try() {
+    let provider = Provider::start(|n| match n {
+        0..3 => Answer::plain(
+            "429 Slow",
+            "retry-after-ms: 100\r\nretry-after: 7\r\n",
+            "slow down",
+        ),
+        _ => Answer::events(&[HI, STOP, DONE]).ended(),
+    });
+    let provider = provider.await;
+    let started = Instant::now();
+    let (_, completion) = client(&provider.url).complete(&request()).await.unwrap();
+    assert!(started.elapsed() >= Duration::from_millis(300));
+    assert_eq!((completion.tries, provider.requests().await.len()), (4, 4));
+}
+
+#[tokio::test]
+async fn rate_gives_up_at_once_when_told_to_wait_past_the_deadline() {
+    let started = Instant::now();
+    let error = fault(
+        || Answer::plain("429 Slow", "retry-after: 60\r\n", "slow down"),
+        Class::Rate,
+        1,
+    )
+    .await;
+    assert!(started.elapsed() < Duration::from_secs(4));
+    assert_eq!(
+        (error.status, error.retry_after),
+        (Some(429), Some(Duration::from_secs(60)))
+    );
+    assert_eq!(
+        error.to_string(),
+        "rate: the provider answered 429: slow down"
+    );
+}
+
+#[tokio::test]
+async fn quota_is_final() {
+    let error = fault(
+        || {
+            Answer::plain(
+                "429 Pay",
+                "retry-after: 0\r\n",
+                r#"{"error":{"message":"no credit","code":"insufficient_quota"}}"#,
+            )
+        },
+        Class::Quota,
+        1,
+    )
+    .await;
+    assert_eq!(error.status, Some(429));
+}
+
+#[tokio::test]
+async fn a_late_first_token_is_tried_again() {
+    fault(|| Answer::nothing().hangs(), Class::FirstToken, 2).await;
+    fault(
+        || {
+            Answer::events(&[r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#])
+                .hangs()
+        },
+        Class::FirstToken,
+        2,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_stall_is_tried_again() {
+    fault(|| Answer::events(&[HI]).hangs(), Class::Stall, 2).await;
+}
+
+#[tokio::test]
+async fn a_truncated_answer_is_tried_again_however_it_was_cut() {
+    let cut = fault(|| Answer::events(&[HI]).cut(), Class::Truncated, 2).await;
+    assert!(cut.message.starts_with("the answer was cut"), "{cut}");
+    fault(|| Answer::events(&[HI]).ended(), Class::Truncated, 2).await;
+    fault(|| Answer::events(&[DONE]).ended(), Class::Truncated, 2).await;
+    fault(|| Answer::bytes("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 99\r\n\r\ndata: \"caf\u{e9}").without_last_byte().cut(), Class::Truncated, 2).await;
+}
+
+#[tokio::test]
+async fn done_without_a_reason_is_an_end_only_where_accepted() {
+    let provider = Provider::start(|_| Answer::events(&[HI, DONE]).ended()).await;
+    let (text, completion) = client(&provider.url).complete(&request()).await.unwrap();
+    assert_eq!((text.as_str(), completion.finish), ("Hi ", Finish::Other));
+
+    let strict = |url: &str| Settings {
+        accept_done: false,
+        ..settings(url)
+    };
+    let (error, requests) = fails(strict, || Answer::events(&[HI, DONE]).ended()).await;
+    assert_eq!((error.class, requests), (Class::Truncated, 2));
+}
+
+#[tokio::test]
+async fn a_failing_provider_is_tried_again_whatever_it_says() {
+    let busy = fault(
+        || Answer::plain("503 Busy", "", "<html>busy"),
+        Class::Provider,
+        2,
+    )
+    .await;
+    assert_eq!(busy.status, Some(503));
+    fault(
+        || Answer::plain("529 Overloaded", "", ""),
+        Class::Provider,
+        2,
+    )
+    .await;
+    fault(
+        || Answer::plain("408 Timeout", "", "too slow"),
+        Class::Provider,
+        2,
+    )
+    .await;
+    fault(
+        || Answer::plain("200 OK", "content-type: text/html\r\n", "<html>"),
+        Class::Provider,
+        2,
+    )
+    .await;
+    fault(
+        || Answer::json(r#"{"error":{"message":"busy","code":502}}"#),
+        Class::Provider,
+        2,
+    )
+    .await;
+    fault(
+        || Answer::events(&[HI, r#"{"error":{"message":"busy","code":502}}"#]).ended(),
+        Class::Provider,
+        2,
+    )
+    .await;
+    fault(
+        || Answer::events(&[HI, r#"{"object":"error","message":"busy","code":502}"#]).ended(),
+        Class::Provider,
+        2,
+    )
+    .await;
+    fault(
+        || Answer::events(&[HI, "{\"choices\":"]).ended(),
+        Class::Provider,
+        2,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_past_its_bound_is_not_read_on() {
+    let small = |url: &str| Settings {
+        max_answer_bytes: 100,
+        ..settings(url)
+    };
+    let (error, requests) =
+        fails(small, || Answer::events(&[HI, HI, HI, STOP, DONE]).ended()).await;
+    assert_eq!((error.class, requests), (Class::Provider, 2));
+    assert_eq!(error.message, "the answer is larger than 100 bytes");
+}
+
+#[tokio::test]
+async fn a_provider_that_is_not_there_is_tried_again() {
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let error = client(&format!("http://{closed}/v1"))
+        .complete(&request())
+        .await
+        .unwrap_err();
+    assert_eq!((error.class, error.tries), (Class::Connect, 2));
+    assert!(
+        error
+            .message
+            .starts_with("cannot connect to the provider: Connection refused"),
+        "{error}"
+    );
+
+    fault(|| Answer::nothing().cut(), Class::Connect, 2).await;
+}
+
+#[tokio::test]
+async fn refusals_are_final() {
+    fault(|| Answer::plain("401 No", "", ""), Class::Auth, 1).await;
+    fault(|| Answer::plain("403 No", "", ""), Class::Auth, 1).await;
+    fault(
+        || {
+            Answer::plain(
+                "400 Long",
+                "",
+                r#"{"error":{"code":400,"message":"too long","type":"exceed_context_size_error"}}"#,
+            )
+        },
+        Class::Context,
+        1,
+    )
+    .await;
+    fault(
+        || {
+            Answer::plain(
+                "400 Bad",
+                "",
+                r#"{"error":{"code":400,"message":"bad temperature"}}"#,
+            )
+        },
+        Class::Request,
+        1,
+    )
+    .await;
+    fault(
+        || {
+            Answer::plain(
+                "404 None",
+                "",
+                r#"{"error":{"message":"no such model","code":"model_not_found"}}"#,
+            )
+        },
+        Class::Request,
+        1,
+    )
+    .await;
+    let moved = fault(
+        || Answer::plain("308 Moved", "location: https://elsewhere/v1\r\n", ""),
+        Class::Request,
+        1,
+    )
+    .await;
+    assert!(
+        moved
+            .message
+            .contains("https://elsewhere/v1: write the new address"),
+        "{moved}"
+    );
+}
+
+#[tokio::test]
+async fn blocked_is_final() {
+    fault(
+        || {
+            Answer::plain(
+                "400 Bad",
+                "",
+                r#"{"error":{"code":"content_filter","message":"no"}}"#,
+            )
+        },
+        Class::Blocked,
+        1,
+    )
+    .await;
+    fault(
+        || {
+            Answer::events(&[
+                HI,
+                r#"{"choices":[{"delta":{},"finish_reason":"content_filter"}]}"#,
+                DONE,
+            ])
+            .ended()
+        },
+        Class::Blocked,
+        1,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_total_deadline_ends_a_try_that_is_not_late_yet() {
+    let slow = |url: &str| Settings {
+        deadlines: Deadlines {
+            total: Duration::from_millis(200),
+            ..Deadlines::default()
+        },
+        ..settings(url)
+    };
+    let (error, requests) = fails(slow, || Answer::events(&[HI]).hangs()).await;
+    assert_eq!((error.class, requests), (Class::Deadline, 1));
+}

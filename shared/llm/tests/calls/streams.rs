@@ -1,0 +1,194 @@
+//! The life of a streamed call: its pieces, its restarts, its end by being dropped.
+
+use futures::FutureExt;
+use llm::{Class, Client, Completion, Finish, Piece, Schema, Usage};
+
+use crate::provider::{Answer, Provider};
+use crate::{DONE, HI, STOP, USAGE, YOU, client, request, settings, soon};
+
+fn whole() -> Answer {
+    Answer::events(&[HI, YOU, STOP, USAGE, DONE]).ended()
+}
+
+/// All pieces but the end, texts as they came and restarts as `[class]`, and the completion.
+async fn pieces(client: &Client) -> (Vec<String>, Completion) {
+    let mut call = client.stream(&request());
+    let mut told = Vec::new();
+    loop {
+        match call.next().await.unwrap().unwrap() {
+            Piece::Text(text) => told.push(text),
+            Piece::Restart { class } => told.push(format!("[{class}]")),
+            Piece::End(completion) => {
+                assert_eq!(call.next().await.unwrap(), None);
+                return (told, completion);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_comes_in_pieces_and_ends_once() {
+    let provider = Provider::start(|_| whole()).await;
+    let (told, completion) = pieces(&client(&provider.url)).await;
+    assert_eq!(told, ["Hi ", "you"]);
+    assert_eq!((completion.finish, completion.tries), (Finish::Stop, 1));
+    assert_eq!(completion.model, "m-1");
+    assert_eq!(
+        completion.usage,
+        Usage {
+            prompt: 7,
+            completion: 2,
+            known: true,
+            ..Usage::default()
+        }
+    );
+    assert!(completion.first_token <= completion.elapsed);
+}
+
+#[tokio::test]
+async fn the_request_carries_body_labels_and_key() {
+    let provider = Provider::start(|_| whole()).await;
+    let settings = llm::Settings {
+        api_key: Some("sk-1".into()),
+        headers: vec![("x-title".into(), "Castle".into())],
+        ..settings(&provider.url)
+    };
+    Client::new(settings)
+        .unwrap()
+        .complete(&request())
+        .await
+        .unwrap();
+    let sent = &provider.requests().await[0];
+    for part in [
+        "POST /v1/chat/completions HTTP/1.1\r\n",
+        "\r\naccept: text/event-stream\r\n",
+        "\r\nauthorization: Bearer sk-1\r\n",
+        "\r\ncontent-type: application/json\r\n",
+        "\r\nx-title: Castle\r\n",
+        "\r\nx-storyfleet-agent: narrator\r\n",
+        "\r\nx-storyfleet-event: e1\r\n",
+        concat!(
+            "\r\nuser-agent: storyfleet/",
+            env!("CARGO_PKG_VERSION"),
+            "\r\n"
+        ),
+    ] {
+        assert!(sent.contains(part), "{part:?} is not in {sent}");
+    }
+    assert!(sent.ends_with(request().body().get()));
+}
+
+#[tokio::test]
+async fn calls_one_after_another_share_a_connection() {
+    let provider = Provider::start(|_| whole()).await;
+    let client = client(&provider.url);
+    for _ in 0..20 {
+        client.complete(&request()).await.unwrap();
+    }
+    assert_eq!(provider.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_retry_after_text_takes_the_text_back() {
+    let provider = Provider::start(|n| match n {
+        0 => Answer::events(&[HI]).cut(),
+        _ => whole(),
+    });
+    let provider = provider.await;
+    let (told, completion) = pieces(&client(&provider.url)).await;
+    assert_eq!(told, ["Hi ", "[truncated]", "Hi ", "you"]);
+    assert_eq!((completion.tries, provider.requests().await.len()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_retry_before_text_is_not_told() {
+    let provider = Provider::start(|n| match n {
+        0 => Answer::plain("500 Oops", "", ""),
+        _ => whole(),
+    });
+    assert_eq!(pieces(&client(&provider.await.url)).await.0, ["Hi ", "you"]);
+}
+
+#[tokio::test]
+async fn a_collected_answer_holds_the_last_try_alone() {
+    let provider = Provider::start(|n| match n {
+        0 => Answer::events(&[HI, YOU]).hangs(),
+        _ => whole(),
+    });
+    let (text, completion) = client(&provider.await.url)
+        .complete(&request())
+        .await
+        .unwrap();
+    assert_eq!((text.as_str(), completion.tries), ("Hi you", 2));
+}
+
+#[tokio::test]
+async fn dropping_a_call_hangs_up_before_and_after_the_first_token() {
+    for answer in [
+        |_| Answer::nothing().hangs(),
+        |_| Answer::events(&[HI]).hangs(),
+    ] {
+        let provider = Provider::start(answer).await;
+        let client = Client::new(llm::Settings {
+            deadlines: llm::Deadlines::default(),
+            ..settings(&provider.url)
+        })
+        .unwrap();
+        let mut call = client.stream(&request());
+        while provider.requests().await.is_empty() {
+            assert!(call.next().now_or_never().is_none());
+            tokio::task::yield_now().await;
+        }
+        drop(call);
+        soon(provider.hung_up()).await;
+    }
+}
+
+#[tokio::test]
+async fn dropping_a_next_sends_nothing_twice_and_loses_no_text() {
+    let provider = Provider::start(|_| whole()).await;
+    let client = client(&provider.url);
+    let mut call = client.stream(&request());
+    let mut told = String::new();
+    let ended = async {
+        loop {
+            match call.next().now_or_never() {
+                None => tokio::task::yield_now().await,
+                Some(piece) => match piece.unwrap().unwrap() {
+                    Piece::Text(text) => told.push_str(&text),
+                    Piece::Restart { class } => panic!("restart after {class}"),
+                    Piece::End(completion) => return completion,
+                },
+            }
+        }
+    };
+    let completion = soon(ended).await;
+    assert_eq!((told.as_str(), completion.tries), ("Hi you", 1));
+    assert_eq!(provider.requests().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_schema_is_sent_and_its_answer_must_be_json() {
+    let json = r#"{"choices":[{"delta":{"content":"{\"a\":1}"}}]}"#;
+    let cut = r#"{"choices":[{"delta":{"content":"{\"a\":"},"finish_reason":"length"}]}"#;
+    let provider = Provider::start(move |n| match n {
+        0 => Answer::events(&[json, STOP, DONE]).ended(),
+        1 => Answer::events(&[cut, DONE]).ended(),
+        _ => whole(),
+    });
+    let provider = provider.await;
+    let schema = Some(Schema::new("beat", r#"{"type":"object"}"#).unwrap());
+    let request = llm::Request {
+        schema,
+        ..request()
+    };
+    let client = client(&provider.url);
+
+    assert_eq!(client.complete(&request).await.unwrap().0, r#"{"a":1}"#);
+    for says in ["cut by the token limit", "not JSON"] {
+        let error = client.complete(&request).await.unwrap_err();
+        assert_eq!((error.class, error.tries), (Class::Schema, 1));
+        assert!(error.message.contains(says), "{error}");
+    }
+    assert!(provider.requests().await[0].contains(r#""response_format":{"type":"json_schema""#));
+}
