@@ -7,9 +7,10 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio::time::{Instant, timeout_at};
 
+use crate::lenient::Name;
 use crate::limits::Limit;
 use crate::service::Ending;
-use crate::wire::{Frame, Name, Reason};
+use crate::wire::{Frame, Reason};
 use crate::{Class, Error, Finish, Usage, refusal};
 
 /// How long to wait for usage and `[DONE]` once the finish reason is here: the answer is whole already.

@@ -115,14 +115,6 @@ impl Call {
     /// The next piece; none after the end or an error. Cancel-safe: a dropped `next` loses no text and
     /// sends nothing twice, so it may stand in a `select!`.
     pub async fn next(&mut self) -> Result<Option<Piece>, Error> {
-        match self.state {
-            State::Over => Ok(None),
-            _ => self.advance().await.map(Some),
-        }
-    }
-
-    /// As [`Self::next`], for those who stop at the end.
-    pub(crate) async fn advance(&mut self) -> Result<Piece, Error> {
         loop {
             let failure = match &mut self.state {
                 State::Waiting(until) => {
@@ -142,15 +134,15 @@ impl Call {
                 State::Streaming(attempt) => match attempt.next().await {
                     Ok(Step::Text(text)) => {
                         self.told = true;
-                        return Ok(Piece::Text(text));
+                        return Ok(Some(Piece::Text(text)));
                     }
-                    Ok(Step::Ended(outcome)) => return Ok(Piece::End(self.end(outcome))),
+                    Ok(Step::Ended(outcome)) => return Ok(Some(Piece::End(self.end(outcome)))),
                     Err(failure) => failure,
                 },
-                State::Over => Error::new(Class::Cancelled, "the call is over"),
+                State::Over => return Ok(None),
             };
             if let Some(restart) = self.failed(failure)? {
-                return Ok(restart);
+                return Ok(Some(restart));
             }
         }
     }

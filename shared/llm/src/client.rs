@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_openai::config::Config;
 use async_openai::error::OpenAIError;
+use secrecy::ExposeSecret;
 use tokio::time::{sleep_until, timeout_at};
 
 use crate::limits::{Limit, Retries};
@@ -33,7 +34,10 @@ impl Client {
     ///
     /// Proxy variables of the environment are not followed, nor are redirects: the base URL is where
     /// prompts and key go, and nowhere else. HTTP/1.1 on kept connections, one per call in flight.
-    pub fn new(settings: Settings) -> Result<Self, Error> {
+    pub fn new(mut settings: Settings) -> Result<Self, Error> {
+        settings.api_key = settings
+            .api_key
+            .filter(|key| !key.expose_secret().is_empty());
         let endpoint = Arc::new(Endpoint::new(&settings)?);
         let http = reqwest::Client::builder()
             .user_agent(concat!("storyfleet/", env!("CARGO_PKG_VERSION")))
@@ -68,19 +72,19 @@ impl Client {
     /// is not JSON is an error of class `schema`.
     pub async fn complete(&self, request: &Request) -> Result<(String, Completion), Error> {
         let mut call = self.stream(request);
-        let mut text = String::new();
-        loop {
-            match call.advance().await? {
+        let (mut text, mut end) = (String::new(), None);
+        while let Some(piece) = call.next().await? {
+            match piece {
                 Piece::Text(more) => text.push_str(&more),
                 Piece::Restart { .. } => text.clear(),
-                Piece::End(completion) => {
-                    if request.schema.is_some() {
-                        expect_json(&text, &completion)?;
-                    }
-                    return Ok((text, completion));
-                }
+                Piece::End(completion) => end = Some(completion),
             }
         }
+        let completion = end.expect("a call that does not fail ends with its end");
+        if request.schema.is_some() {
+            expect_json(&text, &completion)?;
+        }
+        Ok((text, completion))
     }
 
     /// The ids of the models that the provider offers.

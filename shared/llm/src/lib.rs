@@ -27,6 +27,7 @@ mod call;
 mod class;
 mod client;
 mod error;
+mod lenient;
 mod limits;
 mod moderation;
 mod refusal;

@@ -76,16 +76,24 @@ impl tower::Service<HttpRequestFactory> for Http {
     }
 }
 
-/// The class of an error below HTTP. The URL is left out: whoever reads it knows the base URL.
+/// The class of an error below HTTP. Of the URL only the origin is told.
 pub(crate) fn transport(error: reqwest::Error) -> Error {
+    let place = error.url().map(|url| url.origin().ascii_serialization());
+    let place = place.as_deref().unwrap_or("the provider");
     let (class, what) = if error.is_builder() {
-        (Class::Request, "the request cannot be built")
+        (
+            Class::Request,
+            format!("the request to {place} cannot be built"),
+        )
     } else if error.is_body() || error.is_decode() {
-        (Class::Truncated, "the answer was cut")
+        (Class::Truncated, "the answer was cut".to_owned())
     } else if error.is_connect() {
-        (Class::Connect, "cannot connect to the provider")
+        (Class::Connect, format!("cannot connect to {place}"))
     } else {
-        (Class::Connect, "the provider hung up before it answered")
+        (
+            Class::Connect,
+            format!("{place} hung up before it answered"),
+        )
     };
     let error = error.without_url();
     Error::new(class, format!("{what}: {}", root_cause(&error))).with_source(error)

@@ -23,8 +23,8 @@ pub struct Settings {
     pub accept_done: bool,
     /// Most bytes of one HTTP answer, frames included; past it the try fails as `provider`.
     pub max_answer_bytes: usize,
-    /// Sent with every request, for providers that want one more header.
-    pub headers: Vec<(String, String)>,
+    /// Sent with every request, for providers that want more headers. Their values are never shown.
+    pub headers: Vec<(String, SecretString)>,
 }
 
 /// How long to wait for what.
@@ -87,33 +87,38 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     pub(crate) fn new(settings: &Settings) -> Result<Self, Error> {
-        let key = settings
-            .api_key
-            .clone()
-            .unwrap_or_else(|| SecretString::from(""));
         let mut headers = HeaderMap::new();
         for (name, value) in &settings.headers {
-            let name = HeaderName::try_from(name)
-                .map_err(|_| refuse(format!("`{name}` is not an HTTP header name")))?;
-            let value = HeaderValue::try_from(value).map_err(|_| {
+            let bad = || {
                 refuse(format!(
-                    "the value of header `{name}` has characters that HTTP forbids"
+                    "`{name}` is no HTTP header, or its value has characters that HTTP forbids"
                 ))
-            })?;
-            headers.insert(name, value);
+            };
+            let name = HeaderName::try_from(name).map_err(|_| bad())?;
+            headers.insert(name, secret(value.expose_secret()).ok_or_else(bad)?);
         }
-        if !key.expose_secret().is_empty() {
-            let mut bearer = HeaderValue::try_from(format!("Bearer {}", key.expose_secret()))
-                .map_err(|_| refuse("the API key has characters that HTTP forbids, perhaps a line end: write the key alone"))?;
-            bearer.set_sensitive(true);
-            headers.insert(AUTHORIZATION, bearer);
+        if let Some(key) = &settings.api_key {
+            let bearer = secret(&format!("Bearer {}", key.expose_secret()));
+            let bad = || {
+                refuse(
+                    "the API key has characters that HTTP forbids, perhaps a line end: write the key alone",
+                )
+            };
+            headers.insert(AUTHORIZATION, bearer.ok_or_else(bad)?);
         }
         Ok(Self {
             base: base_url(&settings.base_url)?,
-            key,
+            key: settings.api_key.clone().unwrap_or_default(),
             headers,
         })
     }
+}
+
+/// A header value that no debug output shows.
+fn secret(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 impl Config for Endpoint {
@@ -204,9 +209,28 @@ mod tests {
     }
 
     #[test]
-    fn no_debug_output_shows_the_key() {
+    fn a_header_that_cannot_be_sent_is_refused_by_name() {
+        for (name, value) in [("x y", "v"), ("x-title", "a\nb")] {
+            let headers = vec![(name.to_owned(), value.into())];
+            let error = Endpoint::new(&Settings {
+                headers,
+                ..Settings::default()
+            })
+            .unwrap_err();
+            assert!(
+                error
+                    .message
+                    .contains(&format!("`{name}` is no HTTP header")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_debug_output_shows_a_secret() {
         let settings = Settings {
             api_key: Some("sk-secret".into()),
+            headers: vec![("api-key".into(), "sk-secret".into())],
             ..Settings::default()
         };
         let endpoint = Endpoint::new(&settings).unwrap();

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use llm::{Class, Client, Deadlines, Error, Finish, Settings};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::Instant;
 
 use crate::provider::{Answer, Provider};
@@ -206,14 +206,35 @@ async fn a_provider_that_is_not_there_is_tried_again() {
         .await
         .unwrap_err();
     assert_eq!((error.class, error.tries), (Class::Connect, 2));
-    assert!(
-        error
-            .message
-            .starts_with("cannot connect to the provider: Connection refused"),
-        "{error}"
-    );
+    let says = format!("cannot connect to http://{closed}: Connection refused");
+    assert!(error.message.starts_with(&says), "{error}");
 
     fault(|| Answer::nothing().cut(), Class::Connect, 2).await;
+}
+
+#[tokio::test]
+async fn a_provider_that_does_not_take_the_connection_is_given_up_in_time() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let _fills_the_queue = TcpStream::connect(address).await.unwrap();
+    let late = |url: &str| Settings {
+        deadlines: Deadlines {
+            connect: Duration::from_millis(200),
+            ..Deadlines::default()
+        },
+        ..settings(url)
+    };
+    let client = Client::new(late(&format!("http://{address}/v1"))).unwrap();
+    let started = Instant::now();
+    let error = client.complete(&request()).await.unwrap_err();
+    assert_eq!((error.class, error.tries), (Class::Connect, 2), "{error}");
+    assert!(
+        started.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 #[tokio::test]
