@@ -1,4 +1,4 @@
-//! Calls over real HTTP: against a provider scripted to the byte, and against the mock.
+//! Calls over real HTTP, against a provider that is scripted to the byte.
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
