@@ -1,1 +1,24 @@
-//! See Cargo.toml's description.
+//! Events, ids, context, cursors and routing: the pure types and rules of a story. No I/O, no clock, no randomness.
+
+mod context;
+mod cursor;
+mod event;
+mod id;
+mod payload;
+mod route;
+mod terminal;
+mod trace;
+
+pub use context::{
+    Character, Context, InputPolicy, LogEntry, OutputPolicy, Policies, UnknownPolicy,
+};
+pub use cursor::{Cursor, CursorError, Position, Tag};
+pub use event::{Author, AuthorKind, DecodeError, Event, MAX_EVENT_BYTES, VERSION};
+pub use id::{EventId, IdError, Seq, StoryId};
+pub use payload::{
+    Action, Choice, Decision, Dialogue, Failed, LlmReport, Mode, Narration, Payload, Retracted,
+    Speak, Stage, Status, Unknown, Verdict,
+};
+pub use route::{Agent, MAX_HOPS, Route, Step, UnknownAgent, passed, route};
+pub use terminal::{Outcome, outcome};
+pub use trace::{Traceparent, TraceparentError};

@@ -1,0 +1,250 @@
+//! The event: an immutable JSON record of one thing said, done or decided in a story (wire version 1).
+//!
+//! Reading never loses anything: fields that this version does not know are kept and written back, and an event of
+//! an unknown type is carried as it came.
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::{Map, Value};
+
+use crate::{EventId, Payload, StoryId, Traceparent};
+
+/// The largest event that is accepted anywhere, in bytes of JSON.
+pub const MAX_EVENT_BYTES: usize = 64 * 1024;
+
+/// The wire version that this code writes.
+pub const VERSION: u32 = 1;
+
+/// One record of a story's history.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Event {
+    pub v: u32,
+    pub id: EventId,
+    #[serde(rename = "type")]
+    kind: String,
+    pub story: StoryId,
+    pub author: Author,
+    #[serde(flatten)]
+    payload: Payload,
+    /// The events that this one answers.
+    pub cause: Vec<EventId>,
+    /// How many agents have acted since a person did.
+    pub hop: u32,
+    pub at: jiff::Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Traceparent>,
+    /// The users who may see it; `None` = everyone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audience: Option<Vec<String>>,
+    /// What this version does not know, kept as it came.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// Who made an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Author {
+    pub kind: AuthorKind,
+    pub id: String,
+    #[serde(default)]
+    pub name: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthorKind {
+    User,
+    Agent,
+}
+
+/// Why bytes are not an event.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    #[error("the event has {0} bytes; at most {MAX_EVENT_BYTES} are accepted")]
+    TooLarge(usize),
+    #[error("the event is not valid JSON of an event: {0}")]
+    Malformed(String),
+}
+
+impl Event {
+    /// An event with nothing optional set.
+    #[must_use]
+    pub fn new(
+        id: EventId,
+        story: StoryId,
+        author: Author,
+        payload: Payload,
+        at: jiff::Timestamp,
+    ) -> Self {
+        Self {
+            v: VERSION,
+            id,
+            kind: payload.kind().to_owned(),
+            story,
+            author,
+            payload,
+            cause: Vec::new(),
+            hop: 0,
+            at,
+            trace: None,
+            audience: None,
+            extra: Map::new(),
+        }
+    }
+
+    /// Reads an event from JSON, within [`MAX_EVENT_BYTES`].
+    ///
+    /// # Errors
+    /// When it is too large, not UTF-8, not JSON, or lacks what every event (or its known type) must have.
+    pub fn decode(json: &[u8]) -> Result<Self, DecodeError> {
+        if json.len() > MAX_EVENT_BYTES {
+            return Err(DecodeError::TooLarge(json.len()));
+        }
+        serde_json::from_slice(json).map_err(|e| DecodeError::Malformed(e.to_string()))
+    }
+
+    /// The JSON that goes into streams and to readers.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        // Maps with string keys and plain numbers only: there is nothing in an event that JSON cannot hold.
+        serde_json::to_string(self).unwrap_or_else(|e| unreachable!("an event is always JSON: {e}"))
+    }
+
+    /// The wire name of its type: `action`, `narration` …
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    #[must_use]
+    pub fn payload(&self) -> &Payload {
+        &self.payload
+    }
+}
+
+impl<'de> Deserialize<'de> for Event {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let head = Head::deserialize(from)?;
+        if head.v != VERSION {
+            return Err(de::Error::custom(format_args!(
+                "wire version {} is not {VERSION}",
+                head.v
+            )));
+        }
+        let (payload, extra) = Payload::read(&head.kind, head.rest).map_err(de::Error::custom)?;
+        Ok(Self {
+            v: head.v,
+            id: head.id,
+            kind: head.kind,
+            story: head.story,
+            author: head.author,
+            payload,
+            cause: head.cause,
+            hop: head.hop,
+            at: head.at,
+            trace: head.trace,
+            audience: head.audience,
+            extra,
+        })
+    }
+}
+
+/// What every event has; the rest depends on the type.
+#[derive(Deserialize)]
+struct Head {
+    v: u32,
+    id: EventId,
+    #[serde(rename = "type")]
+    kind: String,
+    story: StoryId,
+    author: Author,
+    #[serde(default)]
+    cause: Vec<EventId>,
+    #[serde(default)]
+    hop: u32,
+    at: jiff::Timestamp,
+    #[serde(default)]
+    trace: Option<Traceparent>,
+    #[serde(default)]
+    audience: Option<Vec<String>>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ACTION: &str = r#"{"v":1,"id":"01JF","type":"action","story":"castle","author":{"kind":"user","id":"u42","name":"Mira"},"mode":"do","text":"I draw the rusted sword","cause":[],"hop":0,"at":"2026-11-24T01:02:03.456Z"}"#;
+
+    #[test]
+    fn an_action_reads_and_writes_as_the_contract_shows_it() {
+        let event = Event::decode(ACTION.as_bytes()).unwrap();
+        assert_eq!(event.encode(), ACTION);
+        assert_eq!(event.kind(), "action");
+    }
+
+    #[test]
+    fn what_is_not_an_event_says_why() {
+        for (json, why) in [
+            (ACTION.replace("\"v\":1", "\"v\":2"), "wire version 2"),
+            (ACTION.replace("castle", "Castle"), "not a story id"),
+            (ACTION.replace("\"mode\":\"do\",", ""), "mode"),
+            (ACTION.replace("\"do\"", "\"fly\""), "fly"),
+            (ACTION.replace('}', ""), "EOF"),
+        ] {
+            let error = Event::decode(json.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+        assert!(Event::decode(b"\xff{}").is_err());
+    }
+
+    #[test]
+    fn an_event_of_exactly_the_limit_is_read_and_one_byte_more_is_not() {
+        let pad = MAX_EVENT_BYTES - ACTION.len();
+        let text = |n: usize| ACTION.replace("rusted", &format!("rusted{}", "x".repeat(n)));
+        assert!(Event::decode(text(pad).as_bytes()).is_ok());
+        assert!(matches!(
+            Event::decode(text(pad + 1).as_bytes()),
+            Err(DecodeError::TooLarge(n)) if n == MAX_EVENT_BYTES + 1
+        ));
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map("[a-z]{1,6}", inner, 0..4)
+                    .prop_map(|m| Value::Object(m.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn unknown_fields_and_types_survive_a_round_trip(
+            kind in prop_oneof![Just("action".to_owned()), "[a-z]{3,9}x"],
+            extra in prop::collection::btree_map("x_[a-z]{1,8}", json(), 0..5),
+        ) {
+            let mut wire: Map<String, Value> = serde_json::from_str(ACTION).unwrap();
+            wire.insert("type".into(), kind.clone().into());
+            wire.extend(extra);
+            let event = Event::decode(Value::from(wire.clone()).to_string().as_bytes()).unwrap();
+            let back: Map<String, Value> = serde_json::from_str(&event.encode()).unwrap();
+            prop_assert_eq!(&back, &wire);
+            let again = Event::decode(event.encode().as_bytes()).unwrap();
+            prop_assert_eq!(again, event);
+        }
+
+        #[test]
+        fn no_bytes_make_the_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Event::decode(&bytes);
+        }
+    }
+}
