@@ -1,1 +1,30 @@
-//! See Cargo.toml's description.
+//! What every agent process shares: the [`Agent`] trait, the worker loop, prompts, the command line, logs, metrics, health.
+//!
+//! An agent is a crate with a type that implements [`Agent`] and a `main` that names it:
+//!
+//! ```ignore
+//! fn main() -> std::process::ExitCode {
+//!     agent::main(story::Agent::Narrator, |setup, _: agent::NoOptions| Narrator::new(setup))
+//! }
+//! ```
+//!
+//! The loop takes events from Redis under a lease, gives each to [`Agent::handle`] with its context, and
+//! commits the effects if the lease is still held. Other programs may run several agents in one process.
+
+mod agent;
+mod cli;
+mod draft;
+mod metrics;
+pub mod prompts;
+mod shutdown;
+pub mod telemetry;
+
+pub use agent::{Agent, Effects, Emitted, HandleError, Retry, Turn};
+pub use cli::{NoOptions, Setup};
+pub use draft::DraftSender;
+pub use metrics::Metrics;
+pub use prompts::{Prompt, Prompts};
+pub use shutdown::Shutdown;
+
+/// An event delivered more often than this is buried as `crash`: whoever answered it died of it.
+pub const MAX_DELIVERIES: u32 = 3;

@@ -1,0 +1,199 @@
+//! What an agent is: one trait, what it is given, what it gives back, and how it fails.
+
+use std::fmt;
+
+use serde::Serialize;
+use story::{Author, AuthorKind, Context, Event, EventId, LlmReport, Payload};
+
+use crate::{DraftSender, prompts};
+
+/// One kind of answerer. The worker loop does the rest: leases, order, retries, commits, drains.
+///
+/// `handle` is dropped at any await point when the lease is lost or the process must end: keep no state that a
+/// dropped call would leave half-changed.
+pub trait Agent: Send + Sync + 'static {
+    fn agent(&self) -> story::Agent;
+
+    /// The event types it answers. Others in its work stream are buried as `unsupported`.
+    fn takes(&self) -> &'static [&'static str];
+
+    /// How many waiting events may join a beat.
+    fn merges(&self) -> usize {
+        0
+    }
+
+    fn handle(&self, turn: Turn) -> impl Future<Output = Result<Effects, HandleError>> + Send;
+}
+
+/// One event to answer, with all that is known when its turn comes.
+#[derive(Debug)]
+pub struct Turn {
+    pub agent: story::Agent,
+    pub event: Event,
+    /// Which of the event's steps this is; for dialogue the index into `speak`.
+    pub part: u32,
+    /// Readers have not seen the event: it waits for the verdict of this turn.
+    pub held: bool,
+    pub context: Context,
+    /// The events waiting next in the lane that may join the beat, oldest first, at most [`Agent::merges`].
+    pub waiting: Vec<Event>,
+    /// Live text for readers. Drop it, or let it drop, when the text is whole.
+    pub draft: DraftSender,
+    /// Redis's clock when the turn began.
+    pub now: jiff::Timestamp,
+}
+
+impl Turn {
+    /// The id of the answer: the same in every try, so that the same answer is never published twice.
+    #[must_use]
+    pub fn response(&self) -> EventId {
+        response(self.agent, &self.event, self.part)
+    }
+
+    /// The id of a further event of this turn, told apart by `name`.
+    #[must_use]
+    pub fn response_named(&self, name: &str) -> EventId {
+        let maker = format!("{}/{name}", self.agent);
+        self.event
+            .id
+            .derive(&self.event.story, &maker, self.part, self.event.at)
+    }
+
+    /// The answer to the event and to the first `merged` of those waiting.
+    #[must_use]
+    pub fn respond(&self, payload: Payload, merged: usize) -> Event {
+        self.event_with(self.response(), payload, merged)
+    }
+
+    /// A further event of this turn, caused by the event alone.
+    #[must_use]
+    pub fn respond_named(&self, name: &str, payload: Payload) -> Event {
+        self.event_with(self.response_named(name), payload, 0)
+    }
+
+    fn event_with(&self, id: EventId, payload: Payload, merged: usize) -> Event {
+        let answered = || std::iter::once(&self.event).chain(self.waiting.iter().take(merged));
+        let mut event = Event::new(
+            id,
+            self.event.story.clone(),
+            author(self.agent),
+            payload,
+            self.now,
+        );
+        event.cause = answered().map(|event| event.id.clone()).collect();
+        event.hop = answered().map(|event| event.hop).max().unwrap_or_default() + 1;
+        event.trace.clone_from(&self.event.trace);
+        event.audience.clone_from(&self.event.audience);
+        event
+    }
+}
+
+pub(crate) fn response(agent: story::Agent, event: &Event, part: u32) -> EventId {
+    event
+        .id
+        .derive(&event.story, agent.as_str(), part, event.at)
+}
+
+pub(crate) fn author(agent: story::Agent) -> Author {
+    Author {
+        kind: AuthorKind::Agent,
+        id: agent.as_str().to_owned(),
+        name: String::new(),
+    }
+}
+
+/// What a turn changes. All of it is applied at once, or none.
+#[derive(Debug, Default, Serialize)]
+pub struct Effects {
+    pub emit: Vec<Emitted>,
+    /// How many of [`Turn::waiting`] are answered by this turn too.
+    pub merged: usize,
+    /// A response whose text is taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retract: Option<EventId>,
+    /// Fields of the story's context to set.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<(String, String)>,
+    /// The model calls made, for the metrics.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub spent: Vec<LlmReport>,
+}
+
+/// An event that a turn puts into the story.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Emitted {
+    /// Made by this turn: the story's policies say whether readers see it now.
+    New(Event),
+    /// Held until now: readers see it, and its next steps begin.
+    Passed(Event),
+}
+
+/// Whether another try of the whole turn could help. Model calls have been retried already when this is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// The same turn would fail the same way: it is given up at once.
+    Never,
+    /// Once the lease has passed, any worker tries again, up to [`MAX_DELIVERIES`](crate::MAX_DELIVERIES).
+    AfterLease,
+}
+
+/// Why a turn failed. Whoever makes it decides whether it is tried again; the loop obeys.
+#[derive(Debug)]
+pub struct HandleError {
+    /// A wire name: `rate`, `prompt` …
+    pub class: &'static str,
+    pub retry: Retry,
+    /// Model calls made in vain; 0 = the turn itself counts.
+    pub tries: u32,
+    /// Words fit for readers.
+    pub notice: String,
+    pub source: anyhow::Error,
+}
+
+impl HandleError {
+    pub fn permanent(class: &'static str, source: impl Into<anyhow::Error>) -> Self {
+        Self {
+            class,
+            retry: Retry::Never,
+            tries: 0,
+            notice: notice(class).to_owned(),
+            source: source.into(),
+        }
+    }
+}
+
+impl fmt::Display for HandleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {:#}", self.class, self.source)
+    }
+}
+
+/// The model layer has retried what can be retried, inside the lease: what comes out is final.
+impl From<llm::Error> for HandleError {
+    fn from(error: llm::Error) -> Self {
+        Self {
+            tries: error.tries,
+            ..Self::permanent(error.class.as_str(), error)
+        }
+    }
+}
+
+impl From<prompts::Error> for HandleError {
+    fn from(error: prompts::Error) -> Self {
+        Self::permanent("prompt", error)
+    }
+}
+
+/// What readers are told about a class of failure.
+pub(crate) fn notice(class: &str) -> &'static str {
+    match class {
+        "rate" | "ttft" | "stall" | "truncated" | "provider" | "connect" | "deadline" => {
+            "The storyteller could not be reached in time. Try again."
+        }
+        "blocked" => "The storyteller cannot continue with that. Try something else.",
+        "context" => "The story has grown too long for the storyteller.",
+        "oversize" => "That was too long to be told.",
+        _ => "The storyteller failed here. The story goes on without an answer.",
+    }
+}

@@ -1,0 +1,348 @@
+//! Prompt files: front matter (name, version, params) and a strict minijinja template.
+//!
+//! Every prompt is checked when it is loaded, by rendering it with a sample of what it will be given, so that a broken
+//! one stops the start and not a turn. The programs embed their prompts; a folder given by `--prompts` replaces them
+//! all. Rendering is pure: the same values give the same bytes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// The name of the one template in a prompt's own environment.
+const TEMPLATE: &str = "prompt";
+
+/// Why a prompt cannot be used. `file` is its path, or `embedded <path>`.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("prompt {file} cannot be read: write it, or run without --prompts")]
+    Missing {
+        file: String,
+        source: std::io::Error,
+    },
+    #[error(
+        "prompt {file}: it must begin with a line `---`, then name, version and params, then `---`"
+    )]
+    FrontMatter { file: String },
+    #[error("prompt {file}: the front matter is wrong: {what}")]
+    Header { file: String, what: String },
+    #[error("prompt {file}, line {line}: {what}")]
+    Template {
+        file: String,
+        line: usize,
+        what: String,
+    },
+    #[error("there is no prompt '{0}'")]
+    Unknown(String),
+    #[error("two prompts have the name '{0}'")]
+    Twice(String),
+}
+
+/// The prompts of one agent, by name. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Prompts {
+    by_name: Arc<BTreeMap<String, Prompt>>,
+}
+
+/// One prompt: the text of one message.
+#[derive(Debug)]
+pub struct Prompt {
+    file: String,
+    reference: String,
+    params: Params,
+    body: String,
+    /// Lines of the file before the template's first.
+    offset: usize,
+    environment: Environment<'static>,
+}
+
+/// How the model is asked.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    pub temperature: Option<f32>,
+    pub max_tokens: Option<u32>,
+    #[serde(default)]
+    pub stop: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    name: String,
+    version: u32,
+    #[serde(default)]
+    params: Params,
+}
+
+impl Prompts {
+    /// Loads and checks the prompts of `agent`. `embedded` are (file name, text); `folder` holds `<agent>/<file name>`
+    /// for each of them. `sample` has every variable that any of the prompts may use.
+    ///
+    /// # Errors
+    /// The first file that is missing, badly formed, or does not render.
+    pub fn load(
+        agent: story::Agent,
+        embedded: &[(&str, &str)],
+        folder: Option<&Path>,
+        sample: impl Serialize,
+    ) -> Result<Self, Error> {
+        let sample = Value::from(Serde(&sample));
+        let mut by_name = BTreeMap::new();
+        for (name, text) in embedded {
+            let prompt = match folder {
+                None => Prompt::parse(format!("embedded {agent}/{name}"), text)?,
+                Some(folder) => Prompt::read(folder.join(agent.as_str()).join(name))?,
+            };
+            prompt.check(&sample)?;
+            let (name, _) = prompt.reference.split_once('@').unwrap_or_default();
+            if by_name.contains_key(name) {
+                return Err(Error::Twice(name.to_owned()));
+            }
+            by_name.insert(name.to_owned(), prompt);
+        }
+        Ok(Self {
+            by_name: Arc::new(by_name),
+        })
+    }
+
+    /// # Errors
+    /// When no loaded prompt has this name, as after a rename in a replaced folder.
+    pub fn get(&self, name: &str) -> Result<&Prompt, Error> {
+        self.by_name
+            .get(name)
+            .ok_or_else(|| Error::Unknown(name.to_owned()))
+    }
+
+    /// `name@version#sha` of each, in the order of their names.
+    pub fn references(&self) -> impl Iterator<Item = &str> {
+        self.by_name.values().map(Prompt::reference)
+    }
+}
+
+impl Prompt {
+    fn read(path: PathBuf) -> Result<Self, Error> {
+        let file = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(file, &text),
+            Err(source) => Err(Error::Missing { file, source }),
+        }
+    }
+
+    /// Reads a prompt from the text of its file.
+    ///
+    /// # Errors
+    /// When the front matter or the template is badly formed.
+    pub fn parse(file: String, text: &str) -> Result<Self, Error> {
+        let Some((front, body)) = split(text) else {
+            return Err(Error::FrontMatter { file });
+        };
+        let header: Header = match serde_saphyr::from_str(front) {
+            Ok(header) => header,
+            Err(error) => {
+                return Err(Error::Header {
+                    file,
+                    what: first_line(&error.to_string()),
+                });
+            }
+        };
+        let digest = Sha256::digest(text.as_bytes());
+        let sha: String = digest[..6].iter().map(|b| format!("{b:02x}")).collect();
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_auto_escape_callback(|_| AutoEscape::None);
+        let mut prompt = Self {
+            reference: format!("{}@{}#{sha}", header.name, header.version),
+            params: header.params,
+            offset: text[..text.len() - body.len()].lines().count(),
+            body: body.to_owned(),
+            environment,
+            file,
+        };
+        let added = prompt
+            .environment
+            .add_template_owned(TEMPLATE, prompt.body.clone());
+        match added {
+            Ok(()) => Ok(prompt),
+            Err(error) => Err(prompt.wrong(&error)),
+        }
+    }
+
+    /// `name@version#sha`: what made a response. The sha is of the whole file.
+    #[must_use]
+    pub fn reference(&self) -> &str {
+        &self.reference
+    }
+
+    #[must_use]
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// # Errors
+    /// When a variable is not there or an expression fails.
+    pub fn render(&self, values: impl Serialize) -> Result<String, Error> {
+        self.render_value(Value::from(Serde(&values)))
+    }
+
+    fn render_value(&self, values: Value) -> Result<String, Error> {
+        self.environment
+            .get_template(TEMPLATE)
+            .and_then(|template| template.render(values))
+            .map_err(|error| self.wrong(&error))
+    }
+
+    /// Besides rendering, looks at variables that only branches not taken by the sample use.
+    fn check(&self, sample: &Value) -> Result<(), Error> {
+        self.render_value(sample.clone())?;
+        let template = self
+            .environment
+            .get_template(TEMPLATE)
+            .map_err(|error| self.wrong(&error))?;
+        let mut names: Vec<String> = template.undeclared_variables(false).into_iter().collect();
+        names.sort();
+        let global = |name: &str| self.environment.globals().any(|(known, _)| known == name);
+        let unknown = names
+            .into_iter()
+            .find(|name| !global(name) && sample.get_attr(name).is_ok_and(|v| v.is_undefined()));
+        match unknown {
+            None => Ok(()),
+            Some(name) => Err(Error::Template {
+                file: self.file.clone(),
+                line: self.offset + line_of(&self.body, &name),
+                what: format!("there is no variable `{name}`"),
+            }),
+        }
+    }
+
+    fn wrong(&self, error: &minijinja::Error) -> Error {
+        let place = error.range().and_then(|range| self.body.get(range));
+        let what = match (error.kind(), place) {
+            (minijinja::ErrorKind::UndefinedError, Some(name)) => {
+                format!("there is no variable `{name}`")
+            }
+            (kind, _) => match error.detail() {
+                Some(detail) => format!("{kind}: {detail}"),
+                None => kind.to_string(),
+            },
+        };
+        Error::Template {
+            file: self.file.clone(),
+            line: self.offset + error.line().unwrap_or(1),
+            what,
+        }
+    }
+}
+
+/// Front matter and template of a file.
+fn split(text: &str) -> Option<(&str, &str)> {
+    let rest = text.strip_prefix("---\n")?;
+    let (front, body) = rest.split_once("\n---\n")?;
+    Some((front, body))
+}
+
+fn line_of(body: &str, name: &str) -> usize {
+    let found = body.lines().position(|line| line.contains(name));
+    found.unwrap_or_default() + 1
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "---\nname: n-turn\nversion: 3\nparams:\n  temperature: 0.5\n---\nHello {{ who.name }}.\n{% if angry %}{{ reason }}{% endif %}\n";
+
+    #[derive(Serialize)]
+    struct Who {
+        name: &'static str,
+    }
+
+    fn load(text: &str, sample: serde_json::Value) -> Result<Prompts, Error> {
+        Prompts::load(story::Agent::Narrator, &[("turn.md", text)], None, sample)
+    }
+
+    fn sample() -> serde_json::Value {
+        serde_json::json!({"who": {"name": "Mira"}, "angry": false, "reason": "rain"})
+    }
+
+    #[test]
+    fn a_prompt_has_a_reference_that_changes_with_its_bytes() {
+        let prompts = load(FILE, sample()).unwrap();
+        let prompt = prompts.get("n-turn").unwrap();
+        let (name, sha) = prompt.reference().split_once('#').unwrap();
+        assert_eq!((name, sha.len()), ("n-turn@3", 12));
+        assert_eq!(prompt.params().temperature, Some(0.5));
+        let other = load(&FILE.replace("Hello", "Hail"), sample()).unwrap();
+        let (other_name, other_sha) = other
+            .get("n-turn")
+            .unwrap()
+            .reference
+            .split_once('#')
+            .unwrap();
+        assert_eq!(other_name, name);
+        assert_ne!(other_sha, sha);
+        let values = minijinja::context! { who => Value::from(Serde(Who { name: "<Mira>" })), angry => false };
+        assert_eq!(prompt.render(values).unwrap(), "Hello <Mira>.\n");
+    }
+
+    #[test]
+    fn a_wrong_prompt_names_file_line_and_variable() {
+        for (text, says) in [
+            (
+                FILE.replace("who.name", "who.nam"),
+                "embedded narrator/turn.md, line 7: there is no variable `who.nam`",
+            ),
+            (
+                FILE.replace("{{ reason", "{{ reson"),
+                "embedded narrator/turn.md, line 8: there is no variable `reson`",
+            ),
+            (
+                FILE.replace("endif", "endfi"),
+                "embedded narrator/turn.md, line 8: syntax error",
+            ),
+            (
+                FILE.replace("version: 3", "version: three"),
+                "front matter is wrong",
+            ),
+            (FILE.replace("temperature", "temprature"), "temprature"),
+            (FILE.replace("---\n", ""), "must begin with a line `---`"),
+        ] {
+            let error = load(&text, sample()).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_folder_replaces_all_prompts_and_a_missing_one_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let agent = story::Agent::Narrator;
+        let error =
+            Prompts::load(agent, &[("turn.md", FILE)], Some(folder.path()), sample()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("narrator/turn.md cannot be read"),
+            "{error}"
+        );
+        std::fs::create_dir(folder.path().join("narrator")).unwrap();
+        std::fs::write(
+            folder.path().join("narrator/turn.md"),
+            FILE.replace("Hello", "Hail"),
+        )
+        .unwrap();
+        let prompts =
+            Prompts::load(agent, &[("turn.md", FILE)], Some(folder.path()), sample()).unwrap();
+        assert_eq!(
+            prompts.get("n-turn").unwrap().render(sample()).unwrap(),
+            "Hail Mira.\n"
+        );
+    }
+}
