@@ -1,1 +1,84 @@
-//! See Cargo.toml's description.
+//! The only crate that knows Redis. An event's way: `publish` puts it into the log and admits it to the lane of its
+//! agent; a `Reader` hands it to one worker; `commit` applies everything the worker made of it, or nothing.
+//!
+//! The protocol is in `scripts/*.lua`: each script's head says what it takes, gives and keeps true. This crate decides
+//! nothing about stories (`story` does) and calls no model (`llm` does).
+
+mod audit;
+mod connect;
+mod context;
+mod dead;
+mod doctor;
+mod draft;
+mod error;
+mod keys;
+mod lane;
+mod lease;
+mod live;
+mod log;
+mod reader;
+mod reply;
+mod retract;
+mod script;
+mod server;
+mod stories;
+mod view;
+mod watch;
+mod work;
+
+use connect::{Link, Topology};
+use keys::Keys;
+
+pub use connect::Settings;
+pub use context::Fetched;
+pub use draft::{Draft, DraftChunk, Drafted};
+pub use error::Error;
+pub use lane::{Burial, Commit, Committed, Emit, Published};
+pub use lease::ReclaimCursor;
+pub use reader::Reader;
+pub use server::ServerReport;
+pub use stories::{NewStory, Story, StoryPatch};
+pub use view::Seen;
+pub use watch::Watch;
+pub use work::{Delivery, LeaseId, Malformed, Parked, Work};
+
+/// The way to Redis. Cheap to clone; all clones share one connection.
+#[derive(Clone)]
+pub struct Bus {
+    settings: Settings,
+    topology: Topology,
+    keys: Keys,
+    link: Link,
+}
+
+impl Bus {
+    /// Does no I/O: the first call connects, and later ones reconnect by themselves.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] when the URL, the prefix or the number of shards cannot be used.
+    pub fn new(settings: Settings) -> Result<Self, Error> {
+        let topology = Topology::parse(&settings.url)?;
+        let keys = Keys::new(&settings.prefix, settings.shards)?;
+        let link = Link::new(topology.clone(), settings.timeout, settings.timeout);
+        Ok(Self {
+            settings,
+            topology,
+            keys,
+            link,
+        })
+    }
+
+    /// Whether Redis answers.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when it does not within the timeout.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.link.query(&redis::cmd("PING")).await.map(|_| ())
+    }
+}
+
+impl std::fmt::Debug for Bus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Bus").field(&self.settings).finish()
+    }
+}

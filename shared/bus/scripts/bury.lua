@@ -1,0 +1,40 @@
+-- Gives an entry up: whole into the dead letters, with a word for the story's readers. Run with lane.lua in front.
+--
+-- KEYS  1 work:<agent>  2 dead:<agent>
+--       and, unless the entry names no lane:  3 turn  4 parked  5 ctx:<story>  6 log:<story>  7 live:<story>
+--       8 drafts:<story>
+-- ARGV  1 entry  2 consumer  3 agent  4 reason  5 class  6 tries  7 JSON of the `failed` event, or nothing
+--
+-- Replies  {OK, seq …}  done; the seq of the `failed` event when it was logged
+--          {GONE} {FENCED}  as in commit.lua: nothing written
+--
+-- The dead letter has the entry's fields, then reason, class, tries, at (ms), consumer. The lane goes on.
+
+local work, dead = KEYS[1], KEYS[2]
+local entry, consumer, agent, failed = ARGV[1], ARGV[2], ARGV[3], ARGV[7]
+
+local refused = refusal(work, entry, consumer)
+if refused then
+  return refused
+end
+
+local found = redis.call('XRANGE', work, entry, entry)[1]
+local letter = found and found[2] or {}
+for _, text in ipairs({
+  'reason', ARGV[4], 'class', ARGV[5], 'tries', ARGV[6],
+  'at', string.format('%.0f', now_ms()), 'consumer', consumer,
+}) do
+  letter[#letter + 1] = text
+end
+redis.call('XADD', dead, '*', unpack(letter))
+finish(work, entry)
+
+local reply = { 'OK' }
+if #KEYS > 2 then
+  if failed ~= '' and redis.call('EXISTS', KEYS[5]) == 1 then
+    reply[2] = record(KEYS[5], KEYS[6], KEYS[7], failed)
+  end
+  redis.call('HDEL', KEYS[8], agent)
+  advance({ work = work, turn = KEYS[3], parked = KEYS[4] }, entry)
+end
+return reply

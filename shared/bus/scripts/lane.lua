@@ -1,0 +1,108 @@
+-- The lane, in one place. This text is put in front of every script that admits, ends or numbers an event:
+-- a producer in another language sends lane.lua .. publish.lua.
+--
+-- A lane is the FIFO of one (agent, story): {work =, turn =, parked =} are its keys.
+--   work    stream of the agent's admitted entries of the whole shard, with one consumer group
+--   turn    the id of this story's entry in work; absent = the lane is empty
+--   parked  list of the entries that wait behind it, oldest first
+-- True after every script: at most one entry of a lane is in work, turn names it, and parked is empty without it.
+--
+-- An entry is a flat list of names and values: story, id, part, e (event JSON), and held = 1 when the event is not
+-- in the log, redrive = 1 when an operator sent it again. A parked element holds the same list, each text as
+-- <bytes>:<text>, so that no text can be mistaken for another.
+--
+-- A live message may be lost (a channel that the ACL denies, a subscriber that is away): readers repair holes from the
+-- log. So its failure must not leave a half-done script.
+
+local GROUP = 'fleet'
+
+local function lane_at(first)
+  return { work = KEYS[first], turn = KEYS[first + 1], parked = KEYS[first + 2] }
+end
+
+local function entry_of(story, id, part, event, held)
+  local fields = { 'story', story, 'id', id, 'part', part, 'e', event }
+  if held then
+    fields[9], fields[10] = 'held', '1'
+  end
+  return fields
+end
+
+local function pack(fields)
+  local packed = {}
+  for i, text in ipairs(fields) do
+    packed[i] = #text .. ':' .. text
+  end
+  return table.concat(packed)
+end
+
+local function unpacked(packed)
+  local fields, at = {}, 1
+  while at <= #packed do
+    local colon = string.find(packed, ':', at, true)
+    local last = colon + tonumber(string.sub(packed, at, colon - 1))
+    fields[#fields + 1] = string.sub(packed, colon + 1, last)
+    at = last + 1
+  end
+  return fields
+end
+
+local function start(lane, fields)
+  redis.call('SET', lane.turn, redis.call('XADD', lane.work, '*', unpack(fields)))
+end
+
+-- The next step of a lane: in flight when the lane is empty, else behind the others.
+local function admit(lane, fields)
+  if redis.call('EXISTS', lane.turn) == 0 then
+    start(lane, fields)
+  else
+    redis.call('RPUSH', lane.parked, pack(fields))
+  end
+end
+
+-- Ends an entry whose turn it is. An entry that was put into work by other means has no turn to give on.
+local function advance(lane, entry)
+  local turn = redis.call('GET', lane.turn)
+  if turn and turn ~= entry then
+    return
+  end
+  local waiting = redis.call('LPOP', lane.parked)
+  if waiting then
+    start(lane, unpacked(waiting))
+  else
+    redis.call('DEL', lane.turn)
+  end
+end
+
+-- The fence: nil when the consumer holds the entry's lease, else GONE (nobody does) or FENCED (another does).
+local function refusal(work, entry, consumer)
+  local rows = redis.pcall('XPENDING', work, GROUP, entry, entry, 1)
+  if rows.err and not string.find(rows.err, 'NOGROUP', 1, true) then
+    return redis.error_reply(rows.err)
+  end
+  if not rows[1] then
+    return { 'GONE' }
+  end
+  if rows[1][2] ~= consumer then
+    return { 'FENCED' }
+  end
+end
+
+local function finish(work, entry)
+  redis.call('XACK', work, GROUP, entry)
+  redis.call('XDEL', work, entry)
+end
+
+-- The next event of the log; gives its seq.
+local function record(ctx, log, live, event)
+  local seq = redis.call('HINCRBY', ctx, 'seq', 1)
+  redis.call('XADD', log, seq .. '-0', 'e', event)
+  redis.pcall('SPUBLISH', live, '{"t":"event","seq":' .. seq .. ',"event":' .. event .. '}')
+  return seq
+end
+
+local function now_ms()
+  local now = redis.call('TIME')
+  return now[1] * 1000 + math.floor(now[2] / 1000)
+end
+

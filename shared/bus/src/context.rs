@@ -1,0 +1,103 @@
+//! Everything that a worker needs to know to answer an entry, in one round trip.
+
+use redis::Value;
+use story::{Context, LogEntry};
+
+use crate::reply::{Entry, next};
+use crate::retract::{event_of, seq_of};
+use crate::stories::known;
+use crate::work::{unpack, work};
+use crate::{Bus, Delivery, Error, Parked};
+
+/// What [`Bus::context`] read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fetched {
+    pub context: Context,
+    /// What waits behind the entry in its lane, oldest first; it ends before one that cannot be read.
+    pub parked: Vec<Parked>,
+    /// The last attempt at the response to this entry that had a draft; 0 = none. The response's id is
+    /// `event.id.derive(story, agent, part, event.at)`.
+    pub attempt: u32,
+    /// Redis's clock.
+    pub now: jiff::Timestamp,
+}
+
+impl Bus {
+    /// Reads the entry's story with the last `history` events of its log and the first `parked` of its lane. Events
+    /// that were retracted, or that this version cannot read, are left out.
+    ///
+    /// # Errors
+    /// [`Error::NoStory`] when it was deleted; [`Error::Data`] for a malformed entry; or Redis was not reached.
+    pub async fn context(
+        &self,
+        delivery: &Delivery,
+        history: usize,
+        parked: usize,
+    ) -> Result<Fetched, Error> {
+        let agent = delivery.agent;
+        let entry = delivery.work.as_ref();
+        let entry = entry.map_err(|e| Error::data(e.to_string()))?;
+        let (keys, id) = (&self.keys, &entry.story);
+        let response = entry
+            .id
+            .derive(id, agent.as_str(), entry.part, entry.event.at);
+        let mut pipe = redis::pipe();
+        for key in [keys.ctx(id), keys.chars(id), keys.lore(id)] {
+            pipe.cmd("HGETALL").arg(key);
+        }
+        // COUNT 0 and an end of -1 would mean everything.
+        pipe.cmd("XREVRANGE").arg(keys.log(id)).arg("+").arg("-");
+        pipe.arg("COUNT").arg(history.max(1));
+        pipe.cmd("LRANGE").arg(keys.lane(agent, id).parked);
+        pipe.arg(0).arg(parked.max(1) - 1);
+        pipe.cmd("HGET")
+            .arg(keys.drafts(id))
+            .arg(format!("n:{response}"));
+        pipe.cmd("TIME");
+        let mut replies = self.link.pipe(&pipe).await?.into_iter();
+
+        let story = known(id, &mut replies)?;
+        let mut log = events(&mut replies)?;
+        log.truncate(history);
+        log.reverse();
+        let waiting: Vec<Vec<u8>> = next(&mut replies)?;
+        let attempt: Option<u32> = next(&mut replies)?;
+        let (seconds, micros): (i64, i32) = next(&mut replies)?;
+        Ok(Fetched {
+            context: Context {
+                title: story.title,
+                style: story.style,
+                premise: story.premise,
+                summary: story.summary,
+                policies: story.policies,
+                characters: story.characters,
+                lore: story.lore,
+                history: log,
+            },
+            parked: waiting
+                .iter()
+                .take(parked)
+                .map_while(|packed| work(&unpack(packed)?, keys, delivery.lease.shard).ok())
+                .collect(),
+            attempt: attempt.unwrap_or(0),
+            now: jiff::Timestamp::new(seconds, micros * 1_000)
+                .map_err(|e| Error::data(e.to_string()))?,
+        })
+    }
+}
+
+/// The log's end, newest first.
+fn events(replies: &mut impl Iterator<Item = Value>) -> Result<Vec<LogEntry>, Error> {
+    let entries: Vec<Entry> = next(replies)?;
+    let readable = entries
+        .into_iter()
+        .filter_map(|(place, fields)| Some((place, event_of(&fields)?)));
+    readable
+        .map(|(place, event)| {
+            Ok(LogEntry {
+                seq: seq_of(&place)?,
+                event,
+            })
+        })
+        .collect()
+}

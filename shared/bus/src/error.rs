@@ -1,0 +1,74 @@
+//! What can go wrong between the bus and Redis, as a caller would act on it.
+
+use story::StoryId;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The settings are wrong: nothing will help but changing them.
+    #[error("the Redis settings are wrong: {0}")]
+    Settings(String),
+    /// Redis was not reached, or did not answer in time. The next call reconnects; what was asked may have been done.
+    #[error("Redis is not reachable")]
+    Unreachable(#[source] redis::RedisError),
+    /// Redis answered with an error.
+    #[error("Redis refused")]
+    Refused(#[source] redis::RedisError),
+    /// The server is not fit for the fleet; the text says what to do.
+    #[error("{0}")]
+    Server(String),
+    #[error("there is no story '{0}'")]
+    NoStory(StoryId),
+    #[error("there is already a story '{0}'")]
+    StoryExists(StoryId),
+    /// Too many events of this story wait for one agent.
+    #[error("the story '{0}' has too many unanswered events; try again later")]
+    LaneFull(StoryId),
+    #[error("the event has {0} bytes; at most {max} are accepted", max = story::MAX_EVENT_BYTES)]
+    TooLarge(usize),
+    /// The parked events that a commit consumes are not at the head of their lane.
+    #[error("the events to consume are not next in their lane")]
+    Moved,
+    /// What is stored is not what this version writes.
+    #[error("unexpected data in Redis: {0}")]
+    Data(String),
+}
+
+impl Error {
+    /// Sorts an error of the client: worth a reconnect, or an answer of the server.
+    pub(crate) fn from_redis(error: redis::RedisError) -> Self {
+        if lost(&error) {
+            Self::Unreachable(error)
+        } else {
+            Self::Refused(error)
+        }
+    }
+
+    pub(crate) fn data(what: impl Into<String>) -> Self {
+        Self::Data(what.into())
+    }
+
+    /// The first word of the server's error: `NOGROUP`, `NOSCRIPT` …
+    pub(crate) fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused(error) => error.code(),
+            _ => None,
+        }
+    }
+}
+
+/// The connection is of no more use: dropped, timed out, or it leads to a server that may not write any more.
+fn lost(error: &redis::RedisError) -> bool {
+    error.is_io_error()
+        || error.is_timeout()
+        || error.is_connection_dropped()
+        || error.is_unrecoverable_error()
+        || matches!(
+            error.code(),
+            Some("READONLY" | "MASTERDOWN" | "LOADING" | "CLUSTERDOWN")
+        )
+        || matches!(
+            error.kind(),
+            redis::ErrorKind::ClusterConnectionNotFound
+                | redis::ErrorKind::MasterNameNotFoundBySentinel
+        )
+}

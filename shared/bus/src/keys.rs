@@ -1,0 +1,171 @@
+//! The name of every key and channel. All keys of one story share a hash tag, so that one script can touch them all.
+
+use story::{Agent, EventId, StoryId};
+
+use crate::Error;
+
+/// The one consumer group of every work stream.
+pub(crate) const GROUP: &str = "fleet";
+
+#[derive(Debug, Clone)]
+pub(crate) struct Keys {
+    prefix: String,
+    shards: u16,
+}
+
+/// The three keys of one (agent, story): scripts take them in this order.
+#[derive(Debug, Clone)]
+pub(crate) struct Lane {
+    pub(crate) work: String,
+    pub(crate) turn: String,
+    pub(crate) parked: String,
+}
+
+impl Keys {
+    pub(crate) fn new(prefix: &str, shards: u16) -> Result<Self, Error> {
+        if shards == 0 {
+            return Err(Error::Settings("there must be at least one shard".into()));
+        }
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        if prefix.is_empty() || !prefix.bytes().all(plain) {
+            let text =
+                format!("the key prefix '{prefix}' is not letters, digits, '-', '_' and '.'");
+            return Err(Error::Settings(text));
+        }
+        let prefix = prefix.to_owned();
+        Ok(Self { prefix, shards })
+    }
+
+    pub(crate) fn shards(&self) -> std::ops::Range<u16> {
+        0..self.shards
+    }
+
+    pub(crate) fn shard(&self, story: &StoryId) -> u16 {
+        crc16(story.as_str().as_bytes()) % self.shards
+    }
+
+    pub(crate) fn log(&self, story: &StoryId) -> String {
+        self.of(story, "log")
+    }
+
+    pub(crate) fn ctx(&self, story: &StoryId) -> String {
+        self.of(story, "ctx")
+    }
+
+    pub(crate) fn chars(&self, story: &StoryId) -> String {
+        self.of(story, "chars")
+    }
+
+    pub(crate) fn lore(&self, story: &StoryId) -> String {
+        self.of(story, "lore")
+    }
+
+    pub(crate) fn seen(&self, story: &StoryId) -> String {
+        self.of(story, "seen")
+    }
+
+    pub(crate) fn gone(&self, story: &StoryId) -> String {
+        self.of(story, "gone")
+    }
+
+    pub(crate) fn drafts(&self, story: &StoryId) -> String {
+        self.of(story, "drafts")
+    }
+
+    pub(crate) fn live(&self, story: &StoryId) -> String {
+        self.of(story, "live")
+    }
+
+    pub(crate) fn draft(&self, story: &StoryId, response: &EventId, attempt: u32) -> String {
+        format!("{}{attempt}", self.draft_base(story, response))
+    }
+
+    /// A draft's key without its attempt.
+    pub(crate) fn draft_base(&self, story: &StoryId, response: &EventId) -> String {
+        self.at(self.shard(story), &format!("draft:{response}:"))
+    }
+
+    pub(crate) fn lane(&self, agent: Agent, story: &StoryId) -> Lane {
+        Lane {
+            work: self.work(agent, self.shard(story)),
+            turn: self.of(story, &format!("turn:{agent}")),
+            parked: self.of(story, &format!("parked:{agent}")),
+        }
+    }
+
+    pub(crate) fn work(&self, agent: Agent, shard: u16) -> String {
+        self.at(shard, &format!("work:{agent}"))
+    }
+
+    pub(crate) fn dead(&self, agent: Agent, shard: u16) -> String {
+        self.at(shard, &format!("dead:{agent}"))
+    }
+
+    pub(crate) fn stories(&self, shard: u16) -> String {
+        self.at(shard, "stories")
+    }
+
+    /// What all processes of an installation must agree on.
+    pub(crate) fn meta(&self) -> String {
+        self.at(0, "meta")
+    }
+
+    fn of(&self, story: &StoryId, kind: &str) -> String {
+        self.at(self.shard(story), &format!("{kind}:{story}"))
+    }
+
+    fn at(&self, shard: u16, name: &str) -> String {
+        format!("{}:{{{shard}}}:{name}", self.prefix)
+    }
+}
+
+impl Lane {
+    pub(crate) fn into_keys(self) -> [String; 3] {
+        [self.work, self.turn, self.parked]
+    }
+}
+
+/// CRC-16/XMODEM, the one that Redis Cluster hashes keys with.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, byte| {
+        (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| {
+            if crc & 0x8000 == 0 {
+                crc << 1
+            } else {
+                crc << 1 ^ 0x1021
+            }
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_the_one_of_redis_cluster() {
+        assert_eq!(crc16(b"123456789"), 0x31C3);
+    }
+
+    #[test]
+    fn every_key_of_a_story_has_the_tag_of_its_shard() {
+        let keys = Keys::new("sf", 7).unwrap();
+        let story: StoryId = "castle".parse().unwrap();
+        let tag = format!("sf:{{{}}}:", keys.shard(&story));
+        let lane = keys.lane(Agent::Narrator, &story);
+        assert_eq!(lane.turn, format!("{tag}turn:narrator:castle"));
+        assert_eq!(lane.parked, format!("{tag}parked:narrator:castle"));
+        assert_eq!(lane.work, format!("{tag}work:narrator"));
+        assert_eq!(keys.log(&story), format!("{tag}log:castle"));
+        let response = "r1".parse().unwrap();
+        assert_eq!(keys.draft(&story, &response, 2), format!("{tag}draft:r1:2"));
+    }
+
+    #[test]
+    fn a_prefix_cannot_change_the_hash_tag() {
+        for bad in ["", "a{b}", "a:b", "a b"] {
+            assert!(Keys::new(bad, 1).is_err(), "{bad:?}");
+        }
+        assert!(Keys::new("sf", 0).is_err());
+    }
+}

@@ -1,0 +1,162 @@
+//! The leases of entries in flight: kept, let go, taken over. Also who takes part, and how much there is to do.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use story::Agent;
+
+use crate::reply::read;
+use crate::script::{JANITOR, RECLAIM, RELEASE, RENEW};
+use crate::work::{Fields, flag, work};
+use crate::{Bus, Delivery, Error, LeaseId};
+
+/// Where the next look for abandoned entries goes on, in each shard.
+#[derive(Debug, Clone, Default)]
+pub struct ReclaimCursor(BTreeMap<u16, String>);
+
+const START: &str = "0-0";
+
+impl ReclaimCursor {
+    /// Whether the last look came to the end of every pending list.
+    #[must_use]
+    pub fn at_start(&self) -> bool {
+        self.0.values().all(|at| at == START)
+    }
+}
+
+impl Bus {
+    /// Keeps the leases that `consumer` still holds; gives those that it lost, whose work is to be dropped at once.
+    ///
+    /// # Errors
+    /// When Redis was not reached; then nothing is known of any of them.
+    pub async fn renew(
+        &self,
+        agent: Agent,
+        consumer: &str,
+        leases: &[LeaseId],
+    ) -> Result<Vec<LeaseId>, Error> {
+        let mut lost = Vec::new();
+        for (shard, entries) in by_shard(leases) {
+            let mut call = RENEW.call();
+            call.key(self.keys.work(agent, shard)).arg(consumer);
+            for entry in entries {
+                call.arg(entry);
+            }
+            let entries: Vec<String> = read(call.run(&self.link).await?)?;
+            lost.extend(entries.into_iter().map(|entry| LeaseId { shard, entry }));
+        }
+        Ok(lost)
+    }
+
+    /// Lets entries go at drain: any worker can claim them at once, and this delivery does not count as an attempt.
+    /// `lease` is that of the fleet.
+    ///
+    /// # Errors
+    /// When Redis was not reached; then the entries are claimed when their lease runs out.
+    pub async fn release(
+        &self,
+        agent: Agent,
+        consumer: &str,
+        lease: Duration,
+        leases: &[LeaseId],
+    ) -> Result<(), Error> {
+        for (shard, entries) in by_shard(leases) {
+            let mut call = RELEASE.call();
+            call.key(self.keys.work(agent, shard))
+                .arg(consumer)
+                .number(millis(lease));
+            for entry in entries {
+                call.arg(entry);
+            }
+            // Not sent again when the reply is lost: it would take the attempt off twice.
+            call.run(&self.link).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes over up to `count` entries of each shard whose owner was silent for `lease`, going on from `cursor`. An
+    /// entry that `consumer` itself let grow old is among them: whoever still works on it drops the second delivery.
+    ///
+    /// # Errors
+    /// When Redis was not reached; then what was claimed comes again when its lease runs out.
+    pub async fn reclaim(
+        &self,
+        agent: Agent,
+        consumer: &str,
+        lease: Duration,
+        cursor: &mut ReclaimCursor,
+        count: usize,
+    ) -> Result<Vec<Delivery>, Error> {
+        let mut deliveries = Vec::new();
+        for shard in self.keys.shards() {
+            let at = cursor.0.entry(shard).or_insert_with(|| START.into());
+            let mut call = RECLAIM.call();
+            call.key(self.keys.work(agent, shard))
+                .arg(consumer)
+                .number(millis(lease))
+                .arg(at.as_str())
+                .arg(count.max(1).to_string());
+            let (next, claimed): (String, Vec<(String, u32, Fields)>) =
+                read(call.run(&self.link).await?)?;
+            *at = next;
+            deliveries.extend(
+                claimed
+                    .into_iter()
+                    .map(|(entry, deliveries, fields)| Delivery {
+                        agent,
+                        consumer: consumer.to_owned(),
+                        lease: LeaseId { shard, entry },
+                        deliveries,
+                        redriven: flag(&fields, "redrive"),
+                        work: work(&fields, &self.keys, shard),
+                    }),
+            );
+        }
+        Ok(deliveries)
+    }
+
+    /// Waiting and in flight, exactly: the scaling signal. Parked events are not counted: no second worker could
+    /// answer them sooner.
+    ///
+    /// # Errors
+    /// When Redis was not reached.
+    pub async fn backlog(&self, agent: Agent) -> Result<u64, Error> {
+        let mut backlog = 0;
+        for shard in self.keys.shards() {
+            let mut cmd = redis::cmd("XLEN");
+            cmd.arg(self.keys.work(agent, shard));
+            backlog += read::<u64>(self.link.query(&cmd).await?)?;
+        }
+        Ok(backlog)
+    }
+
+    /// Forgets the agent's consumers that hold nothing and were not heard of for `idle`; gives their names.
+    ///
+    /// # Errors
+    /// When Redis was not reached.
+    pub async fn remove_idle_consumers(
+        &self,
+        agent: Agent,
+        idle: Duration,
+    ) -> Result<Vec<String>, Error> {
+        let mut removed = Vec::new();
+        for shard in self.keys.shards() {
+            let mut call = JANITOR.call();
+            call.key(self.keys.work(agent, shard)).number(millis(idle));
+            removed.extend(read::<Vec<String>>(call.run(&self.link).await?)?);
+        }
+        Ok(removed)
+    }
+}
+
+fn by_shard(leases: &[LeaseId]) -> BTreeMap<u16, Vec<&str>> {
+    let mut shards = BTreeMap::<u16, Vec<&str>>::new();
+    for lease in leases {
+        shards.entry(lease.shard).or_default().push(&lease.entry);
+    }
+    shards
+}
+
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,120 @@
+//! Runs the embedded Lua scripts: by hash, and by text where the server does not know the hash yet.
+
+use std::sync::OnceLock;
+
+use redis::Value;
+
+use crate::{Error, connect::Link};
+
+/// How often an idempotent script is run when its reply is lost.
+const TRIES: u32 = 4;
+
+/// A script that works on lanes: the shared text in front of its own.
+macro_rules! lane_script {
+    ($name:literal) => {
+        concat!(
+            include_str!("../scripts/lane.lua"),
+            include_str!(concat!("../scripts/", $name, ".lua"))
+        )
+    };
+}
+pub(crate) use lane_script;
+
+pub(crate) static PUBLISH: Script = Script::new(lane_script!("publish"));
+pub(crate) static COMMIT: Script = Script::new(lane_script!("commit"));
+pub(crate) static BURY: Script = Script::new(lane_script!("bury"));
+pub(crate) static RENEW: Script = Script::new(include_str!("../scripts/renew.lua"));
+pub(crate) static RELEASE: Script = Script::new(include_str!("../scripts/release.lua"));
+pub(crate) static RECLAIM: Script = Script::new(include_str!("../scripts/reclaim.lua"));
+pub(crate) static JANITOR: Script = Script::new(include_str!("../scripts/janitor.lua"));
+pub(crate) static STORY: Script = Script::new(include_str!("../scripts/story.lua"));
+
+/// A script in the tree; its head says what it takes, gives and keeps true.
+pub(crate) struct Script {
+    code: &'static str,
+    sha: OnceLock<String>,
+}
+
+/// One run of a script: its keys and arguments, ready to be sent again.
+pub(crate) struct Call {
+    script: &'static Script,
+    keys: Vec<String>,
+    args: Vec<Vec<u8>>,
+}
+
+impl Script {
+    pub(crate) const fn new(code: &'static str) -> Self {
+        let sha = OnceLock::new();
+        Self { code, sha }
+    }
+
+    pub(crate) fn call(&'static self) -> Call {
+        Call {
+            script: self,
+            keys: Vec::new(),
+            args: Vec::new(),
+        }
+    }
+
+    fn sha(&self) -> &str {
+        self.sha
+            .get_or_init(|| redis::Script::new(self.code).get_hash().to_owned())
+    }
+}
+
+impl Call {
+    pub(crate) fn key(&mut self, key: impl Into<String>) -> &mut Self {
+        self.keys.push(key.into());
+        self
+    }
+
+    pub(crate) fn keys(&mut self, keys: impl IntoIterator<Item = String>) -> &mut Self {
+        self.keys.extend(keys);
+        self
+    }
+
+    pub(crate) fn arg(&mut self, arg: impl Into<Vec<u8>>) -> &mut Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    pub(crate) fn number(&mut self, arg: impl Into<u64>) -> &mut Self {
+        self.arg(arg.into().to_string())
+    }
+
+    /// The number of items, for a list that follows.
+    pub(crate) fn count<T>(&mut self, items: &[T]) -> &mut Self {
+        self.arg(items.len().to_string())
+    }
+
+    /// Runs it once. After [`Error::Unreachable`] it may have been done or not.
+    pub(crate) async fn run(&self, link: &Link) -> Result<Value, Error> {
+        match link
+            .query(&self.command("EVALSHA", self.script.sha()))
+            .await
+        {
+            Err(error) if error.code() == Some("NOSCRIPT") => {
+                link.query(&self.command("EVAL", self.script.code)).await
+            }
+            reply => reply,
+        }
+    }
+
+    /// Runs an idempotent script until a reply comes; the link paces the tries.
+    pub(crate) async fn run_until_answered(&self, link: &Link) -> Result<Value, Error> {
+        for _ in 1..TRIES {
+            match self.run(link).await {
+                Err(Error::Unreachable(_)) => {}
+                reply => return reply,
+            }
+        }
+        self.run(link).await
+    }
+
+    fn command(&self, name: &str, script: &str) -> redis::Cmd {
+        let mut cmd = redis::cmd(name);
+        cmd.arg(script).arg(self.keys.len());
+        cmd.arg(&self.keys).arg(&self.args);
+        cmd
+    }
+}

@@ -1,0 +1,278 @@
+//! Stories themselves: made, listed, read, changed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::str::FromStr;
+
+use redis::Value;
+use story::{Character, Policies, Seq, StoryId};
+
+use crate::reply::{next, read, verdict};
+use crate::script::{Call, STORY};
+use crate::{Bus, Error};
+
+/// How many letters and digits name a log's life.
+const EPOCH_LETTERS: usize = 12;
+
+/// A story to be made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewStory {
+    pub id: StoryId,
+    pub title: String,
+    pub style: String,
+    pub premise: String,
+    pub policies: Policies,
+    pub characters: BTreeMap<String, Character>,
+    pub lore: BTreeMap<String, String>,
+}
+
+/// What is known of a story, without its events.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Story {
+    pub id: StoryId,
+    /// The log's life: changes if the log was ever lost.
+    pub epoch: String,
+    /// The place of the last event; 0 = none yet.
+    pub seq: Seq,
+    pub created: jiff::Timestamp,
+    pub title: String,
+    pub style: String,
+    pub premise: String,
+    pub summary: String,
+    pub policies: Policies,
+    pub characters: BTreeMap<String, Character>,
+    pub lore: BTreeMap<String, String>,
+}
+
+/// What to change of a story; what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StoryPatch {
+    pub title: Option<String>,
+    pub style: Option<String>,
+    pub premise: Option<String>,
+    pub policies: Option<Policies>,
+    /// `None` removes one.
+    pub characters: BTreeMap<String, Option<Character>>,
+    /// `None` removes one.
+    pub lore: BTreeMap<String, Option<String>>,
+}
+
+impl NewStory {
+    /// A story that nothing is known of yet.
+    #[must_use]
+    pub fn new(id: StoryId) -> Self {
+        Self {
+            id,
+            title: String::new(),
+            style: String::new(),
+            premise: String::new(),
+            policies: Policies::default(),
+            characters: BTreeMap::new(),
+            lore: BTreeMap::new(),
+        }
+    }
+}
+
+impl Bus {
+    /// Makes a story.
+    ///
+    /// # Errors
+    /// [`Error::StoryExists`]; or Redis was not reached.
+    pub async fn create_story(&self, new: &NewStory) -> Result<(), Error> {
+        let mut call = self.story_call("create", &new.id);
+        call.keys([
+            self.keys.log(&new.id),
+            self.keys.gone(&new.id),
+            self.keys.seen(&new.id),
+            self.keys.drafts(&new.id),
+        ]);
+        let epoch = epoch();
+        let mut ctx = vec![
+            ("epoch", epoch.as_str()),
+            ("title", &new.title),
+            ("style", &new.style),
+            ("premise", &new.premise),
+        ];
+        ctx.extend(policy_fields(new.policies));
+        set_and_remove(&mut call, &ctx, &[]);
+        let characters = new.characters.iter();
+        let characters: Vec<_> = characters
+            .map(|(name, c)| (name, character_json(c)))
+            .collect();
+        set_and_remove(&mut call, &characters, &[]);
+        let lore: Vec<_> = new.lore.iter().collect();
+        set_and_remove(&mut call, &lore, &[]);
+        match verdict(call.run(&self.link).await?)?.0.as_str() {
+            "OK" => Ok(()),
+            "EXISTS" => Err(Error::StoryExists(new.id.clone())),
+            word => Err(Error::data(format!("story replied {word}"))),
+        }
+    }
+
+    /// Changes what is known of a story.
+    ///
+    /// # Errors
+    /// [`Error::NoStory`]; or Redis was not reached, and the same call can be made again without harm.
+    pub async fn patch_story(&self, id: &StoryId, patch: &StoryPatch) -> Result<(), Error> {
+        let mut call = self.story_call("patch", id);
+        let texts = [
+            ("title", &patch.title),
+            ("style", &patch.style),
+            ("premise", &patch.premise),
+        ];
+        let texts = texts.into_iter();
+        let mut ctx: Vec<(&str, &str)> = texts
+            .filter_map(|(name, text)| Some((name, text.as_deref()?)))
+            .collect();
+        if let Some(policies) = patch.policies {
+            ctx.extend(policy_fields(policies));
+        }
+        set_and_remove(&mut call, &ctx, &[]);
+        let (set, removed) = split(&patch.characters, character_json);
+        set_and_remove(&mut call, &set, &removed);
+        let (set, removed) = split(&patch.lore, Clone::clone);
+        set_and_remove(&mut call, &set, &removed);
+        match verdict(call.run_until_answered(&self.link).await?)?
+            .0
+            .as_str()
+        {
+            "OK" => Ok(()),
+            "NOSTORY" => Err(Error::NoStory(id.clone())),
+            word => Err(Error::data(format!("story replied {word}"))),
+        }
+    }
+
+    /// All stories, in the order of their names.
+    ///
+    /// # Errors
+    /// When Redis was not reached.
+    pub async fn stories(&self) -> Result<Vec<StoryId>, Error> {
+        let mut stories = Vec::new();
+        for shard in self.keys.shards() {
+            let mut cmd = redis::cmd("SMEMBERS");
+            cmd.arg(self.keys.stories(shard));
+            for id in read::<Vec<String>>(self.link.query(&cmd).await?)? {
+                stories.push(id.parse().map_err(|e| Error::data(format!("{e}")))?);
+            }
+        }
+        stories.sort();
+        Ok(stories)
+    }
+
+    /// What is known of a story.
+    ///
+    /// # Errors
+    /// [`Error::NoStory`]; or Redis was not reached.
+    pub async fn story(&self, id: &StoryId) -> Result<Story, Error> {
+        let mut pipe = redis::pipe();
+        for key in [self.keys.ctx(id), self.keys.chars(id), self.keys.lore(id)] {
+            pipe.cmd("HGETALL").arg(key);
+        }
+        known(id, &mut self.link.pipe(&pipe).await?.into_iter())
+    }
+
+    fn story_call(&self, mode: &str, id: &StoryId) -> Call {
+        let mut call = STORY.call();
+        call.key(self.keys.ctx(id))
+            .key(self.keys.chars(id))
+            .key(self.keys.lore(id))
+            .key(self.keys.stories(self.keys.shard(id)))
+            .arg(mode)
+            .arg(id.as_str());
+        call
+    }
+}
+
+/// Reads the replies for the hashes ctx, chars and lore.
+pub(crate) fn known(
+    id: &StoryId,
+    replies: &mut impl Iterator<Item = Value>,
+) -> Result<Story, Error> {
+    let mut ctx: HashMap<String, String> = next(replies)?;
+    let characters: BTreeMap<String, String> = next(replies)?;
+    let lore = next(replies)?;
+    if ctx.is_empty() {
+        return Err(Error::NoStory(id.clone()));
+    }
+    let policies = Policies {
+        input: parsed(&ctx, "input")?,
+        output: parsed(&ctx, "output")?,
+    };
+    let created = jiff::Timestamp::from_millisecond(parsed(&ctx, "created")?)
+        .map_err(|e| Error::data(e.to_string()))?;
+    let seq = Seq(parsed(&ctx, "seq")?);
+    let characters = characters
+        .into_iter()
+        .map(|(name, json)| match serde_json::from_str(&json) {
+            Ok(character) => Ok((name, character)),
+            Err(e) => Err(Error::data(format!("the character {name}: {e}"))),
+        })
+        .collect::<Result<_, _>>()?;
+    let mut text = |name: &str| ctx.remove(name).unwrap_or_default();
+    Ok(Story {
+        id: id.clone(),
+        epoch: text("epoch"),
+        seq,
+        created,
+        title: text("title"),
+        style: text("style"),
+        premise: text("premise"),
+        summary: text("summary"),
+        policies,
+        characters,
+        lore,
+    })
+}
+
+/// A field that has a form of its own; its default when it is absent.
+fn parsed<T: FromStr + Default>(ctx: &HashMap<String, String>, name: &str) -> Result<T, Error> {
+    match ctx.get(name) {
+        Some(text) => text
+            .parse()
+            .map_err(|_| Error::data(format!("the field {name} is '{text}'"))),
+        None => Ok(T::default()),
+    }
+}
+
+fn policy_fields(policies: Policies) -> [(&'static str, &'static str); 2] {
+    [
+        ("input", policies.input.as_str()),
+        ("output", policies.output.as_str()),
+    ]
+}
+
+fn set_and_remove<N: AsRef<str>, V: AsRef<str>>(
+    call: &mut Call,
+    set: &[(N, V)],
+    removed: &[&String],
+) {
+    call.count(set);
+    for (name, value) in set {
+        call.arg(name.as_ref()).arg(value.as_ref());
+    }
+    call.count(removed);
+    for name in removed {
+        call.arg(name.as_str());
+    }
+}
+
+/// What is set, as text, and what is removed.
+fn split<T>(
+    changes: &BTreeMap<String, Option<T>>,
+    text: impl Fn(&T) -> String,
+) -> (Vec<(&String, String)>, Vec<&String>) {
+    let set = changes.iter();
+    let set = set.filter_map(|(name, value)| Some((name, text(value.as_ref()?))));
+    let removed = changes.iter().filter(|(_, value)| value.is_none());
+    (set.collect(), removed.map(|(name, _)| name).collect())
+}
+
+fn character_json(character: &Character) -> String {
+    serde_json::json!(character).to_string()
+}
+
+fn epoch() -> String {
+    const LETTERS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    (0..EPOCH_LETTERS)
+        .map(|_| char::from(LETTERS[rand::random_range(0..LETTERS.len())]))
+        .collect()
+}
