@@ -2,7 +2,21 @@
 //!
 //! A draft is a courtesy: it never fails a turn. Readers get the whole text with the event, whatever happened to it.
 
+use std::time::Duration;
+
+use bus::{Bus, Draft, DraftChunk, Drafted};
+use prometheus::IntCounter;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::lease::Held;
+
+/// Between two chunks, unless [`FULL`] tokens came sooner.
+const EVERY: Duration = Duration::from_millis(40);
+
+/// Tokens of a chunk that is sent without waiting.
+const FULL: u32 = 24;
 
 /// Words that may wait for Redis before the agent does.
 const WAITING: usize = 64;
@@ -47,4 +61,137 @@ impl DraftSender {
 pub(crate) fn channel() -> (DraftSender, mpsc::Receiver<Word>) {
     let (words, receiver) = mpsc::channel(WAITING);
     (DraftSender { words: Some(words) }, receiver)
+}
+
+/// Takes the words to Redis.
+pub(crate) struct Pump<'a> {
+    bus: &'a Bus,
+    chunks: &'a IntCounter,
+    /// Cancelled when Redis says that this worker should stop generating.
+    stop: &'a CancellationToken,
+    draft: Draft,
+    /// The last attempt that readers know of; 0 = none.
+    attempt: u32,
+    /// Whether `attempt` is of this turn.
+    begun: bool,
+    /// Text not sent yet, and how many tokens it has.
+    text: String,
+    tokens: u32,
+    /// Tokens sent in this attempt: the index of the next.
+    sent: u32,
+    due: Instant,
+}
+
+/// The draft is over before its text is: readers wait for the event.
+struct GivenUp;
+
+impl<'a> Pump<'a> {
+    /// `attempt` is the last one that an earlier delivery made.
+    pub(crate) fn new(
+        bus: &'a Bus,
+        chunks: &'a IntCounter,
+        held: &'a Held,
+        draft: Draft,
+        attempt: u32,
+    ) -> Self {
+        Self {
+            bus,
+            chunks,
+            stop: &held.stop,
+            draft,
+            attempt,
+            begun: false,
+            text: String::new(),
+            tokens: 0,
+            sent: 0,
+            due: Instant::now(),
+        }
+    }
+
+    /// Until the sender is dropped, or the draft is given up. What is unsent at the end comes with the event.
+    pub(crate) async fn run(mut self, mut words: mpsc::Receiver<Word>) {
+        loop {
+            let step = tokio::select! {
+                biased;
+                () = sleep_until(self.due), if self.tokens > 0 => self.flush().await,
+                word = words.recv() => match word {
+                    Some(Word::Text(text)) => self.add(&text).await,
+                    Some(Word::Restart) => self.restart().await,
+                    None => return,
+                },
+            };
+            if let Err(GivenUp) = step {
+                return;
+            }
+        }
+    }
+
+    async fn add(&mut self, text: &str) -> Result<(), GivenUp> {
+        self.text.push_str(text);
+        self.tokens += 1;
+        if self.tokens >= FULL || Instant::now() >= self.due {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// The next text begins a new attempt, which readers are told of now if they saw some of this one.
+    async fn restart(&mut self) -> Result<(), GivenUp> {
+        self.text.clear();
+        self.tokens = 0;
+        if self.sent > 0 {
+            self.reset().await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), GivenUp> {
+        if !self.begun && self.attempt > 0 {
+            self.reset().await?;
+        }
+        self.attempt = self.attempt.max(1);
+        self.begun = true;
+        let chunk = DraftChunk {
+            draft: &self.draft,
+            attempt: self.attempt,
+            i: self.sent,
+            n: self.tokens,
+            text: &self.text,
+        };
+        match self.bus.draft(&chunk).await {
+            Ok(Drafted::Ok) => self.chunks.inc(),
+            Ok(Drafted::Stale) => return Err(self.stale()),
+            Err(error) => return Err(gave_up(error)),
+        }
+        self.sent += self.tokens;
+        self.tokens = 0;
+        self.text.clear();
+        self.due = Instant::now() + EVERY;
+        Ok(())
+    }
+
+    async fn reset(&mut self) -> Result<(), GivenUp> {
+        match self.bus.reset_draft(&self.draft).await {
+            Ok(Some(attempt)) => self.attempt = attempt,
+            Ok(None) => return Err(self.stale()),
+            Err(error) => return Err(gave_up(error)),
+        }
+        self.begun = true;
+        self.sent = 0;
+        Ok(())
+    }
+
+    /// Another worker has the event: each further token would be paid for nothing.
+    fn stale(&self) -> GivenUp {
+        tracing::warn!("the draft is another worker's: stopping");
+        self.stop.cancel();
+        GivenUp
+    }
+}
+
+/// A chunk that may be missing would be a hole for readers; none at all is not.
+fn gave_up(error: bus::Error) -> GivenUp {
+    let error = anyhow::Error::from(error);
+    tracing::debug!(error = %format_args!("{error:#}"), "draft given up");
+    GivenUp
 }

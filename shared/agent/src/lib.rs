@@ -8,16 +8,24 @@
 //! }
 //! ```
 //!
-//! The loop takes events from Redis under a lease, gives each to [`Agent::handle`] with its context, and
+//! The loop ([`run`]) takes events from Redis under a lease, gives each to [`Agent::handle`] with its context, and
 //! commits the effects if the lease is still held. Other programs may run several agents in one process.
 
 mod agent;
 mod cli;
 mod draft;
+mod drain;
+mod health;
+mod lease;
 mod metrics;
 pub mod prompts;
+mod read;
+mod reclaim;
+mod retry;
 mod shutdown;
 pub mod telemetry;
+mod turn;
+mod worker;
 
 pub use agent::{Agent, Effects, Emitted, HandleError, Retry, Turn};
 pub use cli::{NoOptions, Setup};
@@ -25,6 +33,4 @@ pub use draft::DraftSender;
 pub use metrics::Metrics;
 pub use prompts::{Prompt, Prompts};
 pub use shutdown::Shutdown;
-
-/// An event delivered more often than this is buried as `crash`: whoever answered it died of it.
-pub const MAX_DELIVERIES: u32 = 3;
+pub use worker::{MAX_DELIVERIES, Settings, run};

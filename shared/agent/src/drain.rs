@@ -1,0 +1,47 @@
+//! The end of a worker: finishes what is in flight within the limit, then gives the rest back without charging a try.
+
+use std::time::Duration;
+
+use bus::LeaseId;
+use tokio::time::{sleep, timeout};
+
+use crate::Agent;
+use crate::worker::Worker;
+
+/// For giving entries back; if Redis does not take them in time, their leases pass by themselves.
+const RELEASE: Duration = Duration::from_secs(3);
+
+impl<A: Agent> Worker<A> {
+    /// Called when nothing begins turns any more, or is about to stop doing so.
+    pub(crate) async fn drain(&self) {
+        self.turns.close();
+        tokio::select! {
+            () = self.turns.wait() => return,
+            () = sleep(self.settings.drain) => tracing::warn!("the drain limit has passed"),
+            () = self.shutdown.now.cancelled() => {}
+        }
+        // Before the turns are stopped: a stopped turn leaves the table.
+        let unfinished = self.leases.ids();
+        self.shutdown.now.cancel();
+        self.turns.wait().await;
+        self.release(&unfinished).await;
+    }
+
+    /// Entries that have ended in the meantime are left alone by the script.
+    pub(crate) async fn release(&self, ids: &[LeaseId]) {
+        if ids.is_empty() {
+            return;
+        }
+        tracing::info!(events = ids.len(), "giving back what is unfinished");
+        let release = self
+            .bus
+            .release(self.name, &self.consumer, self.settings.lease, ids);
+        match timeout(RELEASE, release).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.health.redis_failed(error),
+            Err(_) => tracing::warn!(
+                "Redis took too long: the events wait until their leases have passed"
+            ),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The events in flight here, and the task that keeps their leases.
+//!
+//! An entry is in the table from its delivery to its end, so that it is renewed however long it waits for anything. A
+//! lease that another worker took cancels its turn at once: what it would write is refused anyway, and each further
+//! token is paid for nothing.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bus::LeaseId;
+use prometheus::IntGauge;
+use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::Agent;
+use crate::health::Loop;
+use crate::worker::Worker;
+
+#[derive(Debug)]
+pub(crate) struct Leases {
+    capacity: usize,
+    held: Mutex<HashMap<LeaseId, CancellationToken>>,
+    ended: Notify,
+    gauge: IntGauge,
+}
+
+/// An entry's place in the table; dropping it gives the place up.
+#[derive(Debug)]
+pub(crate) struct Held {
+    id: LeaseId,
+    table: Arc<Leases>,
+    /// The turn must stop: its lease is lost, or the process ends.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Leases {
+    pub(crate) fn new(capacity: usize, gauge: IntGauge) -> Arc<Self> {
+        Arc::new(Self {
+            capacity,
+            held: Mutex::default(),
+            ended: Notify::new(),
+            gauge,
+        })
+    }
+
+    /// `None` when the entry is in flight here already: it was reclaimed from ourselves after Redis had been away.
+    pub(crate) fn hold(self: &Arc<Self>, id: LeaseId, end: &CancellationToken) -> Option<Held> {
+        let mut held = self.lock();
+        if held.contains_key(&id) {
+            return None;
+        }
+        let stop = end.child_token();
+        held.insert(id.clone(), stop.clone());
+        self.gauge.inc();
+        Some(Held {
+            id,
+            table: Arc::clone(self),
+            stop,
+        })
+    }
+
+    pub(crate) fn free(&self) -> usize {
+        self.capacity.saturating_sub(self.lock().len())
+    }
+
+    /// Waits until there is a free slot.
+    pub(crate) async fn slot(&self) -> usize {
+        loop {
+            let ended = self.ended.notified();
+            match self.free() {
+                0 => ended.await,
+                free => return free,
+            }
+        }
+    }
+
+    pub(crate) fn ids(&self) -> Vec<LeaseId> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// Stops the turns of leases that are not ours any more.
+    fn lose(&self, lost: &[LeaseId]) {
+        let held = self.lock();
+        for id in lost {
+            if let Some(stop) = held.get(id) {
+                stop.cancel();
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<LeaseId, CancellationToken>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.table.lock().remove(&self.id);
+        self.table.gauge.dec();
+        self.table.ended.notify_one();
+    }
+}
+
+/// Renews every lease three times within its length, until `end`.
+pub(crate) async fn renew<A: Agent>(worker: Arc<Worker<A>>, end: CancellationToken) {
+    let mut ticks = interval(worker.settings.lease / 3);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = end.cancelled() => return,
+        }
+        worker.health.round(Loop::Renew);
+        let ids = worker.leases.ids();
+        if ids.is_empty() {
+            continue;
+        }
+        match worker.bus.renew(worker.name, &worker.consumer, &ids).await {
+            Ok(lost) if lost.is_empty() => {}
+            Ok(lost) => worker.lost(&lost),
+            Err(error) => worker.health.redis_failed(error),
+        }
+    }
+}
+
+impl<A: Agent> Worker<A> {
+    /// A turn that has just been committed is reported lost too; it is in the table no more.
+    fn lost(&self, ids: &[LeaseId]) {
+        let in_flight = self.leases.ids();
+        let lost: Vec<LeaseId> = ids
+            .iter()
+            .filter(|id| in_flight.contains(id))
+            .cloned()
+            .collect();
+        for id in &lost {
+            self.meters.leases_lost.inc();
+            tracing::warn!(lease = %id, "lease lost: another worker has the event");
+        }
+        self.leases.lose(&lost);
+    }
+}

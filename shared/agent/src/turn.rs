@@ -1,0 +1,318 @@
+//! One delivery, from its context to its commit.
+
+use std::sync::Arc;
+
+use bus::{Burial, Commit, Committed, Delivery, Draft, Emit, Fetched, Work};
+use story::{Event, EventId, Failed, Payload, Policies, Route, StoryId};
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use crate::agent::{author, notice, response};
+use crate::lease::Held;
+use crate::metrics::Outcome;
+use crate::retry::Backoff;
+use crate::worker::{MAX_DELIVERIES, Worker};
+use crate::{Agent, DraftSender, Effects, Emitted, HandleError, Retry, Turn, draft};
+
+/// Runs a delivery to its end, or until its lease is lost. `held` keeps its lease for as long.
+pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, delivery: Delivery, held: Held) {
+    let started = Instant::now();
+    let span = span(&delivery);
+    let step = Step {
+        worker: &worker,
+        delivery,
+        held: &held,
+    };
+    let outcome = async {
+        tokio::select! {
+            biased;
+            () = held.stop.cancelled() => Outcome::Dropped,
+            outcome = step.run() => outcome,
+        }
+    }
+    .instrument(span)
+    .await;
+    worker.meters.ended(outcome, started.elapsed());
+}
+
+fn span(delivery: &Delivery) -> tracing::Span {
+    let work = delivery.work.as_ref().ok();
+    let trace = work.and_then(|work| work.event.trace.as_ref());
+    tracing::info_span!(
+        "turn",
+        agent = delivery.agent.as_str(),
+        story = work.map(|work| work.story.as_str()),
+        event = work.map(|work| format!("{:?}", work.id.as_str())),
+        trace = trace.map(story::Traceparent::trace_id),
+    )
+}
+
+struct Step<'a, A> {
+    worker: &'a Worker<A>,
+    delivery: Delivery,
+    held: &'a Held,
+}
+
+/// A turn that cannot be committed: what becomes of it instead.
+enum Failure {
+    Handle(HandleError),
+    Bus(bus::Error),
+}
+
+impl<A: Agent> Step<'_, A> {
+    async fn run(&self) -> Outcome {
+        match self.answer().await {
+            Ok(outcome) => outcome,
+            Err(Failure::Handle(error)) => self.failed(&error).await,
+            Err(Failure::Bus(bus::Error::TooLarge(bytes))) => {
+                let what = anyhow::anyhow!("the answer has {bytes} bytes");
+                self.failed(&HandleError::permanent("oversize", what)).await
+            }
+            Err(Failure::Bus(error)) => postponed(error),
+        }
+    }
+
+    async fn answer(&self) -> Result<Outcome, Failure> {
+        let work = match &self.delivery.work {
+            Ok(work) => work,
+            Err(malformed) => return Err(refused("undecodable", malformed.to_string())),
+        };
+        if self.delivery.deliveries > MAX_DELIVERIES {
+            let what = format!("delivered {MAX_DELIVERIES} times without an end");
+            return Err(refused("crash", what));
+        }
+        if !self.worker.agent.takes().contains(&work.event.kind()) {
+            let what = format!("{} does not take {:?}", self.worker.name, work.event.kind());
+            return Err(refused("unsupported", what));
+        }
+        let (history, merges) = (self.worker.settings.history, self.worker.agent.merges());
+        let ask = || self.worker.bus.context(&self.delivery, history, merges);
+        let fetched = match self.insist(ask).await {
+            Ok(fetched) => fetched,
+            // Deleted while the event waited: the entry ends without a trace.
+            Err(bus::Error::NoStory(_)) => return self.commit(&Commit::default()).await,
+            Err(error) => return Err(Failure::Bus(error)),
+        };
+        let (policies, waiting) = (
+            fetched.context.policies,
+            waiting(self.worker, work, &fetched),
+        );
+        let ids: Vec<EventId> = waiting.iter().map(|event| event.id.clone()).collect();
+        let effects = self
+            .handle(work, fetched, waiting)
+            .await
+            .map_err(Failure::Handle)?;
+        self.worker.meters.spent(&effects.spent);
+        let commit = commit(
+            effects,
+            &ids,
+            policies,
+            response(self.worker.name, &work.event, work.part),
+        )
+        .map_err(Failure::Handle)?;
+        self.commit(&commit).await
+    }
+
+    /// The agent's part, with the draft beside it: both end together.
+    async fn handle(
+        &self,
+        work: &Work,
+        fetched: Fetched,
+        waiting: Vec<Event>,
+    ) -> Result<Effects, HandleError> {
+        let drafted = fetched.context.policies.output != story::OutputPolicy::Hold;
+        let (sender, words) = draft::channel();
+        let turn = Turn {
+            agent: self.worker.name,
+            event: work.event.clone(),
+            part: work.part,
+            held: work.held,
+            context: fetched.context,
+            waiting,
+            draft: if drafted { sender } else { DraftSender::off() },
+            now: fetched.now,
+        };
+        let draft = Draft {
+            story: work.story.clone(),
+            agent: self.worker.name,
+            consumer: self.delivery.consumer.clone(),
+            lease: self.delivery.lease.clone(),
+            re: turn.response(),
+        };
+        let chunks = &self.worker.meters.draft_chunks;
+        let pump = draft::Pump::new(&self.worker.bus, chunks, self.held, draft, fetched.attempt);
+        let (effects, ()) = tokio::join!(Box::pin(self.worker.agent.handle(turn)), pump.run(words));
+        effects
+    }
+
+    async fn commit(&self, commit: &Commit) -> Result<Outcome, Failure> {
+        let ask = || self.worker.bus.commit(again(&self.delivery), commit);
+        let committed = self.insist(ask).await.map_err(Failure::Bus)?;
+        Ok(self.ended(&committed, Outcome::Answered))
+    }
+
+    /// Buries what cannot be answered, unless another delivery may answer it.
+    async fn failed(&self, error: &HandleError) -> Outcome {
+        let deliveries = self.delivery.deliveries;
+        if error.retry == Retry::AfterLease && deliveries < MAX_DELIVERIES {
+            tracing::warn!(%error, deliveries, "failed: to be tried again when the lease has passed");
+            return Outcome::Postponed;
+        }
+        tracing::error!(%error, deliveries, "failed for good: to the dead letters");
+        let tries = if error.tries > 0 {
+            error.tries
+        } else {
+            deliveries
+        };
+        let burial = Burial {
+            reason: error.to_string(),
+            class: error.class.to_owned(),
+            tries,
+            failed: self.notice(error, tries),
+        };
+        match self
+            .insist(|| self.worker.bus.bury(again(&self.delivery), &burial))
+            .await
+        {
+            Ok(committed) => self.ended(&committed, Outcome::Buried),
+            Err(error) => postponed(error),
+        }
+    }
+
+    fn ended(&self, committed: &Committed, done: Outcome) -> Outcome {
+        let (result, outcome) = match committed {
+            Committed::Done(_) => ("done", done),
+            Committed::Gone => ("gone", Outcome::Lost),
+            Committed::Fenced => ("fenced", Outcome::Lost),
+        };
+        self.worker.meters.committed(result);
+        tracing::info!(result, outcome = ?outcome, "ended");
+        outcome
+    }
+
+    /// The `failed` event, when the entry tells which story and event it is of.
+    fn notice(&self, error: &HandleError, tries: u32) -> Option<Event> {
+        let event = self.delivery.work.as_ref().map(|work| &work.event);
+        let (story, id): (&StoryId, &EventId) = match (&event, &self.delivery.work) {
+            (Ok(event), _) => (&event.story, &event.id),
+            (_, Err(malformed)) => (malformed.story.as_ref()?, malformed.id.as_ref()?),
+            (Err(_), Ok(_)) => return None,
+        };
+        let name = self.worker.name;
+        // By its entry, so that an event that fails, is sent again and fails again has two of them.
+        let maker = format!("{name}/failed/{}", self.delivery.lease);
+        let now = jiff::Timestamp::now();
+        let payload = Payload::Failed(Failed {
+            agent: name.as_str().to_owned(),
+            class: error.class.to_owned(),
+            tries,
+            notice: error.notice.clone(),
+        });
+        let mut failed = Event::new(
+            id.derive(story, &maker, 0, now),
+            story.clone(),
+            author(name),
+            payload,
+            now,
+        );
+        failed.cause = vec![id.clone()];
+        if let Ok(event) = event {
+            failed.hop = event.hop + 1;
+            failed.trace.clone_from(&event.trace);
+            failed.audience.clone_from(&event.audience);
+        }
+        Some(failed)
+    }
+
+    /// Asks until Redis answers, however long it is away: the turn ends by itself when its lease is lost. One that
+    /// Redis refuses (no memory, no disk) waits likewise, so that good events do not become dead letters.
+    async fn insist<T, F>(&self, ask: impl Fn() -> F) -> Result<T, bus::Error>
+    where
+        F: Future<Output = Result<T, bus::Error>>,
+    {
+        let mut backoff = Backoff::default();
+        loop {
+            match ask().await {
+                Err(error @ (bus::Error::Unreachable(_) | bus::Error::Refused(_))) => {
+                    self.worker.health.redis_failed(error);
+                    backoff.pause().await;
+                }
+                answer => {
+                    self.worker.health.redis_answered();
+                    return answer;
+                }
+            }
+        }
+    }
+}
+
+fn refused(class: &'static str, what: String) -> Failure {
+    Failure::Handle(HandleError {
+        notice: notice(class).to_owned(),
+        ..HandleError::permanent(class, anyhow::Error::msg(what))
+    })
+}
+
+fn postponed(error: bus::Error) -> Outcome {
+    let error = anyhow::Error::from(error);
+    tracing::error!(error = %format_args!("{error:#}"), "not committed: to be tried again when the lease has passed");
+    Outcome::Postponed
+}
+
+/// The waiting events that may join the beat: of a type that the agent takes, and seen by the same people.
+fn waiting<A: Agent>(worker: &Worker<A>, work: &Work, fetched: &Fetched) -> Vec<Event> {
+    let fits = |event: &&Event| {
+        worker.agent.takes().contains(&event.kind()) && event.audience == work.event.audience
+    };
+    let parked = fetched.parked.iter().map(|parked| &parked.event);
+    parked
+        .take_while(fits)
+        .take(worker.agent.merges())
+        .cloned()
+        .collect()
+}
+
+fn commit(
+    effects: Effects,
+    waiting: &[EventId],
+    policies: Policies,
+    response: EventId,
+) -> Result<Commit, HandleError> {
+    let Some(consume) = waiting.get(..effects.merged) else {
+        let what = anyhow::anyhow!(
+            "{} events merged, {} were waiting",
+            effects.merged,
+            waiting.len()
+        );
+        return Err(HandleError::permanent("internal", what));
+    };
+    let emit = |emitted| match emitted {
+        Emitted::New(event) => Emit {
+            route: story::route(&event, policies),
+            event,
+        },
+        Emitted::Passed(event) => Emit {
+            route: Route::Logged(story::passed(&event)),
+            event,
+        },
+    };
+    Ok(Commit {
+        consume: consume.to_vec(),
+        emit: effects.emit.into_iter().map(emit).collect(),
+        fields: effects.fields,
+        retract: effects.retract,
+        responses: vec![response],
+    })
+}
+
+/// Ending a delivery consumes it; while Redis is away the same end is asked for again.
+fn again(delivery: &Delivery) -> Delivery {
+    Delivery {
+        agent: delivery.agent,
+        consumer: delivery.consumer.clone(),
+        lease: delivery.lease.clone(),
+        deliveries: delivery.deliveries,
+        redriven: delivery.redriven,
+        work: delivery.work.clone(),
+    }
+}

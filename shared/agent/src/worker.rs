@@ -1,0 +1,198 @@
+//! The worker: wires the loops together, and ends them in the right order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bus::{Bus, Delivery};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::health::Health;
+use crate::lease::{self, Leases};
+use crate::metrics::Meters;
+use crate::retry::Backoff;
+use crate::{Agent, Metrics, Shutdown, health, read, reclaim, turn};
+
+/// An event delivered more often than this is buried as `crash`: whoever answered it died of it.
+pub const MAX_DELIVERIES: u32 = 3;
+
+/// How a worker runs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub bus: bus::Settings,
+    /// The first part of the consumer's name, for people: the pod, the host.
+    pub name: String,
+    /// Events answered at the same time.
+    pub concurrency: usize,
+    /// How long a silent worker keeps its events. The same in the whole fleet.
+    pub lease: Duration,
+    /// How long what is in flight may go on once the worker is asked to end.
+    pub drain: Duration,
+    /// Events of the log that an agent is given.
+    pub history: usize,
+    /// Where `/metrics`, `/livez` and `/readyz` are served; `None` = nowhere.
+    pub listen: Option<SocketAddr>,
+    pub metrics: Metrics,
+}
+
+impl Settings {
+    #[must_use]
+    pub fn new(bus: bus::Settings) -> Self {
+        Self {
+            bus,
+            name: "worker".to_owned(),
+            concurrency: 64,
+            lease: Duration::from_secs(10),
+            drain: Duration::from_secs(45),
+            history: 40,
+            listen: None,
+            metrics: Metrics::new(),
+        }
+    }
+}
+
+pub(crate) struct Worker<A> {
+    pub(crate) agent: A,
+    pub(crate) name: story::Agent,
+    pub(crate) settings: Settings,
+    pub(crate) bus: Bus,
+    /// This life of this process: no two of them are ever the same.
+    pub(crate) consumer: String,
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) meters: Meters,
+    pub(crate) turns: TaskTracker,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// Answers events until `shutdown`. Several may run in one process.
+///
+/// # Errors
+/// When the settings cannot work, the server is not fit for the fleet, or a loop died. Redis being away is no error.
+pub async fn run<A: Agent>(agent: A, settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
+    let worker = Arc::new(Worker::new(agent, settings, shutdown.clone())?);
+    let mut loops = JoinSet::new();
+    let end = CancellationToken::new();
+    if let Some(listen) = worker.settings.listen {
+        serve(&worker, listen, &mut loops, end.clone()).await?;
+    }
+    loops.spawn(lease::renew(Arc::clone(&worker), end.clone()));
+    let mut taking = JoinSet::new();
+    taking.spawn(take(Arc::clone(&worker), shutdown.drain.clone()));
+    let ended = tokio::select! {
+        () = shutdown.drain.cancelled() => Ok(()),
+        () = shutdown.now.cancelled() => Ok(()),
+        Some(died) = loops.join_next() => Err(died),
+        Some(ended) = taking.join_next() => match ended {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => return Err(error),
+            Err(died) => Err(Err(died)),
+        },
+    };
+    shutdown.drain.cancel();
+    worker.health.drain();
+    worker.drain().await;
+    while let Some(taken) = taking.join_next().await {
+        taken.context("a loop died")??;
+    }
+    end.cancel();
+    loops.join_all().await;
+    match ended {
+        Ok(()) => Ok(()),
+        Err(died) => died.context("a loop died"),
+    }
+}
+
+/// Waits for a server that is fit, then takes new events and abandoned ones until `drain`.
+async fn take<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationToken) -> anyhow::Result<()> {
+    tokio::select! {
+        checked = worker.check() => checked?,
+        () = drain.cancelled() => return Ok(()),
+    }
+    tracing::info!(
+        agent = worker.name.as_str(),
+        consumer = worker.consumer,
+        "taking events"
+    );
+    tokio::join!(
+        read::run(Arc::clone(&worker), drain.clone()),
+        reclaim::run(worker, drain),
+    );
+    Ok(())
+}
+
+async fn serve<A: Agent>(
+    worker: &Worker<A>,
+    listen: SocketAddr,
+    loops: &mut JoinSet<()>,
+    end: CancellationToken,
+) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen on {listen} for metrics"))?;
+    let pages = health::pages(Arc::clone(&worker.health), worker.settings.metrics.clone());
+    tracing::info!(address = %listener.local_addr()?, "serving /metrics, /livez, /readyz");
+    loops.spawn(async move {
+        tokio::select! {
+            served = axum::serve(listener, pages) => if let Err(error) = served {
+                tracing::error!(%error, "the metrics server died");
+            },
+            () = end.cancelled() => {}
+        }
+    });
+    Ok(())
+}
+
+impl<A: Agent> Worker<A> {
+    fn new(agent: A, settings: Settings, shutdown: Shutdown) -> anyhow::Result<Self> {
+        if settings.concurrency == 0 || settings.lease < Duration::from_millis(100) {
+            bail!("the concurrency must be at least 1 and the lease at least 100ms");
+        }
+        let name = agent.agent();
+        let meters = settings.metrics.of(name);
+        Ok(Self {
+            bus: Bus::new(settings.bus.clone())?,
+            consumer: format!("{}-{:08x}", settings.name, rand::random::<u32>()),
+            leases: Leases::new(settings.concurrency, meters.in_flight.clone()),
+            health: Arc::new(Health::new()),
+            turns: TaskTracker::new(),
+            agent,
+            name,
+            settings,
+            meters,
+            shutdown,
+        })
+    }
+
+    /// Begins the turn of a delivery, unless it is in flight here already.
+    pub(crate) fn begin(self: &Arc<Self>, delivery: Delivery) {
+        if let Some(held) = self.leases.hold(delivery.lease.clone(), &self.shutdown.now) {
+            self.turns
+                .spawn(turn::run(Arc::clone(self), delivery, held));
+        }
+    }
+
+    async fn check(&self) -> anyhow::Result<()> {
+        let mut backoff = Backoff::default();
+        loop {
+            self.health.round(health::Loop::Read);
+            self.health.round(health::Loop::Reclaim);
+            match self.bus.check_server().await {
+                Ok(report) => {
+                    self.health.redis_answered();
+                    for warning in report.warnings {
+                        tracing::warn!("{warning}");
+                    }
+                    return Ok(());
+                }
+                Err(error @ bus::Error::Unreachable(_)) => self.health.redis_failed(error),
+                Err(error) => return Err(error.into()),
+            }
+            backoff.pause().await;
+        }
+    }
+}
