@@ -28,7 +28,7 @@ mod turn;
 mod worker;
 
 pub use agent::{Agent, Effects, Emitted, HandleError, Retry, Turn};
-pub use cli::{NoOptions, Setup};
+pub use cli::{NoOptions, Setup, main};
 pub use draft::DraftSender;
 pub use metrics::Metrics;
 pub use prompts::{Prompt, Prompts};

@@ -44,3 +44,19 @@ pub fn start(format: Format, filter: &str) -> anyhow::Result<()> {
     }));
     Ok(())
 }
+
+/// Text on one line without control characters, fit for a terminal.
+pub(crate) fn one_line(text: &str) -> String {
+    let clean = text.replace(char::is_control, " ");
+    clean.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_for_the_terminal_has_no_escape_in_it() {
+        assert_eq!(one_line("bad\r\n\u{1b}[31m  key"), "bad [31m key");
+    }
+}

@@ -1,0 +1,135 @@
+//! `once`: one event, its context from a file or from Redis, and the effects as JSON. Writes nothing.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use bus::Bus;
+use clap::Args;
+use serde::Deserialize;
+use story::{Character, Context, Event, LogEntry, Policies, Seq, StoryId};
+
+use super::options::Options;
+use crate::{Agent, DraftSender, Effects, Turn};
+
+#[derive(Debug, Args)]
+pub(super) struct Once {
+    /// The event's JSON; - is stdin
+    #[arg(default_value = "-")]
+    event: PathBuf,
+    /// Read the context of this story from Redis
+    #[arg(long, value_name = "ID", conflicts_with = "context")]
+    story: Option<StoryId>,
+    /// Read the context from a JSON file: title, style, premise, summary, policies, characters, lore, history
+    #[arg(long, value_name = "FILE")]
+    context: Option<PathBuf>,
+    /// Which step of the event
+    #[arg(long, default_value_t = 0)]
+    part: u32,
+    /// The event waits for a verdict
+    #[arg(long)]
+    held: bool,
+}
+
+/// A context as people write it down.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Written {
+    title: String,
+    style: String,
+    premise: String,
+    summary: String,
+    policies: Policies,
+    characters: BTreeMap<String, Character>,
+    lore: BTreeMap<String, String>,
+    /// Events, oldest first.
+    history: Vec<Event>,
+}
+
+impl Once {
+    pub(super) async fn run<A: Agent, O: Args>(
+        &self,
+        agent: &A,
+        options: &Options<O>,
+    ) -> anyhow::Result<Effects> {
+        let event = Event::decode(&self.input()?).context("the event cannot be used")?;
+        if !agent.takes().contains(&event.kind()) {
+            let takes = agent.takes().join(", ");
+            anyhow::bail!("{} takes {takes}, not {:?}", agent.agent(), event.kind());
+        }
+        let context = match (&self.story, &self.context) {
+            (Some(story), _) => stored(&Bus::new(options.bus())?, story).await?,
+            (None, Some(file)) => written(file)?,
+            (None, None) => Context::default(),
+        };
+        let turn = Turn {
+            agent: agent.agent(),
+            // Not the clock, so that the same event gives the same effects.
+            now: event.at,
+            event,
+            part: self.part,
+            held: self.held,
+            context,
+            waiting: Vec::new(),
+            draft: DraftSender::off(),
+        };
+        agent
+            .handle(turn)
+            .await
+            .map_err(|error| anyhow::anyhow!("{error}"))
+    }
+
+    fn input(&self) -> anyhow::Result<Vec<u8>> {
+        let mut json = Vec::new();
+        // One byte past the limit is enough to know that it is passed.
+        let limit = u64::try_from(story::MAX_EVENT_BYTES)? + 1;
+        if self.event == Path::new("-") {
+            std::io::stdin().lock().take(limit).read_to_end(&mut json)?;
+        } else {
+            let file = std::fs::File::open(&self.event);
+            let file = file.with_context(|| format!("{} cannot be read", self.event.display()))?;
+            file.take(limit).read_to_end(&mut json)?;
+        }
+        Ok(json)
+    }
+}
+
+fn written(file: &Path) -> anyhow::Result<Context> {
+    let json = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let written: Written = serde_json::from_slice(&json)
+        .with_context(|| format!("{} is not a context", file.display()))?;
+    let history = (1..).zip(written.history).map(|(seq, event)| LogEntry {
+        seq: Seq(seq),
+        event,
+    });
+    Ok(Context {
+        history: history.collect(),
+        title: written.title,
+        style: written.style,
+        premise: written.premise,
+        summary: written.summary,
+        policies: written.policies,
+        characters: written.characters,
+        lore: written.lore,
+    })
+}
+
+/// How many events of the log an agent is given, as in a worker.
+const HISTORY: u64 = 40;
+
+async fn stored(bus: &Bus, id: &StoryId) -> anyhow::Result<Context> {
+    let story = bus.story(id).await?;
+    let after = Seq(story.seq.0.saturating_sub(HISTORY));
+    let history = bus.log(id, after, usize::try_from(HISTORY)?).await?;
+    Ok(Context {
+        title: story.title,
+        style: story.style,
+        premise: story.premise,
+        summary: story.summary,
+        policies: story.policies,
+        characters: story.characters,
+        lore: story.lore,
+        history,
+    })
+}

@@ -1,0 +1,204 @@
+//! The options of the commands, each with its environment variable.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use secrecy::SecretString;
+
+use crate::{Settings, telemetry};
+
+/// What an agent is built from.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    pub llm: llm::Client,
+    pub model: String,
+    /// Replaces the embedded prompts: see [`Prompts::load`](crate::Prompts::load).
+    pub prompts: Option<PathBuf>,
+}
+
+/// For agents without options of their own.
+#[derive(Debug, Clone, Default, Args)]
+pub struct NoOptions {}
+
+#[derive(Debug, Args)]
+pub(super) struct Options<O: Args> {
+    #[command(flatten)]
+    redis: Redis,
+    #[command(flatten)]
+    model: Model,
+    /// A folder whose <agent>/*.md replace the embedded prompts
+    #[arg(long, env = "STORYFLEET_PROMPTS", value_name = "DIR")]
+    prompts: Option<PathBuf>,
+    /// The form of the logs on stderr
+    #[arg(long, env = "STORYFLEET_LOG", default_value = "pretty")]
+    log: telemetry::Format,
+    /// What is logged, as in RUST_LOG
+    #[arg(
+        long,
+        env = "RUST_LOG",
+        default_value = "info",
+        value_name = "DIRECTIVES"
+    )]
+    log_filter: String,
+    #[command(flatten)]
+    pub(super) own: O,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Redis")]
+struct Redis {
+    /// redis://, rediss://, redis+sentinel://host:port,…/name or redis+cluster://host:port,…
+    #[arg(
+        long,
+        env = "REDIS_URL",
+        hide_env_values = true,
+        default_value = "redis://127.0.0.1:6379",
+        value_name = "URL"
+    )]
+    redis: String,
+    /// The first part of every key
+    #[arg(long, env = "STORYFLEET_PREFIX", default_value = "sf")]
+    prefix: String,
+    /// How many hash tags stories are spread over; fixed for the life of an installation
+    #[arg(long, env = "STORYFLEET_SHARDS", default_value_t = 1)]
+    shards: u16,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+struct Model {
+    /// The base URL of an OpenAI-compatible server, such as http://127.0.0.1:8080/v1
+    #[arg(long, env = "LLM_URL", value_name = "URL")]
+    llm: String,
+    /// The model's name there
+    #[arg(long, env = "LLM_MODEL")]
+    model: String,
+    /// A file that holds the API key alone
+    #[arg(
+        long,
+        env = "LLM_KEY_FILE",
+        value_name = "FILE",
+        conflicts_with = "llm_api_key"
+    )]
+    llm_key_file: Option<PathBuf>,
+    /// The API key; prefer the variable or the file, since others can see arguments
+    #[arg(long, env = "LLM_API_KEY", hide_env_values = true, value_name = "KEY")]
+    llm_api_key: Option<SecretString>,
+    /// Longest wait for a connection
+    #[arg(long, env = "LLM_CONNECT_TIMEOUT", default_value = "3s", value_parser = duration)]
+    llm_connect_timeout: Duration,
+    /// Longest wait for the first token
+    #[arg(long, env = "LLM_FIRST_TOKEN_TIMEOUT", default_value = "20s", value_parser = duration)]
+    llm_first_token_timeout: Duration,
+    /// Longest silence between two tokens
+    #[arg(long, env = "LLM_STALL_TIMEOUT", default_value = "15s", value_parser = duration)]
+    llm_stall_timeout: Duration,
+    /// Longest call, retries included
+    #[arg(long, env = "LLM_TIMEOUT", default_value = "90s", value_parser = duration)]
+    llm_timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Worker")]
+pub(super) struct Worker {
+    /// Events answered at the same time
+    #[arg(long, env = "STORYFLEET_CONCURRENCY", default_value = "64", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    concurrency: u32,
+    /// How long a silent worker keeps its events; the same in the whole fleet
+    #[arg(long, env = "STORYFLEET_LEASE", default_value = "10s", value_parser = duration)]
+    lease: Duration,
+    /// How long what is in flight may go on once asked to end
+    #[arg(long, env = "STORYFLEET_DRAIN", default_value = "45s", value_parser = duration)]
+    drain: Duration,
+    /// Where /metrics, /livez and /readyz are served, such as 0.0.0.0:9090
+    #[arg(long, env = "STORYFLEET_METRICS_LISTEN", value_name = "ADDRESS")]
+    metrics_listen: Option<SocketAddr>,
+    /// The name of this host or pod, for people
+    #[arg(long, env = "HOSTNAME", default_value = "worker")]
+    pod: String,
+}
+
+impl<O: Args> Options<O> {
+    pub(super) fn logs(&self) -> anyhow::Result<()> {
+        telemetry::start(self.log, &self.log_filter)
+    }
+
+    pub(super) fn bus(&self) -> bus::Settings {
+        bus::Settings {
+            prefix: self.redis.prefix.clone(),
+            shards: self.redis.shards,
+            ..bus::Settings::new(&self.redis.redis)
+        }
+    }
+
+    pub(super) fn setup(&self) -> anyhow::Result<Setup> {
+        let model = &self.model;
+        let settings = llm::Settings {
+            api_key: model.key()?,
+            deadlines: llm::Deadlines {
+                connect: model.llm_connect_timeout,
+                first_token: model.llm_first_token_timeout,
+                stall: model.llm_stall_timeout,
+                total: model.llm_timeout,
+            },
+            ..llm::Settings::new(&model.llm)
+        };
+        Ok(Setup {
+            llm: llm::Client::new(settings)?,
+            model: model.model.clone(),
+            prompts: self.prompts.clone(),
+        })
+    }
+}
+
+impl Model {
+    fn key(&self) -> anyhow::Result<Option<SecretString>> {
+        let Some(file) = &self.llm_key_file else {
+            return Ok(self.llm_api_key.clone());
+        };
+        let key = std::fs::read_to_string(file)
+            .with_context(|| format!("the key file {} cannot be read", file.display()))?;
+        Ok(Some(key.trim_end().into()))
+    }
+}
+
+impl Worker {
+    pub(super) fn settings<O: Args>(
+        &self,
+        agent: story::Agent,
+        options: &Options<O>,
+    ) -> anyhow::Result<Settings> {
+        Ok(Settings {
+            name: format!("{}/{agent}", self.pod),
+            concurrency: usize::try_from(self.concurrency)?,
+            lease: self.lease,
+            drain: self.drain,
+            listen: self.metrics_listen,
+            ..Settings::new(options.bus())
+        })
+    }
+}
+
+/// `10s`, `500ms`, `1m 30s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wanted = "write it like 500ms, 10s or 1m";
+    let span: jiff::SignedDuration = text.parse().map_err(|_| wanted.to_owned())?;
+    Duration::try_from(span).map_err(|_| wanted.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_has_a_unit() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
+        for bad in ["10", "", "soon", "-5s"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}
