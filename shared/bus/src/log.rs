@@ -1,0 +1,151 @@
+//! A story's log, in pages without holes: an event that was taken back is still there, without its words.
+
+use std::collections::BTreeMap;
+
+use story::{Event, LogEntry, Seq, StoryId};
+
+use crate::reply::{Entry, next};
+use crate::view::Page;
+use crate::{Bus, Error};
+
+/// The most that one read gives.
+const MAX_PAGE: usize = 1_000;
+
+impl Bus {
+    /// The events after `after`, oldest first, at most `limit` (and at most 1,000). Where retention removed the first
+    /// ones, it starts with the oldest that is left.
+    ///
+    /// # Errors
+    /// [`Error::NoStory`]; or when Redis is not reached or refuses.
+    pub async fn log(
+        &self,
+        story: &StoryId,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Vec<LogEntry>, Error> {
+        Ok(self.page(story, after, limit).await?.entries)
+    }
+
+    pub(crate) async fn page(
+        &self,
+        story: &StoryId,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Page, Error> {
+        let limit = u64::try_from(limit.clamp(1, MAX_PAGE)).unwrap_or(u64::MAX);
+        let mut pipe = redis::pipe();
+        // Before the entries: the log reaches at least to this end.
+        pipe.cmd("HMGET")
+            .arg(self.keys.ctx(story))
+            .arg("epoch")
+            .arg("seq");
+        pipe.cmd("XRANGE")
+            .arg(self.keys.log(story))
+            .arg(format!("{}-0", after.0.saturating_add(1)));
+        pipe.arg("+").arg("COUNT").arg(limit);
+        let mut replies = self.link.pipe(&pipe).await?.into_iter();
+        let (epoch, end): (Option<String>, Option<u64>) = next(&mut replies)?;
+        let epoch = epoch.ok_or_else(|| Error::NoStory(story.clone()))?;
+        let stored: Vec<Entry> = next(&mut replies)?;
+        let mut entries = stored
+            .iter()
+            .map(|(id, fields)| Ok((seq(id)?, event(story, id, fields))))
+            .collect::<Result<BTreeMap<u64, Event>, Error>>()?;
+        let last = entries.keys().next_back().copied().unwrap_or(0);
+        let end = end.unwrap_or(0).max(last);
+        let window = window(after.0, limit, end, entries.keys().next().copied());
+        self.fill(story, &mut entries, window.clone()).await?;
+        let entries = entries.range(window).map(|(seq, event)| LogEntry {
+            seq: Seq(*seq),
+            event: event.clone(),
+        });
+        let (end, entries) = (Seq(end), entries.collect());
+        Ok(Page {
+            epoch,
+            end,
+            entries,
+        })
+    }
+
+    /// Puts what is left of the events that were taken back into their places.
+    async fn fill(
+        &self,
+        story: &StoryId,
+        entries: &mut BTreeMap<u64, Event>,
+        window: std::ops::RangeInclusive<u64>,
+    ) -> Result<(), Error> {
+        let missing: Vec<u64> = window.filter(|seq| !entries.contains_key(seq)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let mut cmd = redis::cmd("HMGET");
+        cmd.arg(self.keys.gone(story)).arg(&missing);
+        let tombstones: Vec<Option<Vec<u8>>> = crate::reply::read(self.link.query(&cmd).await?)?;
+        for (seq, tombstone) in missing.into_iter().zip(tombstones) {
+            if let Some(json) = tombstone {
+                entries.insert(seq, decode(story, &format!("{seq}-0"), &json));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The places that a page covers: `limit` of them after `after`, or from the `first` entry that is left.
+fn window(after: u64, limit: u64, end: u64, first: Option<u64>) -> std::ops::RangeInclusive<u64> {
+    let reach = after.saturating_add(limit);
+    match first {
+        Some(first) if first > reach => first..=end.min(first.saturating_add(limit - 1)),
+        _ => after.saturating_add(1)..=end.min(reach),
+    }
+}
+
+/// `<seq>-0`
+fn seq(id: &str) -> Result<u64, Error> {
+    let seq = id.strip_suffix("-0").and_then(|seq| seq.parse().ok());
+    seq.ok_or_else(|| Error::data(format!("the log has an entry '{id}'")))
+}
+
+fn event(story: &StoryId, id: &str, fields: &[(Vec<u8>, Vec<u8>)]) -> Event {
+    let json = fields.iter().find(|(name, _)| name == b"e");
+    decode(story, id, json.map_or(b"", |(_, json)| json))
+}
+
+/// Whatever a program of other people put there, it keeps its place: as an event of the type `unreadable`.
+fn decode(story: &StoryId, id: &str, json: &[u8]) -> Event {
+    Event::decode(json).unwrap_or_else(|error| {
+        tracing::warn!(%story, id, %error, "an entry of the log is not an event");
+        let placeholder = serde_json::json!({
+            "v": story::VERSION, "id": format!("unreadable-{id}"), "type": "unreadable", "story": story,
+            "author": {"kind": "agent", "id": "unknown"}, "at": jiff::Timestamp::UNIX_EPOCH,
+        });
+        Event::decode(placeholder.to_string().as_bytes())
+            .unwrap_or_else(|e| unreachable!("the placeholder is an event: {e}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_covers_its_window_or_starts_at_the_oldest_event_left() {
+        assert_eq!(window(0, 10, 3, Some(1)), 1..=3);
+        assert_eq!(window(5, 10, 40, Some(6)), 6..=15);
+        assert_eq!(window(5, 10, 40, Some(7)), 6..=15);
+        assert_eq!(window(5, 10, 40, Some(30)), 30..=39);
+        assert_eq!(window(5, 10, 40, None), 6..=15);
+        assert!(window(5, 10, 5, None).is_empty());
+    }
+
+    #[test]
+    fn what_is_not_an_event_keeps_its_place() {
+        let story = "castle".parse().unwrap();
+        for json in [&b""[..], b"{", b"\xff", b"{\"v\":9}"] {
+            let event = decode(&story, "7-0", json);
+            assert_eq!(
+                (event.kind(), event.id.as_str()),
+                ("unreadable", "unreadable-7-0")
+            );
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! A reader's exact view of one story, without I/O: fed with pages of the log, the running drafts and live messages, it
+//! gives each character once and says what it must read next. Its order of work: the log up to its end, then the
+//! drafts, then live messages; whatever does not join exactly to what was given sends it back to reading.
+
+#[cfg(test)]
+mod property;
+
+use std::collections::VecDeque;
+
+use serde::Deserialize;
+use story::{Cursor, Event, EventId, LogEntry, Position, Seq, Tag};
+
+/// How many events back a live message is compared with what was given, and a late chunk is known as late.
+const REMEMBERED: usize = 256;
+/// How many drafts run at once; more are stories' leftovers.
+const MAX_DRAFTS: usize = 32;
+
+/// What a reader of a story is given.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Seen {
+    Event(LogEntry),
+    /// The next `n` chunks, from chunk `i`, of the response `re`.
+    Delta {
+        re: EventId,
+        attempt: u32,
+        i: u32,
+        n: u32,
+        text: String,
+    },
+    /// What was given of the response `re` is void: it is generated anew.
+    Reset {
+        re: EventId,
+        attempt: u32,
+    },
+    /// All of the response `re` up to and without chunk `upto`, in the place of what was given of it.
+    Snapshot {
+        re: EventId,
+        attempt: u32,
+        upto: u32,
+        text: String,
+    },
+    /// What was given is another history, or too old to go on from: what follows starts at the log's beginning.
+    Gap,
+}
+
+/// A message of a story's live channel.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "t", rename_all = "lowercase")]
+pub(crate) enum Message {
+    Event {
+        seq: Seq,
+        event: Event,
+    },
+    Delta {
+        re: EventId,
+        attempt: u32,
+        i: u32,
+        n: u32,
+        text: String,
+    },
+    Reset {
+        re: EventId,
+        attempt: u32,
+    },
+}
+
+/// One read of the log.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Page {
+    pub(crate) epoch: String,
+    /// The log's last event.
+    pub(crate) end: Seq,
+    pub(crate) entries: Vec<LogEntry>,
+}
+
+/// One read of a story's running drafts, and the log's end at that moment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Drafts {
+    pub(crate) end: Seq,
+    pub(crate) running: Vec<Running>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Running {
+    pub(crate) re: EventId,
+    pub(crate) attempt: u32,
+    pub(crate) chunks: Vec<Chunk>,
+}
+
+/// A piece of a draft as it was published: `n` chunks from chunk `i`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Chunk {
+    pub(crate) i: u32,
+    pub(crate) n: u32,
+    pub(crate) text: String,
+}
+
+/// What a view needs before it can go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// A page of the log after this place.
+    Log(Seq),
+    Drafts,
+    /// Nothing but live messages.
+    Live,
+}
+
+#[derive(Debug)]
+pub(crate) struct View {
+    /// `None` until the first page.
+    epoch: Option<String>,
+    place: Seq,
+    tag: Tag,
+    /// The log may begin anywhere: nothing was given yet that it must join to.
+    fresh: bool,
+    recent: VecDeque<(Seq, EventId)>,
+    running: VecDeque<Position>,
+    due: Due,
+    ready: VecDeque<Seen>,
+    cursor: Cursor,
+}
+
+impl View {
+    pub(crate) fn new(cursor: Option<Cursor>) -> Self {
+        let fresh = cursor.is_none();
+        let cursor = cursor.unwrap_or_else(|| start(String::new()));
+        let mut view = Self {
+            epoch: (!fresh).then(|| cursor.epoch.clone()),
+            place: cursor.seq,
+            tag: cursor.tag,
+            fresh,
+            recent: VecDeque::new(),
+            running: cursor.draft.clone().into_iter().collect(),
+            due: Due::Live,
+            ready: VecDeque::new(),
+            cursor,
+        };
+        view.read_again();
+        view
+    }
+
+    pub(crate) fn due(&self) -> Due {
+        self.due
+    }
+
+    /// The place after everything that [`View::next`] gave.
+    pub(crate) fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
+    pub(crate) fn next(&mut self) -> Option<Seen> {
+        let seen = self.ready.pop_front()?;
+        let at = |re: &EventId, attempt, i| {
+            let response = re.clone();
+            Some(Position {
+                response,
+                attempt,
+                i,
+            })
+        };
+        match &seen {
+            Seen::Event(entry) => {
+                self.cursor.seq = entry.seq;
+                self.cursor.tag = Tag::of(&entry.event.id);
+                self.cursor
+                    .draft
+                    .take_if(|at| at.response == entry.event.id);
+            }
+            Seen::Delta {
+                re, attempt, i, n, ..
+            } => self.cursor.draft = at(re, *attempt, i + n),
+            Seen::Snapshot {
+                re, attempt, upto, ..
+            } => self.cursor.draft = at(re, *attempt, *upto),
+            Seen::Reset { re, attempt } => self.cursor.draft = at(re, *attempt, 0),
+            Seen::Gap => self.cursor = start(self.epoch.clone().unwrap_or_default()),
+        }
+        Some(seen)
+    }
+
+    /// Live messages may have been missed: everything is read again from where the reader is.
+    pub(crate) fn read_again(&mut self) {
+        // The event at the place itself is read too: that is how another history shows.
+        self.due = Due::Log(Seq(self.place.0.saturating_sub(1)));
+    }
+
+    /// Takes the page that [`Due::Log`] asked for.
+    pub(crate) fn page(&mut self, page: Page) {
+        let epoch = self.epoch.get_or_insert_with(|| page.epoch.clone());
+        if *epoch != page.epoch || page.end < self.place {
+            return self.gap(page.epoch);
+        }
+        if self.cursor.epoch.is_empty() {
+            self.cursor.epoch.clone_from(&page.epoch);
+        }
+        let checks = self.place > Seq(0) && self.due != Due::Log(self.place) && !self.fresh;
+        if checks
+            && page
+                .entries
+                .first()
+                .is_none_or(|first| first.seq != self.place)
+        {
+            return self.gap(page.epoch);
+        }
+        let before = self.place;
+        for entry in page.entries {
+            if !self.entry(entry) {
+                return self.gap(page.epoch);
+            }
+        }
+        let stuck = self.place == before && self.due == Due::Log(before);
+        if stuck && self.place < page.end {
+            // Retention left none of the events up to the log's end.
+            if !self.fresh {
+                return self.gap(page.epoch);
+            }
+            self.place = page.end;
+        }
+        self.due = if self.place < page.end {
+            Due::Log(self.place)
+        } else {
+            Due::Drafts
+        };
+    }
+
+    /// Takes the read that [`Due::Drafts`] asked for.
+    pub(crate) fn drafts(&mut self, drafts: Drafts) {
+        if drafts.end > self.place {
+            self.due = Due::Log(self.place);
+            return;
+        }
+        let runs = |at: &Position| drafts.running.iter().any(|draft| draft.re == at.response);
+        self.running.retain(runs);
+        for draft in drafts.running {
+            self.draft(draft);
+        }
+        self.due = Due::Live;
+    }
+
+    /// Takes a live message. Only of use while nothing else is due: the reads that are due will bring it.
+    pub(crate) fn message(&mut self, message: Message) {
+        match message {
+            Message::Event { seq, event } if seq.0 == self.place.0 + 1 => {
+                self.give(LogEntry { seq, event });
+            }
+            Message::Event { seq, .. } if seq > self.place => self.due = Due::Log(self.place),
+            Message::Event { seq, event } => {
+                let known = self.recent.iter().find(|(at, _)| *at == seq);
+                if known.is_some_and(|(_, id)| *id != event.id) {
+                    self.read_again();
+                }
+            }
+            Message::Delta {
+                re,
+                attempt,
+                i,
+                n,
+                text,
+            } => {
+                self.delta(&re, attempt, Chunk { i, n, text });
+            }
+            Message::Reset { re, attempt } => {
+                self.attempt(&re, attempt);
+            }
+        }
+    }
+
+    /// Takes one entry of the log; false when it does not join to what was given.
+    fn entry(&mut self, entry: LogEntry) -> bool {
+        let tag = Tag::of(&entry.event.id);
+        if entry.seq < self.place {
+            return true;
+        }
+        if entry.seq == self.place {
+            self.remember(&entry);
+            return tag == self.tag;
+        }
+        if entry.seq.0 != self.place.0 + 1 && !self.fresh {
+            return false;
+        }
+        self.give(entry);
+        true
+    }
+
+    fn give(&mut self, entry: LogEntry) {
+        self.place = entry.seq;
+        self.tag = Tag::of(&entry.event.id);
+        self.fresh = false;
+        self.running.retain(|at| at.response != entry.event.id);
+        self.remember(&entry);
+        self.ready.push_back(Seen::Event(entry));
+    }
+
+    fn remember(&mut self, entry: &LogEntry) {
+        if self.recent.back().is_some_and(|(seq, _)| *seq >= entry.seq) {
+            return;
+        }
+        if self.recent.len() == REMEMBERED {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((entry.seq, entry.event.id.clone()));
+    }
+
+    fn delta(&mut self, re: &EventId, attempt: u32, chunk: Chunk) {
+        let known = self.running.iter().any(|at| at.response == *re);
+        if !known && chunk.i > 0 {
+            self.due = Due::Drafts;
+            return;
+        }
+        let Some(at) = self.attempt(re, attempt) else {
+            return;
+        };
+        let end = chunk.i + chunk.n;
+        if end <= at.i {
+            return;
+        }
+        if chunk.i != at.i {
+            self.due = Due::Drafts;
+            return;
+        }
+        at.i = end;
+        let Chunk { i, n, text } = chunk;
+        let re = re.clone();
+        self.ready.push_back(Seen::Delta {
+            re,
+            attempt,
+            i,
+            n,
+            text,
+        });
+    }
+
+    /// The place in this attempt of the response, which it makes known and, when it follows another one, gives as a
+    /// reset; `None` when the attempt is over.
+    fn attempt(&mut self, re: &EventId, attempt: u32) -> Option<&mut Position> {
+        if self.over(re) {
+            return None;
+        }
+        let index = self.running.iter().position(|at| at.response == *re);
+        let known = index.and_then(|index| self.running.remove(index));
+        let reset = known
+            .as_ref()
+            .map_or(attempt > 1, |at| at.attempt < attempt);
+        if reset {
+            let re = re.clone();
+            self.ready.push_back(Seen::Reset { re, attempt });
+        }
+        let over = known.as_ref().is_some_and(|at| at.attempt > attempt);
+        let at = known
+            .filter(|at| at.attempt >= attempt)
+            .unwrap_or(Position {
+                response: re.clone(),
+                attempt,
+                i: 0,
+            });
+        if self.running.len() == MAX_DRAFTS {
+            self.running.pop_front();
+        }
+        self.running.push_back(at);
+        if over { None } else { self.running.back_mut() }
+    }
+
+    fn draft(&mut self, draft: Running) {
+        let Running {
+            re,
+            attempt,
+            chunks,
+        } = draft;
+        if self.over(&re) {
+            return;
+        }
+        let known = self.running.iter().find(|at| at.response == re);
+        if known.is_some_and(|at| at.attempt >= attempt) {
+            for chunk in chunks {
+                self.delta(&re, attempt, chunk);
+            }
+            return;
+        }
+        let mut upto = 0;
+        let mut text = String::new();
+        for chunk in chunks {
+            if chunk.i != upto {
+                break;
+            }
+            upto += chunk.n;
+            text.push_str(&chunk.text);
+        }
+        self.running.retain(|at| at.response != re);
+        let response = re.clone();
+        self.running.push_back(Position {
+            response,
+            attempt,
+            i: upto,
+        });
+        self.ready.push_back(Seen::Snapshot {
+            re,
+            attempt,
+            upto,
+            text,
+        });
+    }
+
+    /// Whether the response itself was given: no more of its draft is of interest.
+    fn over(&self, re: &EventId) -> bool {
+        self.recent.iter().any(|(_, id)| id == re)
+    }
+
+    fn gap(&mut self, epoch: String) {
+        self.epoch = Some(epoch);
+        self.place = Seq(0);
+        self.tag = Tag::START;
+        self.fresh = true;
+        self.recent.clear();
+        self.running.clear();
+        self.ready.clear();
+        self.ready.push_back(Seen::Gap);
+        self.due = Due::Log(Seq(0));
+    }
+}
+
+fn start(epoch: String) -> Cursor {
+    Cursor {
+        epoch,
+        seq: Seq(0),
+        tag: Tag::START,
+        draft: None,
+    }
+}
