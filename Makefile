@@ -1,8 +1,15 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: test lint docs tools
+.PHONY: run test lint docs tools
+
+# Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
+run:
+	scripts/need-redis
+	cargo build --release --locked -p storyfleet
+	target/release/storyfleet up $(ARGS)
 
 # All tests. Installs what they need: a Redis server, the official OpenAI SDK.
 test: tools
+	cargo build --workspace --bins --locked
 	cargo test --workspace --locked
 
 lint:
