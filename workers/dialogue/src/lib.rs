@@ -1,1 +1,115 @@
-//! The dialogue agent.
+//! The dialogue agent: speaks as one character, either to a person who spoke to them or because a narration lets them.
+//!
+//! The model may forget whose words it writes. What it says in another's name is cut off; such an answer, and an empty
+//! one, is asked for once more first.
+
+mod cue;
+mod speech;
+
+use agent::{Agent, Effects, Emitted, HandleError, Prompts, Setup, Turn, prompts};
+use llm::Message;
+use scene::Told;
+use story::{Dialogue as Said, LlmReport, Payload};
+use tracing::info;
+
+use crate::cue::Cue;
+use crate::speech::{Fault, speech};
+
+const SYSTEM: &str = "dialogue-system";
+const TURN: &str = "dialogue-turn";
+
+const EMBEDDED: [(&str, &str); 2] = [
+    (
+        "system.md",
+        include_str!("../../../prompts/dialogue/system.md"),
+    ),
+    ("turn.md", include_str!("../../../prompts/dialogue/turn.md")),
+];
+
+#[derive(Debug)]
+pub struct Dialogue {
+    setup: Setup,
+    prompts: Prompts,
+}
+
+impl Dialogue {
+    /// # Errors
+    /// When a prompt cannot be used.
+    pub fn new(setup: &Setup) -> Result<Self, prompts::Error> {
+        let folder = setup.prompts.as_deref();
+        let prompts = Prompts::load(story::Agent::Dialogue, &EMBEDDED, folder, Cue::sample())?;
+        Ok(Self {
+            setup: setup.clone(),
+            prompts,
+        })
+    }
+
+    async fn tell(&self, turn: &Turn, cue: &Cue) -> Result<Told, HandleError> {
+        let (system, last) = (self.prompts.get(SYSTEM)?, self.prompts.get(TURN)?);
+        let messages = vec![
+            Message::system(system.render(cue)?),
+            Message::user(last.render(cue)?),
+        ];
+        let mut request = scene::request(&self.setup.model, turn, last, messages);
+        request.stop = cue.stops();
+        scene::tell(&self.setup.llm, &request, &[system, last], &turn.draft).await
+    }
+
+    /// The words of the first answer that is the character's alone, of two; else what is theirs of the second.
+    async fn speak(
+        &self,
+        turn: &Turn,
+        cue: &Cue,
+        spent: &mut Vec<LlmReport>,
+    ) -> Result<(String, Told), HandleError> {
+        let mut again = false;
+        loop {
+            let told = self.tell(turn, cue).await?;
+            spent.push(told.report.clone());
+            let (words, fault) = speech(&told.text, &cue.name, &cue.others);
+            match fault {
+                Some(fault) if !again => {
+                    info!(event = %turn.event.id, character = cue.name, %fault, "asking once more");
+                    turn.draft.restart().await;
+                    again = true;
+                }
+                Some(fault) if words.is_empty() => return Err(silent(fault, spent)),
+                _ => return Ok((words, told)),
+            }
+        }
+    }
+}
+
+impl Agent for Dialogue {
+    fn agent(&self) -> story::Agent {
+        story::Agent::Dialogue
+    }
+
+    fn takes(&self) -> &'static [&'static str] {
+        &["action", "narration"]
+    }
+
+    async fn handle(&self, turn: Turn) -> Result<Effects, HandleError> {
+        let cue = Cue::new(&turn)?;
+        let mut spent = Vec::with_capacity(1);
+        let (text, told) = self.speak(&turn, &cue, &mut spent).await?;
+        let said = Said {
+            character: cue.name,
+            text,
+            status: told.status(),
+            llm: Some(told.report),
+        };
+        Ok(Effects {
+            emit: vec![Emitted::New(turn.respond(Payload::Dialogue(said), 0))],
+            spent,
+            ..Effects::default()
+        })
+    }
+}
+
+fn silent(fault: Fault, spent: &[LlmReport]) -> HandleError {
+    HandleError {
+        tries: spent.iter().map(|report| report.tries).sum(),
+        ..HandleError::permanent("empty", fault)
+    }
+}

@@ -1,1 +1,247 @@
-//! The moderator agent.
+//! The moderator: decides what readers may see. Fast rules look at every text; a second tier, when there is one, looks
+//! again.
+//!
+//! An action waits at most [`INPUT_LIMIT`] for the second tier; when that fails, [`Options::input_on_error`] says
+//! whether it passes. A response never passes unless it was judged.
+
+mod look;
+mod rules;
+
+use std::time::Duration;
+
+use agent::{Agent, Effects, Emitted, HandleError, Prompts, Setup, Turn, prompts};
+use clap::{Args, ValueEnum};
+use scene::plain;
+use story::{Decision, Event, LlmReport, Payload, Retracted, Stage, Verdict};
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::look::Case;
+use crate::rules::Finding;
+
+/// How long an action waits for the second tier.
+pub const INPUT_LIMIT: Duration = Duration::from_millis(1500);
+
+const JUDGE: &str = "moderator-judge";
+
+const EMBEDDED: [(&str, &str); 1] = [(
+    "judge.md",
+    include_str!("../../../prompts/moderator/judge.md"),
+)];
+
+/// The moderator's own options.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Who looks again after the rules
+    #[arg(long, env = "MODERATOR_TIER2", value_enum, default_value_t = Tier::Off)]
+    pub tier2: Tier,
+    /// What happens to an action that the second tier cannot judge in time
+    #[arg(long, env = "MODERATOR_INPUT_ON_ERROR", value_enum, default_value_t = OnError::Allow)]
+    pub input_on_error: OnError,
+}
+
+/// The second tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Tier {
+    /// Nobody: the rules decide
+    Off,
+    /// The provider's moderation endpoint looks at every text
+    Endpoint,
+    /// The model looks at what the rules flag
+    Llm,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnError {
+    /// The rules decide alone
+    Allow,
+    /// It is held back
+    Block,
+}
+
+#[derive(Debug)]
+pub struct Moderator {
+    setup: Setup,
+    options: Options,
+    prompts: Prompts,
+}
+
+/// What is decided about a text, by which tier, and why.
+#[derive(Debug)]
+struct Ruling {
+    decision: Decision,
+    categories: Vec<String>,
+    tier: &'static str,
+    reason: String,
+}
+
+impl Moderator {
+    /// # Errors
+    /// When a prompt cannot be used.
+    pub fn new(setup: &Setup, options: &Options) -> Result<Self, prompts::Error> {
+        let sample = Case {
+            categories: vec!["hate".to_owned()],
+            text: "I look up.".to_owned(),
+        };
+        let folder = setup.prompts.as_deref();
+        let prompts = Prompts::load(story::Agent::Moderator, &EMBEDDED, folder, sample)?;
+        Ok(Self {
+            setup: setup.clone(),
+            options: options.clone(),
+            prompts,
+        })
+    }
+
+    async fn rule(&self, turn: &Turn, text: &str) -> (Ruling, Option<LlmReport>) {
+        let finding = rules::judge(text);
+        let tier = match (self.options.tier2, finding.decision) {
+            (Tier::Endpoint, Decision::Allow | Decision::Flag) => "endpoint",
+            (Tier::Llm, Decision::Flag) => "llm",
+            _ => return (Ruling::rules(finding), None),
+        };
+        let looked = self.look(turn, text, &finding);
+        let looked = match stage(&turn.event) {
+            Stage::Input => timeout(INPUT_LIMIT, looked).await,
+            Stage::Output => Ok(looked.await),
+        };
+        match looked {
+            Ok(Ok(ruled)) => return ruled,
+            Ok(Err(error)) => warn!(event = %turn.event.id, tier, %error, "no second look"),
+            Err(_) => warn!(event = %turn.event.id, tier, "no second look in time"),
+        }
+        (self.unjudged(&turn.event, finding, tier), None)
+    }
+
+    async fn look(
+        &self,
+        turn: &Turn,
+        text: &str,
+        finding: &Finding,
+    ) -> Result<(Ruling, Option<LlmReport>), HandleError> {
+        if self.options.tier2 == Tier::Endpoint {
+            let ruling = look::endpoint(&self.setup, turn, text, finding.clone()).await?;
+            return Ok((ruling, None));
+        }
+        let case = Case {
+            categories: finding.categories.clone(),
+            text: plain(text),
+        };
+        let (ruling, report) = look::model(&self.setup, &self.prompts, turn, &case).await?;
+        Ok((ruling, Some(report)))
+    }
+
+    /// The ruling when the second tier failed: closed for responses, as configured for actions.
+    fn unjudged(&self, event: &Event, finding: Finding, tier: &'static str) -> Ruling {
+        if stage(event) == Stage::Input && self.options.input_on_error == OnError::Allow {
+            return Ruling::rules(finding);
+        }
+        Ruling {
+            reason: "It could not be checked, so it is not shown.".to_owned(),
+            ..Ruling::new(Decision::Block, finding.categories, tier)
+        }
+    }
+}
+
+impl Agent for Moderator {
+    fn agent(&self) -> story::Agent {
+        story::Agent::Moderator
+    }
+
+    fn takes(&self) -> &'static [&'static str] {
+        &["action", "narration", "dialogue"]
+    }
+
+    async fn handle(&self, turn: Turn) -> Result<Effects, HandleError> {
+        let (ruling, report) = self.rule(&turn, &words(&turn.event)).await;
+        Ok(Effects {
+            spent: report.into_iter().collect(),
+            ..effects(&turn, ruling)
+        })
+    }
+}
+
+impl Ruling {
+    fn new(decision: Decision, categories: Vec<String>, tier: &'static str) -> Self {
+        let reason = match decision {
+            Decision::Allow => String::new(),
+            Decision::Flag => format!("It may need a look: {}.", categories.join(", ")),
+            Decision::Block => format!("It is not shown: {}.", categories.join(", ")),
+        };
+        Self {
+            decision,
+            categories,
+            tier,
+            reason,
+        }
+    }
+
+    fn rules(finding: Finding) -> Self {
+        Self::new(finding.decision, finding.categories, "rules")
+    }
+}
+
+/// What a ruling does to the event: a held one passes, or a verdict takes its place; one that readers have seen stays,
+/// or is taken back.
+fn effects(turn: &Turn, ruling: Ruling) -> Effects {
+    let event = &turn.event;
+    let mut effects = Effects::default();
+    match (ruling.decision, turn.held) {
+        (Decision::Allow | Decision::Flag, held) => {
+            if held {
+                effects.emit.push(Emitted::Passed(event.clone()));
+            }
+            if ruling.decision == Decision::Flag {
+                effects.emit.push(Emitted::New(verdict(turn, ruling)));
+            }
+        }
+        (Decision::Block, true) => {
+            let mut verdict = verdict(turn, ruling);
+            if stage(event) == Stage::Output {
+                // What the response would have answered ends here.
+                verdict.cause.extend(event.cause.iter().cloned());
+            }
+            effects.emit.push(Emitted::New(verdict));
+        }
+        (Decision::Block, false) => {
+            let retracted = Retracted {
+                target: event.id.clone(),
+                reason: ruling.reason,
+            };
+            effects.retract = Some(event.id.clone());
+            let retracted = turn.respond(Payload::Retracted(retracted), 0);
+            effects.emit.push(Emitted::New(retracted));
+        }
+    }
+    effects
+}
+
+fn verdict(turn: &Turn, ruling: Ruling) -> Event {
+    let verdict = Verdict {
+        target: turn.event.id.clone(),
+        stage: stage(&turn.event),
+        decision: ruling.decision,
+        categories: ruling.categories,
+        tier: ruling.tier.to_owned(),
+        reason: ruling.reason,
+    };
+    turn.respond(Payload::Verdict(verdict), 0)
+}
+
+fn stage(event: &Event) -> Stage {
+    match event.payload() {
+        Payload::Action(_) => Stage::Input,
+        _ => Stage::Output,
+    }
+}
+
+/// All that readers would see of an event.
+fn words(event: &Event) -> String {
+    let text = event.payload().text().unwrap_or_default();
+    let choices: &[story::Choice] = match event.payload() {
+        Payload::Narration(narration) => &narration.choices,
+        _ => &[],
+    };
+    let labels = choices.iter().map(|choice| choice.label.as_str());
+    let shown: Vec<&str> = std::iter::once(text).chain(labels).collect();
+    shown.join("\n")
+}

@@ -1,2 +1,11 @@
 //! The moderator process.
-fn main() {}
+
+use std::process::ExitCode;
+
+use moderator::{Moderator, Options};
+
+fn main() -> ExitCode {
+    agent::main(story::Agent::Moderator, |setup, options: &Options| {
+        Ok(Moderator::new(setup, options)?)
+    })
+}

@@ -1,1 +1,162 @@
-//! The narrator agent.
+//! The narrator: answers what people do with one beat of prose, choices for the players, and who speaks up.
+//!
+//! The model writes the prose first, so that it streams, and then a trailer with the rest. When the trailer is missing
+//! or cannot be read, one more call asks for it alone; when that fails too, the prose stands without choices.
+
+mod beat;
+mod outline;
+
+use agent::{Agent, Effects, Emitted, HandleError, Prompts, Setup, Turn, prompts};
+use llm::{Message, Schema};
+use scene::{End, Person, Told, plain};
+use serde::Serialize;
+use story::{LlmReport, Narration, Payload};
+use tracing::warn;
+
+use crate::beat::Beat;
+use crate::outline::Outline;
+
+const SYSTEM: &str = "narrator-system";
+const TURN: &str = "narrator-turn";
+const OUTLINE: &str = "narrator-outline";
+
+const EMBEDDED: [(&str, &str); 3] = [
+    (
+        "system.md",
+        include_str!("../../../prompts/narrator/system.md"),
+    ),
+    ("turn.md", include_str!("../../../prompts/narrator/turn.md")),
+    (
+        "outline.md",
+        include_str!("../../../prompts/narrator/outline.md"),
+    ),
+];
+
+#[derive(Debug)]
+pub struct Narrator {
+    setup: Setup,
+    prompts: Prompts,
+}
+
+impl Narrator {
+    /// # Errors
+    /// When a prompt cannot be used.
+    pub fn new(setup: &Setup) -> Result<Self, prompts::Error> {
+        let sample = Sample {
+            scene: Beat::sample(),
+            beat: "Dust falls.",
+        };
+        let folder = setup.prompts.as_deref();
+        let prompts = Prompts::load(story::Agent::Narrator, &EMBEDDED, folder, &sample)?;
+        Ok(Self {
+            setup: setup.clone(),
+            prompts,
+        })
+    }
+
+    async fn tell(&self, turn: &Turn, beat: &Beat) -> Result<Told, HandleError> {
+        let (system, last) = (self.prompts.get(SYSTEM)?, self.prompts.get(TURN)?);
+        let messages = vec![
+            Message::system(system.render(beat)?),
+            Message::user(last.render(beat)?),
+        ];
+        let request = scene::request(&self.setup.model, turn, last, messages);
+        scene::tell(&self.setup.llm, &request, &[system, last], &turn.draft).await
+    }
+
+    /// The choices and speakers of what was told, with the cost of asking for them anew.
+    async fn outline(&self, turn: &Turn, told: &Told) -> (Outline, Option<LlmReport>) {
+        let written = told.trailer.as_deref();
+        if let Some(Ok(outline)) = written.map(|text| Outline::read(text, &turn.context.characters))
+        {
+            return (outline, None);
+        }
+        if told.end == End::Broken {
+            return (Outline::default(), None);
+        }
+        match self.repair(turn, &told.text).await {
+            Ok((outline, report)) => (outline, Some(report)),
+            Err(error) => {
+                warn!(event = %turn.event.id, %error, "the beat has no choices");
+                (Outline::default(), None)
+            }
+        }
+    }
+
+    async fn repair(&self, turn: &Turn, text: &str) -> Result<(Outline, LlmReport), HandleError> {
+        let characters = &turn.context.characters;
+        let prompt = self.prompts.get(OUTLINE)?;
+        let ending = Ending {
+            beat: plain(text),
+            characters: scene::people(&turn.context),
+        };
+        let messages = vec![Message::user(prompt.render(&ending)?)];
+        let mut request = scene::request(&self.setup.model, turn, prompt, messages);
+        request.schema = Some(Schema::new("outline", &outline::schema(characters))?);
+        let (answer, completion) = self.setup.llm.complete(&request).await?;
+        let outline = Outline::read(&answer, characters)
+            .map_err(|error| HandleError::permanent(llm::Class::Schema.as_str(), error))?;
+        Ok((outline, scene::report(&[prompt], &completion)))
+    }
+}
+
+impl Agent for Narrator {
+    fn agent(&self) -> story::Agent {
+        story::Agent::Narrator
+    }
+
+    fn takes(&self) -> &'static [&'static str] {
+        &["action"]
+    }
+
+    fn merges(&self) -> usize {
+        beat::MOST - 1
+    }
+
+    async fn handle(&self, turn: Turn) -> Result<Effects, HandleError> {
+        let beat = Beat::new(&turn)?;
+        let told = self.tell(&turn, &beat).await?;
+        if told.text.is_empty() {
+            return Err(HandleError {
+                tries: told.report.tries,
+                ..HandleError::permanent("empty", Empty)
+            });
+        }
+        let (outline, repaired) = self.outline(&turn, &told).await;
+        let narration = Narration {
+            status: told.status(),
+            text: told.text,
+            choices: outline.choices,
+            speak: outline.speak,
+            llm: Some(told.report.clone()),
+        };
+        let merged = beat.merged();
+        Ok(Effects {
+            emit: vec![Emitted::New(
+                turn.respond(Payload::Narration(narration), merged),
+            )],
+            merged,
+            spent: std::iter::once(told.report).chain(repaired).collect(),
+            ..Effects::default()
+        })
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the model answered without any prose")]
+struct Empty;
+
+/// What outline.md is given.
+#[derive(Debug, Serialize)]
+struct Ending {
+    beat: String,
+    characters: Vec<Person>,
+}
+
+/// Every variable of every prompt, to check them with.
+#[derive(Serialize)]
+struct Sample {
+    #[serde(flatten)]
+    scene: Beat,
+    beat: &'static str,
+}

@@ -1,0 +1,158 @@
+//! Has the model tell a part of the story: the request, the stream into the draft, and what it cost.
+
+use std::time::Duration;
+
+use agent::{DraftSender, HandleError, Prompt, Turn};
+use llm::{Class, Client, Completion, Finish, Labels, Message, Piece, Request};
+use story::{LlmReport, Status};
+
+use crate::sentences;
+use crate::trailer::Splitter;
+
+/// What the model told.
+#[derive(Debug)]
+pub struct Told {
+    /// Ends with a whole sentence when the answer was cut. May be empty.
+    pub text: String,
+    /// What followed a line that begins with `@@@`.
+    pub trailer: Option<String>,
+    pub end: End,
+    pub report: LlmReport,
+}
+
+/// How an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Whole,
+    /// At the limit of tokens.
+    Length,
+    /// The provider hung up, in every try.
+    Broken,
+}
+
+/// A request of `messages` with the parameters of `prompt`, in the name of the turn that it is made for.
+#[must_use]
+pub fn request(model: &str, turn: &Turn, prompt: &Prompt, messages: Vec<Message>) -> Request {
+    let params = prompt.params();
+    Request {
+        model: model.to_owned(),
+        messages,
+        temperature: params.temperature,
+        max_tokens: params.max_tokens,
+        stop: params.stop.clone(),
+        labels: Labels {
+            agent: turn.agent.as_str().to_owned(),
+            event: turn.event.id.as_str().to_owned(),
+            traceparent: turn.event.trace.clone().map(String::from),
+        },
+        ..Request::default()
+    }
+}
+
+/// Streams the answer into `draft`, without its trailer. `prompts` are those that made the request.
+///
+/// # Errors
+/// Those of the call. A stream that breaks off for good after some text is none: its whole sentences are told.
+pub async fn tell(
+    client: &Client,
+    request: &Request,
+    prompts: &[&Prompt],
+    draft: &DraftSender,
+) -> Result<Told, HandleError> {
+    let mut call = client.stream(request);
+    let (mut splitter, mut text) = (Splitter::default(), String::new());
+    let (end, report) = loop {
+        match call.next().await {
+            Ok(Some(Piece::Text(piece))) => {
+                let more = splitter.push(&piece);
+                if !more.is_empty() {
+                    draft.send(&more).await;
+                    text.push_str(&more);
+                }
+            }
+            Ok(Some(Piece::Restart { .. })) => {
+                draft.restart().await;
+                (splitter, text) = (Splitter::default(), String::new());
+            }
+            Ok(Some(Piece::End(completion))) => {
+                break (ending(&completion), report(prompts, &completion));
+            }
+            Ok(None) => unreachable!("a call ends with its end or an error"),
+            Err(error) if error.class == Class::Truncated && !text.is_empty() => {
+                break (End::Broken, broken(prompts, request, error.tries));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    };
+    Ok(Told::new(text, splitter.trailer(), end, report))
+}
+
+/// What a whole answer to `prompts` cost.
+#[must_use]
+pub fn report(prompts: &[&Prompt], completion: &Completion) -> LlmReport {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let finish = match completion.finish {
+        Finish::Stop => "stop",
+        Finish::Length => "length",
+        Finish::Other => "other",
+    };
+    LlmReport {
+        model: completion.model.clone(),
+        prompt: references(prompts),
+        tokens_in: completion.usage.prompt.into(),
+        tokens_cached: completion.usage.cached.into(),
+        tokens_out: completion.usage.completion.into(),
+        cost: None,
+        ttft_ms: millis(completion.first_token),
+        ms: millis(completion.elapsed),
+        tries: completion.tries,
+        finish: finish.to_owned(),
+    }
+}
+
+impl Told {
+    fn new(mut text: String, trailer: Option<String>, end: End, report: LlmReport) -> Self {
+        // An answer that was cut inside the trailer has a whole text.
+        let end = if trailer.is_some() { End::Whole } else { end };
+        if end != End::Whole {
+            text.truncate(sentences(&text).len());
+        }
+        Self {
+            text,
+            trailer,
+            end,
+            report,
+        }
+    }
+
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match self.end {
+            End::Whole => Status::Complete,
+            End::Length | End::Broken => Status::Truncated,
+        }
+    }
+}
+
+fn ending(completion: &Completion) -> End {
+    match completion.finish {
+        Finish::Length => End::Length,
+        Finish::Stop | Finish::Other => End::Whole,
+    }
+}
+
+/// The provider said nothing of what a broken answer cost.
+fn broken(prompts: &[&Prompt], request: &Request, tries: u32) -> LlmReport {
+    LlmReport {
+        model: request.model.clone(),
+        prompt: references(prompts),
+        tries,
+        finish: Class::Truncated.as_str().to_owned(),
+        ..LlmReport::default()
+    }
+}
+
+fn references(prompts: &[&Prompt]) -> String {
+    let references: Vec<&str> = prompts.iter().map(|prompt| prompt.reference()).collect();
+    references.join("+")
+}

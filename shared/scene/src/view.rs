@@ -1,0 +1,197 @@
+//! Views of a story's context: what templates are given.
+
+use std::collections::HashSet;
+
+use serde::Serialize;
+use story::{Action, Author, Context, Event, EventId, LogEntry, Mode, Payload};
+
+use crate::plain;
+
+/// The story as a whole.
+#[derive(Debug, Clone, Serialize)]
+pub struct Setting {
+    pub title: String,
+    pub style: String,
+    pub premise: String,
+    pub summary: String,
+}
+
+/// A character that an agent can speak for.
+#[derive(Debug, Clone, Serialize)]
+pub struct Person {
+    pub name: String,
+    pub description: String,
+    pub voice: String,
+}
+
+/// A piece of lore.
+#[derive(Debug, Clone, Serialize)]
+pub struct Fact {
+    pub key: String,
+    pub text: String,
+}
+
+/// Something said, done or told, by one voice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Line {
+    pub who: String,
+    pub text: String,
+}
+
+impl Setting {
+    /// One of everything, to check prompts with.
+    #[must_use]
+    pub fn sample() -> Self {
+        let [title, style, premise, summary] =
+            ["Dust", "plain", "It falls.", "It fell."].map(String::from);
+        Self {
+            title,
+            style,
+            premise,
+            summary,
+        }
+    }
+}
+
+impl Person {
+    /// To check prompts with.
+    #[must_use]
+    pub fn sample() -> Self {
+        let [name, description, voice] = ["Oto", "a fox", "short words"].map(String::from);
+        Self {
+            name,
+            description,
+            voice,
+        }
+    }
+}
+
+impl Fact {
+    /// To check prompts with.
+    #[must_use]
+    pub fn sample() -> Self {
+        Self {
+            key: "dust".to_owned(),
+            text: "It falls.".to_owned(),
+        }
+    }
+}
+
+impl Line {
+    /// To check prompts with.
+    #[must_use]
+    pub fn sample() -> Self {
+        Self {
+            who: "Mira".to_owned(),
+            text: "I look up.".to_owned(),
+        }
+    }
+}
+
+#[must_use]
+pub fn setting(context: &Context) -> Setting {
+    Setting {
+        title: plain(&context.title),
+        style: plain(&context.style),
+        premise: plain(&context.premise),
+        summary: plain(&context.summary),
+    }
+}
+
+#[must_use]
+pub fn people(context: &Context) -> Vec<Person> {
+    let people = context.characters.iter();
+    people
+        .map(|(name, character)| Person {
+            name: plain(name),
+            description: plain(&character.description),
+            voice: plain(&character.voice),
+        })
+        .collect()
+}
+
+#[must_use]
+pub fn facts(context: &Context) -> Vec<Fact> {
+    let lore = context.lore.iter();
+    lore.map(|(key, text)| Fact {
+        key: plain(key),
+        text: plain(text),
+    })
+    .collect()
+}
+
+/// What those who may see `turn` have seen before it, oldest first. Actions that nothing answered yet are left out:
+/// they are either the turn itself or wait for one of their own.
+#[must_use]
+pub fn history(context: &Context, turn: &Event) -> Vec<Line> {
+    let ended: HashSet<&EventId> = context
+        .history
+        .iter()
+        .filter_map(|entry| story::outcome(&entry.event))
+        .flat_map(|(_, ended)| ended)
+        .collect();
+    let seen = |event: &Event| {
+        let answered = !matches!(event.payload(), Payload::Action(_)) || ended.contains(&event.id);
+        event.id != turn.id && answered && sharers(event, turn)
+    };
+    let events = context.history.iter().map(|entry| &entry.event);
+    events
+        .filter(|event| seen(event))
+        .filter_map(|event| line(event, &context.history))
+        .collect()
+}
+
+/// Whether everyone who may see `turn` may see `event` too.
+#[must_use]
+pub fn sharers(event: &Event, turn: &Event) -> bool {
+    event.audience.is_none() || event.audience == turn.audience
+}
+
+/// What an action says or does: its text, or the label of the choice taken from what the person had seen last.
+/// `None` when there is neither.
+#[must_use]
+pub fn said<'a>(action: &'a Action, id: &EventId, history: &'a [LogEntry]) -> Option<&'a str> {
+    let taken = action.choice.as_deref().and_then(|choice| {
+        let before = history.iter().take_while(|entry| entry.event.id != *id);
+        let narrations = before.filter_map(|entry| match entry.event.payload() {
+            Payload::Narration(narration) => Some(narration),
+            _ => None,
+        });
+        let choices = &narrations.last()?.choices;
+        let found = choices.iter().find(|offered| offered.id == choice);
+        found.map(|offered| offered.label.as_str())
+    });
+    let text = Some(action.text.as_str()).filter(|text| !text.trim().is_empty());
+    match action.mode {
+        Mode::Choose => taken.or(text),
+        _ => text,
+    }
+}
+
+fn line(event: &Event, history: &[LogEntry]) -> Option<Line> {
+    let (who, text) = match event.payload() {
+        Payload::Action(action) => {
+            let name = plain(named(&event.author));
+            let who = match (action.mode, &action.to) {
+                (Mode::Say, Some(to)) => format!("{name}, to {}", plain(to)),
+                _ => name,
+            };
+            (who, said(action, &event.id, history)?)
+        }
+        Payload::Narration(narration) => ("Narrator".to_owned(), narration.text.as_str()),
+        Payload::Dialogue(dialogue) => (plain(&dialogue.character), dialogue.text.as_str()),
+        _ => return None,
+    };
+    let text = plain(text);
+    (!text.is_empty()).then_some(Line { who, text })
+}
+
+/// The name that others know a person by.
+#[must_use]
+pub fn named(author: &Author) -> &str {
+    if author.name.trim().is_empty() {
+        &author.id
+    } else {
+        &author.name
+    }
+}

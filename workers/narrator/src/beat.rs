@@ -1,0 +1,123 @@
+//! One beat: the actions that it answers, and the prompts' view of it.
+
+use agent::{HandleError, Turn};
+use scene::{Fact, Line, Person, Setting, plain};
+use serde::Serialize;
+use story::{Action, AuthorKind, Event, LogEntry, Mode, Payload};
+
+/// Most actions that one beat answers, the first included.
+pub(crate) const MOST: usize = 8;
+
+/// What system.md and turn.md are given.
+#[derive(Debug, Serialize)]
+pub(crate) struct Beat {
+    pub(crate) story: Setting,
+    pub(crate) characters: Vec<Person>,
+    pub(crate) lore: Vec<Fact>,
+    pub(crate) history: Vec<Line>,
+    /// At least one.
+    pub(crate) actions: Vec<Deed>,
+}
+
+/// An action in a sentence: who, what they do, and with which words.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Deed {
+    pub(crate) who: String,
+    pub(crate) verb: &'static str,
+    pub(crate) text: String,
+}
+
+impl Beat {
+    /// The beat of `turn`'s event and of those waiting behind it that can join: the first ones up to one that the
+    /// narrator cannot answer, or that other people may see.
+    ///
+    /// # Errors
+    /// When the event itself cannot be answered.
+    pub(crate) fn new(turn: &Turn) -> Result<Self, HandleError> {
+        let (context, history) = (&turn.context, &turn.context.history);
+        let lead = deed(&turn.event, history).map_err(refused)?;
+        let waiting = turn.waiting.iter().take(MOST - 1);
+        let joining = waiting
+            .take_while(|event| event.audience == turn.event.audience)
+            .map_while(|event| deed(event, history).ok());
+        Ok(Self {
+            story: scene::setting(context),
+            characters: scene::people(context),
+            lore: scene::facts(context),
+            history: scene::history(context, &turn.event),
+            actions: std::iter::once(lead).chain(joining).collect(),
+        })
+    }
+
+    /// One of everything, to check the prompts with.
+    pub(crate) fn sample() -> Self {
+        Self {
+            story: Setting::sample(),
+            characters: vec![Person::sample()],
+            lore: vec![Fact::sample()],
+            history: vec![Line::sample()],
+            actions: vec![Deed {
+                who: "Mira".to_owned(),
+                verb: "does",
+                text: "I look up.".to_owned(),
+            }],
+        }
+    }
+
+    /// How many waiting actions have joined.
+    #[must_use]
+    pub(crate) fn merged(&self) -> usize {
+        self.actions.len() - 1
+    }
+}
+
+/// Why the narrator does not answer an event.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("the narrator answers what people do, not a {0}")]
+    NoAction(String),
+    #[error("this version does not {0}")]
+    Mode(&'static str),
+    #[error("the action has no text, and no choice of the last narration")]
+    Empty,
+}
+
+fn deed(event: &Event, history: &[LogEntry]) -> Result<Deed, Refusal> {
+    let action = match event.payload() {
+        Payload::Action(action) if event.author.kind == AuthorKind::User => action,
+        _ => return Err(Refusal::NoAction(event.kind().to_owned())),
+    };
+    let verb = verb(action)?;
+    let text = scene::said(action, &event.id, history).map(plain);
+    Ok(Deed {
+        who: plain(scene::named(&event.author)),
+        verb,
+        text: text.filter(|text| !text.is_empty()).ok_or(Refusal::Empty)?,
+    })
+}
+
+fn verb(action: &Action) -> Result<&'static str, Refusal> {
+    match action.mode {
+        Mode::Do => Ok("does"),
+        Mode::Say => Ok("says"),
+        Mode::Story => Ok("adds to the story"),
+        Mode::Choose => Ok("chooses"),
+        Mode::Regenerate => Err(Refusal::Mode("regenerate")),
+        Mode::Undo => Err(Refusal::Mode("undo")),
+    }
+}
+
+fn refused(refusal: Refusal) -> HandleError {
+    let notice = match &refusal {
+        Refusal::NoAction(_) => "That is not something the storyteller answers.",
+        Refusal::Mode("undo") => "The storyteller cannot undo yet. Write what happens instead.",
+        Refusal::Mode(_) => "The storyteller cannot tell it anew yet. Write what happens instead.",
+        Refusal::Empty => {
+            "There was nothing to act on. Write what you do, or pick one of the choices."
+        }
+    };
+    HandleError {
+        notice: notice.to_owned(),
+        ..HandleError::permanent("unsupported", refusal)
+    }
+}

@@ -1,0 +1,150 @@
+//! What follows a beat: choices for the players and who speaks up, as the model writes it.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::json;
+use story::{Character, Choice, Speak};
+
+/// Most choices, and most speakers, of a beat.
+const MOST: usize = 3;
+
+/// Choices and speakers that the story can use.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outline {
+    pub(crate) choices: Vec<Choice>,
+    pub(crate) speak: Vec<Speak>,
+}
+
+/// As the model writes it; a missing list is a mistake, not an empty one.
+#[derive(Deserialize)]
+struct Written {
+    choices: Vec<String>,
+    #[serde(default)]
+    speak: Vec<Speak>,
+}
+
+impl Outline {
+    /// Reads the JSON that `text` holds, perhaps within a code fence. Characters that the story does not have are
+    /// left out, as is what is over [`MOST`].
+    ///
+    /// # Errors
+    /// When there is no such JSON.
+    pub(crate) fn read(
+        text: &str,
+        characters: &BTreeMap<String, Character>,
+    ) -> Result<Self, serde_json::Error> {
+        let start = text.find('{').unwrap_or_default();
+        let end = text.rfind('}').map_or(text.len(), |at| at + 1);
+        let written: Written = serde_json::from_str(text.get(start..end).unwrap_or_default())?;
+        let mut outline = Self::default();
+        for label in written.choices {
+            let label = label.split_whitespace().collect::<Vec<_>>().join(" ");
+            let known = outline.choices.iter().any(|choice| choice.label == label);
+            if !label.is_empty() && !known && outline.choices.len() < MOST {
+                let id = format!("c{}", outline.choices.len() + 1);
+                outline.choices.push(Choice { id, label });
+            }
+        }
+        for speak in written.speak {
+            let known = outline
+                .speak
+                .iter()
+                .any(|one| one.character == speak.character);
+            let cast = characters.contains_key(&speak.character);
+            if cast && !known && outline.speak.len() < MOST {
+                outline.speak.push(speak);
+            }
+        }
+        Ok(outline)
+    }
+}
+
+/// The JSON Schema of an outline in a story with these characters. Without any, nobody can speak.
+#[must_use]
+pub(crate) fn schema(characters: &BTreeMap<String, Character>) -> String {
+    let names: Vec<&String> = characters.keys().collect();
+    let mut schema = json!({
+        "type": "object",
+        "properties": {
+            "choices": {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": MOST},
+        },
+        "required": ["choices"],
+        "additionalProperties": false,
+    });
+    if !names.is_empty() {
+        schema["properties"]["speak"] = json!({
+            "type": "array",
+            "maxItems": MOST,
+            "items": {
+                "type": "object",
+                "properties": {"character": {"enum": names}, "intent": {"type": "string"}},
+                "required": ["character", "intent"],
+                "additionalProperties": false,
+            },
+        });
+        schema["required"] = json!(["choices", "speak"]);
+    }
+    schema.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cast() -> BTreeMap<String, Character> {
+        ["Oto", "Sibyl"]
+            .map(|name| (name.to_owned(), Character::default()))
+            .into()
+    }
+
+    fn labels(outline: &Outline) -> Vec<(&str, &str)> {
+        let choices = outline.choices.iter();
+        choices
+            .map(|choice| (choice.id.as_str(), choice.label.as_str()))
+            .collect()
+    }
+
+    #[test]
+    fn only_characters_of_the_story_speak_and_only_three_choices_are_kept() {
+        let text = "\n```json\n{\"choices\":[\"Run\",\" \",\"Run\",\"Hide\\n now\",\"Wait\",\"Sing\"],\"speak\":[{\"character\":\"Ghost\"},{\"character\":\"Sibyl\",\"intent\":\"warn\"},{\"character\":\"Sibyl\"}]}\n```";
+        let outline = Outline::read(text, &cast()).unwrap();
+        assert_eq!(
+            labels(&outline),
+            [("c1", "Run"), ("c2", "Hide now"), ("c3", "Wait")]
+        );
+        let speakers: Vec<&str> = outline
+            .speak
+            .iter()
+            .map(|one| one.character.as_str())
+            .collect();
+        assert_eq!(speakers, ["Sibyl"]);
+        assert_eq!(outline.speak[0].intent, "warn");
+    }
+
+    #[test]
+    fn what_is_no_outline_is_an_error() {
+        for bad in [
+            "",
+            "no",
+            "{",
+            "}{",
+            "{\"choices\":[\"Run\"",
+            "{\"speak\":[]}",
+            "{\"choices\":\"Run\"}",
+            "é}é{",
+        ] {
+            assert!(Outline::read(bad, &cast()).is_err(), "{bad}");
+        }
+        assert_eq!(
+            Outline::read("{\"choices\":[]}", &cast()).unwrap(),
+            Outline::default()
+        );
+    }
+
+    #[test]
+    fn the_schema_lets_only_characters_of_the_story_speak() {
+        insta::assert_snapshot!(schema(&cast()), @"");
+        insta::assert_snapshot!(schema(&BTreeMap::new()), @"");
+    }
+}
