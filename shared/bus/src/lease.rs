@@ -79,6 +79,10 @@ impl Bus {
     ///
     /// # Errors
     /// When Redis was not reached; then what was claimed comes again when its lease runs out.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is of the caller's own choosing"
+    )]
     pub async fn reclaim(
         &self,
         agent: Agent,

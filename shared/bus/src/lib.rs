@@ -29,8 +29,11 @@ mod work;
 use connect::{Link, Topology};
 use keys::Keys;
 
+pub use audit::Audit;
 pub use connect::Settings;
 pub use context::Fetched;
+pub use dead::DeadLetter;
+pub use doctor::Finding;
 pub use draft::{Draft, DraftChunk, Drafted};
 pub use error::Error;
 pub use lane::{Burial, Commit, Committed, Emit, Published};

@@ -1,0 +1,158 @@
+//! A Redis of one's own for a test, and the few events that tests need.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary takes what it needs"
+)]
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+
+use bus::{Bus, Delivery, NewStory, Settings};
+use redis::Commands;
+use story::{
+    Action, Author, AuthorKind, Event, Mode, Narration, Payload, Policies, Status, StoryId,
+};
+
+/// Ends with the test.
+pub struct Server {
+    process: Child,
+    port: u16,
+    _dir: tempfile::TempDir,
+}
+
+impl Server {
+    pub fn start() -> Self {
+        // Another process may take the free port first; then this server ends, and the next one gets another port.
+        (0..10)
+            .find_map(|_| Self::try_start())
+            .expect("redis-server starts")
+    }
+
+    fn try_start() -> Option<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")
+            .ok()?
+            .local_addr()
+            .ok()?
+            .port();
+        let dir = tempfile::tempdir().ok()?;
+        let process = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--save", "", "--appendonly", "no"])
+            .arg("--dir")
+            .arg(dir.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("redis-server is installed");
+        let mut server = Self {
+            process,
+            port,
+            _dir: dir,
+        };
+        let log = BufReader::new(server.process.stdout.take()?);
+        log.lines()
+            .map_while(Result::ok)
+            .any(|line| line.contains("Ready to accept connections"))
+            .then_some(server)
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub fn bus(&self) -> Bus {
+        Bus::new(Settings::new(self.url())).expect("the settings are good")
+    }
+
+    /// A connection that sees everything, for assertions about what is stored.
+    pub fn raw(&self) -> redis::Connection {
+        redis::Client::open(self.url())
+            .and_then(|client| client.get_connection())
+            .expect("the server answers")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself; there is nobody left to tell.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Every key with its value: equal before and after means that nothing was written.
+pub fn everything(raw: &mut redis::Connection) -> Vec<(String, Vec<u8>)> {
+    let mut keys: Vec<String> = raw.keys("*").expect("KEYS");
+    keys.sort();
+    keys.into_iter()
+        .map(|key| {
+            let dump = redis::cmd("DUMP").arg(&key).query(raw).expect("DUMP");
+            (key, dump)
+        })
+        .collect()
+}
+
+pub fn story(id: &str) -> StoryId {
+    id.parse().expect("a story id")
+}
+
+pub async fn create(bus: &Bus, id: &str, policies: Policies) {
+    let mut new = NewStory::new(story(id));
+    new.policies = policies;
+    bus.create_story(&new).await.expect("the story is new");
+}
+
+/// A person's action, which the narrator answers.
+pub fn action(story_id: &str, id: &str) -> Event {
+    let action = Action {
+        mode: Mode::Do,
+        text: format!("text of {id}"),
+        to: None,
+        choice: None,
+        target: None,
+    };
+    event(story_id, id, AuthorKind::User, Payload::Action(action))
+}
+
+/// The narrator's answer to a delivered event.
+pub fn answer(delivery: &Delivery) -> Event {
+    let work = delivery.work.as_ref().expect("a readable entry");
+    answer_to(&work.event)
+}
+
+pub fn answer_to(cause: &Event) -> Event {
+    let narration = Narration {
+        text: format!("answer to {}", cause.id),
+        choices: Vec::new(),
+        speak: Vec::new(),
+        status: Status::Complete,
+        llm: None,
+    };
+    let id = format!("re-{}", cause.id);
+    let payload = Payload::Narration(narration);
+    let mut answer = event(cause.story.as_str(), &id, AuthorKind::Agent, payload);
+    answer.cause = vec![cause.id.clone()];
+    answer.hop = cause.hop + 1;
+    answer
+}
+
+pub fn event(story_id: &str, id: &str, kind: AuthorKind, payload: Payload) -> Event {
+    let author = Author {
+        kind,
+        id: "mira".into(),
+        name: String::new(),
+    };
+    let id = id.parse().expect("an event id");
+    Event::new(
+        id,
+        story(story_id),
+        author,
+        payload,
+        jiff::Timestamp::UNIX_EPOCH,
+    )
+}
