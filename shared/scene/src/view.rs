@@ -195,3 +195,105 @@ pub fn named(author: &Author) -> &str {
         &author.name
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use story::{AuthorKind, Choice, Narration, Seq, Status};
+
+    fn event(id: &str, cause: &[&str], payload: Payload) -> Event {
+        let author = Author {
+            kind: AuthorKind::User,
+            id: "u1".to_owned(),
+            name: "Mira".to_owned(),
+        };
+        let (id, story) = (id.parse().unwrap(), "castle".parse().unwrap());
+        let mut event = Event::new(id, story, author, payload, jiff::Timestamp::UNIX_EPOCH);
+        event.cause = cause.iter().map(|id| id.parse().unwrap()).collect();
+        event
+    }
+
+    fn choose(id: &str, choice: &str, text: &str) -> Event {
+        let action = Action {
+            mode: Mode::Choose,
+            text: text.to_owned(),
+            to: None,
+            choice: Some(choice.to_owned()),
+            target: None,
+        };
+        event(id, &[], Payload::Action(action))
+    }
+
+    fn narration(id: &str, cause: &[&str], label: &str) -> Event {
+        let choice = Choice {
+            id: "c1".to_owned(),
+            label: label.to_owned(),
+        };
+        let narration = Narration {
+            text: format!("After {id}:\nDust."),
+            choices: vec![choice],
+            speak: Vec::new(),
+            status: Status::Complete,
+            llm: None,
+        };
+        event(id, cause, Payload::Narration(narration))
+    }
+
+    fn context(events: Vec<Event>) -> Context {
+        let entries = (1..).zip(events).map(|(seq, event)| LogEntry {
+            seq: Seq(seq),
+            event,
+        });
+        Context {
+            history: entries.collect(),
+            ..Context::default()
+        }
+    }
+
+    #[test]
+    fn history_shows_what_was_answered_and_not_what_waits_or_is_private() {
+        let mut secret = narration("n3", &[], "hide");
+        secret.audience = Some(vec!["u2".to_owned()]);
+        let turn = choose("a2", "c1", "");
+        let context = context(vec![
+            narration("n1", &[], "Go in"),
+            choose("a1", "c1", ""),
+            turn.clone(),
+            narration("n2", &["a1"], "Wait"),
+            secret,
+            choose("a3", "c1", "later"),
+        ]);
+        let lines: Vec<String> = history(&context, &turn)
+            .into_iter()
+            .map(|line| format!("{}: {}", line.who, line.text))
+            .collect();
+        let expected = [
+            "Narrator: After n1: Dust.",
+            "Mira: Go in",
+            "Narrator: After n2: Dust.",
+        ];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn a_choice_means_what_its_person_had_seen() {
+        let early = choose("a1", "c1", "");
+        let log = context(vec![
+            narration("n1", &[], "Go in"),
+            early.clone(),
+            narration("n2", &[], "Wait"),
+        ])
+        .history;
+        let said_of = |event: &Event| match event.payload() {
+            Payload::Action(action) => said(action, &event.id, &log).map(str::to_owned),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(said_of(&early).as_deref(), Some("Go in"));
+        assert_eq!(said_of(&choose("a9", "c1", "")).as_deref(), Some("Wait"));
+        assert_eq!(
+            said_of(&choose("a9", "c7", "I sing")).as_deref(),
+            Some("I sing")
+        );
+        assert_eq!(said_of(&choose("a9", "c7", " ")), None);
+    }
+}

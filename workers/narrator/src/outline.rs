@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_schema_lets_only_characters_of_the_story_speak() {
-        insta::assert_snapshot!(schema(&cast()), @"");
-        insta::assert_snapshot!(schema(&BTreeMap::new()), @"");
+        insta::assert_snapshot!(schema(&cast()), @r#"{"additionalProperties":false,"properties":{"choices":{"items":{"type":"string"},"maxItems":3,"minItems":2,"type":"array"},"speak":{"items":{"additionalProperties":false,"properties":{"character":{"enum":["Oto","Sibyl"]},"intent":{"type":"string"}},"required":["character","intent"],"type":"object"},"maxItems":3,"type":"array"}},"required":["choices","speak"],"type":"object"}"#);
+        insta::assert_snapshot!(schema(&BTreeMap::new()), @r#"{"additionalProperties":false,"properties":{"choices":{"items":{"type":"string"},"maxItems":3,"minItems":2,"type":"array"}},"required":["choices"],"type":"object"}"#);
     }
 }

@@ -1,0 +1,141 @@
+//! The dialogue agent against the mock model over real HTTP.
+
+use agent::{Agent, DraftSender, Effects, Emitted, HandleError, Setup, Turn};
+use dialogue::Dialogue;
+use mock_llm::{Options, Scenario};
+use story::{
+    Action, Author, AuthorKind, Character, Context, Event, Mode, Narration, Payload, Speak, Status,
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What the agent makes of `event`'s step `part` when the mock answers by `rules`.
+async fn say(rules: &str, event: Event, part: u32) -> Result<Effects, HandleError> {
+    let scenario: Scenario = format!("rules:\n{rules}").parse().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let options = Options {
+        scenario,
+        ..Options::default()
+    };
+    TaskTracker::new().spawn(mock_llm::serve(listener, options, CancellationToken::new()));
+    let settings = llm::Settings::new(format!("http://{address}/v1"));
+    let setup = Setup {
+        llm: llm::Client::new(settings).unwrap(),
+        model: "mock".to_owned(),
+        prompts: None,
+    };
+    let cast = ["Oto", "Sibyl"].map(|name| (name.to_owned(), Character::default()));
+    let turn = Turn {
+        agent: story::Agent::Dialogue,
+        event,
+        part,
+        held: false,
+        context: Context {
+            characters: cast.into(),
+            ..Context::default()
+        },
+        waiting: Vec::new(),
+        draft: DraftSender::off(),
+        now: jiff::Timestamp::UNIX_EPOCH,
+    };
+    Dialogue::new(&setup).unwrap().handle(turn).await
+}
+
+fn event(kind: AuthorKind, payload: Payload) -> Event {
+    let author = Author {
+        kind,
+        id: "u1".to_owned(),
+        name: "Mira".to_owned(),
+    };
+    let (id, story) = ("e1".parse().unwrap(), "castle".parse().unwrap());
+    Event::new(id, story, author, payload, jiff::Timestamp::UNIX_EPOCH)
+}
+
+fn spoken_to(name: &str) -> Event {
+    let action = Action {
+        mode: Mode::Say,
+        text: "Who are you?".to_owned(),
+        to: Some(name.to_owned()),
+        choice: None,
+        target: None,
+    };
+    event(AuthorKind::User, Payload::Action(action))
+}
+
+fn narration() -> Event {
+    let speak = ["Oto", "Sibyl"].map(|name| Speak {
+        character: name.to_owned(),
+        intent: "warn".to_owned(),
+    });
+    let narration = Narration {
+        text: "Dust falls.".to_owned(),
+        choices: Vec::new(),
+        speak: speak.into(),
+        status: Status::Complete,
+        llm: None,
+    };
+    let mut event = event(AuthorKind::Agent, Payload::Narration(narration));
+    event.hop = 1;
+    event
+}
+
+/// Who said what, and how many calls it took.
+fn said(effects: &Effects) -> (&str, &str, usize) {
+    let [Emitted::New(event)] = &effects.emit[..] else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(event.cause, ["e1".parse().unwrap()]);
+    match event.payload() {
+        Payload::Dialogue(said) => (&said.character, &said.text, effects.spent.len()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_character_answers_whom_speaks_to_them() {
+    let rules = "  - reply: {text: \"Sibyl: “Go back.”\"}\n";
+    let effects = say(rules, spoken_to("Sibyl"), 0).await.unwrap();
+    assert_eq!(said(&effects), ("Sibyl", "Go back.", 1));
+}
+
+#[tokio::test]
+async fn each_step_of_a_narration_is_the_line_of_its_own_character() {
+    let rules = "  - reply: {text: \"Go back.\"}\n";
+    for (part, name) in [(0, "Oto"), (1, "Sibyl")] {
+        let effects = say(rules, narration(), part).await.unwrap();
+        assert_eq!(said(&effects), (name, "Go back.", 1));
+    }
+    assert_eq!(
+        say(rules, narration(), 2).await.unwrap_err().class,
+        "unsupported"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_in_anothers_name_is_asked_for_once_more() {
+    let rules =
+        "  - when: {nth: 1}\n    reply: {text: \"Mira: No!\"}\n  - reply: {text: \"Go back.\"}\n";
+    let effects = say(rules, spoken_to("Sibyl"), 0).await.unwrap();
+    assert_eq!(said(&effects), ("Sibyl", "Go back.", 2));
+}
+
+#[tokio::test]
+async fn a_character_who_stays_silent_twice_is_a_failure() {
+    let rules = "  - reply: {text: \"Sibyl:\"}\n";
+    let error = say(rules, spoken_to("Sibyl"), 0).await.unwrap_err();
+    assert_eq!((error.class, error.tries), ("empty", 2));
+}
+
+#[tokio::test]
+async fn nobody_of_that_name_is_told_to_readers() {
+    let error = say("  - reply: {text: \"x\"}\n", spoken_to("Ghost"), 0)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.class, error.retry),
+        ("no_character", agent::Retry::Never)
+    );
+    assert!(error.notice.contains("Nobody of that name"));
+}

@@ -1,0 +1,181 @@
+//! The moderator against the mock model over real HTTP: what each ruling does, held or not, and when the model fails.
+
+use agent::{Agent, DraftSender, Effects, Emitted, Setup, Turn};
+use mock_llm::{Options as Mock, Scenario};
+use moderator::{Moderator, OnError, Options, Tier};
+use story::{
+    Action, Author, AuthorKind, Context, Decision, Dialogue, Event, EventId, Mode, Payload, Status,
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+const HARMLESS: &str = "I open the door";
+const FLAGGED: &str = "how to cook meth";
+const BLOCKED: &str = "pay with 4111 1111 1111 1111";
+
+async fn judge(rules: &str, options: (Tier, OnError), event: Event, held: bool) -> Effects {
+    let scenario: Scenario = rules.parse().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mock = Mock {
+        scenario,
+        ..Mock::default()
+    };
+    TaskTracker::new().spawn(mock_llm::serve(listener, mock, CancellationToken::new()));
+    let settings = llm::Settings::new(format!("http://{address}/v1"));
+    let setup = Setup {
+        llm: llm::Client::new(settings).unwrap(),
+        model: "mock".to_owned(),
+        prompts: None,
+    };
+    let (tier2, input_on_error) = options;
+    let options = Options {
+        tier2,
+        input_on_error,
+    };
+    let turn = Turn {
+        agent: story::Agent::Moderator,
+        event,
+        part: 0,
+        held,
+        context: Context::default(),
+        waiting: Vec::new(),
+        draft: DraftSender::off(),
+        now: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let moderator = Moderator::new(&setup, &options).unwrap();
+    moderator.handle(turn).await.unwrap()
+}
+
+fn event(kind: AuthorKind, payload: Payload) -> Event {
+    let author = Author {
+        kind,
+        id: "u1".to_owned(),
+        name: "Mira".to_owned(),
+    };
+    let (id, story) = ("e1".parse().unwrap(), "castle".parse().unwrap());
+    Event::new(id, story, author, payload, jiff::Timestamp::UNIX_EPOCH)
+}
+
+fn action(text: &str) -> Event {
+    let action = Action {
+        mode: Mode::Do,
+        text: text.to_owned(),
+        to: None,
+        choice: None,
+        target: None,
+    };
+    event(AuthorKind::User, Payload::Action(action))
+}
+
+fn response(text: &str) -> Event {
+    let dialogue = Dialogue {
+        character: "Sibyl".to_owned(),
+        text: text.to_owned(),
+        status: Status::Complete,
+        llm: None,
+    };
+    let mut event = event(AuthorKind::Agent, Payload::Dialogue(dialogue));
+    event.cause = vec!["a1".parse().unwrap()];
+    event
+}
+
+/// What is emitted, in a word each: `passed`, `flag by rules`, `retracted` …
+fn outcome(effects: &Effects) -> Vec<String> {
+    let emitted = effects.emit.iter().map(|emitted| match emitted {
+        Emitted::Passed(event) => format!("passed {}", event.id),
+        Emitted::New(event) => match event.payload() {
+            Payload::Verdict(verdict) => {
+                let decision = match verdict.decision {
+                    Decision::Allow => "allow",
+                    Decision::Flag => "flag",
+                    Decision::Block => "block",
+                };
+                let cause: Vec<&str> = event.cause.iter().map(EventId::as_str).collect();
+                format!("{decision} by {} for {}", verdict.tier, cause.join(" "))
+            }
+            _ => event.kind().to_owned(),
+        },
+    });
+    emitted.collect()
+}
+
+const RULES_ONLY: (Tier, OnError) = (Tier::Off, OnError::Allow);
+
+#[tokio::test]
+async fn a_held_event_passes_or_a_verdict_takes_its_place() {
+    for (event, expected) in [
+        (action(HARMLESS), vec!["passed e1"]),
+        (action(FLAGGED), vec!["passed e1", "flag by rules for e1"]),
+        (action(BLOCKED), vec!["block by rules for e1"]),
+        (response(HARMLESS), vec!["passed e1"]),
+        (response(BLOCKED), vec!["block by rules for e1 a1"]),
+    ] {
+        let effects = judge("", RULES_ONLY, event, true).await;
+        assert_eq!(outcome(&effects), expected);
+        assert_eq!(effects.retract, None);
+    }
+}
+
+#[tokio::test]
+async fn a_response_that_readers_saw_is_taken_back_or_stays() {
+    let effects = judge("", RULES_ONLY, response(BLOCKED), false).await;
+    assert_eq!(outcome(&effects), ["retracted"]);
+    assert_eq!(effects.retract, Some("e1".parse().unwrap()));
+    let effects = judge("", RULES_ONLY, response(HARMLESS), false).await;
+    assert_eq!((outcome(&effects).len(), effects.retract), (0, None));
+}
+
+#[tokio::test]
+async fn the_model_looks_again_only_at_what_the_rules_flag() {
+    let llm = (Tier::Llm, OnError::Allow);
+    let effects = judge("", llm, action(&format!("{FLAGGED} forbiddenword")), true).await;
+    assert_eq!(outcome(&effects), ["block by llm for e1"]);
+    assert_eq!(effects.spent.len(), 1);
+    let effects = judge("", llm, action(FLAGGED), true).await;
+    assert_eq!(outcome(&effects), ["passed e1"]);
+    let effects = judge("", llm, action("forbiddenword"), true).await;
+    assert_eq!(
+        (outcome(&effects), effects.spent.len()),
+        (vec!["passed e1".to_owned()], 0)
+    );
+}
+
+#[tokio::test]
+async fn the_endpoint_looks_at_every_text() {
+    let endpoint = (Tier::Endpoint, OnError::Allow);
+    let effects = judge("", endpoint, action(HARMLESS), true).await;
+    assert_eq!(outcome(&effects), ["passed e1"]);
+    let effects = judge("", endpoint, action("forbiddenword"), true).await;
+    assert_eq!(
+        outcome(&effects),
+        ["passed e1", "flag by endpoint for e1"],
+        "violence is fiction's"
+    );
+}
+
+#[tokio::test]
+async fn when_the_model_fails_actions_follow_the_option_and_responses_are_blocked() {
+    let down = "rules:\n  - reply: {fault: no_first_token}\n";
+    for (event, on_error, expected) in [
+        (
+            action(FLAGGED),
+            OnError::Allow,
+            vec!["passed e1", "flag by rules for e1"],
+        ),
+        (action(FLAGGED), OnError::Block, vec!["block by llm for e1"]),
+    ] {
+        let effects = judge(down, (Tier::Llm, on_error), event, true).await;
+        assert_eq!(outcome(&effects), expected);
+    }
+    let refused = "rules:\n  - reply: {fault: unauthorized}\n";
+    let effects = judge(
+        refused,
+        (Tier::Llm, OnError::Allow),
+        response(FLAGGED),
+        true,
+    )
+    .await;
+    assert_eq!(outcome(&effects), ["block by llm for e1 a1"]);
+}

@@ -1,0 +1,209 @@
+//! The narrator against the mock model over real HTTP: what a turn becomes, whatever the model does.
+
+use agent::{Agent, DraftSender, Effects, Emitted, HandleError, Setup, Turn};
+use mock_llm::{Options, Scenario};
+use narrator::Narrator;
+use story::{
+    Action, Author, AuthorKind, Character, Context, Event, Mode, Narration, Payload, Status,
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+const BEAT: &str = "  - reply: {text: \"The door opens.\\n\\nDust falls.\\n@@@\\n{\\\"choices\\\":[\\\"Go in\\\",\\\"Wait\\\"],\\\"speak\\\":[{\\\"character\\\":\\\"Sibyl\\\",\\\"intent\\\":\\\"warn\\\"},{\\\"character\\\":\\\"Ghost\\\"}]}\"}\n";
+
+/// A narrator that asks a mock with `rules`; the mock lives as long as the test.
+async fn narrator(rules: &str) -> Narrator {
+    let scenario: Scenario = format!("rules:\n{rules}").parse().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let options = Options {
+        scenario,
+        ..Options::default()
+    };
+    TaskTracker::new().spawn(mock_llm::serve(listener, options, CancellationToken::new()));
+    let settings = llm::Settings::new(format!("http://{address}/v1"));
+    let setup = Setup {
+        llm: llm::Client::new(settings).unwrap(),
+        model: "mock".to_owned(),
+        prompts: None,
+    };
+    Narrator::new(&setup).unwrap()
+}
+
+fn action(id: &str, mode: Mode, text: &str) -> Event {
+    let action = Action {
+        mode,
+        text: text.to_owned(),
+        to: None,
+        choice: None,
+        target: None,
+    };
+    let author = Author {
+        kind: AuthorKind::User,
+        id: "u1".to_owned(),
+        name: "Mira".to_owned(),
+    };
+    let at = jiff::Timestamp::UNIX_EPOCH;
+    let story = "castle".parse().unwrap();
+    Event::new(
+        id.parse().unwrap(),
+        story,
+        author,
+        Payload::Action(action),
+        at,
+    )
+}
+
+fn turn(event: Event, waiting: Vec<Event>) -> Turn {
+    let cast = ["Oto", "Sibyl"].map(|name| (name.to_owned(), Character::default()));
+    Turn {
+        agent: story::Agent::Narrator,
+        event,
+        part: 0,
+        held: false,
+        context: Context {
+            characters: cast.into(),
+            ..Context::default()
+        },
+        waiting,
+        draft: DraftSender::off(),
+        now: jiff::Timestamp::UNIX_EPOCH,
+    }
+}
+
+async fn tell(rules: &str, turn: Turn) -> Result<Effects, HandleError> {
+    narrator(rules).await.handle(turn).await
+}
+
+fn the_narration(effects: &Effects) -> (&Event, &Narration) {
+    let [Emitted::New(event)] = &effects.emit[..] else {
+        panic!("{effects:?}");
+    };
+    match event.payload() {
+        Payload::Narration(narration) => (event, narration),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn open() -> Event {
+    action("a1", Mode::Do, "I open the door")
+}
+
+#[tokio::test]
+async fn a_beat_answers_all_waiting_actions_up_to_one_that_it_cannot() {
+    let waiting = vec![
+        action("a2", Mode::Say, "Hello?"),
+        action("a3", Mode::Story, "It rains"),
+        action("a4", Mode::Undo, ""),
+        action("a5", Mode::Do, "I wait"),
+    ];
+    let effects = tell(BEAT, turn(open(), waiting)).await.unwrap();
+    let (event, narration) = the_narration(&effects);
+    let cause: Vec<&str> = event.cause.iter().map(|id| id.as_str()).collect();
+    assert_eq!((effects.merged, cause), (2, vec!["a1", "a2", "a3"]));
+    assert_eq!(event.hop, 1);
+    assert_eq!(narration.text, "The door opens.\n\nDust falls.");
+    assert_eq!(narration.status, Status::Complete);
+    let labels: Vec<&str> = narration
+        .choices
+        .iter()
+        .map(|one| one.label.as_str())
+        .collect();
+    assert_eq!(labels, ["Go in", "Wait"]);
+    let speakers: Vec<&str> = narration
+        .speak
+        .iter()
+        .map(|one| one.character.as_str())
+        .collect();
+    assert_eq!(speakers, ["Sibyl"]);
+    let report = narration.llm.as_ref().unwrap();
+    assert!(
+        report.prompt.starts_with("narrator-system@1#"),
+        "{}",
+        report.prompt
+    );
+    assert!(
+        report.tokens_in > 100 && report.tokens_out > 3,
+        "{report:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_beat_has_at_most_eight_actions() {
+    let waiting = (2..20).map(|n| action(&format!("a{n}"), Mode::Do, "I wait"));
+    let effects = tell(BEAT, turn(open(), waiting.collect())).await.unwrap();
+    assert_eq!(effects.merged, 7);
+    assert_eq!(the_narration(&effects).0.cause.len(), 8);
+}
+
+#[tokio::test]
+async fn a_private_action_does_not_join_a_public_beat() {
+    let mut whisper = action("a2", Mode::Do, "I hide the key");
+    whisper.audience = Some(vec!["u1".to_owned()]);
+    let effects = tell(BEAT, turn(open(), vec![whisper])).await.unwrap();
+    assert_eq!(effects.merged, 0);
+}
+
+#[tokio::test]
+async fn a_bad_trailer_is_asked_for_once_more() {
+    for fault in ["no_trailer", "bad_trailer"] {
+        let rules = format!("  - when: {{nth: 1}}\n    reply: {{fault: {fault}}}\n");
+        let effects = tell(&rules, turn(open(), Vec::new())).await.unwrap();
+        let (_, narration) = the_narration(&effects);
+        assert_eq!(effects.spent.len(), 2, "{fault}");
+        assert!(
+            (2..=3).contains(&narration.choices.len()),
+            "{fault}: {narration:?}"
+        );
+        assert!(!narration.text.contains("@@@"), "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn prose_stands_without_choices_when_the_second_call_fails_too() {
+    let rules = "  - reply: {text: \"Dust falls.\"}\n";
+    let effects = tell(rules, turn(open(), Vec::new())).await.unwrap();
+    let (_, narration) = the_narration(&effects);
+    assert_eq!(
+        (narration.text.as_str(), narration.choices.len()),
+        ("Dust falls.", 0)
+    );
+    assert_eq!(narration.status, Status::Complete);
+}
+
+#[tokio::test]
+async fn an_answer_without_text_is_a_failure() {
+    let error = tell("  - reply: {text: \"\"}\n", turn(open(), Vec::new()))
+        .await
+        .unwrap_err();
+    assert_eq!((error.class, error.retry), ("empty", agent::Retry::Never));
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_said_in_words_for_readers() {
+    for (mode, says) in [
+        (Mode::Undo, "undo"),
+        (Mode::Regenerate, "anew"),
+        (Mode::Do, "nothing"),
+    ] {
+        let error = tell(BEAT, turn(action("a1", mode, " "), Vec::new()))
+            .await
+            .unwrap_err();
+        assert_eq!(error.class, "unsupported");
+        assert!(error.notice.contains(says), "{}", error.notice);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_always_breaks_off_is_told_to_its_last_sentence() {
+    let rules = "  - reply: {text: \"Dust falls. Beyond it lies a long hall.\", fault: eof(5)}\n";
+    let effects = tell(rules, turn(open(), Vec::new())).await.unwrap();
+    let (_, narration) = the_narration(&effects);
+    assert_eq!(
+        (narration.text.as_str(), narration.status),
+        ("Dust falls.", Status::Truncated)
+    );
+    let report = narration.llm.as_ref().unwrap();
+    assert_eq!((report.tries, report.finish.as_str()), (3, "truncated"));
+}
