@@ -1,5 +1,7 @@
 //! The dialogue agent against the mock model over real HTTP.
 
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
 use agent::{Agent, DraftSender, Effects, Emitted, HandleError, Setup, Turn};
 use dialogue::Dialogue;
 use mock_llm::{Options, Scenario};

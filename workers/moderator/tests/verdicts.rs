@@ -1,5 +1,7 @@
 //! The moderator against the mock model over real HTTP: what each ruling does, held or not, and when the model fails.
 
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
 use agent::{Agent, DraftSender, Effects, Emitted, Setup, Turn};
 use mock_llm::{Options as Mock, Scenario};
 use moderator::{Moderator, OnError, Options, Tier};

@@ -1,5 +1,7 @@
 //! The narrator against the mock model over real HTTP: what a turn becomes, whatever the model does.
 
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
 use agent::{Agent, DraftSender, Effects, Emitted, HandleError, Setup, Turn};
 use mock_llm::{Options, Scenario};
 use narrator::Narrator;
