@@ -1,2 +1,55 @@
-//! The storyfleet command.
-fn main() {}
+//! `storyfleet`: runs the fleet on one machine, and sends to, watches and looks after any fleet.
+
+mod args;
+mod audit;
+mod dead;
+mod doctor;
+mod output;
+mod render;
+mod send;
+mod story;
+mod target;
+mod up;
+mod watch;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::output::Output;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli).await {
+        Ok(code) => code,
+        // Whoever read our output has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::note(&format!("storyfleet: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let out = Output::new(cli.json);
+    let target = cli.target;
+    match cli.command {
+        Command::Up(args) => up::run(args, target, out).await,
+        Command::Story(command) => story::run(command, &target.bus()?, out).await,
+        Command::Send(args) => send::run(args, &target.bus()?, out).await,
+        Command::Watch(args) => watch::run(args, &target.bus()?, out).await,
+        Command::Dead(command) => dead::run(command, &target.bus()?, out).await,
+        Command::Doctor(args) => doctor::run(args, &target.bus()?, out).await,
+        Command::Audit => audit::run(&target.bus()?, out).await,
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

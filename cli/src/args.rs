@@ -1,0 +1,253 @@
+//! The command line. `--help` is the reference.
+
+use std::num::NonZeroUsize;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use mock_llm::scenario::Rate;
+use secrecy::SecretString;
+use story::{Agent, Cursor, EventId, InputPolicy, OutputPolicy, StoryId};
+
+use crate::target::Target;
+
+const EXAMPLES: &str = "\
+Examples:
+  storyfleet up                                  run everything here; Ctrl-C stops it
+  storyfleet watch demo                          (in a second terminal) read the story as it is written
+  storyfleet send demo \"I open the door\"         act in it
+  storyfleet send demo \"Who are you?\" --mode say --to Sibyl --wait
+  storyfleet audit                               was every action answered exactly once?
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the audit is not clean.";
+
+/// People write into a story together; AI agents answer.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) target: Target,
+
+    /// Write JSON for programs, one value a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run Redis, a mock model and the three agents until Ctrl-C
+    #[command(after_help = "\
+Examples:
+  storyfleet up                                        nothing else is needed
+  storyfleet up --llm http://127.0.0.1:8080/v1 --model tiny
+  storyfleet up --redis redis://redis.local:6379       your own Redis; it may come later")]
+    Up(UpArgs),
+
+    /// Create, show and list stories
+    #[command(subcommand)]
+    Story(StoryCommand),
+
+    /// Act in a story
+    #[command(after_help = "\
+Examples:
+  storyfleet send demo \"I light the lamp\"
+  storyfleet send demo \"Who are you?\" --mode say --to Sibyl --as Mira
+  storyfleet send demo \"I wait\" --wait                 show how it ended
+  storyfleet send demo \"I wait\" --id turn-7            sent again, it counts once")]
+    Send(SendArgs),
+
+    /// Read a story while it is written
+    #[command(after_help = "\
+Examples:
+  storyfleet watch demo
+  storyfleet watch demo --json --until-idle | jq -r 'select(.t == \"event\") | .event.text'
+  storyfleet watch demo --json --from 4k2hq0v1m9xz-12-8f3a   go on after that cursor")]
+    Watch(WatchArgs),
+
+    /// Look after events that no agent could answer
+    #[command(subcommand)]
+    Dead(DeadCommand),
+
+    /// Look for what is wrong in Redis
+    Doctor(DoctorArgs),
+
+    /// Account for every event: answered once, in order, none lost. Exit code 3 when not
+    Audit,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// The model: `mock`, or the base URL of an OpenAI-compatible server
+    #[arg(long, env = "LLM_URL", default_value = "mock", value_name = "mock|URL")]
+    pub(crate) llm: String,
+
+    /// The model's name at that server
+    #[arg(long, env = "LLM_MODEL", default_value = "mock", value_name = "M")]
+    pub(crate) model: String,
+
+    /// Key of that server; better given by the variable than on the command line
+    #[arg(long, env = "LLM_API_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) llm_key: Option<SecretString>,
+
+    /// How many events each agent answers at once
+    #[arg(long, default_value = "16", value_name = "N")]
+    pub(crate) workers: NonZeroUsize,
+
+    /// Share of the mock's calls that fail, 0 to 1
+    #[arg(long, default_value = "0", value_name = "P")]
+    pub(crate) fault_rate: Rate,
+
+    /// The story to create for a start, unless it is there
+    #[arg(long, default_value = "demo", value_name = "STORY")]
+    pub(crate) demo: StoryId,
+
+    /// What to log, as in RUST_LOG
+    #[arg(
+        long,
+        env = "STORYFLEET_LOG",
+        default_value = "warn",
+        value_name = "DIRECTIVES"
+    )]
+    pub(crate) log: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoryCommand {
+    /// Create a story
+    #[command(after_help = "\
+Example:
+  storyfleet story create castle --title \"The castle\" --premise \"A lamp went out.\" --character \"Sibyl=Keeps the lamp.\"")]
+    Create(CreateArgs),
+    /// Show a story's settings, people and lore
+    Show { story: StoryId },
+    /// List the stories
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    pub(crate) story: StoryId,
+    #[arg(long, default_value = "")]
+    pub(crate) title: String,
+    /// How it is told
+    #[arg(long, default_value = "")]
+    pub(crate) style: String,
+    /// Where it begins
+    #[arg(long, default_value = "")]
+    pub(crate) premise: String,
+    /// Do actions wait for a verdict? hold, off
+    #[arg(long, default_value = "off", value_name = "POLICY")]
+    pub(crate) input: InputPolicy,
+    /// Are responses judged, before or after readers see them? hold, retract, off
+    #[arg(long, default_value = "off", value_name = "POLICY")]
+    pub(crate) output: OutputPolicy,
+    /// Someone whom the agents speak for; may be given again
+    #[arg(long = "character", value_name = "NAME=DESCRIPTION", value_parser = pair)]
+    pub(crate) characters: Vec<(String, String)>,
+    /// A fact of the world; may be given again
+    #[arg(long, value_name = "KEY=TEXT", value_parser = pair)]
+    pub(crate) lore: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SendArgs {
+    pub(crate) story: StoryId,
+    pub(crate) text: String,
+    #[arg(long, default_value = "do")]
+    pub(crate) mode: SendMode,
+    /// The character spoken to, with `--mode say`
+    #[arg(long, value_name = "CHARACTER")]
+    pub(crate) to: Option<String>,
+    /// Who acts
+    #[arg(long = "as", default_value = "Player", value_name = "NAME")]
+    pub(crate) name: String,
+    /// The event's id: the same id is taken once
+    #[arg(long)]
+    pub(crate) id: Option<EventId>,
+    /// Wait until it is answered, blocked or failed
+    #[arg(long)]
+    pub(crate) wait: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum SendMode {
+    Do,
+    Say,
+    Story,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    pub(crate) story: StoryId,
+    /// Go on after this place; `--json` shows one with each event
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) from: Option<Cursor>,
+    /// End once the fleet has nothing left to answer
+    #[arg(long)]
+    pub(crate) until_idle: bool,
+    /// End after this many events
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadCommand {
+    /// List dead letters, of one agent or of all
+    List { agent: Option<Agent> },
+    /// Show one whole, with its reason
+    Show { agent: Agent, id: String },
+    /// Put one back into its lane; done twice it counts once
+    Redrive { agent: Agent, id: String },
+    /// Delete one for good
+    Purge { agent: Agent, id: String },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Repair what can be repaired without losing an event
+    #[arg(long)]
+    pub(crate) fix: bool,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err("write it as NAME=TEXT".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_with_the_way_out() {
+        for (line, says) in [
+            ("storyfleet send Demo hello", "not a story id"),
+            (
+                "storyfleet story create x --input maybe",
+                "use one of hold, off",
+            ),
+            ("storyfleet up --fault-rate 2", "0 to 1"),
+            (
+                "storyfleet dead list bard",
+                "use moderator, narrator or dialogue",
+            ),
+            ("storyfleet watch demo --from 7", "a cursor is"),
+            ("storyfleet story create x --lore sea", "NAME=TEXT"),
+        ] {
+            let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(says), "{error}");
+        }
+    }
+}

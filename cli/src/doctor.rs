@@ -1,0 +1,38 @@
+//! `storyfleet doctor`: what is wrong in Redis, and with `--fix` its repair.
+
+use std::process::ExitCode;
+
+use bus::Bus;
+use serde_json::json;
+
+use crate::args::DoctorArgs;
+use crate::output::{Output, plain};
+
+pub(crate) async fn run(args: DoctorArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
+    let server = bus.check_server().await?;
+    let findings = bus.doctor(args.fix).await?;
+    let sick = findings.iter().any(|finding| !finding.fixed);
+    if out.json {
+        out.value(&json!({"warnings": server.warnings, "findings": findings}))?;
+    } else {
+        for warning in &server.warnings {
+            out.line(&format!("warning: {warning}"))?;
+        }
+        for finding in &findings {
+            let state = if finding.fixed { "fixed" } else { "found" };
+            out.line(&format!("{state}: {}", plain(&finding.what)))?;
+        }
+        out.line(match (findings.is_empty(), sick) {
+            (true, _) => "nothing is wrong",
+            (false, true) => {
+                "`storyfleet doctor --fix` repairs what can be repaired without losing an event"
+            }
+            (false, false) => "all of it is repaired",
+        })?;
+    }
+    Ok(if sick {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}

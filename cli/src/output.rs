@@ -1,0 +1,78 @@
+//! Everything that the command writes: lines on standard output, notes on standard error, text without control codes.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+/// Standard output as one command sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    /// For programs: one JSON value a line.
+    pub(crate) json: bool,
+    colours: bool,
+}
+
+/// How a piece of text looks on a terminal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Style {
+    Bold,
+    Dim,
+    Warning,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Self {
+            json,
+            colours: !json && io::stdout().is_terminal(),
+        }
+    }
+
+    /// Writes at once, so that a reader on a pipe sees each piece when it is made.
+    pub(crate) fn text(self, text: &str) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    }
+
+    pub(crate) fn line(self, text: &str) -> io::Result<()> {
+        self.text(&format!("{text}\n"))
+    }
+
+    pub(crate) fn value(self, value: &impl Serialize) -> io::Result<()> {
+        self.line(&serde_json::to_string(value)?)
+    }
+
+    /// The text in that style on a terminal, as it is elsewhere.
+    pub(crate) fn styled(self, style: Style, text: &str) -> String {
+        let code = match style {
+            _ if !self.colours => return text.to_owned(),
+            Style::Bold => "1",
+            Style::Dim => "2",
+            Style::Warning => "33",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+}
+
+/// A line for the person at the terminal. When even that cannot be written there is nobody to tell.
+pub(crate) fn note(text: &str) {
+    writeln!(io::stderr().lock(), "{text}").unwrap_or_default();
+}
+
+/// Other people's text without what could drive a terminal: control characters other than line ends go.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars()
+        .filter(|c| *c == '\n' || !c.is_control())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_others_cannot_drive_the_terminal() {
+        assert_eq!(plain("a\x1b[2Jb\r\u{9b}31m\nc\t"), "a[2Jb31m\nc");
+    }
+}

@@ -1,0 +1,97 @@
+//! `storyfleet send`: one action, and with `--wait` how it ended.
+
+use std::process::ExitCode;
+
+use bus::{Bus, Published, Seen};
+use serde_json::json;
+use story::{Action, Author, AuthorKind, Event, EventId, Mode, Outcome, Payload, StoryId, outcome};
+
+use crate::args::{SendArgs, SendMode};
+use crate::output::Output;
+use crate::render;
+
+pub(crate) async fn run(args: SendArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
+    let wait = args.wait;
+    let event = action(args);
+    let published = bus.publish(&event).await?;
+    if !wait || !out.json {
+        tell(&event.id, published, out)?;
+    }
+    if !wait {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (end, ended) = terminal(&event.story, &event.id, bus).await?;
+    if out.json {
+        out.value(&ended)?;
+    } else {
+        out.text(&render::event(&ended, out))?;
+    }
+    Ok(match end {
+        Outcome::Answered => ExitCode::SUCCESS,
+        Outcome::Blocked | Outcome::Failed => ExitCode::FAILURE,
+    })
+}
+
+fn action(args: SendArgs) -> Event {
+    let now = jiff::Timestamp::now();
+    let new_id = || EventId::new(now.as_millisecond().max(0).cast_unsigned(), rand::random());
+    let author = Author {
+        kind: AuthorKind::User,
+        id: args.name.clone(),
+        name: args.name,
+    };
+    let action = Action {
+        mode: args.mode.into(),
+        text: args.text,
+        to: args.to,
+        choice: None,
+        target: None,
+    };
+    let id = args.id.unwrap_or_else(new_id);
+    let mut event = Event::new(id, args.story, author, Payload::Action(action), now);
+    event.trace = Some(story::Traceparent::new(rand::random(), rand::random()));
+    event
+}
+
+fn tell(id: &EventId, published: Published, out: Output) -> anyhow::Result<()> {
+    let (status, seq) = match published {
+        Published::Logged(seq) => ("sent", Some(seq)),
+        Published::Held => ("held", None),
+        Published::Duplicate => ("duplicate", None),
+    };
+    if out.json {
+        out.value(&json!({"id": id, "status": status, "seq": seq}))?;
+        return Ok(());
+    }
+    out.line(&match published {
+        Published::Logged(_) => format!("sent {id}"),
+        Published::Held => format!("sent {id}: readers see it once the moderator lets it pass"),
+        Published::Duplicate => format!("{id} was sent before: it counts once"),
+    })?;
+    Ok(())
+}
+
+/// The event that ends the action, whenever it comes: the story is read from its start, so that the end of an
+/// action that was sent before is found too.
+async fn terminal(story: &StoryId, id: &EventId, bus: &Bus) -> anyhow::Result<(Outcome, Event)> {
+    let mut watch = bus.watch(story, None).await?;
+    loop {
+        let Seen::Event(entry) = watch.next().await? else {
+            continue;
+        };
+        let end = outcome(&entry.event).filter(|(_, causes)| causes.contains(id));
+        if let Some((end, _)) = end {
+            return Ok((end, entry.event));
+        }
+    }
+}
+
+impl From<SendMode> for Mode {
+    fn from(mode: SendMode) -> Self {
+        match mode {
+            SendMode::Do => Self::Do,
+            SendMode::Say => Self::Say,
+            SendMode::Story => Self::Story,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! `storyfleet story`: create, show, list.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use ::story::{Character, Policies, StoryId};
+use bus::{Bus, NewStory, Story};
+use serde_json::json;
+
+use crate::args::{CreateArgs, StoryCommand};
+use crate::output::{Output, Style, plain};
+
+pub(crate) async fn run(command: StoryCommand, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
+    match command {
+        StoryCommand::Create(args) => create(args, bus, out).await?,
+        StoryCommand::Show { story } => show(&story, bus, out).await?,
+        StoryCommand::List => list(bus, out).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn create(args: CreateArgs, bus: &Bus, out: Output) -> anyhow::Result<()> {
+    let new = NewStory::from(args);
+    bus.create_story(&new).await?;
+    if out.json {
+        out.value(&json!({"story": new.id}))?;
+    } else {
+        out.line(&format!("created {0}: storyfleet send {0} \"…\"", new.id))?;
+    }
+    Ok(())
+}
+
+async fn list(bus: &Bus, out: Output) -> anyhow::Result<()> {
+    let mut stories = bus.stories().await?;
+    stories.sort();
+    for id in stories {
+        if out.json {
+            out.value(&json!({"story": id}))?;
+        } else {
+            out.line(id.as_str())?;
+        }
+    }
+    Ok(())
+}
+
+async fn show(id: &StoryId, bus: &Bus, out: Output) -> anyhow::Result<()> {
+    let story = bus.story(id).await?;
+    if out.json {
+        out.value(&value(id, &story))?;
+        return Ok(());
+    }
+    out.line(&out.styled(Style::Bold, &plain(&story.title)))?;
+    for (name, text) in [
+        ("premise", &story.premise),
+        ("style", &story.style),
+        ("so far", &story.summary),
+    ] {
+        if !text.is_empty() {
+            out.line(&format!("{name}: {}", plain(text)))?;
+        }
+    }
+    let Policies { input, output } = story.policies;
+    out.line(&format!(
+        "events: {}, input {}, output {}",
+        story.seq,
+        input.as_str(),
+        output.as_str()
+    ))?;
+    for (name, character) in &story.characters {
+        let name = out.styled(Style::Bold, &plain(name));
+        out.line(&format!(
+            "{name}: {} {}",
+            plain(&character.description),
+            plain(&character.voice)
+        ))?;
+    }
+    for (key, text) in &story.lore {
+        out.line(&format!("{}: {}", plain(key), plain(text)))?;
+    }
+    Ok(())
+}
+
+fn value(id: &StoryId, story: &Story) -> serde_json::Value {
+    json!({
+        "story": id,
+        "title": story.title,
+        "style": story.style,
+        "premise": story.premise,
+        "summary": story.summary,
+        "input": story.policies.input,
+        "output": story.policies.output,
+        "seq": story.seq,
+        "epoch": story.epoch,
+        "characters": story.characters,
+        "lore": story.lore,
+    })
+}
+
+impl From<CreateArgs> for NewStory {
+    fn from(args: CreateArgs) -> Self {
+        let characters: BTreeMap<String, Character> = args
+            .characters
+            .into_iter()
+            .map(|(name, description)| {
+                (
+                    name,
+                    Character {
+                        description,
+                        voice: String::new(),
+                    },
+                )
+            })
+            .collect();
+        Self {
+            id: args.story,
+            title: args.title,
+            style: args.style,
+            premise: args.premise,
+            policies: Policies {
+                input: args.input,
+                output: args.output,
+            },
+            characters,
+            lore: args.lore.into_iter().collect(),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Which Redis a command talks to: `--redis`, else the one that `storyfleet up` runs in the data folder.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bus::Bus;
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+/// Of one command to Redis.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// Redis: redis://, rediss://, redis+sentinel:// or redis+cluster:// [default: the one of `storyfleet up`]
+    #[arg(
+        long,
+        global = true,
+        env = "REDIS_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub(crate) redis: Option<String>,
+
+    /// Where `storyfleet up` keeps its data and other commands find its address
+    #[arg(long, global = true, default_value = ".storyfleet", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+
+    /// What keys begin with, so that several fleets can share a Redis
+    #[arg(
+        long,
+        global = true,
+        env = "STORYFLEET_PREFIX",
+        default_value = "sf",
+        value_name = "PREFIX"
+    )]
+    pub(crate) prefix: String,
+
+    /// Into how many shards the keys are split: the same for all of a fleet's life
+    #[arg(
+        long,
+        global = true,
+        env = "STORYFLEET_SHARDS",
+        default_value_t = 1,
+        value_name = "N"
+    )]
+    pub(crate) shards: u16,
+}
+
+/// What `up` leaves in the data folder for the other commands.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct State {
+    pub(crate) redis: String,
+    /// Of the Redis server that belongs to the folder.
+    pub(crate) redis_pid: Option<u32>,
+}
+
+impl Target {
+    pub(crate) fn bus(&self) -> anyhow::Result<Bus> {
+        let url = match (&self.redis, State::read(&self.data)?) {
+            (Some(url), _) => url.clone(),
+            (None, Some(state)) => state.redis,
+            (None, None) => bail!(
+                "no fleet runs in {}: start `storyfleet up`, or give --redis URL",
+                self.data.display()
+            ),
+        };
+        Ok(Bus::new(self.settings(url))?)
+    }
+
+    pub(crate) fn settings(&self, url: String) -> bus::Settings {
+        bus::Settings {
+            url,
+            prefix: self.prefix.clone(),
+            shards: self.shards,
+            timeout: TIMEOUT,
+        }
+    }
+}
+
+impl State {
+    pub(crate) fn read(data: &Path) -> anyhow::Result<Option<Self>> {
+        let path = Self::path(data);
+        match fs::read(&path) {
+            Ok(bytes) => {
+                let read = serde_json::from_slice(&bytes);
+                Ok(Some(read.with_context(|| {
+                    format!(
+                        "{} is not readable: start `storyfleet up` again",
+                        path.display()
+                    )
+                })?))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// Written whole or not at all: a reader never sees half of it.
+    pub(crate) fn write(&self, data: &Path) -> anyhow::Result<()> {
+        let path = Self::path(data);
+        let new = path.with_extension("new");
+        let bytes = serde_json::to_vec(self)?;
+        private(&new)
+            .and_then(|mut file| file.write_all(&bytes))
+            .and_then(|()| fs::rename(&new, &path))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    pub(crate) fn remove(data: &Path) -> anyhow::Result<()> {
+        match fs::remove_file(Self::path(data)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).context("cannot tidy the data folder")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn path(data: &Path) -> PathBuf {
+        data.join("state.json")
+    }
+}
+
+/// A file for our user alone: the address may have a password in it.
+fn private(path: &Path) -> io::Result<File> {
+    File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// The address as it may be shown.
+pub(crate) fn without_password(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        _ => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_not_shown() {
+        assert_eq!(without_password("rediss://u:p@s@h:1/0"), "rediss://h:1/0");
+        assert_eq!(without_password("redis://h:1"), "redis://h:1");
+    }
+
+    #[test]
+    fn the_state_of_a_folder_reads_back_and_is_for_its_owner_alone() {
+        use std::os::unix::fs::MetadataExt;
+        let data = tempfile::tempdir().unwrap();
+        assert!(State::read(data.path()).unwrap().is_none());
+        let state = State {
+            redis: "redis://h:1".to_owned(),
+            redis_pid: Some(7),
+        };
+        state.write(data.path()).unwrap();
+        assert_eq!(
+            State::read(data.path()).unwrap().unwrap().redis,
+            state.redis
+        );
+        let mode = fs::metadata(State::path(data.path())).unwrap().mode();
+        assert_eq!(mode & 0o077, 0);
+        State::remove(data.path()).unwrap();
+        State::remove(data.path()).unwrap();
+        assert!(State::read(data.path()).unwrap().is_none());
+    }
+}

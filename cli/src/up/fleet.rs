@@ -1,0 +1,55 @@
+//! The three agents, as workers of this process.
+
+use agent::{Setup, Shutdown};
+use dialogue::Dialogue;
+use moderator::{Moderator, OnError, Tier};
+use narrator::Narrator;
+
+use super::model::Model;
+use crate::args::UpArgs;
+
+pub(super) struct Fleet {
+    moderator: Moderator,
+    narrator: Narrator,
+    dialogue: Dialogue,
+    slots: usize,
+}
+
+impl Fleet {
+    pub(super) fn new(args: &UpArgs, model: &Model) -> anyhow::Result<Self> {
+        let settings = llm::Settings {
+            api_key: args.llm_key.clone().filter(|_| model.is_remote()),
+            ..llm::Settings::new(model.base_url())
+        };
+        let setup = Setup {
+            llm: llm::Client::new(settings)?,
+            model: args.model.clone(),
+            prompts: None,
+        };
+        let judging = moderator::Options {
+            tier2: Tier::Llm,
+            input_on_error: OnError::Allow,
+        };
+        Ok(Self {
+            moderator: Moderator::new(&setup, &judging)?,
+            narrator: Narrator::new(&setup)?,
+            dialogue: Dialogue::new(&setup)?,
+            slots: args.workers.get(),
+        })
+    }
+
+    /// Until `shutdown`. When one agent cannot go on, it asks the others to drain.
+    pub(super) async fn run(self, bus: bus::Settings, shutdown: &Shutdown) -> anyhow::Result<()> {
+        let settings = agent::Settings {
+            name: "up".to_owned(),
+            concurrency: self.slots,
+            ..agent::Settings::new(bus)
+        };
+        let (moderator, narrator, dialogue) = tokio::join!(
+            agent::run(self.moderator, settings.clone(), shutdown.clone()),
+            agent::run(self.narrator, settings.clone(), shutdown.clone()),
+            agent::run(self.dialogue, settings, shutdown.clone()),
+        );
+        moderator.and(narrator).and(dialogue)
+    }
+}

@@ -1,0 +1,156 @@
+//! `storyfleet up`: Redis, a mock model and the three agents, until Ctrl-C. It ends in the reverse of the order in which
+//! it began: the agents drain while the model and Redis still answer.
+
+mod demo;
+mod fleet;
+mod model;
+mod redis;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use agent::Shutdown;
+use agent::telemetry::{self, Format};
+use anyhow::anyhow;
+use bus::{Bus, Error};
+use serde_json::json;
+use tokio::time::sleep;
+use tokio_util::task::TaskTracker;
+
+use self::model::Model;
+use self::redis::{Folder, Server};
+use crate::args::UpArgs;
+use crate::output::{Output, note};
+use crate::target::{State, Target, without_password};
+
+/// How often a Redis that is not there is looked for.
+const LOOK: Duration = Duration::from_millis(100);
+
+pub(crate) async fn run(args: UpArgs, target: Target, out: Output) -> anyhow::Result<ExitCode> {
+    let format = if out.json {
+        Format::Json
+    } else {
+        Format::Pretty
+    };
+    telemetry::start(format, &args.log)?;
+    let tasks = TaskTracker::new();
+    let shutdown = Shutdown::on_signals(&tasks)?;
+    let folder = Folder::claim(&target.data)?;
+    let model = Model::start(&args, &tasks).await?;
+    let (url, mut server) = match &target.redis {
+        Some(url) => (url.clone(), None),
+        None => {
+            let server = Server::start(&folder)?;
+            (server.url.clone(), Some(server))
+        }
+    };
+    let settings = target.settings(url.clone());
+    let state = State {
+        redis: url,
+        redis_pid: server.as_ref().and_then(Server::pid),
+    };
+    state.write(folder.path())?;
+    let redis = without_password(&state.redis);
+    let up = Up {
+        bus: Bus::new(settings.clone())?,
+        settings,
+        args,
+        redis,
+        own_redis: server.is_some(),
+        model,
+        shutdown,
+        out,
+        folder,
+    };
+    let served = match &mut server {
+        None => up.serve().await,
+        Some(server) => {
+            tokio::select! {
+                served = up.serve() => served,
+                error = server.ended() => Err(error),
+            }
+        }
+    };
+    State::remove(up.folder.path())?;
+    up.shutdown.now.cancel();
+    up.model.stop();
+    if let Some(server) = server {
+        server.stop().await?;
+    }
+    tasks.close();
+    tasks.wait().await;
+    served.map(|()| ExitCode::SUCCESS)
+}
+
+struct Up {
+    args: UpArgs,
+    bus: Bus,
+    settings: bus::Settings,
+    /// Its address as it may be shown.
+    redis: String,
+    own_redis: bool,
+    model: Model,
+    shutdown: Shutdown,
+    out: Output,
+    folder: Folder,
+}
+
+impl Up {
+    async fn serve(&self) -> anyhow::Result<()> {
+        let Some(ready) = self
+            .shutdown
+            .drain
+            .run_until_cancelled(self.redis_ready())
+            .await
+        else {
+            return Ok(());
+        };
+        ready?;
+        let fleet = fleet::Fleet::new(&self.args, &self.model)?;
+        self.say_ready()?;
+        fleet.run(self.settings.clone(), &self.shutdown).await
+    }
+
+    /// Waits for Redis as long as it takes, and sees that it is fit and has a story.
+    async fn redis_ready(&self) -> anyhow::Result<()> {
+        let mut told = false;
+        loop {
+            match self.prepare().await {
+                Ok(()) => return Ok(()),
+                Err(error @ Error::Unreachable(_)) => {
+                    // Our own server needs a moment, and says itself when it cannot start.
+                    if !told && !self.own_redis {
+                        let error = anyhow!(error);
+                        note(&format!("storyfleet: {error:#}: waiting for it"));
+                        told = true;
+                    }
+                    sleep(LOOK).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn prepare(&self) -> Result<(), Error> {
+        let server = self.bus.check_server().await?;
+        for warning in server.warnings {
+            tracing::warn!("{warning}");
+        }
+        demo::create(&self.args.demo, &self.bus).await
+    }
+
+    fn say_ready(&self) -> anyhow::Result<()> {
+        let (redis, llm, story) = (&self.redis, self.model.base_url(), &self.args.demo);
+        let data = self.folder.path().display().to_string();
+        if self.out.json {
+            self.out.value(&json!({
+                "ready": true, "redis": redis, "llm": llm, "data": data, "story": story,
+            }))?;
+        } else {
+            self.out.line(&format!(
+                "ready: redis {redis}, llm {llm}, data {data}. Try: storyfleet send {story} \"I open the door\""
+            ))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! A Redis server of our own: a child process on a free port of this machine, its data in the data folder.
+
+use std::fs::{self, File, TryLockError};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::target::State;
+
+/// Names that the server may have, the first found is taken.
+const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
+
+const STOP: Duration = Duration::from_secs(10);
+
+/// The data folder, ours alone while this lives.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    lock: File,
+}
+
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) url: String,
+    child: Child,
+}
+
+impl Folder {
+    pub(super) fn claim(path: &Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(path)
+            .with_context(|| format!("cannot make the folder {}", path.display()))?;
+        let path = path.canonicalize()?;
+        let lock = File::create(path.join("lock"))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, lock }),
+            Err(TryLockError::WouldBlock) => bail!(in_use(&path)?),
+            Err(TryLockError::Error(error)) => Err(error).context("cannot lock the data folder"),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// The lock is also held by the server that a killed `up` left behind, so that two never write one data folder.
+fn in_use(path: &Path) -> anyhow::Result<String> {
+    let left_behind = State::read(path)?
+        .and_then(|state| state.redis_pid)
+        .map(|pid| format!(" (if it was killed, stop the Redis it left behind: kill {pid})"))
+        .unwrap_or_default();
+    Ok(format!(
+        "a `storyfleet up` already runs in {}: use it, stop it, or give another --data DIR{left_behind}",
+        path.display()
+    ))
+}
+
+impl Server {
+    /// Starts a server that is in a process group of its own: Ctrl-C reaches it only after the fleet has drained.
+    pub(super) fn start(folder: &Folder) -> anyhow::Result<Self> {
+        let port = free_port()?;
+        let child = spawn(folder, port)?;
+        let url = format!("redis://127.0.0.1:{port}");
+        Ok(Self { url, child })
+    }
+
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Resolves when the server ended by itself.
+    pub(super) async fn ended(&mut self) -> anyhow::Error {
+        match self.child.wait().await {
+            Ok(status) => anyhow::anyhow!(
+                "the Redis server ended ({status}): its log is redis.log in the data folder"
+            ),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Lets the server write what it holds, then ends it.
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+        let pid = self
+            .child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            kill_process(pid, Signal::TERM).context("cannot stop the Redis server")?;
+        }
+        match timeout(STOP, self.child.wait()).await {
+            Ok(status) => {
+                status?;
+            }
+            Err(_) => self.child.kill().await?,
+        }
+        Ok(())
+    }
+}
+
+fn spawn(folder: &Folder, port: u16) -> anyhow::Result<Child> {
+    for program in PROGRAMS {
+        let spawned = Command::new(program)
+            .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
+            .args([
+                "--appendonly",
+                "yes",
+                "--appendfsync",
+                "everysec",
+                "--save",
+                "",
+            ])
+            .args(["--maxmemory-policy", "noeviction", "--daemonize", "no"])
+            .args(["--logfile", "redis.log", "--dir"])
+            .arg(&folder.path)
+            // The lock lives as long as any process that holds the file.
+            .stdin(Stdio::from(folder.lock.try_clone()?))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn();
+        match spawned {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            spawned => return spawned.with_context(|| format!("cannot start {program}")),
+        }
+    }
+    bail!("there is no redis-server and no valkey-server: install one, or give --redis URL")
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
+}
