@@ -1,0 +1,98 @@
+//! A program of the workspace as a child process that can be killed, frozen, thawed and asked to end.
+
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+/// Longer than any drain of a test.
+const END: Duration = Duration::from_secs(60);
+
+/// A child that dies with the test.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    pid: Pid,
+}
+
+/// Where the workspace's program `name` was built: beside this test.
+///
+/// # Errors
+/// When it was not built.
+pub fn program(name: &str) -> anyhow::Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let folder = test
+        .ancestors()
+        .nth(2)
+        .context("a test is in <profile>/deps")?;
+    let path = folder.join(name);
+    ensure!(
+        path.exists(),
+        "{} is not built: run `cargo build --workspace`, or `make test`, which does",
+        path.display()
+    );
+    Ok(path)
+}
+
+impl Process {
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(command: &mut Command) -> anyhow::Result<Self> {
+        let child = command
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {:?}", command.as_std().get_program()))?;
+        let id = child
+            .id()
+            .context("a child that was just started has an id")?;
+        let pid = Pid::from_raw(i32::try_from(id)?).context("an id is not 0")?;
+        Ok(Self { child, pid })
+    }
+
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// SIGKILL: it gets no chance to tidy up.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().await.context("cannot kill")
+    }
+
+    /// SIGSTOP: alive to the system, dead to everyone else.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// SIGCONT.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn thaw(&self) -> anyhow::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    /// SIGTERM, and waits for its end.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn end(mut self) -> anyhow::Result<ExitStatus> {
+        self.signal(Signal::TERM)?;
+        let ended = timeout(END, self.child.wait()).await;
+        Ok(ended.context("it did not end when asked to")??)
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        kill_process(self.pid, signal).with_context(|| format!("cannot send {signal:?}"))
+    }
+}

@@ -1,0 +1,144 @@
+//! `storyfleet` as its users run it.
+
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::Value;
+use system_tests::{Process, program};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn storyfleet(data: &Path, arguments: &[&str]) -> anyhow::Result<Command> {
+    let mut command = Command::new(program("storyfleet")?);
+    command
+        .arg("--data")
+        .arg(data)
+        .args(arguments)
+        .env_remove("REDIS_URL");
+    Ok(command)
+}
+
+async fn run(data: &Path, arguments: &[&str]) -> anyhow::Result<Output> {
+    let run = storyfleet(data, arguments)?.output();
+    Ok(timeout(DEADLINE, run)
+        .await
+        .with_context(|| format!("{arguments:?} does not end"))??)
+}
+
+/// The standard output of a command that must succeed.
+async fn says(data: &Path, arguments: &[&str]) -> anyhow::Result<String> {
+    let output = run(data, arguments).await?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{arguments:?} ended with {}: {errors}",
+        output.status
+    );
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// A running `up` and its `ready` line.
+async fn up(data: &Path, arguments: &[&str]) -> anyhow::Result<(Process, Value)> {
+    let arguments = [&["up", "--json"], arguments].concat();
+    let mut process = Process::start(storyfleet(data, &arguments)?.stdout(Stdio::piped()))?;
+    let out = process.child().stdout.take().context("a pipe")?;
+    let line = timeout(DEADLINE, BufReader::new(out).lines().next_line()).await??;
+    let ready = serde_json::from_str(&line.context("no ready line")?)?;
+    Ok((process, ready))
+}
+
+#[tokio::test]
+async fn up_send_watch_and_audit_work_as_the_readme_shows_them() -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let (fleet, ready) = up(data.path(), &[]).await?;
+    assert_eq!(ready["ready"], true);
+    assert_eq!(says(data.path(), &["story", "list"]).await?, "demo\n");
+
+    let answer = says(
+        data.path(),
+        &["send", "demo", "I open the door", "--wait", "--json"],
+    )
+    .await?;
+    let answer: Value = serde_json::from_str(&answer)?;
+    assert_eq!(answer["type"], "narration");
+
+    let watched = says(data.path(), &["watch", "demo", "--until-idle"]).await?;
+    assert!(watched.contains("> Player: I open the door\n"), "{watched}");
+    assert!(
+        watched.contains(answer["text"].as_str().context("a text")?),
+        "{watched}"
+    );
+
+    let audit: Value = serde_json::from_str(&says(data.path(), &["audit", "--json"]).await?)?;
+    assert_eq!(
+        (&audit["answered"], &audit["lost"]),
+        (&1.into(), &0.into()),
+        "{audit}"
+    );
+    assert!(fleet.end().await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_told_is_there_after_a_restart_and_an_id_counts_once() -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let (fleet, _) = up(data.path(), &[]).await?;
+    let send = [
+        "send",
+        "demo",
+        "I open the door",
+        "--id",
+        "turn-1",
+        "--wait",
+        "--json",
+    ];
+    let first = says(data.path(), &send).await?;
+    assert!(fleet.end().await?.success());
+
+    let (fleet, _) = up(data.path(), &[]).await?;
+    assert_eq!(says(data.path(), &send).await?, first);
+    assert!(fleet.end().await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_second_up_on_the_same_folder_says_so() -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let (fleet, _) = up(data.path(), &[]).await?;
+    let second = run(data.path(), &["up"]).await?;
+    assert_eq!(second.status.code(), Some(1));
+    let says = String::from_utf8(second.stderr)?;
+    assert!(says.contains("already runs in"), "{says}");
+    assert!(fleet.end().await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_error_is_one_line_that_says_what_to_do() -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    for (arguments, code, says) in [
+        (&["audit"][..], 1, "start `storyfleet up`"),
+        (&["send", "Demo", "x"], 2, "not a story id"),
+        (&["--redis", "http://x", "audit"], 1, "redis://"),
+        (
+            &["--redis", "redis://:secret@127.0.0.1:1", "audit"],
+            1,
+            "not reachable",
+        ),
+    ] {
+        let output = run(data.path(), arguments).await?;
+        let errors = String::from_utf8(output.stderr)?;
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
+        assert!(
+            errors.contains(says) && !errors.contains("secret"),
+            "{arguments:?}: {errors}"
+        );
+        assert!(code == 2 || errors.lines().count() == 1, "{errors}");
+    }
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! What the fleet promises, as sentences, shown with real processes.
+
+mod answers;
+mod command;
+mod deaths;
+mod moderation;
