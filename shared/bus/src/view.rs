@@ -18,6 +18,7 @@ const MAX_DRAFTS: usize = 32;
 /// What a reader of a story is given.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Seen {
+    /// When it is a response, its text stands in the place of what was given of it.
     Event(LogEntry),
     /// The next `n` chunks, from chunk `i`, of the response `re`.
     Delta {
@@ -28,10 +29,7 @@ pub enum Seen {
         text: String,
     },
     /// What was given of the response `re` is void: it is generated anew.
-    Reset {
-        re: EventId,
-        attempt: u32,
-    },
+    Reset { re: EventId, attempt: u32 },
     /// All of the response `re` up to and without chunk `upto`, in the place of what was given of it.
     Snapshot {
         re: EventId,

@@ -1,0 +1,27 @@
+-- Puts a dead letter into its lane again, behind what waits there. Run with lane.lua in front.
+--
+-- KEYS  1 dead:<agent>   2 3 4 its lane: work, turn, parked
+-- ARGV  1 dead letter
+--
+-- Replies  {OK}    it is in its lane again, with redrive = 1
+--          {GONE}  there is no such dead letter: nothing written. After a lost reply of the same call: done
+--
+-- Letter and entry are never both there, so that however often this runs, an event is redriven once for each burial.
+
+local letter = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
+if not letter then
+  return { 'GONE' }
+end
+local of_the_entry = { story = true, id = true, part = true, e = true, held = true }
+local fields = {}
+for i = 1, #letter[2], 2 do
+  if of_the_entry[letter[2][i]] then
+    fields[#fields + 1] = letter[2][i]
+    fields[#fields + 1] = letter[2][i + 1]
+  end
+end
+fields[#fields + 1] = 'redrive'
+fields[#fields + 1] = '1'
+redis.call('XDEL', KEYS[1], ARGV[1])
+admit(lane_at(2), fields)
+return { 'OK' }

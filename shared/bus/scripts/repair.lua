@@ -1,0 +1,16 @@
+-- Sets a lane going whose turn is nobody's, and drops its agent's draft. Run with lane.lua in front.
+--
+-- KEYS  1 2 3 the lane: work, turn, parked   4 drafts of the story
+-- ARGV  1 agent
+-- Reply {OK}
+--
+-- Looks again by itself: a lane whose turn is in work is left as it is, so that nothing in flight is disturbed.
+
+local lane = lane_at(1)
+local turn = redis.call('GET', lane.turn)
+if turn and redis.call('XRANGE', lane.work, turn, turn)[1] then
+  return { 'OK' }
+end
+redis.call('HDEL', KEYS[4], ARGV[1])
+advance(lane, turn)
+return { 'OK' }

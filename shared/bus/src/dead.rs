@@ -1,0 +1,126 @@
+//! Dead letters: the events that were given up on, whole, each with its reason.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use story::{Agent, EventId, StoryId};
+
+use crate::reply::{Entry, read, verdict};
+use crate::script::{Script, lane_script};
+use crate::{Bus, Error};
+
+static REDRIVE: Script = Script::new(lane_script!("redrive"));
+
+/// Dead letters that one read takes.
+const PAGE: usize = 500;
+
+/// An event that no worker could answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeadLetter {
+    /// `<shard>/<entry>`
+    pub id: String,
+    /// Absent when the entry names none that can be read.
+    pub story: Option<StoryId>,
+    pub event: Option<EventId>,
+    pub reason: String,
+    pub class: String,
+    pub tries: u32,
+    /// All that is stored; bytes that are not text are replaced.
+    pub fields: BTreeMap<String, String>,
+}
+
+impl Bus {
+    /// The dead letters of an agent, oldest first in each shard.
+    ///
+    /// # Errors
+    /// When Redis is not reached or refuses.
+    pub async fn dead(&self, agent: Agent) -> Result<Vec<DeadLetter>, Error> {
+        let mut letters = Vec::new();
+        for shard in self.keys.shards() {
+            let mut start = "-".to_owned();
+            loop {
+                let mut cmd = redis::cmd("XRANGE");
+                cmd.arg(self.keys.dead(agent, shard)).arg(&start).arg("+");
+                cmd.arg("COUNT").arg(PAGE);
+                let page: Vec<Entry> = read(self.link.query(&cmd).await?)?;
+                let Some((last, _)) = page.last() else {
+                    break;
+                };
+                start = format!("({last}");
+                letters.extend(page.into_iter().map(|entry| letter(shard, entry)));
+            }
+        }
+        Ok(letters)
+    }
+
+    /// Puts a dead letter into its lane again; false when it is not there, so that a second call does nothing.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the letter cannot have a lane; or when Redis is not reached or refuses.
+    pub async fn redrive(&self, agent: Agent, id: &str) -> Result<bool, Error> {
+        let Some((shard, entry)) = self.place(id) else {
+            return Ok(false);
+        };
+        let mut cmd = redis::cmd("XRANGE");
+        cmd.arg(self.keys.dead(agent, shard)).arg(entry).arg(entry);
+        let found: Vec<Entry> = read(self.link.query(&cmd).await?)?;
+        let Some(found) = found.into_iter().next() else {
+            return Ok(false);
+        };
+        let story = letter(shard, found).story;
+        let story = story.filter(|story| self.keys.shard(story) == shard);
+        let story = story.ok_or_else(|| {
+            Error::data("the dead letter names no story of its shard: it can only be purged")
+        })?;
+        let mut call = REDRIVE.call();
+        call.key(self.keys.dead(agent, shard))
+            .keys(self.keys.lane(agent, &story).into_keys());
+        call.arg(entry);
+        // Not again after a lost reply: the letter is gone then, and this call is what did it.
+        let (word, _) = verdict(call.run(&self.link).await?)?;
+        Ok(word == "OK")
+    }
+
+    /// Removes a dead letter for good; false when it is not there.
+    ///
+    /// # Errors
+    /// When Redis is not reached or refuses.
+    pub async fn purge(&self, agent: Agent, id: &str) -> Result<bool, Error> {
+        let Some((shard, entry)) = self.place(id) else {
+            return Ok(false);
+        };
+        let mut cmd = redis::cmd("XDEL");
+        cmd.arg(self.keys.dead(agent, shard)).arg(entry);
+        Ok(read::<u64>(self.link.query(&cmd).await?)? == 1)
+    }
+
+    /// What a dead letter's id names: `<shard>/<ms>-<n>`.
+    fn place<'a>(&self, id: &'a str) -> Option<(u16, &'a str)> {
+        let (shard, entry) = id.split_once('/')?;
+        let shard = shard
+            .parse()
+            .ok()
+            .filter(|shard| self.keys.shards().contains(shard))?;
+        let (ms, n) = entry.split_once('-')?;
+        let number = |text: &str| text.parse::<u64>().is_ok();
+        (number(ms) && number(n)).then_some((shard, entry))
+    }
+}
+
+fn letter(shard: u16, (entry, fields): Entry) -> DeadLetter {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let fields: BTreeMap<_, _> = fields
+        .iter()
+        .map(|(name, value)| (text(name), text(value)))
+        .collect();
+    let field = |name: &str| fields.get(name).map_or("", String::as_str);
+    DeadLetter {
+        id: format!("{shard}/{entry}"),
+        story: field("story").parse().ok(),
+        event: field("id").parse().ok(),
+        reason: field("reason").to_owned(),
+        class: field("class").to_owned(),
+        tries: field("tries").parse().unwrap_or(0),
+        fields,
+    }
+}
