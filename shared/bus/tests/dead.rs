@@ -1,0 +1,96 @@
+//! Dead letters against a real Redis.
+
+mod server;
+
+use bus::{Burial, Bus, Commit, Emit};
+use server::{Server, action, answer, create, event};
+use story::{Agent, AuthorKind, Failed, Payload, Policies, Route};
+
+const NARRATOR: Agent = Agent::Narrator;
+
+async fn bury(bus: &Bus, id: &str) {
+    bus.publish(&action("castle", id)).await.unwrap();
+    let delivery = bus.reader(NARRATOR, "w1").next(1).await.unwrap().remove(0);
+    let failed = Failed {
+        agent: "narrator".into(),
+        class: "provider".into(),
+        tries: 3,
+        notice: "The narrator lost the thread.".into(),
+    };
+    let payload = Payload::Failed(failed);
+    let mut failed = event(
+        "castle",
+        &format!("failed-{id}"),
+        AuthorKind::Agent,
+        payload,
+    );
+    failed.cause = vec![id.parse().unwrap()];
+    let burial = Burial {
+        reason: "the model said no".into(),
+        class: "provider".into(),
+        tries: 3,
+        failed: Some(failed),
+    };
+    bus.bury(delivery, &burial).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dead_letter_keeps_the_event_and_says_why() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    bury(&bus, "a").await;
+    let letters = bus.dead(NARRATOR).await.unwrap();
+    let [letter] = &letters[..] else {
+        panic!("{letters:?}");
+    };
+    assert_eq!(letter.story.as_ref().unwrap().as_str(), "castle");
+    assert_eq!(letter.event.as_ref().unwrap().as_str(), "a");
+    assert_eq!(
+        (letter.reason.as_str(), letter.class.as_str(), letter.tries),
+        ("the model said no", "provider", 3)
+    );
+    assert!(letter.fields["e"].contains("text of a"));
+}
+
+#[tokio::test]
+async fn a_redriven_event_is_answered_once_and_the_audit_is_clean() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    bury(&bus, "a").await;
+    let id = bus.dead(NARRATOR).await.unwrap().remove(0).id;
+    let audit = bus.audit().await.unwrap();
+    assert_eq!((audit.events, audit.failed, audit.dead), (1, 1, 1));
+    assert!(bus.redrive(NARRATOR, &id).await.unwrap());
+    assert!(!bus.redrive(NARRATOR, &id).await.unwrap());
+    assert_eq!(bus.backlog(NARRATOR).await.unwrap(), 1);
+    let delivery = bus.reader(NARRATOR, "w1").next(5).await.unwrap().remove(0);
+    assert!(delivery.redriven);
+    let effects = Commit {
+        emit: vec![Emit {
+            event: answer(&delivery),
+            route: Route::Logged(Vec::new()),
+        }],
+        ..Commit::default()
+    };
+    bus.commit(delivery, &effects).await.unwrap();
+    let audit = bus.audit().await.unwrap();
+    assert_eq!((audit.answered, audit.failed, audit.dead), (1, 0, 0));
+    assert!(audit.is_clean(), "{audit:?}");
+}
+
+#[tokio::test]
+async fn a_purged_letter_is_gone_and_a_strange_id_names_none() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    bury(&bus, "a").await;
+    for strange in ["", "1-0", "0/x", "9/1-0", "0/1-0"] {
+        assert!(!bus.purge(NARRATOR, strange).await.unwrap(), "{strange}");
+        assert!(!bus.redrive(NARRATOR, strange).await.unwrap(), "{strange}");
+    }
+    let id = bus.dead(NARRATOR).await.unwrap().remove(0).id;
+    assert!(bus.purge(NARRATOR, &id).await.unwrap());
+    assert!(bus.dead(NARRATOR).await.unwrap().is_empty());
+}

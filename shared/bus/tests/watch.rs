@@ -1,0 +1,169 @@
+//! What a reader of a story sees, against a real Redis: its drafts, its cuts and its restarts.
+
+mod server;
+
+use std::time::Duration;
+
+use bus::{Bus, Commit, Delivery, Draft, DraftChunk, Drafted, Emit, Seen, Watch};
+use server::{Server, action, answer, create, story};
+use story::{Agent, Policies, Route, Seq};
+
+const NARRATOR: Agent = Agent::Narrator;
+
+async fn next(watch: &mut Watch) -> Seen {
+    let seen = tokio::time::timeout(Duration::from_secs(20), watch.next()).await;
+    seen.expect("something to see").unwrap()
+}
+
+/// A delivered action, and the draft of its answer.
+async fn begun(bus: &Bus, id: &str) -> (Delivery, Draft) {
+    bus.publish(&action("castle", id)).await.unwrap();
+    let mut deliveries = bus.reader(NARRATOR, "w1").next(1).await.unwrap();
+    let delivery = deliveries.remove(0);
+    let draft = Draft {
+        story: story("castle"),
+        agent: NARRATOR,
+        consumer: "w1".into(),
+        lease: delivery.lease.clone(),
+        re: answer(&delivery).id,
+    };
+    (delivery, draft)
+}
+
+async fn write(bus: &Bus, draft: &Draft, attempt: u32, i: u32, text: &str) -> Drafted {
+    let chunk = DraftChunk {
+        draft,
+        attempt,
+        i,
+        n: 1,
+        text,
+    };
+    bus.draft(&chunk).await.unwrap()
+}
+
+async fn commit(bus: &Bus, delivery: Delivery) {
+    let event = answer(&delivery);
+    let effects = Commit {
+        responses: vec![event.id.clone()],
+        emit: vec![Emit {
+            event,
+            route: Route::Logged(Vec::new()),
+        }],
+        ..Commit::default()
+    };
+    bus.commit(delivery, &effects).await.unwrap();
+}
+
+fn place(seen: &Seen) -> (u64, &str) {
+    match seen {
+        Seen::Event(entry) => (entry.seq.0, entry.event.id.as_str()),
+        other => panic!("{other:?} is not an event"),
+    }
+}
+
+fn words(seen: &Seen) -> (u32, &str) {
+    match seen {
+        Seen::Delta { i, text, .. } => (*i, text),
+        other => panic!("{other:?} is not a delta"),
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_seen_as_it_grows_and_then_whole() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    let (delivery, draft) = begun(&bus, "a").await;
+    let mut watch = bus.watch(&story("castle"), None).await.unwrap();
+    assert_eq!(place(&next(&mut watch).await), (1, "a"));
+    write(&bus, &draft, 1, 0, "answer ").await;
+    let first = next(&mut watch).await;
+    assert!(
+        matches!(&first, Seen::Snapshot { text, .. } | Seen::Delta { text, .. } if text == "answer ")
+    );
+    write(&bus, &draft, 1, 1, "to ").await;
+    assert_eq!(words(&next(&mut watch).await), (1, "to "));
+    commit(&bus, delivery).await;
+    assert_eq!(place(&next(&mut watch).await), (2, "re-a"));
+}
+
+#[tokio::test]
+async fn a_reader_that_returns_gets_only_what_it_missed() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    let (_delivery, draft) = begun(&bus, "a").await;
+    for (i, text) in (0..).zip(["one ", "two "]) {
+        write(&bus, &draft, 1, i, text).await;
+    }
+    let mut watch = bus.watch(&story("castle"), None).await.unwrap();
+    next(&mut watch).await;
+    let snapshot = next(&mut watch).await;
+    assert!(matches!(&snapshot, Seen::Snapshot { upto: 2, text, .. } if text == "one two "));
+    let cursor = watch.cursor().to_string().parse().unwrap();
+    drop(watch);
+    write(&bus, &draft, 1, 2, "three").await;
+    let mut watch = bus.watch(&story("castle"), Some(cursor)).await.unwrap();
+    assert_eq!(words(&next(&mut watch).await), (2, "three"));
+}
+
+#[tokio::test]
+async fn a_chunk_sent_twice_is_read_once_and_an_old_attempt_not_at_all() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    let (delivery, draft) = begun(&bus, "a").await;
+    for _ in 0..2 {
+        assert_eq!(write(&bus, &draft, 1, 0, "one").await, Drafted::Ok);
+    }
+    assert_eq!(bus.reset_draft(&draft).await.unwrap(), Some(2));
+    assert_eq!(write(&bus, &draft, 1, 1, "late").await, Drafted::Stale);
+    write(&bus, &draft, 2, 0, "anew").await;
+    let mut watch = bus.watch(&story("castle"), None).await.unwrap();
+    next(&mut watch).await;
+    let seen = next(&mut watch).await;
+    assert!(matches!(&seen, Seen::Snapshot { attempt: 2, upto: 1, text, .. } if text == "anew"));
+    commit(&bus, delivery).await;
+    assert_eq!(write(&bus, &draft, 2, 1, "a zombie").await, Drafted::Stale);
+    assert_eq!(bus.reset_draft(&draft).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_cursor_of_another_history_gives_a_gap_and_a_fresh_start() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    bus.publish(&action("castle", "a")).await.unwrap();
+    let mut watch = bus.watch(&story("castle"), None).await.unwrap();
+    next(&mut watch).await;
+    let mut other = watch.cursor().clone();
+    other.tag = story::Tag::START;
+    let mut older = watch.cursor().clone();
+    older.epoch = "elsewhere".into();
+    let mut ahead = watch.cursor().clone();
+    ahead.seq = Seq(7);
+    for cursor in [other, older, ahead] {
+        let mut watch = bus.watch(&story("castle"), Some(cursor)).await.unwrap();
+        assert_eq!(next(&mut watch).await, Seen::Gap);
+        assert_eq!(place(&next(&mut watch).await), (1, "a"));
+    }
+}
+
+#[tokio::test]
+async fn a_lost_connection_costs_no_event() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    bus.publish(&action("castle", "a")).await.unwrap();
+    let mut watch = bus.watch(&story("castle"), None).await.unwrap();
+    next(&mut watch).await;
+    for (seq, id) in (2..).zip(["b", "c", "d"]) {
+        for kind in ["pubsub", "normal"] {
+            let mut kill = redis::cmd("CLIENT");
+            kill.arg(&["KILL", "TYPE", kind, "SKIPME", "yes"]);
+            kill.exec(&mut server.raw()).unwrap();
+        }
+        bus.publish(&action("castle", id)).await.unwrap();
+        assert_eq!(place(&next(&mut watch).await), (seq, id));
+    }
+}
