@@ -1,1 +1,42 @@
-//! See Cargo.toml's description.
+//! A scripted, deterministic OpenAI-compatible server: real HTTP, real Server-Sent Events, no model.
+//!
+//! What it answers is a function of the seed and the request's bytes, whatever else is asked at the same time.
+//! How it fails is told by name ([`fault::TABLE`]), by a script ([`Scenario`]) or by a header of the request.
+
+mod admin;
+mod answer;
+mod app;
+mod calls;
+mod chat;
+mod dice;
+mod ending;
+pub mod fault;
+mod frames;
+pub mod latency;
+mod limits;
+mod moderation;
+mod playback;
+mod prose;
+mod refusal;
+pub mod scenario;
+mod schema;
+mod server;
+mod token;
+mod unary;
+mod wire;
+
+pub use fault::Fault;
+pub use latency::{Delay, Latency};
+pub use limits::Limits;
+pub use scenario::Scenario;
+pub use server::serve;
+
+/// How to serve. The default answers at once, as each agent is asked to, to whoever asks.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    pub seed: u64,
+    pub latency: Latency,
+    pub scenario: Scenario,
+    /// The key that calls must show; none: no key is looked at.
+    pub api_key: Option<secrecy::SecretString>,
+}

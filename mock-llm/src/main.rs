@@ -1,2 +1,58 @@
-//! The mock LLM process.
-fn main() {}
+//! The mock LLM process: serves, checks a script, or lists what can go wrong.
+
+mod args;
+
+use std::io::Write;
+
+use anyhow::Context;
+use clap::Parser;
+use mock_llm::Scenario;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use args::{Args, Command, Serve};
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    match args.command {
+        None => serve(args.serve),
+        Some(Command::Serve(args)) => serve(args),
+        Some(Command::Check { script }) => {
+            let rules = Scenario::read(&script)?.rules();
+            say(&format!("{} is well: {rules} rules", script.display()))
+        }
+        Some(Command::Faults { json }) => say(&args::faults(json)),
+    }
+}
+
+#[tokio::main]
+async fn serve(args: Serve) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    tracing_subscriber::fmt()
+        .with_env_filter(&args.log)
+        .with_writer(std::io::stderr)
+        .init();
+    let listener = TcpListener::bind(&args.listen).await;
+    let listener = listener.with_context(|| format!("cannot listen on {}", args.listen))?;
+    let ready = args.ready(listener.local_addr()?);
+    let (options, shutdown) = (args.options()?, CancellationToken::new());
+    say(&ready)?;
+    let serving = mock_llm::serve(listener, options, shutdown.clone());
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        shutdown.cancel();
+    };
+    let (served, ()) = tokio::join!(serving, stop);
+    served.context("the server failed")
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("standard output is closed")
+}
