@@ -1,0 +1,161 @@
+//! The worker loop against a real redis-server, with an agent that does what each test tells it to.
+
+mod stage;
+
+use std::time::Duration;
+
+use agent::{HandleError, Retry};
+use stage::{Act, Stage};
+
+const LEASE: Duration = Duration::from_millis(600);
+
+#[tokio::test]
+async fn events_of_a_story_are_answered_in_order() {
+    let stage = Stage::new().await;
+    for story in ["a", "b"] {
+        stage.story(story).await;
+        for n in 0..5 {
+            stage.say(story, &format!("{story}{n}")).await;
+        }
+    }
+    let worker = stage.worker(LEASE, 0, |_| Act::Answer);
+    for story in ["a", "b"] {
+        let answers = stage.answers(story, 5).await;
+        let wanted: Vec<_> = (0..5).map(|n| vec![format!("{story}{n}")]).collect();
+        assert_eq!(answers, wanted);
+    }
+    worker.end().await;
+    assert_eq!(stage.backlog().await, 0);
+}
+
+#[tokio::test]
+async fn waiting_events_join_a_beat() {
+    let stage = Stage::new().await;
+    stage.story("a").await;
+    for id in ["one", "two", "three", "four"] {
+        stage.say("a", id).await;
+    }
+    let worker = stage.worker(LEASE, 2, |_| Act::Answer);
+    let answers = stage.answers("a", 2).await;
+    assert_eq!(answers, [vec!["one", "two", "three"], vec!["four"]]);
+    worker.end().await;
+    assert_eq!(stage.backlog().await, 0);
+}
+
+#[tokio::test]
+async fn a_drain_past_its_limit_gives_the_event_back_uncharged() {
+    let stage = Stage::new().await;
+    stage.story("a").await;
+    stage.say("a", "one").await;
+    let mut worker = stage.worker(Duration::from_secs(60), 0, |_| Act::Hang);
+    worker.begun("one").await;
+    worker.end().await;
+    // The lease of 60 s was cut short, and the delivery after the release is the first that counts.
+    let worker = stage.worker(Duration::from_secs(60), 0, |_| Act::Answer);
+    assert_eq!(stage.answers("a", 1).await, [["one"]]);
+    worker.end().await;
+    assert_eq!(stage.dead().await, 0);
+}
+
+#[tokio::test]
+async fn a_lost_lease_stops_the_turn_and_another_worker_answers_once() {
+    let stage = Stage::new().await;
+    stage.story("a").await;
+    stage.say("a", "one").await;
+    let mut first = stage.worker(LEASE, 0, |_| Act::Hang);
+    first.begun("one").await;
+    stage.steal().await;
+    first.dropped("one").await;
+    let second = stage.worker(LEASE, 0, |_| Act::Answer);
+    // Whoever of the two gets the entry next: only the second answers.
+    first.end().await;
+    assert_eq!(stage.answers("a", 1).await, [["one"]]);
+    second.end().await;
+    assert_eq!(stage.log("a").await.len(), 2);
+}
+
+#[tokio::test]
+async fn poison_is_buried_after_three_deliveries_and_the_story_goes_on() {
+    let stage = Stage::new().await;
+    stage.story("a").await;
+    stage.say("a", "poison").await;
+    stage.say("a", "next").await;
+    let worker = stage.worker(LEASE, 0, |id| match id {
+        "poison" => Act::Panic,
+        _ => Act::Answer,
+    });
+    assert_eq!(stage.answers("a", 1).await, [["next"]]);
+    assert_eq!(
+        stage.failures("a").await,
+        [("crash".to_owned(), "poison".to_owned())]
+    );
+    assert_eq!(worker.times_begun("poison"), 3);
+    worker.end().await;
+    assert_eq!((stage.dead().await, stage.backlog().await), (1, 0));
+}
+
+#[tokio::test]
+async fn the_agent_decides_whether_a_failure_is_tried_again() {
+    let stage = Stage::new().await;
+    stage.story("a").await;
+    stage.say("a", "never").await;
+    stage.say("a", "later").await;
+    let worker = stage.worker(LEASE, 0, |id| {
+        let retry = if id == "never" {
+            Retry::Never
+        } else {
+            Retry::AfterLease
+        };
+        Act::Fail(HandleError {
+            retry,
+            ..HandleError::permanent("prompt", anyhow::anyhow!("no such variable"))
+        })
+    });
+    stage
+        .until("two failures", async || {
+            stage.failures("a").await.len() == 2
+        })
+        .await;
+    assert_eq!(
+        (worker.times_begun("never"), worker.times_begun("later")),
+        (1, 3)
+    );
+    worker.end().await;
+    assert_eq!(stage.dead().await, 2);
+}
+
+#[tokio::test]
+async fn what_is_no_event_is_buried_and_others_are_answered() {
+    let stage = Stage::new().await;
+    stage.story("a").await;
+    stage.garbage().await;
+    stage.say("a", "one").await;
+    let worker = stage.worker(LEASE, 0, |_| Act::Answer);
+    assert_eq!(stage.answers("a", 1).await, [["one"]]);
+    stage
+        .until("the burial", async || stage.dead().await == 1)
+        .await;
+    worker.end().await;
+    assert_eq!(stage.backlog().await, 0);
+}
+
+#[tokio::test]
+async fn a_worker_outlives_redis_and_answers_when_it_is_back() {
+    let mut stage = Stage::new().await;
+    stage.story("a").await;
+    stage.stop_redis().await;
+    let mut worker = stage.worker(LEASE, 0, |_| Act::AnswerWhenTold);
+    worker.not_ready().await;
+    stage.start_redis().await;
+    worker.ready().await;
+    stage.say("a", "one").await;
+    worker.begun("one").await;
+    // Away exactly when the answer is to be committed.
+    stage.stop_redis().await;
+    worker.tell();
+    worker.not_ready().await;
+    stage.start_redis().await;
+    assert_eq!(stage.answers("a", 1).await, [["one"]]);
+    worker.end().await;
+    assert_eq!(stage.log("a").await.len(), 2);
+}

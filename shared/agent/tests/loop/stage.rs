@@ -1,0 +1,392 @@
+//! A redis-server of its own, stories on it, and workers with an agent that acts as it is told.
+
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent::{Agent, Effects, Emitted, HandleError, Settings, Shutdown, Turn};
+use bus::{Bus, NewStory, ReclaimCursor};
+use story::{Action, Author, AuthorKind, Event, LogEntry, Mode, Narration, Payload, Seq, Status};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// No state that a test waits for takes longer, however slow the machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const NARRATOR: story::Agent = story::Agent::Narrator;
+
+pub(crate) struct Stage {
+    folder: tempfile::TempDir,
+    port: u16,
+    redis: Option<Child>,
+    bus: Bus,
+}
+
+impl Stage {
+    pub(crate) async fn new() -> Self {
+        let port = free_port();
+        let mut stage = Self {
+            folder: tempfile::tempdir().unwrap(),
+            port,
+            redis: None,
+            bus: Bus::new(settings(port)).unwrap(),
+        };
+        stage.start_redis().await;
+        stage
+    }
+
+    pub(crate) async fn start_redis(&mut self) {
+        let child = Command::new("redis-server")
+            .args([
+                "--bind",
+                "127.0.0.1",
+                "--appendonly",
+                "yes",
+                "--appendfsync",
+                "always",
+                "--save",
+                "",
+            ])
+            .args(["--port", &self.port.to_string()])
+            .current_dir(self.folder.path())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("redis-server is installed");
+        self.redis = Some(child);
+        self.until("Redis", async || self.bus.ping().await.is_ok())
+            .await;
+    }
+
+    pub(crate) async fn stop_redis(&mut self) {
+        self.redis.take().expect("Redis runs").kill().await.unwrap();
+    }
+
+    pub(crate) async fn story(&self, id: &str) {
+        let new = NewStory::new(id.parse().unwrap());
+        self.bus.create_story(&new).await.unwrap();
+    }
+
+    pub(crate) async fn say(&self, story: &str, id: &str) {
+        let action = Action {
+            mode: Mode::Do,
+            text: "I wait".into(),
+            to: None,
+            choice: None,
+            target: None,
+        };
+        let author = Author {
+            kind: AuthorKind::User,
+            id: "u1".into(),
+            name: "Mira".into(),
+        };
+        let event = Event::new(
+            id.parse().unwrap(),
+            story.parse().unwrap(),
+            author,
+            Payload::Action(action),
+            jiff::Timestamp::UNIX_EPOCH,
+        );
+        self.bus.publish(&event).await.unwrap();
+    }
+
+    /// Takes every entry from whoever has it.
+    pub(crate) async fn steal(&self) {
+        let mut cursor = ReclaimCursor::default();
+        let stolen = self
+            .bus
+            .reclaim(NARRATOR, "thief", Duration::ZERO, &mut cursor, 16);
+        assert!(!stolen.await.unwrap().is_empty());
+    }
+
+    /// An entry that no publisher makes.
+    pub(crate) async fn garbage(&self) {
+        let reply = self
+            .inline("XADD sf:{0}:work:narrator * story a id broken e {oops")
+            .await;
+        assert!(reply.starts_with('$'), "{reply}");
+    }
+
+    pub(crate) async fn dead(&self) -> usize {
+        let reply = self.inline("XLEN sf:{0}:dead:narrator").await;
+        reply.trim().trim_start_matches(':').parse().unwrap()
+    }
+
+    pub(crate) async fn backlog(&self) -> u64 {
+        self.bus.backlog(NARRATOR).await.unwrap()
+    }
+
+    pub(crate) async fn log(&self, story: &str) -> Vec<LogEntry> {
+        self.bus
+            .log(&story.parse().unwrap(), Seq(0), 1_000)
+            .await
+            .unwrap()
+    }
+
+    /// What the story's answers answer, once there are `count` of them.
+    pub(crate) async fn answers(&self, story: &str, count: usize) -> Vec<Vec<String>> {
+        let answers = async || -> Vec<Vec<String>> {
+            let log = self.log(story).await.into_iter();
+            log.filter(|entry| entry.event.kind() == "narration")
+                .map(|entry| causes(&entry))
+                .collect()
+        };
+        self.until("the answers", async || answers().await.len() >= count)
+            .await;
+        answers().await
+    }
+
+    /// The class and the cause of each `failed`.
+    pub(crate) async fn failures(&self, story: &str) -> Vec<(String, String)> {
+        let log = self.log(story).await.into_iter();
+        let failed = |entry: LogEntry| match entry.event.payload() {
+            Payload::Failed(failed) => Some((failed.class.clone(), causes(&entry).concat())),
+            _ => None,
+        };
+        log.filter_map(failed).collect()
+    }
+
+    pub(crate) async fn until(&self, what: &str, is: impl AsyncFn() -> bool) {
+        let wait = async {
+            while !is().await {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, wait)
+            .await
+            .unwrap_or_else(|_| panic!("waited in vain for {what}"));
+    }
+
+    pub(crate) fn worker(
+        &self,
+        lease: Duration,
+        merges: usize,
+        act: impl Fn(&str) -> Act + Send + Sync + 'static,
+    ) -> Worker {
+        let (marks, seen) = watch::channel(Vec::new());
+        let (told, tell) = watch::channel(false);
+        let actor = Actor {
+            merges,
+            act: Box::new(act),
+            marks: Arc::new(marks),
+            tell,
+        };
+        let port = free_port();
+        let settings = Settings {
+            lease,
+            drain: Duration::from_millis(200),
+            listen: Some(([127, 0, 0, 1], port).into()),
+            ..Settings::new(settings(self.port))
+        };
+        let shutdown = Shutdown::default();
+        let mut running = JoinSet::new();
+        running.spawn(agent::run(actor, settings, shutdown.clone()));
+        Worker {
+            port,
+            shutdown,
+            seen,
+            told,
+            running,
+        }
+    }
+
+    async fn inline(&self, command: &str) -> String {
+        exchange(self.port, &format!("{command}\r\n"))
+            .await
+            .expect("Redis answers")
+    }
+}
+
+fn settings(port: u16) -> bus::Settings {
+    bus::Settings::new(format!("redis://127.0.0.1:{port}"))
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+fn causes(entry: &LogEntry) -> Vec<String> {
+    entry.event.cause.iter().map(ToString::to_string).collect()
+}
+
+async fn exchange(port: u16, request: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let mut reply = [0; 512];
+    let length = stream.read(&mut reply).await?;
+    Ok(String::from_utf8_lossy(&reply[..length]).into_owned())
+}
+
+pub(crate) struct Worker {
+    port: u16,
+    shutdown: Shutdown,
+    seen: watch::Receiver<Vec<(String, Mark)>>,
+    told: watch::Sender<bool>,
+    running: JoinSet<anyhow::Result<()>>,
+}
+
+impl Worker {
+    pub(crate) async fn begun(&mut self, id: &str) {
+        self.mark(id, Mark::Begun).await;
+    }
+
+    pub(crate) async fn dropped(&mut self, id: &str) {
+        self.mark(id, Mark::Dropped).await;
+    }
+
+    async fn mark(&mut self, id: &str, mark: Mark) {
+        let wanted = (id.to_owned(), mark);
+        let seen = self.seen.wait_for(|marks| marks.contains(&wanted));
+        timeout(PATIENCE, seen)
+            .await
+            .expect("the turn is marked")
+            .unwrap();
+    }
+
+    pub(crate) fn times_begun(&self, id: &str) -> usize {
+        let marks = self.seen.borrow();
+        marks
+            .iter()
+            .filter(|(each, mark)| each == id && *mark == Mark::Begun)
+            .count()
+    }
+
+    /// Lets [`Act::AnswerWhenTold`] answer.
+    pub(crate) fn tell(&self) {
+        self.told.send_replace(true);
+    }
+
+    pub(crate) async fn ready(&self) {
+        self.page_says("200").await;
+    }
+
+    pub(crate) async fn not_ready(&self) {
+        self.page_says("503").await;
+    }
+
+    async fn page_says(&self, status: &str) {
+        let asking = async {
+            loop {
+                let page = exchange(self.port, "GET /readyz HTTP/1.1\r\nhost: a\r\n\r\n").await;
+                if page.is_ok_and(|page| page.starts_with(&format!("HTTP/1.1 {status}"))) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, asking)
+            .await
+            .unwrap_or_else(|_| panic!("/readyz never said {status}"));
+    }
+
+    /// As SIGTERM does.
+    pub(crate) async fn end(mut self) {
+        self.shutdown.drain.cancel();
+        let ended = timeout(PATIENCE, self.running.join_next()).await;
+        ended
+            .expect("the worker ends")
+            .expect("one task")
+            .unwrap()
+            .unwrap();
+    }
+}
+
+/// What the agent does with an event.
+pub(crate) enum Act {
+    Answer,
+    AnswerWhenTold,
+    Hang,
+    Panic,
+    Fail(HandleError),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mark {
+    Begun,
+    Dropped,
+}
+
+struct Actor {
+    merges: usize,
+    act: Box<dyn Fn(&str) -> Act + Send + Sync>,
+    marks: Arc<watch::Sender<Vec<(String, Mark)>>>,
+    tell: watch::Receiver<bool>,
+}
+
+/// Marks a turn that was dropped before its end.
+struct Watched {
+    id: String,
+    marks: Arc<watch::Sender<Vec<(String, Mark)>>>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let mark = (std::mem::take(&mut self.id), Mark::Dropped);
+        self.marks.send_modify(|marks| marks.push(mark));
+    }
+}
+
+impl Agent for Actor {
+    fn agent(&self) -> story::Agent {
+        NARRATOR
+    }
+
+    fn takes(&self) -> &'static [&'static str] {
+        &["action"]
+    }
+
+    fn merges(&self) -> usize {
+        self.merges
+    }
+
+    async fn handle(&self, turn: Turn) -> Result<Effects, HandleError> {
+        let id = turn.event.id.to_string();
+        self.marks
+            .send_modify(|marks| marks.push((id.clone(), Mark::Begun)));
+        match (self.act)(&id) {
+            Act::Answer => Ok(answer(&turn)),
+            Act::AnswerWhenTold => {
+                self.tell
+                    .clone()
+                    .wait_for(|told| *told)
+                    .await
+                    .expect("the test still runs");
+                Ok(answer(&turn))
+            }
+            Act::Hang => {
+                let _watched = Watched {
+                    id,
+                    marks: Arc::clone(&self.marks),
+                };
+                turn.draft.send("And then").await;
+                std::future::pending().await
+            }
+            Act::Panic => panic!("poison"),
+            Act::Fail(error) => Err(error),
+        }
+    }
+}
+
+fn answer(turn: &Turn) -> Effects {
+    let narration = Narration {
+        text: "It rains.".into(),
+        choices: Vec::new(),
+        speak: Vec::new(),
+        status: Status::Complete,
+        llm: None,
+    };
+    let merged = turn.waiting.len();
+    Effects {
+        emit: vec![Emitted::New(
+            turn.respond(Payload::Narration(narration), merged),
+        )],
+        merged,
+        ..Effects::default()
+    }
+}
