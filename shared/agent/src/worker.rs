@@ -99,6 +99,8 @@ pub async fn run<A: Agent>(agent: A, settings: Settings, shutdown: Shutdown) -> 
     while let Some(taken) = taking.join_next().await {
         taken.context("a loop died")??;
     }
+    // The last look for abandoned events may have begun a turn after the others had ended.
+    worker.drain().await;
     end.cancel();
     loops.join_all().await;
     match ended {
