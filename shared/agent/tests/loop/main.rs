@@ -1,5 +1,7 @@
 //! The worker loop against a real redis-server, with an agent that does what each test tells it to.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
 mod stage;
 
 use std::time::Duration;
