@@ -17,6 +17,10 @@ const MAX_DRAFTS: usize = 32;
 
 /// What a reader of a story is given.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time is handed over: a box would only cost readers a dereference"
+)]
 pub enum Seen {
     /// When it is a response, its text stands in the place of what was given of it.
     Event(LogEntry),
@@ -47,7 +51,7 @@ pub enum Seen {
 pub(crate) enum Message {
     Event {
         seq: Seq,
-        event: Event,
+        event: Box<Event>,
     },
     Delta {
         re: EventId,
@@ -239,6 +243,7 @@ impl View {
     pub(crate) fn message(&mut self, message: Message) {
         match message {
             Message::Event { seq, event } if seq.0 == self.place.0 + 1 => {
+                let event = *event;
                 self.give(LogEntry { seq, event });
             }
             Message::Event { seq, .. } if seq > self.place => self.due = Due::Log(self.place),

@@ -1,5 +1,7 @@
 //! Dead letters against a real Redis.
 
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
 mod server;
 
 use bus::{Burial, Bus, Commit, Emit};

@@ -1,10 +1,16 @@
 //! What a reader of a story sees, against a real Redis: its drafts, its cuts and its restarts.
 
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
 mod server;
 
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use bus::{Bus, Commit, Delivery, Draft, DraftChunk, Drafted, Emit, Seen, Watch};
+use bus::{Bus, Commit, Delivery, Draft, DraftChunk, Drafted, Emit, Seen, Settings, Watch};
 use server::{Server, action, answer, create, story};
 use story::{Agent, Policies, Route, Seq};
 
@@ -166,4 +172,46 @@ async fn a_lost_connection_costs_no_event() {
         bus.publish(&action("castle", id)).await.unwrap();
         assert_eq!(place(&next(&mut watch).await), (seq, id));
     }
+}
+
+/// A Redis that keeps everything in `dir`, when it is ready.
+fn durable(port: u16, dir: &Path) -> Child {
+    let mut process = Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+        .args(["--appendonly", "yes", "--appendfsync", "always"])
+        .arg("--dir")
+        .arg(dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("redis-server is installed");
+    let mut log = BufReader::new(process.stdout.take().unwrap()).lines();
+    assert!(log.any(|line| line.unwrap().contains("Ready to accept connections")));
+    // Whoever goes on writing to a closed pipe is in trouble.
+    std::thread::spawn(move || log.for_each(drop));
+    process
+}
+
+#[tokio::test]
+async fn a_restart_of_redis_costs_no_event() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let mut redis = durable(port, dir.path());
+    let bus = Bus::new(Settings::new(format!("redis://127.0.0.1:{port}"))).unwrap();
+    create(&bus, "castle", Policies::default()).await;
+    bus.publish(&action("castle", "a")).await.unwrap();
+    let mut watch = bus.watch(&story("castle"), None).await.unwrap();
+    assert_eq!(place(&next(&mut watch).await), (1, "a"));
+    redis.kill().unwrap();
+    redis.wait().unwrap();
+    let away = tokio::time::timeout(Duration::from_millis(300), watch.next()).await;
+    assert!(away.is_err(), "a reader waits for Redis: {away:?}");
+    let mut redis = durable(port, dir.path());
+    bus.publish(&action("castle", "b")).await.unwrap();
+    assert_eq!(place(&next(&mut watch).await), (2, "b"));
+    redis.kill().unwrap();
+    redis.wait().unwrap();
 }

@@ -95,6 +95,7 @@ impl Server {
             seq,
             event: event.clone(),
         });
+        let event = Box::new(event);
         self.channel.push_back(Message::Event { seq, event });
     }
 
