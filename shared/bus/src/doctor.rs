@@ -1,5 +1,6 @@
 //! What is wrong in Redis that the fleet does not mend by itself, and its repair. No repair loses an event.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use redis::Value;
@@ -139,9 +140,7 @@ impl Bus {
         findings: &mut Vec<Finding>,
     ) -> Result<(), Error> {
         let work = self.keys.work(agent, shard);
-        let mut pipe = redis::pipe();
-        pipe.cmd("EXISTS").arg(&work);
-        let exists: bool = next(&mut self.link.pipe(&pipe).await?.into_iter())?;
+        let exists: bool = read(self.link.query(redis::cmd("EXISTS").arg(&work)).await?)?;
         if !exists {
             // Readers make the stream with its group.
             return Ok(());
@@ -178,20 +177,16 @@ impl Bus {
         let work = self.keys.work(agent, shard);
         let mut cmd = redis::cmd("XINFO");
         cmd.arg("CONSUMERS").arg(&work).arg(GROUP);
-        let consumers: Vec<std::collections::HashMap<String, Value>> =
-            match self.link.query(&cmd).await {
-                // Neither the stream nor its group need be there yet.
-                Err(Error::Refused(_)) => return Ok(()),
-                reply => read(reply?)?,
-            };
-        let millis =
-            |consumer: &std::collections::HashMap<String, Value>, name: &str| match consumer
-                .get(name)
-            {
-                Some(Value::Int(number)) => u64::try_from(*number).unwrap_or(0),
-                _ => 0,
-            };
-        let stale = |consumer: &&std::collections::HashMap<String, Value>| {
+        let consumers: Vec<HashMap<String, Value>> = match self.link.query(&cmd).await {
+            // Neither the stream nor its group need be there yet.
+            Err(Error::Refused(_)) => return Ok(()),
+            reply => read(reply?)?,
+        };
+        let millis = |consumer: &HashMap<String, Value>, name: &str| match consumer.get(name) {
+            Some(Value::Int(number)) => u64::try_from(*number).unwrap_or(0),
+            _ => 0,
+        };
+        let stale = |consumer: &&HashMap<String, Value>| {
             millis(consumer, "pending") == 0
                 && Duration::from_millis(millis(consumer, "idle")) > STALE
         };
