@@ -2,13 +2,15 @@
 //! gives each character once and says what it must read next. Its order of work: the log up to its end, then the
 //! drafts, then live messages; whatever does not join exactly to what was given sends it back to reading.
 
+mod input;
 #[cfg(test)]
 mod property;
 
 use std::collections::VecDeque;
 
-use serde::Deserialize;
-use story::{Cursor, Event, EventId, LogEntry, Position, Seq, Tag};
+use story::{Cursor, EventId, LogEntry, Position, Seq, Tag};
+
+pub(crate) use input::{Chunk, Drafts, Message, Page, Running};
 
 /// How many events back a live message is compared with what was given, and a late chunk is known as late.
 const REMEMBERED: usize = 256;
@@ -43,58 +45,6 @@ pub enum Seen {
     },
     /// What was given is another history, or too old to go on from: what follows starts at the log's beginning.
     Gap,
-}
-
-/// A message of a story's live channel.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(tag = "t", rename_all = "lowercase")]
-pub(crate) enum Message {
-    Event {
-        seq: Seq,
-        event: Box<Event>,
-    },
-    Delta {
-        re: EventId,
-        attempt: u32,
-        i: u32,
-        n: u32,
-        text: String,
-    },
-    Reset {
-        re: EventId,
-        attempt: u32,
-    },
-}
-
-/// One read of the log.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Page {
-    pub(crate) epoch: String,
-    /// The log's last event.
-    pub(crate) end: Seq,
-    pub(crate) entries: Vec<LogEntry>,
-}
-
-/// One read of a story's running drafts, and the log's end at that moment.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Drafts {
-    pub(crate) end: Seq,
-    pub(crate) running: Vec<Running>,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Running {
-    pub(crate) re: EventId,
-    pub(crate) attempt: u32,
-    pub(crate) chunks: Vec<Chunk>,
-}
-
-/// A piece of a draft as it was published: `n` chunks from chunk `i`.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Chunk {
-    pub(crate) i: u32,
-    pub(crate) n: u32,
-    pub(crate) text: String,
 }
 
 /// What a view needs before it can go on.

@@ -34,6 +34,10 @@ enum Step {
     Overflow {
         messages: usize,
     },
+    /// The oldest messages are lost and nobody notices.
+    Lose {
+        messages: usize,
+    },
     /// The reader goes away and another one comes with its cursor.
     Resume,
     /// The last events are lost to a failover; sometimes the whole log.
@@ -262,6 +266,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         12 => (1..8_u8).prop_map(|steps| Step::Read { steps }),
         2 => Just(Step::Disconnect),
         1 => (1..4_usize).prop_map(|messages| Step::Overflow { messages }),
+        1 => (1..4_usize).prop_map(|messages| Step::Lose { messages }),
         2 => Just(Step::Resume),
         1 => (1..4_usize, prop::bool::weighted(0.3)).prop_map(|(lost, all)| Step::Failover { lost, all }),
         1 => (1..6_usize).prop_map(|keep| Step::Trim { keep }),
@@ -300,6 +305,10 @@ proptest! {
                     server.channel.drain(..messages);
                     view.read_again();
                 }
+                Step::Lose { messages } => {
+                    let messages = messages.min(server.channel.len());
+                    server.channel.drain(..messages);
+                }
                 Step::Resume => {
                     let cursor = view.cursor().to_string();
                     server.channel.clear();
@@ -319,6 +328,9 @@ proptest! {
                 }
             }
         }
+        // As after some quiet time.
+        while read(&mut server, &mut view, &mut screen) {}
+        view.read_again();
         let mut left = 10_000;
         while read(&mut server, &mut view, &mut screen) {
             left -= 1;
