@@ -18,9 +18,9 @@ use serde_json::json;
 #[command(version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    pub(crate) command: Option<Command>,
+    command: Option<Command>,
     #[command(flatten)]
-    pub(crate) serve: Serve,
+    serve: Serve,
 }
 
 #[derive(Debug, Subcommand)]
@@ -87,6 +87,12 @@ Examples:
   curl -N 127.0.0.1:8080/v1/chat/completions -H 'x-mock-fault: cut_utf8' \\
        -d '{\"model\":\"mock\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"Go on.\"}]}'
   curl 127.0.0.1:8080/admin/calls";
+
+impl Args {
+    pub(crate) fn into_command(self) -> Command {
+        self.command.unwrap_or(Command::Serve(self.serve))
+    }
+}
 
 impl Serve {
     /// The script's settings, overridden by those of the command line.

@@ -168,12 +168,21 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_met_and_bound_the_draws() {
-        let draws = draws("p50=100ms,p90=200ms,p100=1s");
-        near(draws[4001 * 70 / 100], 150.0);
-        near(draws[4001 * 90 / 100], 200.0);
-        assert_eq!(draws[0], Duration::from_millis(100));
-        assert!(draws[4000] <= Duration::from_secs(1));
+    fn percentiles_are_met_exactly_and_joined_by_lines() {
+        let Ok(Delay::Percentiles(points)) = "p50=100ms,p90=200ms,p100=1s".parse() else {
+            panic!("these are percentiles");
+        };
+        let told = [
+            (10.0, 100),
+            (50.0, 100),
+            (70.0, 150),
+            (90.0, 200),
+            (95.0, 600),
+        ];
+        for (at, told) in told {
+            assert_eq!(percentile(&points, at), Duration::from_millis(told));
+        }
+        near(draws("p50=100ms,p90=200ms,p100=1s")[4001 * 70 / 100], 150.0);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 mod args;
 
 use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
@@ -13,17 +15,18 @@ use tokio_util::sync::CancellationToken;
 
 use args::{Args, Command, Serve};
 
-fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
-    match args.command {
-        None => serve(args.serve),
-        Some(Command::Serve(args)) => serve(args),
-        Some(Command::Check { script }) => {
-            let rules = Scenario::read(&script)?.rules();
-            say(&format!("{} is well: {rules} rules", script.display()))
-        }
-        Some(Command::Faults { json }) => say(&args::faults(json)),
-    }
+fn main() -> ExitCode {
+    let done = match Args::parse().into_command() {
+        Command::Serve(args) => serve(args),
+        Command::Check { script } => check(&script),
+        Command::Faults { json } => say(&args::faults(json)),
+    };
+    let Err(error) = done else {
+        return ExitCode::SUCCESS;
+    };
+    // With standard error closed, the exit code is all that is left to say.
+    let _ = writeln!(std::io::stderr(), "mock-llm: {error:#}");
+    ExitCode::FAILURE
 }
 
 #[tokio::main]
@@ -51,6 +54,11 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     };
     let (served, ()) = tokio::join!(serving, stop);
     served.context("the server failed")
+}
+
+fn check(script: &Path) -> anyhow::Result<()> {
+    let rules = Scenario::read(script)?.rules();
+    say(&format!("{} is well, rules: {rules}", script.display()))
 }
 
 fn say(text: &str) -> anyhow::Result<()> {
