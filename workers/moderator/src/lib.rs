@@ -31,6 +31,8 @@ const EMBEDDED: [(&str, &str); 1] = [(
 
 /// The moderator's own options.
 #[derive(Debug, Clone, Args)]
+// The group's name would be that of the command line's own options.
+#[group(skip)]
 pub struct Options {
     /// Who looks again after the rules
     #[arg(long, env = "STORYFLEET_TIER2", value_enum, default_value_t = Tier::Off)]
