@@ -92,7 +92,9 @@ impl Topology {
             None => (scheme, ""),
         };
         if !matches!(secure, "redis" | "rediss") {
-            return Err(wrong("its scheme is not known"));
+            return Err(wrong(
+                "its scheme is none of redis://, rediss://, redis+sentinel:// and redis+cluster://",
+            ));
         }
         let (user, hosts) = match rest.rsplit_once('@') {
             Some((user, hosts)) => (format!("{user}@"), hosts),
@@ -120,7 +122,9 @@ impl Topology {
                 name: path.to_owned(),
                 tls: secure == "rediss",
             }),
-            _ => Err(wrong("its scheme is not known")),
+            _ => Err(wrong(
+                "its scheme is none of redis://, rediss://, redis+sentinel:// and redis+cluster://",
+            )),
         }
     }
 

@@ -5,8 +5,7 @@ use system_tests::{Options, Stack};
 
 #[tokio::test]
 async fn a_blocked_line_never_reaches_a_reader() -> anyhow::Result<()> {
-    let stack = Stack::start(Options::default())
-    .await?;
+    let stack = Stack::start(Options::default()).await?;
     let policies = Policies {
         input: InputPolicy::Hold,
         output: OutputPolicy::Off,
@@ -14,7 +13,9 @@ async fn a_blocked_line_never_reaches_a_reader() -> anyhow::Result<()> {
     let story = stack.story("castle", policies).await?;
     let mut reader = stack.hear(&story).await?;
     let _fleet = stack.fleet()?;
-    let blocked = stack.act(&story, "a1", "The card is 4111 1111 1111 1111").await?;
+    let blocked = stack
+        .act(&story, "a1", "The card is 4111 1111 1111 1111")
+        .await?;
     let allowed = stack.act(&story, "a2", "I wait").await?;
 
     let verdict = reader.end_of(&blocked).await?;
