@@ -90,7 +90,7 @@ const TOKENS: Option<(u32, Unit)> = Some((5, Unit::Tokens));
 const SECOND: Option<(u32, Unit)> = Some((1, Unit::Seconds));
 const MILLIS: Option<(u32, Unit)> = Some((50, Unit::Milliseconds));
 
-/// Every fault, in the order of [`Kind`].
+/// Every fault, in the order of their kinds.
 #[rustfmt::skip]
 pub const TABLE: [Row; 36] = [
     row(Kind::NoHeaders,             "no_headers",              None,   true,  "nothing is ever answered, not even headers"),
