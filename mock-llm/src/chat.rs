@@ -8,12 +8,13 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::answer;
-use crate::app::{App, Incoming, instead};
+use crate::app::App;
 use crate::calls::Endpoint;
 use crate::dice::Dice;
 use crate::ending::Ending;
 use crate::fault::{Fault, Kind};
 use crate::frames::Frames;
+use crate::incoming::{Incoming, instead};
 use crate::playback::{Pace, Playback};
 use crate::scenario::Scope;
 use crate::token;

@@ -12,6 +12,7 @@ mod dice;
 mod ending;
 pub mod fault;
 mod frames;
+mod incoming;
 pub mod latency;
 mod limits;
 mod moderation;

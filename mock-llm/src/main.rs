@@ -12,6 +12,7 @@ use mock_llm::Scenario;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
 
 use args::{Args, Command, Serve};
 
@@ -35,8 +36,9 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
+    let filter = EnvFilter::try_new(&args.log).context("--log holds no tracing directives")?;
     tracing_subscriber::fmt()
-        .with_env_filter(&args.log)
+        .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
     let listener = TcpListener::bind(&args.listen).await;

@@ -7,9 +7,10 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use crate::answer;
-use crate::app::{App, Incoming, instead};
+use crate::app::App;
 use crate::calls::Endpoint;
 use crate::dice::Dice;
+use crate::incoming::{Incoming, instead};
 use crate::token;
 use crate::unary;
 use crate::wire::{Moderate, Refusal};

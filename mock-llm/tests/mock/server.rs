@@ -1,28 +1,10 @@
-//! The server as a process sees it: many calls at once, and the end.
+//! The end of a server, with calls under way and without.
 
 use std::time::Duration;
 
-use futures::future::join_all;
 use tokio::time::Instant;
 
 use crate::harness::{End, Heard, Mock, PATIENCE, asking, streaming};
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_calls_are_held_at_once() {
-    const CALLS: usize = 1000;
-    let mock = Mock::plain().await;
-    let ask = async |n: usize| {
-        let asked = mock
-            .chat(&asking(&n.to_string()))
-            .header("x-mock-ttft", "3s");
-        asked.send().await.unwrap().status()
-    };
-    let (statuses, _) = tokio::join!(
-        join_all((0..CALLS).map(ask)),
-        mock.calls(|calls| calls["in_flight"] == CALLS),
-    );
-    assert!(statuses.iter().all(|status| *status == 200));
-}
 
 #[tokio::test]
 async fn shutdown_lets_calls_finish_and_ends_those_that_hang() {
