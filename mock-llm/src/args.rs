@@ -27,7 +27,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Serve until SIGTERM or SIGINT (the default).
     Serve(Serve),
-    /// Read a script and say what is wrong with it.
+    /// Read a script and say what is wrong with it; `mock-llm check --help` shows one.
+    #[command(after_help = SCRIPT)]
     Check { script: PathBuf },
     /// List the faults, one a line.
     Faults {
@@ -45,7 +46,7 @@ pub(crate) struct Serve {
     /// Print the `ready` line as JSON.
     #[arg(long)]
     json: bool,
-    /// A script of rules (YAML): see `mock-llm check`.
+    /// A script of rules (YAML): `mock-llm check --help` shows one.
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
     /// Other seeds give other words.
@@ -79,6 +80,21 @@ pub(crate) struct Serve {
     #[arg(long, default_value = "warn", env = "MOCK_LLM_LOG")]
     pub(crate) log: String,
 }
+
+const SCRIPT: &str = "\
+A script, every part of it optional:
+  models: [mock]                          # others are 404; none named: every model exists
+  limits: {requests: 60, tokens: 10000}   # a minute
+  chaos: {rate: 0.05, faults: [stall(3), cut]}
+  rules:                                  # the first one that matches replies
+  - when: {agent: narrator, attempt: 1}   # the first call of each event
+    reply: {fault: stall(12)}
+  - when: {regex: '(?i)dragon', within: prompt, nth: [2, 3], probability: 0.5}
+    reply: {text: There are no dragons here.}
+  - when: {agent: moderator, regex: knife}   # within: last_user, unless told
+    reply: {json: {decision: flag, categories: [violence], reason: A knife.}}
+  - when: {endpoint: moderations}         # or chat; a fault alone strikes both
+    reply: {fault: error_503}";
 
 const EXAMPLES: &str = "\
 Examples:

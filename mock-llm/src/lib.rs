@@ -1,7 +1,15 @@
 //! A scripted, deterministic OpenAI-compatible server: real HTTP, real Server-Sent Events, no model.
 //!
 //! What it answers is a function of the seed and the request's bytes, whatever else is asked at the same time.
-//! How it fails is told by name ([`fault::TABLE`]), by a script ([`Scenario`]) or by a header of the request.
+//! How it fails is told by name ([`fault::TABLE`]), by a script ([`Scenario`]) or by a header of the request:
+//!
+//! | header | |
+//! |---|---|
+//! | `x-storyfleet-agent` | who asks: decides the form of the answer, and which rules match |
+//! | `x-storyfleet-event` | for what: its calls count as tries of one thing; without it equal bodies do |
+//! | `x-mock-fault` | a fault for this call, such as `stall(12)`; `none`: no fault, whatever the script says |
+//! | `x-mock-ttft`, `x-mock-itl` | the delay of the first token, and between tokens |
+//! | `x-mock-seed` | the seed |
 
 mod admin;
 mod answer;

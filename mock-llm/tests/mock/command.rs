@@ -102,6 +102,13 @@ async fn check_tells_good_scripts_from_bad() {
 }
 
 #[tokio::test]
+async fn the_script_that_help_shows_is_well() {
+    let help = run(&["check", "--help"]).await;
+    let (_, script) = text(&help.stdout).split_once("optional:\n").unwrap();
+    assert_eq!(script.parse::<mock_llm::Scenario>().unwrap().rules(), 4);
+}
+
+#[tokio::test]
 async fn faults_are_listed_one_a_line() {
     let listed = run(&["faults"]).await;
     let names: Vec<_> = text(&listed.stdout)
