@@ -1,9 +1,14 @@
 //! The harness of the system tests: a real Redis server, the mock model over HTTP and real worker processes, behind verbs
 //! that read as a story of what happens. It waits for states, each within a deadline, and never for time to pass.
 
+mod output;
 mod process;
 mod redis;
 mod stack;
+mod wait;
 
+pub use output::Output;
 pub use process::{Process, program};
+pub use rustix::process::Signal;
 pub use stack::{Options, Stack, Watcher};
+pub use wait::eventually;

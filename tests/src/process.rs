@@ -9,6 +9,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use crate::Output;
+
 /// Longer than any drain of a test.
 const END: Duration = Duration::from_secs(60);
 
@@ -86,13 +88,41 @@ impl Process {
     ///
     /// # Errors
     /// When it does not end.
-    pub async fn end(mut self) -> anyhow::Result<ExitStatus> {
+    pub async fn end(self) -> anyhow::Result<ExitStatus> {
         self.signal(Signal::TERM)?;
+        self.gone().await
+    }
+
+    /// Waits for its end, which something else brings.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn gone(mut self) -> anyhow::Result<ExitStatus> {
         let ended = timeout(END, self.child.wait()).await;
         Ok(ended.context("it did not end when asked to")??)
     }
 
-    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+    /// What it writes to standard output, if that was made a pipe.
+    ///
+    /// # Errors
+    /// When it was not, or was taken before.
+    pub fn output(&mut self) -> anyhow::Result<Output> {
+        let out = self.child.stdout.take();
+        Ok(Output::of(out.context("no pipe from standard output")?))
+    }
+
+    /// What it writes to standard error, if that was made a pipe.
+    ///
+    /// # Errors
+    /// When it was not, or was taken before.
+    pub fn errors(&mut self) -> anyhow::Result<Output> {
+        let err = self.child.stderr.take();
+        Ok(Output::of(err.context("no pipe from standard error")?))
+    }
+
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         kill_process(self.pid, signal).with_context(|| format!("cannot send {signal:?}"))
     }
 }

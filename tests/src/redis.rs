@@ -2,17 +2,14 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Stdio;
-use std::time::Duration;
 
 use anyhow::Context;
 use bus::Bus;
 use tempfile::TempDir;
 use tokio::process::Command;
-use tokio::time::{Instant, sleep};
 
-use crate::Process;
-
-const START: Duration = Duration::from_secs(20);
+use crate::wait::eventually;
+use crate::{Process, Signal};
 
 #[derive(Debug)]
 pub(crate) struct Redis {
@@ -33,6 +30,10 @@ impl Redis {
         };
         redis.resume()?;
         Ok(redis)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn url(&self) -> String {
@@ -63,6 +64,11 @@ impl Redis {
         Ok(())
     }
 
+    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let process = self.process.as_ref().context("Redis does not run")?;
+        process.signal(signal)
+    }
+
     pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
         match self.process.take() {
             Some(process) => process.kill().await,
@@ -71,15 +77,9 @@ impl Redis {
     }
 }
 
+/// Asks the bus, since it is the bus's own connection that must be back.
 pub(crate) async fn answers(bus: &Bus) -> anyhow::Result<()> {
-    let deadline = Instant::now() + START;
-    while let Err(error) = bus.ping().await {
-        if Instant::now() > deadline {
-            return Err(error).context("Redis does not answer");
-        }
-        sleep(Duration::from_millis(10)).await;
-    }
-    Ok(())
+    eventually("Redis answers", async || Ok(bus.ping().await.ok())).await
 }
 
 fn is_installed(program: &str) -> bool {

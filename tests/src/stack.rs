@@ -1,10 +1,12 @@
 //! The stage of a system test and its verbs.
 
 use std::net::Ipv4Addr;
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use bus::{Bus, NewStory, Seen, Watch};
+use bus::{Audit, Bus, NewStory, Seen, Watch};
+use serde_json::Value;
 use story::{
     Action, Agent, Author, AuthorKind, Character, Event, EventId, Mode, Payload, Policies, StoryId,
     outcome,
@@ -16,16 +18,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::redis::{self, Redis};
-use crate::{Process, program};
-
-/// How long anything that must happen may take.
-const DEADLINE: Duration = Duration::from_secs(60);
+use crate::wait::{DEADLINE, eventually};
+use crate::{Output, Process, Signal, program};
 
 /// How the mock model plays its part.
 #[derive(Debug, Default)]
 pub struct Options {
     /// YAML of the mock's rules; empty: it answers as asked.
-    pub scenario: &'static str,
+    pub scenario: String,
     /// Between two tokens: long enough, and an answer can be caught in the middle.
     pub between_tokens: Duration,
 }
@@ -76,16 +76,43 @@ impl Stack {
         self.redis.url()
     }
 
+    #[must_use]
+    pub fn redis_port(&self) -> u16 {
+        self.redis.port()
+    }
+
+    /// The model's address, as workers are told it.
+    #[must_use]
+    pub fn llm(&self) -> &str {
+        &self.llm
+    }
+
     /// A worker process of `agent`, its lease 1 s.
     ///
     /// # Errors
     /// When it does not start.
     pub fn worker(&self, agent: Agent) -> anyhow::Result<Process> {
+        Process::start(&mut self.command(agent)?)
+    }
+
+    /// The same with further options, and what it logs.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn worker_with(&self, agent: Agent, options: &[&str]) -> anyhow::Result<(Process, Output)> {
+        let mut command = self.command(agent)?;
+        let mut process = Process::start(command.args(options).stderr(Stdio::piped()))?;
+        let log = process.errors()?;
+        Ok((process, log))
+    }
+
+    fn command(&self, agent: Agent) -> anyhow::Result<Command> {
         let mut command = Command::new(program(agent.as_str())?);
         command
             .args(["run", "--redis", &self.redis.url(), "--llm", &self.llm])
-            .args(["--model", "mock", "--lease", "1s"]);
-        Process::start(&mut command)
+            .args(["--model", "mock"])
+            .env("STORYFLEET_LEASE", "1s");
+        Ok(command)
     }
 
     /// One worker of each agent.
@@ -169,6 +196,32 @@ impl Stack {
         Ok(id)
     }
 
+    /// How often the model was asked for an answer to `event`, calls under way included.
+    ///
+    /// # Errors
+    /// When the mock does not tell.
+    pub async fn calls_for(&self, event: &EventId) -> anyhow::Result<u64> {
+        let admin = self.llm.replace("/v1", "/admin");
+        let report = reqwest::get(format!("{admin}/calls?event={event}")).await?;
+        let report: Value = report.json().await?;
+        let rows = report["calls"]["events"].as_array().context("rows")?;
+        let attempts = rows.iter().filter_map(|row| row["attempts"].as_u64());
+        Ok(attempts.sum())
+    }
+
+    /// Waits until the model was asked `times` for an answer to `event`.
+    ///
+    /// # Errors
+    /// When it is not asked in time.
+    pub async fn asked(&self, event: &EventId, times: u64) -> anyhow::Result<()> {
+        let what = format!("call {times} for {event}");
+        eventually(&what, async || {
+            let calls = self.calls_for(event).await?;
+            Ok((calls >= times).then_some(()))
+        })
+        .await
+    }
+
     /// # Errors
     /// When there is no such story.
     pub async fn hear(&self, story: &StoryId) -> anyhow::Result<Watcher> {
@@ -196,27 +249,30 @@ impl Stack {
         redis::answers(&self.bus).await
     }
 
+    /// A signal to Redis: SIGSTOP makes it a server that takes connections and says nothing.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signal_redis(&self, signal: Signal) -> anyhow::Result<()> {
+        self.redis.signal(signal)
+    }
+
     /// Waits until nothing is in flight, then asks for a clean audit in which `answered` actions were answered.
     ///
     /// # Errors
     /// When it is not clean.
-    pub async fn audit(&self, answered: u64) -> anyhow::Result<()> {
-        let idle = async {
-            while self.bus.audit().await?.in_flight > 0 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            anyhow::Ok(())
-        };
-        timeout(DEADLINE, idle)
-            .await
-            .context("the fleet does not come to rest")??;
-        let audit = self.bus.audit().await?;
+    pub async fn audit(&self, answered: u64) -> anyhow::Result<Audit> {
+        let audit = eventually("the fleet comes to rest", async || {
+            let audit = self.bus.audit().await?;
+            Ok((audit.in_flight == 0).then_some(audit))
+        })
+        .await?;
         ensure!(audit.is_clean(), "the audit is not clean: {audit:?}");
         ensure!(
             audit.answered == answered,
             "{answered} were to be answered: {audit:?}"
         );
-        Ok(())
+        Ok(audit)
     }
 
     /// Ends the model; Redis ends with the stack.

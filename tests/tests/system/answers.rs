@@ -12,7 +12,7 @@ async fn an_action_is_answered_by_narration_then_dialogue() -> anyhow::Result<()
   reply: { text: "Mind the step." }
 "#;
     let stack = Stack::start(Options {
-        scenario,
+        scenario: scenario.to_owned(),
         ..Options::default()
     })
     .await?;
