@@ -313,17 +313,21 @@ impl Watcher {
     /// # Errors
     /// When it does not come in time.
     pub async fn end_of(&mut self, action: &EventId) -> anyhow::Result<Event> {
-        let ends =
-            |event: &Event| outcome(event).is_some_and(|(_, causes)| causes.contains(action));
-        let known = self.events().find(|event| ends(event)).cloned();
+        let known = self.events().find(|event| ends(event, action)).cloned();
         if let Some(event) = known {
             return Ok(event);
         }
-        let wanted = |seen: &Seen| matches!(seen, Seen::Event(entry) if ends(&entry.event));
+        let wanted = |seen: &Seen| matches!(seen, Seen::Event(entry) if ends(&entry.event, action));
         match self.until(&format!("the end of {action}"), wanted).await? {
             Seen::Event(entry) => Ok(entry.event),
             other => bail!("{other:?} is no event"),
         }
+    }
+
+    /// How many events seen so far end the action.
+    #[must_use]
+    pub fn ends_of(&self, action: &EventId) -> usize {
+        self.events().filter(|event| ends(event, action)).count()
     }
 
     /// The events seen so far, in order.
@@ -333,4 +337,8 @@ impl Watcher {
             _ => None,
         })
     }
+}
+
+fn ends(event: &Event, action: &EventId) -> bool {
+    outcome(event).is_some_and(|(_, causes)| causes.contains(action))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bus::Seen;
-use story::{Agent, EventId, Policies};
+use story::{Agent, Policies};
 use system_tests::{Options, Stack, Watcher};
 
 /// An answer takes seconds, so that it can be caught in the middle.
@@ -23,13 +23,6 @@ async fn the_answer_grows(reader: &mut Watcher) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn answers(reader: &Watcher, action: &EventId) -> usize {
-    reader
-        .events()
-        .filter(|event| story::outcome(event).is_some_and(|(_, causes)| causes.contains(action)))
-        .count()
-}
-
 #[tokio::test]
 async fn a_worker_killed_in_the_middle_of_its_answer_loses_nothing() -> anyhow::Result<()> {
     let stack = Stack::start(slow()).await?;
@@ -44,7 +37,7 @@ async fn a_worker_killed_in_the_middle_of_its_answer_loses_nothing() -> anyhow::
     let _heir = stack.worker(Agent::Narrator)?;
     reader.end_of(&action).await?;
     stack.audit(1).await?;
-    assert_eq!(answers(&reader, &action), 1);
+    assert_eq!(reader.ends_of(&action), 1);
     stack.end().await;
     Ok(())
 }
@@ -67,7 +60,7 @@ async fn a_zombie_writes_nothing() -> anyhow::Result<()> {
     stack.audit(1).await?;
     let second = stack.act(&story, "a2", "I wait").await?;
     reader.end_of(&second).await?;
-    assert_eq!(answers(&reader, &action), 1);
+    assert_eq!(reader.ends_of(&action), 1);
     stack.end().await;
     Ok(())
 }
@@ -88,7 +81,7 @@ async fn redis_killed_and_started_again_loses_nothing() -> anyhow::Result<()> {
 
     for action in &actions {
         reader.end_of(action).await?;
-        assert_eq!(answers(&reader, action), 1);
+        assert_eq!(reader.ends_of(action), 1);
     }
     stack.audit(3).await?;
     stack.end().await;

@@ -3,4 +3,5 @@
 mod answers;
 mod command;
 mod deaths;
+mod faults;
 mod moderation;

@@ -1,0 +1,193 @@
+//! Whatever the model does, an action ends once, in time and in the way that the fault deserves. The table is shown by
+//! `cargo test -p system-tests faults -- --nocapture`.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use anyhow::ensure;
+use futures::future::try_join_all;
+use mock_llm::fault::TABLE;
+use story::{Agent, Event, EventId, Outcome, Payload, Policies, Status, StoryId, outcome};
+use system_tests::{Options, Stack};
+use tokio::time::Instant;
+
+const FIRST_TOKEN: Duration = Duration::from_secs(2);
+const STALL: Duration = Duration::from_secs(2);
+/// Of one call, its retries included.
+const CALL: Duration = Duration::from_secs(12);
+/// A turn makes at most two calls: the narrator may ask for the trailer again, a character for their words.
+const CALLS: u32 = 2;
+/// For all but the model.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// The outcome and its class, or the status of the answer.
+type End = (&'static str, String);
+
+/// Every fault of the mock has its line here.
+fn expected(fault: &str, agent: Agent) -> Option<(&'static str, &'static str)> {
+    Some(match fault {
+        "no_headers" | "no_first_token" => ("failed", "ttft"),
+        "stall" => ("failed", "stall"),
+        // Readers saw what came before the end: it is told. Bytes that are no text are known as such at the end only.
+        "eof" | "cut" | "cut_utf8" | "bad_utf8" => ("answered", "truncated"),
+        "error_frame" | "broken_json" | "html_answer" => ("failed", "provider"),
+        "error_500" | "error_502" | "error_503" | "error_529" => ("failed", "provider"),
+        // A line that is no field is skipped, as the standard of event streams has it.
+        "bad_sse" | "unknown_finish_reason" | "no_usage" => ("answered", "complete"),
+        // A line is told before the call is over, a beat is not.
+        "slow_drip" if agent == Agent::Dialogue => ("answered", "complete"),
+        "slow_drip" => ("failed", "deadline"),
+        "content_filter" => ("failed", "blocked"),
+        "empty_answer" => ("failed", "empty"),
+        "rate_limit" | "rate_limit_date" | "rate_limit_ms" | "rate_limit_bare" => {
+            ("failed", "rate")
+        }
+        "rate_limit_text" | "rate_limit_integer_code" | "rate_limit_flat" => ("failed", "rate"),
+        "unauthorized" => ("failed", "auth"),
+        "context_length_exceeded" => ("failed", "context"),
+        "insufficient_quota" => ("failed", "quota"),
+        // Not what was asked for, and an answer all the same.
+        "speaks_for_player" | "breaks_character" | "obeys_injection" => ("answered", "complete"),
+        // A line has fewer tokens than a beat.
+        "repeats" if agent == Agent::Dialogue => ("answered", "truncated"),
+        "bad_trailer" | "no_trailer" | "repeats" => ("answered", "complete"),
+        _ => return None,
+    })
+}
+
+struct Row {
+    fault: &'static str,
+    agent: Agent,
+    end: End,
+    took: Duration,
+}
+
+#[tokio::test]
+async fn every_fault_of_the_model_ends_an_action_once_and_in_time() -> anyhow::Result<()> {
+    let scenario = scenario();
+    let stack = Stack::start(Options {
+        scenario,
+        ..Options::default()
+    })
+    .await?;
+    let limits = [FIRST_TOKEN, STALL, CALL].map(|limit| format!("{}s", limit.as_secs()));
+    let options = [
+        ["--llm-first-token-timeout", &limits[0]],
+        ["--llm-stall-timeout", &limits[1]],
+        ["--llm-timeout", &limits[2]],
+    ];
+    let agents = [Agent::Narrator, Agent::Dialogue];
+    let start = |agent| stack.worker_with(agent, options.as_flattened());
+    let _fleet = [start(agents[0])?, start(agents[1])?];
+    let pairs = TABLE
+        .iter()
+        .flat_map(|row| agents.map(|agent| (row.name, agent)));
+    let rows = try_join_all(pairs.map(|(fault, agent)| meet(&stack, fault, agent))).await?;
+
+    let (table, wrong) = judged(&rows);
+    println!("{table}");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let answered = rows.iter().filter(|row| row.end.0 == "answered").count();
+    let audit = stack.audit((answered + rows.len()) as u64).await?;
+    assert_eq!(audit.failed, (rows.len() - answered) as u64, "{audit:?}");
+    stack.end().await;
+    Ok(())
+}
+
+/// A fault strikes each call whose turn names it: only what happens now is in a fence.
+fn scenario() -> String {
+    let mut rules = "rules:\n".to_owned();
+    for row in &TABLE {
+        let name = row.name;
+        writeln!(
+            rules,
+            "- when: {{ regex: '<<<I meet {name}\\.>>>' }}\n  reply: {{ fault: {name} }}"
+        )
+        .expect("a text takes all that is written");
+    }
+    rules
+}
+
+/// A story of its own in which somebody meets the fault, then goes on without it.
+async fn meet(stack: &Stack, fault: &'static str, agent: Agent) -> anyhow::Result<Row> {
+    let id = format!("{agent}-{}", fault.replace('_', "-"));
+    let story = stack.story(&id, Policies::default()).await?;
+    let mut reader = stack.hear(&story).await?;
+    let started = Instant::now();
+    let first = turn(stack, &story, agent, &format!("I meet {fault}.")).await?;
+    let end = reader.end_of(&first).await?;
+    let took = started.elapsed();
+    let second = turn(stack, &story, agent, "I go on.").await?;
+    let answer = reader.end_of(&second).await?;
+    let outcome_of = |event: &Event| outcome(event).map(|(end, _)| end);
+    ensure!(
+        outcome_of(&answer) == Some(Outcome::Answered),
+        "{id} does not go on: {answer:?}"
+    );
+    for action in [&first, &second] {
+        let ends = reader.ends_of(action);
+        ensure!(ends == 1, "{id}: {action} has {ends} ends");
+    }
+    let end = end_of(&end);
+    Ok(Row {
+        fault,
+        agent,
+        end,
+        took,
+    })
+}
+
+async fn turn(stack: &Stack, story: &StoryId, agent: Agent, text: &str) -> anyhow::Result<EventId> {
+    let id = format!("{story}-{}", text.len());
+    match agent {
+        Agent::Dialogue => stack.say(story, &id, text).await,
+        _ => stack.act(story, &id, text).await,
+    }
+}
+
+fn end_of(event: &Event) -> End {
+    let answered = |status| match status {
+        Status::Complete => ("answered", "complete".to_owned()),
+        Status::Truncated => ("answered", "truncated".to_owned()),
+    };
+    match event.payload() {
+        Payload::Narration(narration) => answered(narration.status),
+        Payload::Dialogue(dialogue) => answered(dialogue.status),
+        Payload::Failed(failed) => ("failed", failed.class.clone()),
+        other => ("blocked", other.kind().to_owned()),
+    }
+}
+
+/// The table, and the lines of it that are not as they should be.
+fn judged(rows: &[Row]) -> (String, Vec<String>) {
+    let deadline = CALL * CALLS + SLACK;
+    let mut lines = vec![format!(
+        "{:<24}| {:<9}| {:<9}| {:<10}| {:>7} | {:>8}",
+        "fault", "agent", "outcome", "class", "seconds", "deadline"
+    )];
+    let mut wrong = Vec::new();
+    for Row {
+        fault,
+        agent,
+        end: (end, class),
+        took,
+    } in rows
+    {
+        let told = expected(fault, *agent);
+        let agent = agent.as_str();
+        let (took, deadline) = (took.as_secs_f64(), deadline.as_secs_f64());
+        let line = format!(
+            "{fault:<24}| {agent:<9}| {end:<9}| {class:<10}| {took:>7.1} | {deadline:>8.1}"
+        );
+        match told {
+            None => wrong.push(format!("{line} (has no expected end: write it down)")),
+            Some(told) if told != (*end, class) => {
+                wrong.push(format!("{line} (expected {told:?})"));
+            }
+            Some(_) if took > deadline => wrong.push(format!("{line} (too late)")),
+            Some(_) => {}
+        }
+        lines.push(line);
+    }
+    (lines.join("\n"), wrong)
+}
