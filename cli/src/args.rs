@@ -14,7 +14,7 @@ Examples:
   storyfleet up                                  run everything here; Ctrl-C stops it
   storyfleet watch demo                          (in a second terminal) read the story as it is written
   storyfleet send demo \"I open the door\"         act in it
-  storyfleet send demo \"Who are you?\" --mode say --to Sibyl --wait
+  storyfleet send demo \"Who are you?\" --to Sibyl --wait
   storyfleet audit                               was every action answered exactly once?
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the audit is not clean.";
@@ -52,7 +52,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   storyfleet send demo \"I light the lamp\"
-  storyfleet send demo \"Who are you?\" --mode say --to Sibyl --as Mira
+  storyfleet send demo \"Who are you?\" --to Sibyl --as Mira
   storyfleet send demo \"I wait\" --wait                 show how it ended
   storyfleet send demo \"I wait\" --id turn-7            sent again, it counts once")]
     Send(SendArgs),
@@ -120,14 +120,19 @@ Example:
   storyfleet story create castle --title \"The castle\" --premise \"A lamp went out.\" --character \"Sibyl=Keeps the lamp.\"")]
     Create(CreateArgs),
     /// Show a story's settings, people and lore
-    Show { story: StoryId },
+    Show {
+        /// The story to show
+        story: StoryId,
+    },
     /// List the stories
     List,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
+    /// Its id: 1 to 64 of a-z, 0-9 and -
     pub(crate) story: StoryId,
+    /// What readers call it
     #[arg(long, default_value = "")]
     pub(crate) title: String,
     /// How it is told
@@ -152,11 +157,14 @@ pub(crate) struct CreateArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SendArgs {
+    /// The story to act in
     pub(crate) story: StoryId,
+    /// What is done, said or told, up to 64 KiB
     pub(crate) text: String,
-    #[arg(long, default_value = "do")]
-    pub(crate) mode: SendMode,
-    /// The character spoken to, with `--mode say`
+    /// How: an act, words spoken, or a passage of the story itself [default: do, or say with --to]
+    #[arg(long)]
+    pub(crate) mode: Option<SendMode>,
+    /// The character spoken to: one of the story's, who answers
     #[arg(long, value_name = "CHARACTER")]
     pub(crate) to: Option<String>,
     /// Who acts
@@ -179,6 +187,7 @@ pub(crate) enum SendMode {
 
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
+    /// The story to read
     pub(crate) story: StoryId,
     /// Go on after this place; `--json` shows one with each event
     #[arg(long, value_name = "CURSOR")]
@@ -194,13 +203,31 @@ pub(crate) struct WatchArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeadCommand {
     /// List dead letters, of one agent or of all
-    List { agent: Option<Agent> },
+    List {
+        /// moderator, narrator or dialogue
+        agent: Option<Agent>,
+    },
     /// Show one whole, with its reason
-    Show { agent: Agent, id: String },
+    Show {
+        /// The agent that gave it up
+        agent: Agent,
+        /// Its id, as `dead list` shows it
+        id: String,
+    },
     /// Put one back into its lane; done twice it counts once
-    Redrive { agent: Agent, id: String },
+    Redrive {
+        /// The agent that gave it up
+        agent: Agent,
+        /// Its id, as `dead list` shows it
+        id: String,
+    },
     /// Delete one for good
-    Purge { agent: Agent, id: String },
+    Purge {
+        /// The agent that gave it up
+        agent: Agent,
+        /// Its id, as `dead list` shows it
+        id: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -2,16 +2,20 @@
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use bus::{Bus, Published, Seen};
 use serde_json::json;
 use story::{Action, Author, AuthorKind, Event, EventId, Mode, Outcome, Payload, StoryId, outcome};
 
 use crate::args::{SendArgs, SendMode};
-use crate::output::Output;
+use crate::output::{Output, plain};
 use crate::render;
 
 pub(crate) async fn run(args: SendArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
     let wait = args.wait;
+    if let Some(name) = &args.to {
+        is_there(name, &args.story, bus).await?;
+    }
     let event = action(args);
     let published = bus.publish(&event).await?;
     if !wait || !out.json {
@@ -32,6 +36,21 @@ pub(crate) async fn run(args: SendArgs, bus: &Bus, out: Output) -> anyhow::Resul
     })
 }
 
+/// Nobody answers for a name that the story does not have.
+async fn is_there(name: &str, id: &StoryId, bus: &Bus) -> anyhow::Result<()> {
+    let story = bus.story(id).await?;
+    if story.characters.contains_key(name) {
+        return Ok(());
+    }
+    let names: Vec<_> = story.characters.keys().map(|name| plain(name)).collect();
+    let has = if names.is_empty() {
+        "nobody".to_owned()
+    } else {
+        names.join(", ")
+    };
+    bail!("{id} has no character {}: it has {has}", plain(name))
+}
+
 fn action(args: SendArgs) -> Event {
     let now = jiff::Timestamp::now();
     let new_id = || EventId::new(now.as_millisecond().max(0).cast_unsigned(), rand::random());
@@ -40,8 +59,12 @@ fn action(args: SendArgs) -> Event {
         id: args.name.clone(),
         name: args.name,
     };
+    let mode = args.mode.unwrap_or(match args.to {
+        Some(_) => SendMode::Say,
+        None => SendMode::Do,
+    });
     let action = Action {
-        mode: args.mode.into(),
+        mode: mode.into(),
         text: args.text,
         to: args.to,
         choice: None,

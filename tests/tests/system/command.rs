@@ -107,6 +107,26 @@ async fn what_was_told_is_there_after_a_restart_and_an_id_counts_once() -> anyho
 }
 
 #[tokio::test]
+async fn who_is_spoken_to_answers_and_nobody_is_asked_who_is_not_there() -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let (fleet, _) = up(data.path(), &[]).await?;
+    let line = ["send", "demo", "Who are you?", "--wait", "--json", "--to"];
+    let answer: Value =
+        serde_json::from_str(&says(data.path(), &[&line[..], &["Sibyl"]].concat()).await?)?;
+    assert_eq!(
+        (&answer["type"], &answer["character"]),
+        (&"dialogue".into(), &"Sibyl".into())
+    );
+
+    let stranger = run(data.path(), &[&line[..], &["Sybil"]].concat()).await?;
+    let errors = String::from_utf8(stranger.stderr)?;
+    assert_eq!(stranger.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("it has Corvin, Sibyl, Wren"), "{errors}");
+    assert!(fleet.end().await?.success());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_second_up_on_the_same_folder_says_so() -> anyhow::Result<()> {
     let data = tempfile::tempdir()?;
     let (fleet, _) = up(data.path(), &[]).await?;
