@@ -254,7 +254,8 @@ impl Wire {
 
 type Connecting = Shared<BoxFuture<'static, RedisResult<Wire>>>;
 
-/// A connection shared by everyone who holds a clone. It connects when first used; after a drop or a timeout the next
+/// A connection shared by everyone who holds a clone. Who uses it tells people that Redis is away: a program has several
+/// links, and they would all say the same. It connects when first used; after a drop or a timeout the next
 /// call connects anew, and all calls of that moment wait for the one attempt.
 #[derive(Clone)]
 pub(crate) struct Link(Arc<Shape>);
@@ -322,13 +323,13 @@ impl Link {
         }
         if let Err(Error::Unreachable(error)) = &reply {
             if state.failures == 0 {
-                tracing::warn!(%error, "lost the connection to Redis");
+                tracing::debug!(%error, "lost the connection to Redis");
             }
             state.wire = None;
             state.generation += 1;
             state.failures = state.failures.saturating_add(1);
         } else if state.failures > 0 {
-            tracing::info!(attempts = state.failures, "reached Redis again");
+            tracing::debug!(attempts = state.failures, "reached Redis again");
             state.failures = 0;
         }
         reply

@@ -8,11 +8,12 @@ pub enum Error {
     #[error("the Redis settings are wrong: {0}")]
     Settings(String),
     /// Redis was not reached, or did not answer in time. The next call reconnects; what was asked may have been done.
-    #[error("Redis is not reachable")]
-    Unreachable(#[source] redis::RedisError),
+    // Not a source: the client's error prints what it comes from, and a chain would say it twice.
+    #[error("Redis is not reachable: {0}")]
+    Unreachable(redis::RedisError),
     /// Redis answered with an error.
-    #[error("Redis refused")]
-    Refused(#[source] redis::RedisError),
+    #[error("Redis refused: {0}")]
+    Refused(redis::RedisError),
     /// The server is not fit for the fleet; the text says what to do.
     #[error("{0}")]
     Server(String),
