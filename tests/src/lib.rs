@@ -10,5 +10,5 @@ mod wait;
 pub use output::Output;
 pub use process::{Process, program};
 pub use rustix::process::Signal;
-pub use stack::{Options, Stack, Watcher};
+pub use stack::{Options, Stack, Watcher, action};
 pub use wait::eventually;

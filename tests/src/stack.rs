@@ -172,28 +172,9 @@ impl Stack {
         text: &str,
         to: Option<String>,
     ) -> anyhow::Result<EventId> {
-        let mira = Author {
-            kind: AuthorKind::User,
-            id: "mira".to_owned(),
-            name: "Mira".to_owned(),
-        };
-        let action = Action {
-            mode: if to.is_some() { Mode::Say } else { Mode::Do },
-            text: text.to_owned(),
-            to,
-            choice: None,
-            target: None,
-        };
-        let id: EventId = id.parse()?;
-        let event = Event::new(
-            id.clone(),
-            story.clone(),
-            mira,
-            Payload::Action(action),
-            jiff::Timestamp::now(),
-        );
+        let event = action(story, id, text, to)?;
         self.bus.publish(&event).await?;
-        Ok(id)
+        Ok(event.id)
     }
 
     /// How often the model was asked for an answer to `event`, calls under way included.
@@ -337,6 +318,32 @@ impl Watcher {
             _ => None,
         })
     }
+}
+
+/// What Mira does, or says to a character.
+///
+/// # Errors
+/// When `id` is none.
+pub fn action(story: &StoryId, id: &str, text: &str, to: Option<String>) -> anyhow::Result<Event> {
+    let mira = Author {
+        kind: AuthorKind::User,
+        id: "mira".to_owned(),
+        name: "Mira".to_owned(),
+    };
+    let action = Action {
+        mode: if to.is_some() { Mode::Say } else { Mode::Do },
+        text: text.to_owned(),
+        to,
+        choice: None,
+        target: None,
+    };
+    Ok(Event::new(
+        id.parse()?,
+        story.clone(),
+        mira,
+        Payload::Action(action),
+        jiff::Timestamp::now(),
+    ))
 }
 
 fn ends(event: &Event, action: &EventId) -> bool {

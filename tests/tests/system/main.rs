@@ -1,7 +1,13 @@
 //! What the fleet promises, as sentences, shown with real processes.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "tests show their figures to whoever runs them with --nocapture"
+)]
+
 mod answers;
 mod command;
 mod deaths;
 mod faults;
 mod moderation;
+mod outage;
