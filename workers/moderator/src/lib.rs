@@ -6,6 +6,7 @@
 
 mod look;
 mod rules;
+mod words;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tracing::warn;
 
 use crate::look::Case;
 use crate::rules::Finding;
+use crate::words::words;
 
 /// How long an action waits for the second tier.
 pub const INPUT_LIMIT: Duration = Duration::from_millis(1500);
@@ -234,18 +236,6 @@ fn stage(event: &Event) -> Stage {
         Payload::Action(_) => Stage::Input,
         _ => Stage::Output,
     }
-}
-
-/// All that readers would see of an event.
-fn words(event: &Event) -> String {
-    let text = event.payload().text().unwrap_or_default();
-    let choices: &[story::Choice] = match event.payload() {
-        Payload::Narration(narration) => &narration.choices,
-        _ => &[],
-    };
-    let labels = choices.iter().map(|choice| choice.label.as_str());
-    let shown: Vec<&str> = std::iter::once(text).chain(labels).collect();
-    shown.join("\n")
 }
 
 #[cfg(test)]

@@ -1,0 +1,110 @@
+//! What is judged of an event: every word that a reader could be shown, wherever it stands.
+
+use serde_json::Value;
+use story::Event;
+
+/// Fields of known types that are ids and words of the contract, and what the agents themselves write of a call.
+const NO_WORDS: [&str; 4] = ["target", "mode", "status", "llm"];
+
+/// The words of all fields, those of unknown ones with their names, a line each. Ids are not judged.
+#[must_use]
+pub(crate) fn words(event: &Event) -> String {
+    let mut fields = serde_json::to_value(event.payload())
+        .unwrap_or_else(|error| unreachable!("a payload is always JSON: {error}"));
+    if let Some(fields) = fields.as_object_mut() {
+        fields.retain(|name, _| !NO_WORDS.contains(&name.as_str()));
+    }
+    let mut words = vec![event.author.name.clone()];
+    collect(&fields, false, &mut words);
+    for (name, value) in &event.extra {
+        words.push(name.clone());
+        collect(value, true, &mut words);
+    }
+    words.retain(|word| !word.is_empty());
+    words.join("\n")
+}
+
+fn collect(value: &Value, names: bool, words: &mut Vec<String>) {
+    match value {
+        Value::Null | Value::Bool(_) => {}
+        Value::Number(number) => words.push(number.to_string()),
+        Value::String(text) => words.push(text.clone()),
+        Value::Array(values) => values.iter().for_each(|value| collect(value, names, words)),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                if names {
+                    words.push(name.clone());
+                }
+                collect(value, names, words);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules;
+    use serde_json::json;
+    use story::Decision;
+
+    const CARD: &str = "4111 1111 1111 1111";
+
+    fn with(kind: &str, fields: &Value) -> Event {
+        let mut event = json!({
+            "v": 1, "id": "1111-1111-1111-1111", "type": kind, "story": "castle", "text": "I wait",
+            "author": {"kind": "user", "id": "1111222233334444", "name": "Mira"}, "at": "2026-11-24T01:02:03Z",
+            "mode": "say", "character": "Oto", "status": "complete",
+        });
+        let known = event.as_object_mut().unwrap();
+        known.extend(fields.as_object().unwrap().clone());
+        Event::decode(event.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn no_field_hides_words_from_the_rules() {
+        for (kind, fields) in [
+            ("action", json!({"text": CARD})),
+            ("action", json!({"to": CARD})),
+            ("action", json!({"choice": CARD})),
+            (
+                "action",
+                json!({"author": {"kind": "user", "id": "u1", "name": CARD}}),
+            ),
+            ("action", json!({"note": {"deep": [1, CARD]}})),
+            ("action", json!({"note": {CARD: null}})),
+            ("action", json!({"note": 4_111_111_111_111_111_u64})),
+            ("action", json!({CARD: true})),
+            ("action", json!({"llm": CARD})),
+            (
+                "narration",
+                json!({"choices": [{"id": "c1", "label": CARD}]}),
+            ),
+            (
+                "narration",
+                json!({"speak": [{"character": CARD, "intent": ""}]}),
+            ),
+            (
+                "narration",
+                json!({"speak": [{"character": "Oto", "intent": CARD}]}),
+            ),
+            ("narration", json!({"target": CARD})),
+            ("dialogue", json!({"character": CARD})),
+        ] {
+            let words = words(&with(kind, &fields));
+            assert_eq!(rules::judge(&words).decision, Decision::Block, "{words}");
+        }
+    }
+
+    #[test]
+    fn ids_are_no_words() {
+        let event = with(
+            "action",
+            &json!({"target": "1111222233334444", "cause": ["1111222233334444"]}),
+        );
+        assert_eq!(
+            words(&event).lines().collect::<Vec<_>>(),
+            ["Mira", "I wait", "character", "Oto", "status", "complete"]
+        );
+    }
+}
