@@ -120,8 +120,11 @@ impl<A: Agent> Step<'_, A> {
         fetched: Fetched,
         waiting: Vec<Event>,
     ) -> Result<Effects, HandleError> {
-        let drafted = fetched.context.policies.output != story::OutputPolicy::Hold;
-        let (sender, words) = draft::channel();
+        let (mut sender, words) = draft::channel();
+        if fetched.context.policies.output == story::OutputPolicy::Hold {
+            // The draft's own sender ends here: as long as it lives, the pump waits for its words.
+            sender = DraftSender::off();
+        }
         let turn = Turn {
             agent: self.worker.name,
             event: work.event.clone(),
@@ -129,7 +132,7 @@ impl<A: Agent> Step<'_, A> {
             held: work.held,
             context: fetched.context,
             waiting,
-            draft: if drafted { sender } else { DraftSender::off() },
+            draft: sender,
             now: fetched.now,
         };
         let draft = Draft {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use agent::{HandleError, Retry};
 use stage::{Act, Stage};
+use story::OutputPolicy;
 
 const LEASE: Duration = Duration::from_millis(600);
 
@@ -42,6 +43,20 @@ async fn waiting_events_join_a_beat() {
     assert_eq!(answers, [vec!["one", "two", "three"], vec!["four"]]);
     worker.end().await;
     assert_eq!(stage.backlog().await, 0);
+}
+
+#[tokio::test]
+async fn a_response_that_waits_for_its_verdict_ends_its_turn() {
+    let stage = Stage::new().await;
+    stage.story_of("a", OutputPolicy::Hold).await;
+    stage.say("a", "one").await;
+    let mut worker = stage.worker(LEASE, 0, |_| Act::Answer);
+    worker.begun("one").await;
+    stage
+        .until("the commit", async || stage.backlog().await == 0)
+        .await;
+    worker.end().await;
+    assert_eq!(stage.log("a").await.len(), 1);
 }
 
 #[tokio::test]

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use agent::{Agent, Effects, Emitted, HandleError, Settings, Shutdown, Turn};
 use bus::{Bus, NewStory, ReclaimCursor};
-use story::{Action, Author, AuthorKind, Event, LogEntry, Mode, Narration, Payload, Seq, Status};
+use story::{
+    Action, Author, AuthorKind, Event, LogEntry, Mode, Narration, OutputPolicy, Payload, Seq,
+    Status,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -68,7 +71,12 @@ impl Stage {
     }
 
     pub(crate) async fn story(&self, id: &str) {
-        let new = NewStory::new(id.parse().unwrap());
+        self.story_of(id, OutputPolicy::Off).await;
+    }
+
+    pub(crate) async fn story_of(&self, id: &str, output: OutputPolicy) {
+        let mut new = NewStory::new(id.parse().unwrap());
+        new.policies.output = output;
         self.bus.create_story(&new).await.unwrap();
     }
 
