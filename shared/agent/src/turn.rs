@@ -75,7 +75,7 @@ impl<A: Agent> Step<'_, A> {
     async fn answer(&self) -> Result<Outcome, Failure> {
         let work = match &self.delivery.work {
             Ok(work) => work,
-            Err(malformed) => return Err(refused("undecodable", malformed.to_string())),
+            Err(malformed) => return Err(refused(malformed.class, malformed.to_string())),
         };
         if self.delivery.deliveries > MAX_DELIVERIES {
             let what = format!("delivered {MAX_DELIVERIES} times without an end");

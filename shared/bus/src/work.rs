@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use story::{Agent, Event, EventId, StoryId};
+use story::{Agent, Event, EventId, MAX_EVENT_BYTES, StoryId};
 
 use crate::keys::Keys;
 
@@ -48,6 +48,8 @@ pub struct Malformed {
     pub story: Option<StoryId>,
     /// The event's id, when it names one.
     pub id: Option<EventId>,
+    /// `oversize` or `undecodable`.
+    pub class: &'static str,
     pub reason: String,
 }
 
@@ -73,7 +75,15 @@ pub(crate) fn work(fields: &Fields, keys: &Keys, shard: u16) -> Result<Work, Mal
         .and_then(|text| text.parse().ok())
         .filter(|story| keys.shard(story) == shard);
     let id: Option<EventId> = text(fields, "id").and_then(|text| text.parse().ok());
-    parse(fields, story.as_ref(), id.as_ref()).map_err(|reason| Malformed { story, id, reason })
+    parse(fields, story.as_ref(), id.as_ref()).map_err(|reason| Malformed {
+        class: match field(fields, "e") {
+            Some(json) if json.len() > MAX_EVENT_BYTES => "oversize",
+            _ => "undecodable",
+        },
+        story,
+        id,
+        reason,
+    })
 }
 
 fn parse(fields: &Fields, story: Option<&StoryId>, id: Option<&EventId>) -> Result<Work, String> {
