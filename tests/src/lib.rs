@@ -3,6 +3,7 @@
 
 mod output;
 mod process;
+mod raw;
 mod redis;
 mod stack;
 mod wait;

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::raw;
 use crate::redis::{self, Redis};
 use crate::wait::{DEADLINE, eventually};
 use crate::{Output, Process, Signal, program};
@@ -76,9 +77,20 @@ impl Stack {
         self.redis.url()
     }
 
-    #[must_use]
-    pub fn redis_port(&self) -> u16 {
-        self.redis.port()
+    /// Puts an entry into the work stream of `agent` behind the back of the bus.
+    ///
+    /// # Errors
+    /// When Redis refuses.
+    pub async fn smuggle(&self, agent: Agent, fields: &[(&str, &[u8])]) -> anyhow::Result<()> {
+        let work = format!("sf:{{0}}:work:{agent}");
+        let mut words = vec![&b"XADD"[..], work.as_bytes(), b"*"];
+        words.extend(
+            fields
+                .iter()
+                .flat_map(|(name, value)| [name.as_bytes(), value]),
+        );
+        raw::command(self.redis.port(), &words).await?;
+        Ok(())
     }
 
     /// The model's address, as workers are told it.

@@ -23,7 +23,7 @@ fn storyfleet(data: &Path, arguments: &[&str]) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-async fn run(data: &Path, arguments: &[&str]) -> anyhow::Result<Output> {
+pub(crate) async fn run(data: &Path, arguments: &[&str]) -> anyhow::Result<Output> {
     let run = storyfleet(data, arguments)?.output();
     Ok(timeout(DEADLINE, run)
         .await
@@ -31,7 +31,7 @@ async fn run(data: &Path, arguments: &[&str]) -> anyhow::Result<Output> {
 }
 
 /// The standard output of a command that must succeed.
-async fn says(data: &Path, arguments: &[&str]) -> anyhow::Result<String> {
+pub(crate) async fn says(data: &Path, arguments: &[&str]) -> anyhow::Result<String> {
     let output = run(data, arguments).await?;
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(

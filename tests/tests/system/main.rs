@@ -11,3 +11,4 @@ mod deaths;
 mod faults;
 mod moderation;
 mod outage;
+mod poison;
