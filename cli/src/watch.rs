@@ -21,10 +21,15 @@ pub(crate) async fn run(args: WatchArgs, bus: &Bus, out: Output) -> anyhow::Resu
     let mut renderer = Renderer::new(out);
     let mut left = args.count.map_or(usize::MAX, std::num::NonZeroUsize::get);
     while left > 0 {
-        let seen = match timeout(QUIET, watch.next()).await {
-            Ok(seen) => seen?,
-            Err(_) if args.until_idle && is_idle(bus, &args.story, seq).await? => break,
-            Err(_) => continue,
+        let next = watch.next();
+        let seen = if args.until_idle {
+            match timeout(QUIET, next).await {
+                Ok(seen) => seen?,
+                Err(_) if is_idle(bus, &args.story, seq).await? => break,
+                Err(_) => continue,
+            }
+        } else {
+            next.await?
         };
         match &seen {
             Seen::Event(entry) => {

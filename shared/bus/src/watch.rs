@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use story::{Cursor, Seq, StoryId};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::connect::backoff;
 use crate::live::{Arrival, Live};
-use crate::view::{Due, Seen, View};
+use crate::view::{Drafts, Due, Page, Seen, View};
 use crate::{Bus, Error};
 
 /// Events in one read.
@@ -22,8 +23,20 @@ pub struct Watch {
     story: StoryId,
     view: View,
     live: Option<Live>,
+    /// When the subscription is doubted.
+    doubt: Instant,
+    /// What was begun; it outlives a dropped `next`, or a reader that is often woken would never be done with it.
+    reading: Option<BoxFuture<'static, Result<Read, Error>>>,
     /// Connections lost since one was good.
     failures: u32,
+}
+
+/// What comes of a wait for Redis.
+enum Read {
+    /// A subscription that began or was found alive: only what is read from now on cannot miss anything.
+    Live(Live),
+    Page(Page),
+    Drafts(Drafts),
 }
 
 impl Bus {
@@ -38,13 +51,16 @@ impl Bus {
             story: story.clone(),
             view: View::new(cursor),
             live: None,
+            doubt: Instant::now(),
+            reading: None,
             failures: 0,
         })
     }
 }
 
 impl Watch {
-    /// The next thing to see; waits for it, through restarts of Redis too. Cancel-safe.
+    /// The next thing to see; waits for it, through restarts of Redis too. Cancel-safe: however often it is dropped,
+    /// the next call goes on where it was.
     ///
     /// # Errors
     /// [`Error::NoStory`] when the story was removed; or when Redis refuses.
@@ -53,15 +69,20 @@ impl Watch {
             if let Some(seen) = self.view.next() {
                 return Ok(seen);
             }
-            match self.step().await {
-                Ok(()) => self.failures = 0,
+            let Some(reading) = &mut self.reading else {
+                self.step().await;
+                continue;
+            };
+            let read = reading.await;
+            self.reading = None;
+            match read {
+                Ok(read) => self.take(read),
                 Err(Error::Unreachable(error)) => {
                     if self.failures == 0 {
                         tracing::warn!(story = %self.story, %error, "lost sight of a story");
                     }
                     self.failures = self.failures.saturating_add(1);
                     self.live = None;
-                    sleep(backoff(self.failures)).await;
                 }
                 Err(error) => return Err(error),
             }
@@ -74,36 +95,58 @@ impl Watch {
         self.view.cursor()
     }
 
-    /// Does one thing; only its end changes what is known, so it may be dropped at any await.
-    async fn step(&mut self) -> Result<(), Error> {
+    /// Begins what is due, or takes what arrives.
+    async fn step(&mut self) {
+        let (bus, story) = (self.bus.clone(), self.story.clone());
         let Some(live) = &mut self.live else {
-            let channel = self.bus.keys.live(&self.story);
-            let patience = self.bus.settings.timeout;
-            self.live = Some(Live::open(&self.bus.topology, patience, &channel).await?);
-            // Only what is read after the subscription began cannot miss anything.
-            self.view.read_again();
-            return Ok(());
+            let failures = self.failures;
+            return self.begin(async move {
+                if failures > 0 {
+                    sleep(backoff(failures)).await;
+                }
+                let channel = bus.keys.live(&story);
+                let live = Live::open(&bus.topology, bus.settings.timeout, &channel).await;
+                live.map(Read::Live)
+            });
         };
         match self.view.due() {
             Due::Log(after) => {
-                let page = self.bus.page(&self.story, after, PAGE).await?;
-                self.view.page(page);
+                self.begin(async move { bus.page(&story, after, PAGE).await.map(Read::Page) });
             }
-            Due::Drafts => {
-                let drafts = self.bus.running(&self.story).await?;
-                self.view.drafts(drafts);
-            }
-            Due::Live => match timeout(QUIET, live.next()).await {
-                Ok(Arrival::Message(message)) => self.view.message(message),
-                Ok(Arrival::Lost) => self.view.read_again(),
-                Ok(Arrival::Closed) => self.live = None,
+            Due::Drafts => self.begin(async move { bus.running(&story).await.map(Read::Drafts) }),
+            Due::Live => match timeout_at(self.doubt, live.next()).await {
+                Ok(arrival) => {
+                    self.doubt = Instant::now() + QUIET;
+                    match arrival {
+                        Arrival::Message(message) => self.view.message(message),
+                        Arrival::Lost => self.view.read_again(),
+                        Arrival::Closed => self.live = None,
+                    }
+                }
                 Err(_quiet) => {
-                    live.ping().await?;
-                    self.view.read_again();
+                    if let Some(mut live) = self.live.take() {
+                        self.begin(async move { live.ping().await.map(|()| Read::Live(live)) });
+                    }
                 }
             },
         }
-        Ok(())
+    }
+
+    fn begin(&mut self, read: impl Future<Output = Result<Read, Error>> + Send + 'static) {
+        self.reading = Some(Box::pin(read));
+    }
+
+    fn take(&mut self, read: Read) {
+        self.failures = 0;
+        match read {
+            Read::Live(live) => {
+                self.live = Some(live);
+                self.doubt = Instant::now() + QUIET;
+                self.view.read_again();
+            }
+            Read::Page(page) => self.view.page(page),
+            Read::Drafts(drafts) => self.view.drafts(drafts),
+        }
     }
 }
 
