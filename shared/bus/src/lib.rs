@@ -5,6 +5,7 @@
 //! nothing about stories (`story` does) and calls no model (`llm` does).
 
 mod audit;
+mod bare;
 mod connect;
 mod context;
 mod dead;
@@ -30,6 +31,7 @@ use connect::{Link, Topology};
 use keys::Keys;
 
 pub use audit::Audit;
+pub use bare::{Bare, Progress, Tail};
 pub use connect::Settings;
 pub use context::Fetched;
 pub use dead::DeadLetter;

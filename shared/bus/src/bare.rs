@@ -1,0 +1,181 @@
+//! The commands of a worker without what makes them safe, and a look at how far a fleet is: what `storyfleet bench`
+//! measures against, and with. No worker uses them: a crash between two of them loses an event or doubles it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use redis::streams::StreamInfoGroupsReply;
+use story::{Agent, Event, StoryId};
+
+use crate::connect::Link;
+use crate::keys::GROUP;
+use crate::lease::millis;
+use crate::reply::{Entry, read};
+use crate::retract::event_of;
+use crate::{Bus, Delivery, Error};
+
+/// How long one look at the logs waits for something new.
+const BLOCK: Duration = Duration::from_secs(1);
+
+/// Bare commands for one agent of a fleet with one shard. Entries are read by [`crate::Reader`].
+#[derive(Debug, Clone)]
+pub struct Bare {
+    bus: Bus,
+    agent: Agent,
+}
+
+/// How far the group of a work stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Delivered and not acknowledged.
+    pub in_flight: usize,
+    /// Delivered and acknowledged.
+    pub ended: usize,
+}
+
+/// Follows the logs of many stories by one blocking read.
+pub struct Tail {
+    link: Link,
+    /// Each log's key, and the last entry that was seen of it.
+    seen: Vec<(String, String)>,
+}
+
+impl Bus {
+    #[must_use]
+    pub fn bare(&self, agent: Agent) -> Bare {
+        let bus = self.clone();
+        Bare { bus, agent }
+    }
+
+    /// From the beginning of each log.
+    #[must_use]
+    pub fn tail(&self, stories: &[StoryId]) -> Tail {
+        let keys = stories.iter().map(|story| self.keys.log(story));
+        Tail {
+            link: Link::new(
+                self.topology.clone(),
+                self.settings.timeout,
+                BLOCK + self.settings.timeout,
+            ),
+            seen: keys.map(|key| (key, "0-0".to_owned())).collect(),
+        }
+    }
+}
+
+impl Bare {
+    /// Adds the event to the work stream, in no lane and whether or not it was added before.
+    ///
+    /// # Errors
+    /// When Redis was not reached; so is every error here.
+    pub async fn give(&self, event: &Event) -> Result<(), Error> {
+        let mut cmd = redis::cmd("XADD");
+        cmd.arg(self.work()).arg("*");
+        cmd.arg("story").arg(event.story.as_str());
+        cmd.arg("id").arg(event.id.as_str()).arg("part").arg(0);
+        cmd.arg("e").arg(event.encode());
+        self.bus.link.query(&cmd).await.map(|_| ())
+    }
+
+    /// The fields of the story's context.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn context(&self, story: &StoryId) -> Result<HashMap<String, String>, Error> {
+        let mut cmd = redis::cmd("HGETALL");
+        cmd.arg(self.bus.keys.ctx(story));
+        read(self.bus.link.query(&cmd).await?)
+    }
+
+    /// Adds the answer to the story's log, then acknowledges, in one round trip but not as one.
+    ///
+    /// # Errors
+    /// As above; the answer may be in the log all the same.
+    pub async fn answer(&self, delivery: &Delivery, answer: &Event) -> Result<(), Error> {
+        let mut pipe = redis::pipe();
+        pipe.cmd("XADD").arg(self.bus.keys.log(&answer.story));
+        pipe.arg("*").arg("e").arg(answer.encode());
+        pipe.cmd("XACK").arg(self.work()).arg(GROUP);
+        pipe.arg(&delivery.lease.entry);
+        self.bus.link.pipe(&pipe).await.map(|_| ())
+    }
+
+    /// Of the agent's work stream; `None` before anyone has asked for work.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn progress(&self) -> Result<Option<Progress>, Error> {
+        let mut cmd = redis::cmd("XINFO");
+        cmd.arg("GROUPS").arg(self.work());
+        let reply = match self.bus.link.query(&cmd).await {
+            // There is no such stream yet.
+            Err(Error::Refused(_)) => return Ok(None),
+            reply => read::<StreamInfoGroupsReply>(reply?)?,
+        };
+        let group = reply.groups.into_iter().find(|group| group.name == GROUP);
+        Ok(group.map(|group| Progress {
+            in_flight: group.pending,
+            ended: group
+                .entries_read
+                .unwrap_or(0)
+                .saturating_sub(group.pending),
+        }))
+    }
+
+    /// Everything in the logs of these stories.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn logged(&self, stories: &[StoryId]) -> Result<Vec<Event>, Error> {
+        let mut pipe = redis::pipe();
+        for story in stories {
+            pipe.cmd("XRANGE").arg(self.bus.keys.log(story));
+            pipe.arg("-").arg("+");
+        }
+        let mut events = Vec::new();
+        for log in self.bus.link.pipe(&pipe).await? {
+            let entries: Vec<Entry> = read(log)?;
+            events.extend(entries.iter().filter_map(|(_, fields)| event_of(fields)));
+        }
+        Ok(events)
+    }
+
+    fn work(&self) -> String {
+        self.bus.keys.work(self.agent, 0)
+    }
+}
+
+impl Tail {
+    /// The next events of any of the logs; empty when none came within a second.
+    ///
+    /// # Errors
+    /// When Redis was not reached.
+    pub async fn next(&mut self) -> Result<Vec<Event>, Error> {
+        let mut cmd = redis::cmd("XREAD");
+        cmd.arg("BLOCK").arg(millis(BLOCK)).arg("STREAMS");
+        for (key, _) in &self.seen {
+            cmd.arg(key);
+        }
+        for (_, entry) in &self.seen {
+            cmd.arg(entry);
+        }
+        let logs: Option<Vec<(String, Vec<Entry>)>> = read(self.link.query(&cmd).await?)?;
+        let mut events = Vec::new();
+        for (key, entries) in logs.unwrap_or_default() {
+            if let Some((last, _)) = entries.last()
+                && let Some(seen) = self.seen.iter_mut().find(|(log, _)| *log == key)
+            {
+                seen.1.clone_from(last);
+            }
+            events.extend(entries.iter().filter_map(|(_, fields)| event_of(fields)));
+        }
+        Ok(events)
+    }
+}
+
+impl std::fmt::Debug for Tail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tail")
+            .field("logs", &self.seen.len())
+            .finish_non_exhaustive()
+    }
+}
