@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test lint docs tools
+.PHONY: run test lint docs bench tools
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -15,6 +15,12 @@ test: tools
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# What the guarantees cost here, against a bare loop. A minute; nothing else should run: make bench ARGS=--json
+bench:
+	scripts/need-redis
+	cargo build --release --locked -p storyfleet -p dialogue -p mock-llm
+	target/release/storyfleet bench --floor $(ARGS)
 
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked

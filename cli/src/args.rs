@@ -74,6 +74,20 @@ Examples:
 
     /// Account for every event: answered once, in order, none lost. Exit code 3 when not
     Audit,
+
+    /// Measure a worker on this machine: how fast, how late, how large, and what its guarantees cost
+    #[command(after_help = "\
+Example:
+  storyfleet bench --floor              a minute, best on an idle machine
+
+Everything runs here and ends with it: a Redis and a mock model without latency, the worker (`dialogue`: one event, one
+call), and the bare loop that it is held against: XREADGROUP, HGETALL, the same streamed call, XADD, XACK, no guarantee.
+Rounds of both alternate, and medians are compared. No target that is missed is a failure.")]
+    Bench(BenchArgs),
+
+    /// The bare loop of `bench --floor`
+    #[command(hide = true)]
+    Bare(BareArgs),
 }
 
 #[derive(Debug, Args)]
@@ -235,6 +249,46 @@ pub(crate) struct DoctorArgs {
     /// Repair what can be repaired without losing an event
     #[arg(long)]
     pub(crate) fix: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    pub(crate) what: BenchKind,
+
+    /// How often throughput and latency are measured
+    #[arg(long, default_value = "3", value_name = "N")]
+    pub(crate) rounds: NonZeroUsize,
+
+    /// Events of a round
+    #[arg(long, default_value = "6000", value_name = "N")]
+    pub(crate) events: NonZeroUsize,
+
+    /// One small round in a few seconds: to see that it works, not how fast
+    #[arg(long, conflicts_with_all = ["rounds", "events"])]
+    pub(crate) quick: bool,
+}
+
+/// What is measured.
+#[derive(Debug, Args)]
+#[group(required = true)]
+pub(crate) struct BenchKind {
+    /// A worker, against a bare loop with the same commands and the same call but no guarantees
+    #[arg(long)]
+    pub(crate) floor: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BareArgs {
+    /// The base URL of the model
+    #[arg(long)]
+    pub(crate) llm: String,
+    /// Events answered at once
+    #[arg(long)]
+    pub(crate) concurrency: NonZeroUsize,
+    /// Tokens put before what the story tells, so that prompts are as long as the worker's
+    #[arg(long)]
+    pub(crate) padding: usize,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

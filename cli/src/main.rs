@@ -2,6 +2,7 @@
 
 mod args;
 mod audit;
+mod bench;
 mod dead;
 mod doctor;
 mod output;
@@ -45,6 +46,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Dead(command) => dead::run(command, &target.bus()?, out).await,
         Command::Doctor(args) => doctor::run(args, &target.bus()?, out).await,
         Command::Audit => audit::run(&target.bus()?, out).await,
+        Command::Bench(args) => bench::run(args, out).await,
+        Command::Bare(args) => bench::bare::run(&args, &target.bus()?).await,
     }
 }
 

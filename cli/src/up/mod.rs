@@ -4,7 +4,7 @@
 mod demo;
 mod fleet;
 mod model;
-mod redis;
+pub(crate) mod redis;
 
 use std::process::ExitCode;
 use std::time::Duration;

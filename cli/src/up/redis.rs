@@ -20,19 +20,19 @@ const STOP: Duration = Duration::from_secs(10);
 
 /// The data folder, ours alone while this lives.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
     lock: File,
 }
 
 #[derive(Debug)]
-pub(super) struct Server {
-    pub(super) url: String,
+pub(crate) struct Server {
+    pub(crate) url: String,
     child: Child,
 }
 
 impl Folder {
-    pub(super) fn claim(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn claim(path: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(path)
             .with_context(|| format!("cannot make the folder {}", path.display()))?;
         let path = path.canonicalize()?;
@@ -44,7 +44,7 @@ impl Folder {
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }
@@ -63,19 +63,19 @@ fn in_use(path: &Path) -> anyhow::Result<String> {
 
 impl Server {
     /// Starts a server that is in a process group of its own: Ctrl-C reaches it only after the fleet has drained.
-    pub(super) fn start(folder: &Folder) -> anyhow::Result<Self> {
+    pub(crate) fn start(folder: &Folder) -> anyhow::Result<Self> {
         let port = free_port()?;
         let child = spawn(folder, port)?;
         let url = format!("redis://127.0.0.1:{port}");
         Ok(Self { url, child })
     }
 
-    pub(super) fn pid(&self) -> Option<u32> {
+    pub(crate) fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
     /// Resolves when the server ended by itself.
-    pub(super) async fn ended(&mut self) -> anyhow::Error {
+    pub(crate) async fn ended(&mut self) -> anyhow::Error {
         match self.child.wait().await {
             Ok(status) => anyhow::anyhow!(
                 "the Redis server ended ({status}): its log is redis.log in the data folder"
@@ -85,7 +85,7 @@ impl Server {
     }
 
     /// Lets the server write what it holds, then ends it.
-    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         let pid = self
             .child
             .id()

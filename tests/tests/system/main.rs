@@ -6,6 +6,7 @@
 )]
 
 mod answers;
+mod bench;
 mod command;
 mod deaths;
 mod faults;

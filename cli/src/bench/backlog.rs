@@ -1,0 +1,164 @@
+//! How fast a backlog is worked off, and what that costs.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use anyhow::ensure;
+use story::{Event, LlmReport, Payload};
+use tokio::time::{Instant, interval};
+
+use super::load::Load;
+use super::process::{Process, Usage, usage};
+use super::stage::{LOOK, Model, Side, Stage};
+
+/// How long nothing may happen before a measurement is given up.
+const STUCK: Duration = Duration::from_secs(20);
+
+/// A backlog.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Backlog {
+    pub(super) events: usize,
+    pub(super) stories: usize,
+    /// Events answered at once.
+    pub(super) concurrency: usize,
+}
+
+/// How it was worked off. CPU in seconds per 1,000 events.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Worked {
+    pub(super) events_per_s: f64,
+    pub(super) cpu: f64,
+    pub(super) redis_cpu: f64,
+    pub(super) model_cpu: f64,
+    pub(super) peak_mb: f64,
+    /// Events in hand, on average.
+    pub(super) in_flight: f64,
+    /// Tokens of a prompt, on average.
+    pub(super) prompt: f64,
+}
+
+/// One moment of a measurement.
+struct Look {
+    at: Instant,
+    ended: usize,
+    process: Usage,
+    redis: Usage,
+    model: Usage,
+}
+
+struct Scene<'a> {
+    stage: &'a Stage,
+    model: &'a Model,
+    load: &'a Load,
+    process: Process,
+}
+
+/// Lets `side` answer a backlog that is there before it starts, and sees that every event was answered once.
+pub(super) async fn work(
+    stage: &mut Stage,
+    side: Side,
+    model: &Model,
+    backlog: Backlog,
+) -> anyhow::Result<Worked> {
+    let load = stage.load(side, backlog.stories).await?;
+    load.fill(backlog.events).await?;
+    let process = stage.start(side, model, backlog.concurrency)?;
+    let mut scene = Scene {
+        stage,
+        model,
+        load: &load,
+        process,
+    };
+    let (first, last, in_flight) = scene.watch(backlog).await?;
+    scene.process.end().await?;
+    let prompt = check(&load.bare.logged(&load.stories).await?, backlog.events)?;
+    let ended = (last.ended - first.ended) as f64;
+    let cpu = |used: fn(&Look) -> Usage| {
+        (used(&last).cpu.saturating_sub(used(&first).cpu)).as_secs_f64() / ended * 1000.0
+    };
+    Ok(Worked {
+        events_per_s: ended / (last.at - first.at).as_secs_f64(),
+        cpu: cpu(|look| look.process),
+        redis_cpu: cpu(|look| look.redis),
+        model_cpu: cpu(|look| look.model),
+        peak_mb: last.process.peak_mb,
+        in_flight,
+        prompt,
+    })
+}
+
+impl Scene<'_> {
+    /// From when every slot has ended an event, so that the first wave does not count, to the last; and how many
+    /// were in hand meanwhile.
+    async fn watch(&mut self, backlog: Backlog) -> anyhow::Result<(Look, Look, f64)> {
+        let events = backlog.events;
+        let (mut looks, mut first) = (interval(LOOK), None);
+        let (mut in_flight, mut seen) = (Vec::new(), (0, Instant::now()));
+        loop {
+            looks.tick().await;
+            self.process.must_live()?;
+            let Some(progress) = self.load.bare.progress().await? else {
+                continue;
+            };
+            if progress.ended > seen.0 {
+                seen = (progress.ended, Instant::now());
+            }
+            ensure!(
+                seen.1.elapsed() < STUCK,
+                "{} of {events} events ended, and then none for {STUCK:?}",
+                seen.0
+            );
+            if progress.ended < backlog.concurrency {
+                continue;
+            }
+            in_flight.push(progress.in_flight as f64);
+            if first.is_none() {
+                first = Some(self.look(progress.ended)?);
+            }
+            if progress.ended >= events {
+                let mean = in_flight.iter().sum::<f64>() / in_flight.len() as f64;
+                let last = self.look(progress.ended)?;
+                return Ok((
+                    first.unwrap_or_else(|| unreachable!("set above")),
+                    last,
+                    mean,
+                ));
+            }
+        }
+    }
+
+    fn look(&self, ended: usize) -> anyhow::Result<Look> {
+        let redis = self.stage.redis.pid();
+        Ok(Look {
+            at: Instant::now(),
+            ended,
+            process: self.process.usage()?,
+            redis: usage(redis.ok_or_else(|| anyhow::anyhow!("the Redis server ended"))?)?,
+            model: self.model.process.usage()?,
+        })
+    }
+}
+
+/// That each event has one answer; gives the mean length of their prompts.
+fn check(log: &[Event], events: usize) -> anyhow::Result<f64> {
+    let answers = log.iter().filter_map(|event| Some((event, report(event)?)));
+    let (mut answered, mut tokens, mut count) = (HashSet::new(), 0, 0);
+    for (event, report) in answers {
+        answered.extend(&event.cause);
+        tokens += report.tokens_in;
+        count += 1;
+    }
+    ensure!(
+        answered.len() == events && count == events,
+        "{events} events were sent; {} have an answer, and there are {count} answers",
+        answered.len()
+    );
+    Ok(tokens as f64 / count as f64)
+}
+
+fn report(event: &Event) -> Option<&LlmReport> {
+    match event.payload() {
+        Payload::Dialogue(said) => said.llm.as_ref(),
+        _ => None,
+    }
+}

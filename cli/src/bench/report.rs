@@ -1,0 +1,337 @@
+//! What was measured, as it is told: figures for programs, a table and the targets for people.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::backlog::Worked;
+use super::latency::Waits;
+
+/// What one side did.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Speed {
+    pub(super) events_per_s: f64,
+    /// Of the process; the others are what the side made Redis and the model use.
+    pub(super) cpu_s_per_1000: f64,
+    pub(super) redis_cpu_s_per_1000: f64,
+    pub(super) model_cpu_s_per_1000: f64,
+    pub(super) prompt_tokens: f64,
+}
+
+/// Milliseconds.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Latency {
+    pub(super) p50: f64,
+    pub(super) p99: f64,
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Sides<T> {
+    pub(super) floor: T,
+    pub(super) fleet: T,
+}
+
+/// MB of 10^6 bytes, of the worker.
+#[derive(Debug, Serialize)]
+pub(super) struct Memory {
+    pub(super) idle: f64,
+    pub(super) peak: f64,
+    pub(super) inflight_1000: f64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Inflight {
+    pub(super) ideal_per_s: f64,
+    pub(super) floor_per_s: f64,
+    pub(super) fleet_per_s: f64,
+    /// In hand on average: fewer than the ideal when the machine is too slow.
+    pub(super) floor_mean: f64,
+    pub(super) fleet_mean: f64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Target {
+    pub(super) name: &'static str,
+    pub(super) goal: f64,
+    pub(super) measured: f64,
+    pub(super) reached: bool,
+}
+
+/// Everything that was measured.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    #[serde(flatten)]
+    pub(super) speed: Sides<Speed>,
+    /// Events per second of the worker to those of the bare loop.
+    pub(super) ratio: f64,
+    pub(super) latency_ms: Sides<Latency>,
+    /// Of the worker.
+    pub(super) cpu_s_per_1000: f64,
+    pub(super) rss_mb: Memory,
+    pub(super) inflight: Inflight,
+    /// Of the rate that calls of that length allow.
+    pub(super) inflight_ratio: f64,
+    pub(super) targets: Vec<Target>,
+    pub(super) rounds: usize,
+    pub(super) events: usize,
+    pub(super) cpus: usize,
+}
+
+impl Speed {
+    /// The median of each figure.
+    pub(super) fn of(rounds: &[Worked]) -> Self {
+        let of = |figure: fn(&Worked) -> f64| median(rounds.iter().map(figure));
+        Self {
+            events_per_s: of(|worked| worked.events_per_s),
+            cpu_s_per_1000: of(|worked| worked.cpu),
+            redis_cpu_s_per_1000: of(|worked| worked.redis_cpu),
+            model_cpu_s_per_1000: of(|worked| worked.model_cpu),
+            prompt_tokens: of(|worked| worked.prompt),
+        }
+    }
+}
+
+impl Latency {
+    /// The medians of the rounds' percentiles.
+    pub(super) fn of(rounds: &[Waits]) -> Self {
+        let of = |share: f64| median(rounds.iter().map(|round| percentile(&round.waits, share)));
+        Self {
+            p50: of(0.50),
+            p99: of(0.99),
+        }
+    }
+}
+
+impl Report {
+    pub(super) fn judge(&mut self) {
+        let at_least = |name, goal, measured| Target {
+            name,
+            goal,
+            measured,
+            reached: measured >= goal,
+        };
+        let at_most = |name, goal, measured| Target {
+            name,
+            goal,
+            measured,
+            reached: measured <= goal,
+        };
+        let later = self.latency_ms.fleet.p99 - self.latency_ms.floor.p99;
+        self.targets = vec![
+            at_least("events/s of the bare loop's, at least", 0.7, self.ratio),
+            at_most(
+                "p99 at 200/s beyond the bare loop's, ms, at most",
+                5.0,
+                later,
+            ),
+            at_most("idle worker, MB, at most", 20.0, self.rss_mb.idle),
+            at_most(
+                "1,000 calls in flight, MB, at most",
+                120.0,
+                self.rss_mb.inflight_1000,
+            ),
+            at_least(
+                "1,000 in flight, of the ideal rate, at least",
+                0.9,
+                self.inflight_ratio,
+            ),
+        ];
+    }
+
+    pub(super) fn text(&self) -> String {
+        let (floor, fleet) = (&self.speed.floor, &self.speed.fleet);
+        let (bare, worker) = (&self.latency_ms.floor, &self.latency_ms.fleet);
+        let calls = &self.inflight;
+        let mut lines = vec![
+            format!("{:<44}{:>10}{:>10}{:>8}", "", "bare", "worker", "ratio"),
+            row("events/s", floor.events_per_s, fleet.events_per_s),
+            row(
+                "CPU s per 1,000 events",
+                floor.cpu_s_per_1000,
+                fleet.cpu_s_per_1000,
+            ),
+            row(
+                "  of Redis",
+                floor.redis_cpu_s_per_1000,
+                fleet.redis_cpu_s_per_1000,
+            ),
+            row(
+                "  of the mock model",
+                floor.model_cpu_s_per_1000,
+                fleet.model_cpu_s_per_1000,
+            ),
+            row("prompt, tokens", floor.prompt_tokens, fleet.prompt_tokens),
+            row("publish to commit at 200/s, p50, ms", bare.p50, worker.p50),
+            row("publish to commit at 200/s, p99, ms", bare.p99, worker.p99),
+            row(
+                "1,000 in flight of 200 ms, events/s",
+                calls.floor_per_s,
+                calls.fleet_per_s,
+            ),
+            row("  in hand on average", calls.floor_mean, calls.fleet_mean),
+            format!(
+                "worker's memory, MB: idle {:.1}, peak at full speed {:.1}, 1,000 in flight {:.1}",
+                self.rss_mb.idle, self.rss_mb.peak, self.rss_mb.inflight_1000
+            ),
+            String::new(),
+        ];
+        lines.extend(self.targets.iter().map(Target::line));
+        lines.push(format!(
+            "{} rounds of {} events on {} CPUs; medians",
+            self.rounds, self.events, self.cpus
+        ));
+        lines.join("\n")
+    }
+}
+
+impl Target {
+    fn line(&self) -> String {
+        let word = if self.reached { "reached" } else { "SHORT" };
+        format!(
+            "{word:<8} {} {}: {}",
+            self.name,
+            self.goal,
+            figure(self.measured)
+        )
+    }
+}
+
+fn row(name: &str, floor: f64, fleet: f64) -> String {
+    let (bare, worker) = (figure(floor), figure(fleet));
+    format!("{name:<44}{bare:>10}{worker:>10}{:>8.2}", fleet / floor)
+}
+
+/// Three digits that count.
+fn figure(value: f64) -> String {
+    let decimals = match value.abs() {
+        large if large >= 100.0 => 0,
+        middle if middle >= 10.0 => 1,
+        small if small >= 1.0 => 2,
+        _ => 3,
+    };
+    format!("{value:.decimals$}")
+}
+
+/// The middle one, or the mean of the two in the middle; 0 of nothing.
+pub(super) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_unstable_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.get(middle) {
+        None => 0.0,
+        Some(upper) if values.len() % 2 == 1 => *upper,
+        Some(upper) => f64::midpoint(values[middle - 1], *upper),
+    }
+}
+
+/// The smallest wait, in milliseconds, that at least `share` of them do not pass. `sorted` is ascending; 0 of nothing.
+fn percentile(sorted: &[Duration], share: f64) -> f64 {
+    let rank = (share * sorted.len() as f64).ceil().max(1.0) as usize;
+    let wait = sorted.get(rank - 1).copied().unwrap_or_default();
+    wait.as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waits(millis: impl IntoIterator<Item = u64>) -> Vec<Duration> {
+        millis.into_iter().map(Duration::from_millis).collect()
+    }
+
+    fn speed(events_per_s: f64) -> Speed {
+        Speed {
+            events_per_s,
+            cpu_s_per_1000: 0.25,
+            redis_cpu_s_per_1000: 0.1,
+            model_cpu_s_per_1000: 0.1,
+            prompt_tokens: 100.0,
+        }
+    }
+
+    fn report() -> Report {
+        let latency = |p99| Latency { p50: 1.0, p99 };
+        let mut report = Report {
+            speed: Sides {
+                floor: speed(4_000.0),
+                fleet: speed(3_000.0),
+            },
+            ratio: 0.75,
+            latency_ms: Sides {
+                floor: latency(2.0),
+                fleet: latency(8.0),
+            },
+            cpu_s_per_1000: 0.25,
+            rss_mb: Memory {
+                idle: 20.0,
+                peak: 30.0,
+                inflight_1000: 121.0,
+            },
+            inflight: Inflight {
+                ideal_per_s: 5_000.0,
+                floor_per_s: 5_000.0,
+                fleet_per_s: 4_500.0,
+                floor_mean: 1_000.0,
+                fleet_mean: 900.0,
+            },
+            inflight_ratio: 0.9,
+            targets: Vec::new(),
+            rounds: 3,
+            events: 6_000,
+            cpus: 2,
+        };
+        report.judge();
+        report
+    }
+
+    #[test]
+    fn a_percentile_is_a_wait_that_was_measured() {
+        let hundred = waits(1..=100);
+        for (share, millis) in [
+            (0.5, 50.0),
+            (0.99, 99.0),
+            (0.991, 100.0),
+            (1.0, 100.0),
+            (0.0, 1.0),
+        ] {
+            assert_eq!(percentile(&hundred, share), millis, "{share}");
+        }
+        assert_eq!(percentile(&waits([7]), 0.99), 7.0);
+        assert_eq!(percentile(&[], 0.99), 0.0);
+    }
+
+    #[test]
+    fn a_median_is_in_the_middle_whatever_the_order() {
+        assert_eq!(median([9.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median([4.0, 1.0, 2.0, 100.0]), 3.0);
+        assert_eq!(median([]), 0.0);
+    }
+
+    #[test]
+    fn programs_find_the_figures_where_they_are_told_to_look() {
+        let json = serde_json::to_value(report()).unwrap();
+        for (path, value) in [
+            ("/floor/events_per_s", 4_000.0),
+            ("/fleet/events_per_s", 3_000.0),
+            ("/ratio", 0.75),
+            ("/latency_ms/floor/p99", 2.0),
+            ("/latency_ms/fleet/p99", 8.0),
+            ("/cpu_s_per_1000", 0.25),
+            ("/rss_mb/idle", 20.0),
+            ("/rss_mb/inflight_1000", 121.0),
+            ("/inflight_ratio", 0.9),
+        ] {
+            assert_eq!(json.pointer(path), Some(&value.into()), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_target_is_reached_at_its_border_and_not_beyond() {
+        let report = report();
+        let reached: Vec<bool> = report.targets.iter().map(|target| target.reached).collect();
+        assert_eq!(reached, [true, false, true, false, true]);
+        let text = report.text();
+        assert_eq!(text.matches("reached").count(), 3, "{text}");
+        assert_eq!(text.matches("SHORT").count(), 2, "{text}");
+    }
+}

@@ -1,0 +1,55 @@
+//! `storyfleet bench`, as small as it goes. It fails by itself unless each event has one answer; how fast they come is no
+//! matter of a test.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::Value;
+use system_tests::program;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+const DEADLINE: Duration = Duration::from_secs(120);
+
+#[tokio::test]
+async fn the_bench_measures_both_sides_alike_and_its_figures_agree() -> anyhow::Result<()> {
+    let mut command = Command::new(program("storyfleet")?);
+    command
+        .args(["bench", "--floor", "--quick", "--json"])
+        .kill_on_drop(true);
+    let output = timeout(DEADLINE, command.output())
+        .await
+        .context("it does not end")??;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {errors}", output.status);
+
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    let figure = |path: &str| {
+        let figure = report.pointer(path).and_then(Value::as_f64);
+        figure.with_context(|| format!("no {path} in {report}"))
+    };
+    for path in [
+        "/latency_ms/floor/p99",
+        "/latency_ms/fleet/p99",
+        "/cpu_s_per_1000",
+    ] {
+        assert!(figure(path)? > 0.0, "{path}");
+    }
+    let ratio = figure("/fleet/events_per_s")? / figure("/floor/events_per_s")?;
+    assert!((ratio - figure("/ratio")?).abs() < 1e-6, "{report}");
+    let rate = figure("/inflight_ratio")? * figure("/inflight/ideal_per_s")?;
+    assert!(
+        (rate - figure("/inflight/fleet_per_s")?).abs() < 1e-6,
+        "{report}"
+    );
+    assert!(
+        figure("/rss_mb/idle")? <= figure("/rss_mb/inflight_1000")?,
+        "{report}"
+    );
+    let prompts = figure("/floor/prompt_tokens")? / figure("/fleet/prompt_tokens")?;
+    assert!(
+        (0.8..1.25).contains(&prompts),
+        "the sides do not send the same: {report}"
+    );
+    Ok(())
+}
