@@ -17,6 +17,11 @@ pub enum Error {
     /// The server is not fit for the fleet; the text says what to do.
     #[error("{0}")]
     Server(String),
+    /// An event that only agents make, or that nobody would answer.
+    #[error(
+        "only what a person does is published: an action with a user as its author, hop 0 and no cause"
+    )]
+    NotPublishable,
     #[error("there is no story '{0}'")]
     NoStory(StoryId),
     #[error("there is already a story '{0}'")]
@@ -41,6 +46,17 @@ impl Error {
             Self::Unreachable(error)
         } else {
             Self::Refused(error)
+        }
+    }
+
+    /// Whether the same call may do later: Redis is away, or has no memory, no disk or no permission for anybody. What
+    /// it says of this call alone (a key of the wrong type, a script that failed) does not pass.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Refused(_) => !matches!(self.code(), Some("ERR" | "WRONGTYPE")),
+            _ => false,
         }
     }
 

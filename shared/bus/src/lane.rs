@@ -73,9 +73,12 @@ impl Bus {
     /// Accepts an event: once, into the log and the lanes of the agents that act on it.
     ///
     /// # Errors
-    /// [`Error::NoStory`], [`Error::LaneFull`], [`Error::TooLarge`]; or Redis was not reached, and the same call can
+    /// [`Error::NotPublishable`], [`Error::NoStory`], [`Error::LaneFull`], [`Error::TooLarge`]; or Redis was not reached, and the same call can
     /// be made again without harm.
     pub async fn publish(&self, event: &Event) -> Result<Published, Error> {
+        if !story::may_publish(event) {
+            return Err(Error::NotPublishable);
+        }
         let json = encoded(event)?;
         let (keys, story) = (&self.keys, &event.story);
         let mut call = PUBLISH.call();

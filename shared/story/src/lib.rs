@@ -19,6 +19,6 @@ pub use payload::{
     Action, Choice, Decision, Dialogue, Failed, LlmReport, Mode, Narration, Payload, Retracted,
     Speak, Stage, Status, Unknown, Verdict,
 };
-pub use route::{Agent, MAX_HOPS, Route, Step, UnknownAgent, passed, route};
-pub use terminal::{Outcome, outcome};
+pub use route::{Agent, MAX_HOPS, Route, Step, UnknownAgent, may_publish, passed, route};
+pub use terminal::{Outcome, ended_with, outcome};
 pub use trace::{Traceparent, TraceparentError};

@@ -118,6 +118,15 @@ pub fn passed(event: &Event) -> Vec<Step> {
     }
 }
 
+/// Whether a producer may make the event: what a person does, caused by nothing before it. What agents say is made by
+/// a commit alone, so that nobody forges an outcome, and nothing is accepted that nobody would answer. Types that this
+/// version does not know are carried.
+#[must_use]
+pub fn may_publish(event: &Event) -> bool {
+    let own = event.author.kind == AuthorKind::User && event.hop == 0 && event.cause.is_empty();
+    own && matches!(event.payload(), Payload::Action(_) | Payload::Unknown(_))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,6 +222,21 @@ mod tests {
         let mut forged = action(Mode::Do, None);
         forged.author.kind = AuthorKind::Agent;
         assert_eq!(agents(&forged, Policies::default()), []);
+        assert!(!may_publish(&forged));
+    }
+
+    #[test]
+    fn a_producer_publishes_what_a_person_does_and_nothing_that_an_agent_says() {
+        assert!(may_publish(&action(Mode::Do, None)));
+        let mut narrated = narration(0, 0);
+        narrated.author.kind = AuthorKind::User;
+        assert!(!may_publish(&narrated));
+        let mut late = action(Mode::Do, None);
+        late.hop = 1;
+        assert!(!may_publish(&late));
+        let mut caused = action(Mode::Do, None);
+        caused.cause = vec!["e0".parse().unwrap()];
+        assert!(!may_publish(&caused));
     }
 
     proptest! {

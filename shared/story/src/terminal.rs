@@ -21,3 +21,14 @@ pub fn outcome(event: &Event) -> Option<(Outcome, &[EventId])> {
     };
     Some((outcome, &event.cause))
 }
+
+/// What ends when `event` comes to nothing: the event, and while it was held, so that no reader will ever see it, all
+/// that it was to answer.
+#[must_use]
+pub fn ended_with(event: &Event, held: bool) -> Vec<EventId> {
+    let answered = if held { &event.cause[..] } else { &[] };
+    std::iter::once(&event.id)
+        .chain(answered)
+        .cloned()
+        .collect()
+}
