@@ -68,6 +68,10 @@ impl<A: Agent> Step<'_, A> {
                 let what = anyhow::anyhow!("the answer has {bytes} bytes");
                 self.failed(&HandleError::permanent("oversize", what)).await
             }
+            Err(Failure::Bus(error @ (bus::Error::Data(_) | bus::Error::Refused(_)))) => {
+                self.failed(&HandleError::permanent("internal", error))
+                    .await
+            }
             Err(Failure::Bus(error)) => postponed(error),
         }
     }
@@ -121,7 +125,9 @@ impl<A: Agent> Step<'_, A> {
         waiting: Vec<Event>,
     ) -> Result<Effects, HandleError> {
         let (mut sender, words) = draft::channel();
-        if fetched.context.policies.output == story::OutputPolicy::Hold {
+        // What readers may not see yet, or only some of them, never goes over the channel that everybody hears.
+        let held = fetched.context.policies.output == story::OutputPolicy::Hold;
+        if held || work.event.audience.is_some() {
             // The draft's own sender ends here: as long as it lives, the pump waits for its words.
             sender = DraftSender::off();
         }
@@ -195,11 +201,9 @@ impl<A: Agent> Step<'_, A> {
 
     /// The `failed` event, when the entry tells which story and event it is of.
     fn notice(&self, error: &HandleError, tries: u32) -> Option<Event> {
-        let event = self.delivery.work.as_ref().map(|work| &work.event);
-        let (story, id): (&StoryId, &EventId) = match (&event, &self.delivery.work) {
-            (Ok(event), _) => (&event.story, &event.id),
-            (_, Err(malformed)) => (malformed.story.as_ref()?, malformed.id.as_ref()?),
-            (Err(_), Ok(_)) => return None,
+        let (story, id): (&StoryId, &EventId) = match &self.delivery.work {
+            Ok(work) => (&work.story, &work.id),
+            Err(malformed) => (malformed.story.as_ref()?, malformed.id.as_ref()?),
         };
         let name = self.worker.name;
         // By its entry, so that an event that fails, is sent again and fails again has two of them.
@@ -219,7 +223,9 @@ impl<A: Agent> Step<'_, A> {
             now,
         );
         failed.cause = vec![id.clone()];
-        if let Ok(event) = event {
+        if let Ok(work) = &self.delivery.work {
+            let event = &work.event;
+            failed.cause = story::ended_with(event, work.held);
             failed.hop = event.hop + 1;
             failed.trace.clone_from(&event.trace);
             failed.audience.clone_from(&event.audience);
@@ -227,8 +233,8 @@ impl<A: Agent> Step<'_, A> {
         Some(failed)
     }
 
-    /// Asks until Redis answers, however long it is away: the turn ends by itself when its lease is lost. One that
-    /// Redis refuses (no memory, no disk) waits likewise, so that good events do not become dead letters.
+    /// Asks until Redis answers, however long it is away: the turn ends by itself when its lease is lost. While Redis
+    /// refuses everybody (no memory, no disk) it waits likewise, so that good events do not become dead letters.
     async fn insist<T, F>(&self, ask: impl Fn() -> F) -> Result<T, bus::Error>
     where
         F: Future<Output = Result<T, bus::Error>>,
@@ -236,7 +242,7 @@ impl<A: Agent> Step<'_, A> {
         let mut backoff = Backoff::default();
         loop {
             match ask().await {
-                Err(error @ (bus::Error::Unreachable(_) | bus::Error::Refused(_))) => {
+                Err(error) if error.is_passing() => {
                     self.worker.health.redis_failed(error);
                     backoff.pause().await;
                 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use story::{
     Action, Agent, Author, AuthorKind, Decision, Dialogue, Event, EventId, Failed, InputPolicy,
     Mode, Narration, Outcome, OutputPolicy, Payload, Policies, Retracted, Route, Speak, Stage,
-    Status, Step, Verdict, outcome, passed, route,
+    Status, Step, Verdict, ended_with, outcome, passed, route,
 };
 
 /// One turn of one agent, waiting.
@@ -63,16 +63,8 @@ impl Fleet {
     fn turn(&mut self, waiting: Waiting) {
         let chance = self.chance();
         match waiting.step.agent {
+            agent if chance.is_multiple_of(5) => self.fail(&waiting, agent),
             Agent::Moderator => self.judge(waiting, chance),
-            agent if chance.is_multiple_of(5) => {
-                let failed = Failed {
-                    agent: agent.to_string(),
-                    class: "provider".into(),
-                    tries: 3,
-                    notice: "The narrator lost the thread.".into(),
-                };
-                self.answer(&waiting, Payload::Failed(failed));
-            }
             Agent::Narrator => {
                 let speak = Speak {
                     character: "Sibyl".into(),
@@ -99,6 +91,18 @@ impl Fleet {
         }
     }
 
+    fn fail(&mut self, waiting: &Waiting, agent: Agent) {
+        let failed = Failed {
+            agent: agent.to_string(),
+            class: "provider".into(),
+            tries: 3,
+            notice: "The narrator lost the thread.".into(),
+        };
+        let mut failed = answer_to(waiting, Payload::Failed(failed));
+        failed.cause = ended_with(&waiting.event, waiting.held);
+        self.made(failed);
+    }
+
     fn judge(&mut self, waiting: Waiting, chance: u8) {
         let target = waiting.event.id.clone();
         let blocked = chance.is_multiple_of(3);
@@ -108,9 +112,8 @@ impl Fleet {
                 self.logged(waiting.event, steps);
             }
             (true, true) => {
-                let mut verdict = answer_to(&waiting, Payload::Verdict(block(target.clone())));
-                verdict.cause = waiting.event.cause.clone();
-                verdict.cause.push(target);
+                let mut verdict = answer_to(&waiting, Payload::Verdict(block(target)));
+                verdict.cause = ended_with(&waiting.event, true);
                 self.made(verdict);
             }
             (false, true) => {

@@ -200,10 +200,7 @@ fn effects(turn: &Turn, ruling: Ruling) -> Effects {
         }
         (Decision::Block, true) => {
             let mut verdict = verdict(turn, ruling);
-            if stage(event) == Stage::Output {
-                // What the response would have answered ends here.
-                verdict.cause.extend(event.cause.iter().cloned());
-            }
+            verdict.cause = story::ended_with(event, true);
             effects.emit.push(Emitted::New(verdict));
         }
         (Decision::Block, false) => {
