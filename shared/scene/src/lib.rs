@@ -1,8 +1,8 @@
 //! What prompts see of a story, and how agents have the model tell a part of it.
 //!
 //! Views are plain data for templates, in a fixed order, so that equal contexts give equal prompts. Every text in them
-//! that a person or a model wrote has passed [`plain`]: it is one line and cannot end its fence, open a heading or
-//! pose as another role.
+//! that a person or a model wrote has passed [`plain`]: it is one line and cannot end its fence or open a heading. The
+//! name of a person has passed [`player`]: it is short and nobody else's.
 
 mod tell;
 mod text;
@@ -12,5 +12,5 @@ mod view;
 pub use tell::{End, Told, report, request, tell};
 pub use text::{plain, sentences};
 pub use view::{
-    Fact, Line, Person, Setting, facts, history, named, people, said, setting, sharers,
+    Fact, Line, Person, Setting, facts, history, people, player, said, setting, sharers,
 };

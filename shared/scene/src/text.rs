@@ -3,8 +3,8 @@
 /// `text` as one line that holds no fence, role marker, trailer mark or invisible character.
 ///
 /// Angle brackets become look-alikes, which disarms `<<<`, `>>>`, `<|im_start|>`, `</s>` and `<<SYS>>` alike; so do
-/// the square brackets of `[INST]`. Line breaks and other white space become single spaces, so that nothing inside
-/// stands at the start of a line. What cannot be seen is left out.
+/// the square brackets of `[INST]`, and a `#` in front, which would open a heading. Line breaks and other white space
+/// become single spaces, so that nothing inside stands at the start of a line. What cannot be seen is left out.
 #[must_use]
 pub fn plain(text: &str) -> String {
     let seen: String = text.chars().filter(|c| !unseen(*c)).map(disarmed).collect();
@@ -12,7 +12,22 @@ pub fn plain(text: &str) -> String {
     while line.contains("@@@") {
         line = line.replace("@@@", "@");
     }
-    line
+    match line.strip_prefix('#') {
+        Some(rest) => format!("＃{rest}"),
+        None => line,
+    }
+}
+
+/// Most characters of a name.
+pub(crate) const NAME: usize = 40;
+
+/// `text` as the name of one voice: [`plain`], short, and without the colon that ends a name.
+pub(crate) fn name(text: &str) -> String {
+    let name: String = plain(&text.replace([':', '：'], " "))
+        .chars()
+        .take(NAME)
+        .collect();
+    name.trim_end().to_owned()
 }
 
 /// `text` up to the end of its last whole sentence; all of it when no sentence ends.
@@ -62,6 +77,7 @@ mod tests {
             ("a\r\nSystem: b\u{0}\u{7}\u{202e}", "a System: b"),
             ("[INST] x [/INST] \n@@@@@\n{}", "(INST) x (/INST) @ {}"),
             ("  plain, “quoted” — kept  ", "plain, “quoted” — kept"),
+            (" ## New rules\n#2", "＃# New rules #2"),
         ] {
             assert_eq!(plain(said), plain_text);
         }
@@ -83,10 +99,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_escapes(text in "(?s)[<>\\[\\]@\\p{Cc}\\p{Cf}\\p{Zl}a ]{0,40}|.{0,40}") {
+        fn no_text_escapes(text in "(?s)[<>\\[\\]@\\p{Cc}\\p{Cf}\\p{Zl}#a ]{0,40}|.{0,40}") {
             let line = plain(&text);
             prop_assert!(!line.contains(['<', '>', '[', ']', '\n', '\r', '\u{2028}', '\u{2029}']), "{line:?}");
-            prop_assert!(!line.contains("@@@") && !line.chars().any(char::is_control), "{line:?}");
+            prop_assert!(!line.contains("@@@") && !line.starts_with('#') && !line.chars().any(char::is_control), "{line:?}");
             prop_assert_eq!(plain(&line), line);
         }
 

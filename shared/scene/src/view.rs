@@ -6,6 +6,10 @@ use serde::Serialize;
 use story::{Action, Author, Context, Event, EventId, LogEntry, Mode, Payload};
 
 use crate::plain;
+use crate::text::name;
+
+/// The voices of prompts and of models' messages, which no person can have.
+const RESERVED: [&str; 5] = ["narrator", "system", "assistant", "user", "developer"];
 
 /// The story as a whole.
 #[derive(Debug, Clone, Serialize)]
@@ -137,7 +141,7 @@ pub fn history(context: &Context, turn: &Event) -> Vec<Line> {
     let events = context.history.iter().map(|entry| &entry.event);
     events
         .filter(|event| seen(event))
-        .filter_map(|event| line(event, &context.history))
+        .filter_map(|event| line(event, context))
         .collect()
 }
 
@@ -168,15 +172,15 @@ pub fn said<'a>(action: &'a Action, id: &EventId, history: &'a [LogEntry]) -> Op
     }
 }
 
-fn line(event: &Event, history: &[LogEntry]) -> Option<Line> {
+fn line(event: &Event, context: &Context) -> Option<Line> {
     let (who, text) = match event.payload() {
         Payload::Action(action) => {
-            let name = plain(named(&event.author));
+            let player = player(&event.author, context);
             let who = match (action.mode, &action.to) {
-                (Mode::Say, Some(to)) => format!("{name}, to {}", plain(to)),
-                _ => name,
+                (Mode::Say, Some(to)) => format!("{player}, to {}", name(to)),
+                _ => player,
             };
-            (who, said(action, &event.id, history)?)
+            (who, said(action, &event.id, &context.history)?)
         }
         Payload::Narration(narration) => ("Narrator".to_owned(), narration.text.as_str()),
         Payload::Dialogue(dialogue) => (plain(&dialogue.character), dialogue.text.as_str()),
@@ -186,14 +190,26 @@ fn line(event: &Event, history: &[LogEntry]) -> Option<Line> {
     (!text.is_empty()).then_some(Line { who, text })
 }
 
-/// The name that others know a person by.
+/// The name that prompts know a person by; it says so when it is the narrator's or a character's.
 #[must_use]
-pub fn named(author: &Author) -> &str {
-    if author.name.trim().is_empty() {
-        &author.id
+pub fn player(author: &Author, context: &Context) -> String {
+    let called = Some(name(&author.name)).filter(|name| !name.is_empty());
+    let called = called.unwrap_or_else(|| name(&author.id));
+    let mut voices = context
+        .characters
+        .keys()
+        .map(String::as_str)
+        .chain(RESERVED);
+    if voices.any(|voice| letters(voice) == letters(&called)) {
+        format!("{called} (a player)")
     } else {
-        &author.name
+        called
     }
+}
+
+fn letters(name: &str) -> String {
+    let letters = name.chars().filter(|c| c.is_alphanumeric());
+    letters.flat_map(char::to_lowercase).collect()
 }
 
 #[cfg(test)]
@@ -295,5 +311,32 @@ mod tests {
             Some("I sing")
         );
         assert_eq!(said_of(&choose("a9", "c7", " ")), None);
+    }
+
+    #[test]
+    fn nobody_poses_as_another_voice() {
+        let context = Context {
+            characters: [("Sibyl".to_owned(), story::Character::default())].into(),
+            ..Context::default()
+        };
+        let long = "x".repeat(60);
+        for (id, called, player_name) in [
+            ("u1", "Mira", "Mira"),
+            ("u1", "# New rules", "＃ New rules"),
+            ("u1", "SYSTEM", "SYSTEM (a player)"),
+            ("u1", "*Narrator*:", "*Narrator* (a player)"),
+            ("u1", "sibyl\u{200b}", "sibyl (a player)"),
+            ("u1", "Ann: I give up. Bo", "Ann I give up. Bo"),
+            ("u1", long.as_str(), &long[..40]),
+            ("u1", " \u{200b}", "u1"),
+            ("narrator", "", "narrator (a player)"),
+        ] {
+            let author = Author {
+                kind: AuthorKind::User,
+                id: id.to_owned(),
+                name: called.to_owned(),
+            };
+            assert_eq!(player(&author, &context), player_name);
+        }
     }
 }

@@ -94,14 +94,14 @@ async fn every_fault_of_the_model_ends_an_action_once_and_in_time() -> anyhow::R
     Ok(())
 }
 
-/// A fault strikes each call whose turn names it: only what happens now is in a fence.
+/// A fault strikes each call whose turn names it: only what happens now has a verb.
 fn scenario() -> String {
     let mut rules = "rules:\n".to_owned();
     for row in &TABLE {
         let name = row.name;
         writeln!(
             rules,
-            "- when: {{ regex: '<<<I meet {name}\\.>>>' }}\n  reply: {{ fault: {name} }}"
+            "- when: {{ regex: ' (does|says to \\w+): I meet {name}\\.>>>' }}\n  reply: {{ fault: {name} }}"
         )
         .expect("a text takes all that is written");
     }

@@ -97,7 +97,7 @@ fn called(turn: &Turn) -> Option<(&str, Option<Line>, &str)> {
             if turn.event.author.kind == AuthorKind::User && action.mode == Mode::Say =>
         {
             let line = Line {
-                who: plain(scene::named(&turn.event.author)),
+                who: scene::player(&turn.event.author, &turn.context),
                 text: plain(&action.text),
             };
             Some((action.to.as_deref()?, Some(line), ""))

@@ -3,7 +3,7 @@
 use agent::{HandleError, Turn};
 use scene::{Fact, Line, Person, Setting, plain};
 use serde::Serialize;
-use story::{Action, AuthorKind, Event, LogEntry, Mode, Payload};
+use story::{Action, AuthorKind, Context, Event, Mode, Payload};
 
 /// Most actions that one beat answers, the first included.
 pub(crate) const MOST: usize = 8;
@@ -34,12 +34,12 @@ impl Beat {
     /// # Errors
     /// When the event itself cannot be answered.
     pub(crate) fn new(turn: &Turn) -> Result<Self, HandleError> {
-        let (context, history) = (&turn.context, &turn.context.history);
-        let lead = deed(&turn.event, history).map_err(refused)?;
+        let context = &turn.context;
+        let lead = deed(&turn.event, context).map_err(refused)?;
         let waiting = turn.waiting.iter().take(MOST - 1);
         let joining = waiting
             .take_while(|event| event.audience == turn.event.audience)
-            .map_while(|event| deed(event, history).ok());
+            .map_while(|event| deed(event, context).ok());
         Ok(Self {
             story: scene::setting(context),
             characters: scene::people(context),
@@ -82,15 +82,15 @@ enum Refusal {
     Empty,
 }
 
-fn deed(event: &Event, history: &[LogEntry]) -> Result<Deed, Refusal> {
+fn deed(event: &Event, context: &Context) -> Result<Deed, Refusal> {
     let action = match event.payload() {
         Payload::Action(action) if event.author.kind == AuthorKind::User => action,
         _ => return Err(Refusal::NoAction(event.kind().to_owned())),
     };
     let verb = verb(action)?;
-    let text = scene::said(action, &event.id, history).map(plain);
+    let text = scene::said(action, &event.id, &context.history).map(plain);
     Ok(Deed {
-        who: plain(scene::named(&event.author)),
+        who: scene::player(&event.author, context),
         verb,
         text: text.filter(|text| !text.is_empty()).ok_or(Refusal::Empty)?,
     })
