@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test lint docs bench tools
+.PHONY: run test chaos lint docs bench tools
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -11,6 +11,12 @@ run:
 test: tools
 	cargo build --workspace --bins --locked
 	cargo test --workspace --locked
+
+# Everything dies and freezes for a minute, then every action is accounted for: make chaos ARGS="--minutes 10 --seed 7"
+chaos:
+	scripts/need-redis
+	cargo build --workspace --bins --locked
+	target/debug/chaos $(ARGS)
 
 lint:
 	cargo fmt --all --check

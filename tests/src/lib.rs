@@ -1,6 +1,7 @@
 //! The harness of the system tests: a real Redis server, the mock model over HTTP and real worker processes, behind verbs
 //! that read as a story of what happens. It waits for states, each within a deadline, and never for time to pass.
 
+pub mod chaos;
 mod output;
 mod process;
 mod raw;

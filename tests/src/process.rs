@@ -21,16 +21,17 @@ pub struct Process {
     pid: Pid,
 }
 
-/// Where the workspace's program `name` was built: beside this test.
+/// Where the workspace's program `name` was built: beside this program, or beside the folder of this test.
 ///
 /// # Errors
 /// When it was not built.
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let folder = test
-        .ancestors()
-        .nth(2)
-        .context("a test is in <profile>/deps")?;
+    let this = std::env::current_exe()?;
+    let folder = this.parent().context("a program is in a folder")?;
+    let folder = match folder.parent() {
+        Some(profile) if folder.ends_with("deps") => profile,
+        _ => folder,
+    };
     let path = folder.join(name);
     ensure!(
         path.exists(),
@@ -58,6 +59,14 @@ impl Process {
 
     pub fn child(&mut self) -> &mut Child {
         &mut self.child
+    }
+
+    /// How it ended, if it did.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        self.child.try_wait().context("cannot look after a process")
     }
 
     /// SIGKILL: it gets no chance to tidy up.

@@ -1,6 +1,7 @@
 //! A real Redis server in a folder of its own, that can be stopped and started with its data.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::Context;
@@ -14,19 +15,30 @@ use crate::{Process, Signal};
 #[derive(Debug)]
 pub(crate) struct Redis {
     port: u16,
-    folder: TempDir,
+    data: PathBuf,
     process: Option<Process>,
+    /// Removed with the server, unless the data are somebody else's.
+    _folder: Option<TempDir>,
 }
 
 impl Redis {
     pub(crate) fn start() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let mut redis = Self::start_in(folder.path())?;
+        redis._folder = Some(folder);
+        Ok(redis)
+    }
+
+    /// A server whose data outlive it.
+    pub(crate) fn start_in(data: &Path) -> anyhow::Result<Self> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
             .local_addr()?
             .port();
         let mut redis = Self {
             port,
-            folder: tempfile::tempdir()?,
+            data: data.to_owned(),
             process: None,
+            _folder: None,
         };
         redis.resume()?;
         Ok(redis)
@@ -58,7 +70,7 @@ impl Redis {
                 "",
             ])
             .args(["--maxmemory-policy", "noeviction", "--dir"])
-            .arg(self.folder.path())
+            .arg(&self.data)
             .stdout(Stdio::null());
         self.process = Some(Process::start(&mut command)?);
         Ok(())
@@ -67,6 +79,14 @@ impl Redis {
     pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         let process = self.process.as_ref().context("Redis does not run")?;
         process.signal(signal)
+    }
+
+    /// SIGTERM: it ends in order.
+    pub(crate) async fn end(&mut self) -> anyhow::Result<()> {
+        if let Some(process) = self.process.take() {
+            process.end().await?;
+        }
+        Ok(())
     }
 
     pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {

@@ -1,0 +1,395 @@
+//! The driver's own account of one story: what it published against what the log has. Plain code that shares nothing
+//! with `bus::audit` but `story::outcome`, the definition of an end.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Serialize;
+use story::{
+    Action, AuthorKind, Event, EventId, LogEntry, Mode, Outcome, OutputPolicy, Payload, Policies,
+    Seq, outcome,
+};
+
+const MODERATOR: &str = "moderator";
+
+/// What one story promised and gave.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Account {
+    pub actions: u64,
+    pub answered: u64,
+    pub blocked: u64,
+    /// By class.
+    pub failed: BTreeMap<String, u64>,
+    pub lost: u64,
+    pub twice: u64,
+    pub out_of_order: u64,
+    /// Each thing that is wrong, with the events that show it.
+    #[serde(skip)]
+    pub(super) wrong: Vec<String>,
+}
+
+/// Who answers an action or a beat. One lane is answered in the order of its causes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Lane {
+    Narrator,
+    Dialogue,
+}
+
+/// How an end came into the log: what waits for a verdict may be passed by what does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Way {
+    Straight,
+    Moderated,
+}
+
+/// A log by its events.
+struct Log<'a> {
+    entries: &'a [LogEntry],
+    places: HashMap<&'a EventId, u64>,
+    /// The ends of each event, with their places.
+    ends: HashMap<&'a EventId, Vec<(u64, Outcome)>>,
+}
+
+/// Accounts for a story. `published` has the actions of each publisher, in its order.
+pub(super) fn account(
+    published: &[Vec<EventId>],
+    policies: Policies,
+    entries: &[LogEntry],
+) -> Account {
+    let mut account = Account::default();
+    let log = Log::new(entries, &mut account);
+    for id in published.iter().flatten() {
+        account.action(&log, id);
+    }
+    account.strangers(&log, published);
+    account.speakers(&log);
+    account.answers_in_order(&log, policies);
+    for ids in published {
+        account.actions_in_order(&log, ids);
+    }
+    account
+}
+
+impl<'a> Log<'a> {
+    fn new(entries: &'a [LogEntry], account: &mut Account) -> Self {
+        let mut log = Self {
+            entries,
+            places: HashMap::new(),
+            ends: HashMap::new(),
+        };
+        for (place, LogEntry { seq, event }) in (1..).zip(entries) {
+            if seq.0 != place {
+                account.lost += 1;
+                account
+                    .wrong
+                    .push(format!("place {place} of the log has {seq}"));
+            }
+            if log.places.insert(&event.id, place).is_some() {
+                account.twice += 1;
+                account
+                    .wrong
+                    .push(format!("{} is twice in the log", event.id));
+            }
+            if let Some((outcome, causes)) = log.end(event) {
+                for cause in causes {
+                    log.ends.entry(cause).or_default().push((place, outcome));
+                }
+            }
+        }
+        log
+    }
+
+    /// What `event` ends. A moderator that fails to judge what readers have seen already ends nothing.
+    fn end(&self, event: &'a Event) -> Option<(Outcome, &'a [EventId])> {
+        let (outcome, causes) = outcome(event)?;
+        let judged = causes
+            .first()
+            .and_then(|id| self.event(*self.places.get(id)?));
+        let afterwards = outcome == Outcome::Failed
+            && event.author.id == MODERATOR
+            && judged.is_some_and(|event| event.author.kind == AuthorKind::Agent);
+        (!afterwards).then_some((outcome, causes))
+    }
+
+    fn ends(&self, id: &EventId) -> &[(u64, Outcome)] {
+        self.ends.get(id).map_or(&[], Vec::as_slice)
+    }
+
+    fn event(&self, place: u64) -> Option<&'a Event> {
+        let at = usize::try_from(place).ok()?.checked_sub(1)?;
+        Some(&self.entries.get(at)?.event)
+    }
+
+    /// All that the log says of an event.
+    fn story_of(&self, id: &EventId) -> String {
+        let of = |entry: &&LogEntry| entry.event.id == *id || entry.event.cause.contains(id);
+        let lines = self.entries.iter().filter(of);
+        let lines = lines.map(|entry| format!("\n    {} {}", entry.seq, entry.event.encode()));
+        lines.collect()
+    }
+}
+
+impl Account {
+    /// An action ends once. Before its end it is in the log, unless its end is the moderator's.
+    fn action(&mut self, log: &Log<'_>, id: &EventId) {
+        self.actions += 1;
+        let ends = log.ends(id);
+        let Some((end, outcome)) = ends.first().copied() else {
+            return self.lost(log, id, "has no end");
+        };
+        match outcome {
+            Outcome::Answered => self.answered += 1,
+            Outcome::Blocked => self.blocked += 1,
+            Outcome::Failed => *self.failed.entry(class(log, end)).or_default() += 1,
+        }
+        if ends.len() > 1 {
+            self.twice(log, id, ends.len());
+        }
+        let moderator = log
+            .event(end)
+            .is_some_and(|event| event.author.id == MODERATOR);
+        match log.places.get(id) {
+            None if !moderator => self.lost(log, id, "is not in the log"),
+            Some(place) if *place > end => self.out_of_order(log, id, "comes after its end"),
+            _ => {}
+        }
+    }
+
+    /// What people did in the log is what was published.
+    fn strangers(&mut self, log: &Log<'_>, published: &[Vec<EventId>]) {
+        let people = log
+            .entries
+            .iter()
+            .filter(|entry| entry.event.author.kind == AuthorKind::User);
+        for entry in people {
+            if !published.iter().flatten().any(|id| *id == entry.event.id) {
+                self.twice += 1;
+                self.wrong
+                    .push(format!("nobody published {}", entry.event.id));
+            }
+        }
+    }
+
+    /// Each character that a beat calls on speaks once, or fails to. A beat that was taken back has forgotten whom.
+    fn speakers(&mut self, log: &Log<'_>) {
+        for LogEntry { event, .. } in log.entries {
+            let Payload::Narration(narration) = event.payload() else {
+                continue;
+            };
+            let ends = log.ends(&event.id).len();
+            if event.extra.contains_key("retracted") || ends == narration.speak.len() {
+                continue;
+            }
+            let called = narration.speak.len();
+            if ends < called {
+                self.lost(
+                    log,
+                    &event.id,
+                    &format!("calls {called}, of whom {ends} speak"),
+                );
+            } else {
+                self.twice(log, &event.id, ends);
+            }
+        }
+    }
+
+    /// The ends of a lane follow the places of their causes.
+    fn answers_in_order(&mut self, log: &Log<'_>, policies: Policies) {
+        let mut latest: HashMap<(Lane, Way), u64> = HashMap::new();
+        for LogEntry { event, .. } in log.entries {
+            let Some((outcome, causes)) = log.end(event) else {
+                continue;
+            };
+            let straight = policies.output != OutputPolicy::Hold
+                || outcome == Outcome::Failed && event.author.id != MODERATOR;
+            let way = if straight {
+                Way::Straight
+            } else {
+                Way::Moderated
+            };
+            for cause in causes {
+                // What was blocked before anyone saw it has no place.
+                let Some(place) = log.places.get(cause) else {
+                    continue;
+                };
+                let Some(lane) = log.event(*place).and_then(lane) else {
+                    continue;
+                };
+                let latest = latest.entry((lane, way)).or_default();
+                if place < latest {
+                    self.out_of_order(log, cause, &format!("is answered after {latest}"));
+                }
+                *latest = (*latest).max(*place);
+            }
+        }
+    }
+
+    /// What one publisher did comes in the order in which it was published; what the moderator kept back has the place
+    /// of its end.
+    fn actions_in_order(&mut self, log: &Log<'_>, ids: &[EventId]) {
+        let mut latest = 0;
+        for id in ids {
+            let end = || log.ends(id).first().map(|(place, _)| *place);
+            let Some(place) = log.places.get(id).copied().or_else(end) else {
+                continue;
+            };
+            if place < latest {
+                self.out_of_order(log, id, &format!("comes after {latest}"));
+            }
+            latest = latest.max(place);
+        }
+    }
+
+    /// The log ends before the story's own count of its events.
+    pub(super) fn lost_end(&mut self, found: usize, seq: Seq) {
+        self.lost += 1;
+        self.wrong
+            .push(format!("the log has {found} events of {seq}"));
+    }
+
+    fn lost(&mut self, log: &Log<'_>, id: &EventId, what: &str) {
+        self.lost += 1;
+        self.wrong.push(format!("{id} {what}:{}", log.story_of(id)));
+    }
+
+    fn twice(&mut self, log: &Log<'_>, id: &EventId, ends: usize) {
+        self.twice += 1;
+        self.wrong
+            .push(format!("{id} has {ends} ends:{}", log.story_of(id)));
+    }
+
+    fn out_of_order(&mut self, log: &Log<'_>, id: &EventId, what: &str) {
+        self.out_of_order += 1;
+        self.wrong.push(format!("{id} {what}:{}", log.story_of(id)));
+    }
+
+    /// Adds the account of another story.
+    pub(super) fn add(&mut self, other: Self) {
+        self.actions += other.actions;
+        self.answered += other.answered;
+        self.blocked += other.blocked;
+        for (class, count) in other.failed {
+            *self.failed.entry(class).or_default() += count;
+        }
+        self.lost += other.lost;
+        self.twice += other.twice;
+        self.out_of_order += other.out_of_order;
+        self.wrong.extend(other.wrong);
+    }
+}
+
+fn class(log: &Log<'_>, place: u64) -> String {
+    match log.event(place).map(Event::payload) {
+        Some(Payload::Failed(failed)) => failed.class.clone(),
+        _ => String::new(),
+    }
+}
+
+fn lane(cause: &Event) -> Option<Lane> {
+    match cause.payload() {
+        Payload::Action(Action {
+            mode: Mode::Say,
+            to: Some(_),
+            ..
+        })
+        | Payload::Narration(_) => Some(Lane::Dialogue),
+        Payload::Action(_) => Some(Lane::Narrator),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use story::{Author, Narration, Seq, Speak, Status};
+
+    fn event(id: &str, kind: AuthorKind, cause: &[&str], payload: Payload) -> Event {
+        let author = Author {
+            kind,
+            id: "narrator".to_owned(),
+            name: String::new(),
+        };
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        let (id, story) = (id.parse().unwrap(), "castle".parse().unwrap());
+        let mut event = Event::new(id, story, author, payload, at);
+        event.cause = cause.iter().map(|id| id.parse().unwrap()).collect();
+        event
+    }
+
+    fn action(id: &str) -> Event {
+        let action = Action {
+            mode: Mode::Do,
+            text: String::new(),
+            to: None,
+            choice: None,
+            target: None,
+        };
+        event(id, AuthorKind::User, &[], Payload::Action(action))
+    }
+
+    fn beat(id: &str, cause: &[&str], speakers: usize) -> Event {
+        let sibyl = Speak {
+            character: "Sibyl".to_owned(),
+            intent: String::new(),
+        };
+        let narration = Narration {
+            text: String::new(),
+            choices: Vec::new(),
+            speak: vec![sibyl; speakers],
+            status: Status::Complete,
+            llm: None,
+        };
+        event(id, AuthorKind::Agent, cause, Payload::Narration(narration))
+    }
+
+    /// Lost, twice and out of order in a log of `events`, when `a` and then `b` were published.
+    fn found(events: Vec<Event>) -> (u64, u64, u64) {
+        let entries = (1..).map(Seq).zip(events);
+        let entries: Vec<LogEntry> = entries
+            .map(|(seq, event)| LogEntry { seq, event })
+            .collect();
+        let published = [vec!["a".parse().unwrap(), "b".parse().unwrap()]];
+        let account = account(&published, Policies::default(), &entries);
+        let wrong = account.lost + account.twice + account.out_of_order;
+        assert_eq!(
+            u64::try_from(account.wrong.len()).unwrap(),
+            wrong,
+            "{:?}",
+            account.wrong
+        );
+        (account.lost, account.twice, account.out_of_order)
+    }
+
+    #[test]
+    fn what_is_in_order_is_clean() {
+        let (a, b) = (action("a"), action("b"));
+        assert_eq!(found(vec![a, b, beat("n", &["a", "b"], 0)]), (0, 0, 0));
+    }
+
+    #[test]
+    fn each_fault_is_found_and_named() {
+        let (a, b) = (action("a"), action("b"));
+        let (na, nb) = (beat("na", &["a"], 0), beat("nb", &["b"], 0));
+        let silent = beat("nb", &["b"], 1);
+        let again = beat("again", &["a"], 0);
+        for (events, wrong) in [
+            (vec![a.clone(), na.clone(), b.clone()], (1, 0, 0)),
+            (vec![a.clone(), na.clone(), nb.clone()], (1, 0, 0)),
+            (vec![a.clone(), na.clone(), b.clone(), silent], (1, 0, 0)),
+            (
+                vec![a.clone(), na.clone(), again, b.clone(), nb.clone()],
+                (0, 1, 0),
+            ),
+            (
+                vec![a.clone(), na.clone(), b.clone(), nb.clone(), action("c")],
+                (0, 1, 0),
+            ),
+            (
+                vec![a.clone(), b.clone(), nb.clone(), na.clone()],
+                (0, 0, 1),
+            ),
+            (vec![b, a, na, nb], (0, 0, 2)),
+        ] {
+            assert_eq!(found(events), wrong);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What the workers' logs tell. A line is written after the fact it tells of, so a killed worker may have done more.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Journal {
+    /// Commits and burials of a worker whose event another one had taken over.
+    pub fenced: u64,
+    /// Commits and burials of an event that had ended: by a reply that was lost, or by another worker.
+    pub gone: u64,
+    /// Events taken over after their lease.
+    pub reclaimed: u64,
+    /// Renewals that found the lease to be another worker's.
+    pub leases_lost: u64,
+    /// Workers' last words.
+    #[serde(skip)]
+    pub(super) panics: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    message: Option<String>,
+    result: Option<String>,
+}
+
+/// Reads all logs in a folder.
+pub(super) fn read(logs: &Path) -> anyhow::Result<Journal> {
+    let mut journal = Journal::default();
+    for file in logs.read_dir()? {
+        let path = file?.path();
+        let lines = BufReader::new(std::fs::File::open(&path)?).lines();
+        for line in lines {
+            let line = line.with_context(|| format!("{} is no text", path.display()))?;
+            journal.line(&line);
+        }
+    }
+    Ok(journal)
+}
+
+impl Journal {
+    fn line(&mut self, text: &str) {
+        // A worker that cannot even begin says so in plain words.
+        let Ok(line) = serde_json::from_str::<Line>(text) else {
+            self.panics.push(text.to_owned());
+            return;
+        };
+        match (line.message.as_deref(), line.result.as_deref()) {
+            (Some("ended"), Some("fenced")) => self.fenced += 1,
+            (Some("ended"), Some("gone")) => self.gone += 1,
+            (Some("took over an event"), _) => self.reclaimed += 1,
+            (Some("panic"), _) => self.panics.push(text.to_owned()),
+            (Some(message), _) if message.starts_with("lease lost") => self.leases_lost += 1,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_that_count_are_those_that_workers_write() {
+        let mut journal = Journal::default();
+        for line in [
+            r#"{"level":"INFO","message":"ended","result":"fenced","outcome":"Lost"}"#,
+            r#"{"level":"INFO","message":"ended","result":"gone","outcome":"Lost"}"#,
+            r#"{"level":"INFO","message":"ended","result":"done","outcome":"Answered"}"#,
+            r#"{"level":"INFO","message":"took over an event","lease":"0/1-0","deliveries":2}"#,
+            r#"{"level":"WARN","message":"lease lost: another worker has the event"}"#,
+            r#"{"level":"ERROR","message":"panic","place":"src/lib.rs:1"}"#,
+            "error: the URL is wrong",
+        ] {
+            journal.line(line);
+        }
+        let counts = [
+            journal.fenced,
+            journal.gone,
+            journal.reclaimed,
+            journal.leases_lost,
+        ];
+        assert_eq!((counts, journal.panics.len()), ([1; 4], 2));
+    }
+}

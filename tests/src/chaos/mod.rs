@@ -1,0 +1,280 @@
+//! The chaos run: real worker processes and a real Redis that die and freeze all the time, a model that fails, people who
+//! go on playing; then an exact account of what became of every action.
+
+mod account;
+mod fleet;
+mod journal;
+mod plan;
+mod publish;
+mod reader;
+mod report;
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bus::{Bus, NewStory};
+use story::{Agent, Character, EventId, LogEntry, Seq, StoryId};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::redis::{self, Redis};
+
+use fleet::Fleet;
+use plan::Plan;
+use reader::Sight;
+pub use report::Report;
+
+const CHARACTER: &str = "Sibyl";
+/// How long the fleet may take to finish what was published.
+const REST: Duration = Duration::from_secs(180);
+const PAGE: usize = 500;
+const TELL: Duration = Duration::from_secs(5);
+
+/// The model fails in every way that a retry may mend, and in some that none does.
+const SCENARIO: &str = r#"
+chaos: {rate: 0.08}
+rules:
+- when: {regex: '<<<[^>]*cursed idol'}
+  reply: {fault: context_length_exceeded}
+- when: {agent: narrator, probability: 0.02}
+  reply: {text: "You find a card: 4111 1111 1111 1111.\n@@@\n{\"choices\":[],\"speak\":[]}"}
+- when: {agent: narrator, probability: 0.02}
+  reply: {fault: bad_trailer}
+- when: {agent: narrator, probability: 0.02}
+  reply: {fault: no_trailer}
+- when: {endpoint: chat, probability: 0.01}
+  reply: {fault: content_filter}
+- when: {agent: dialogue, probability: 0.02}
+  reply: {fault: breaks_character}
+"#;
+
+/// A run in progress.
+struct Run {
+    plan: Arc<Plan>,
+    bus: Bus,
+    fleet: Fleet,
+    start: Instant,
+    published: watch::Receiver<usize>,
+    publishers: JoinSet<anyhow::Result<()>>,
+    readers: JoinSet<anyhow::Result<Sight>>,
+    /// Tells the readers that all has happened.
+    over: CancellationToken,
+    _model: DropGuard,
+}
+
+/// Runs the schedule of `seed` and accounts for it. `tell` is given a line now and then. What Redis and the workers wrote
+/// stays on disk when anything is wrong.
+///
+/// # Errors
+/// When the run cannot be made; what it finds wrong is in the report.
+pub async fn run(seed: u64, length: Duration, tell: impl Fn(&str)) -> anyhow::Result<Report> {
+    let folder = TempDir::with_prefix("storyfleet-chaos-")?;
+    let ran = run_in(folder.path(), seed, length, tell).await;
+    match &ran {
+        Ok(report) if report.is_clean() => Ok(ran?),
+        _ => {
+            let kept = folder.keep();
+            let mut report = ran.with_context(|| format!("kept: {}", kept.display()))?;
+            report.kept = Some(kept);
+            Ok(report)
+        }
+    }
+}
+
+async fn run_in(
+    folder: &Path,
+    seed: u64,
+    length: Duration,
+    tell: impl Fn(&str),
+) -> anyhow::Result<Report> {
+    let plan = Arc::new(Plan::new(seed, length)?);
+    let logs = folder.join("workers");
+    let mut run = Run::start(plan, folder, logs.clone()).await?;
+    run.suffer(&tell).await?;
+    run.rest(&tell).await?;
+    let mut report = run.report().await?;
+    run.fleet.end().await?;
+    report.wrong.append(&mut run.fleet.wrong);
+    report.journal = journal::read(&logs)?;
+    report.finish();
+    Ok(report)
+}
+
+impl Run {
+    async fn start(plan: Arc<Plan>, folder: &Path, logs: PathBuf) -> anyhow::Result<Self> {
+        let data = folder.join("redis");
+        std::fs::create_dir_all(&data)?;
+        std::fs::create_dir_all(&logs)?;
+        let redis = Redis::start_in(&data)?;
+        let url = redis.url();
+        let bus = Bus::new(bus::Settings::new(&url))?;
+        redis::answers(&bus).await?;
+        for (id, policies) in &plan.stories {
+            let mut story = NewStory::new(id.clone());
+            story.policies = *policies;
+            story.characters = [(CHARACTER.to_owned(), Character::default())].into();
+            bus.create_story(&story).await?;
+        }
+        let (llm, model) = model(plan.seed).await?;
+        let fleet = Fleet::start(redis, llm, logs)?;
+        let start = Instant::now();
+        let (count, published) = watch::channel(0);
+        let over = CancellationToken::new();
+        let (mut publishers, mut readers) = (JoinSet::new(), JoinSet::new());
+        for publisher in 0..plan.actions.len() {
+            let (plan, count) = (Arc::clone(&plan), count.clone());
+            let bus = Bus::new(bus::Settings::new(&url))?;
+            publishers
+                .spawn(async move { publish::publish(bus, &plan, publisher, start, &count).await });
+        }
+        for story in &plan.watched {
+            let story = plan.stories[*story].0.clone();
+            let bus = Bus::new(bus::Settings::new(&url))?;
+            readers.spawn(reader::read(bus, story, over.clone()));
+        }
+        Ok(Self {
+            plan,
+            bus,
+            fleet,
+            start,
+            published,
+            publishers,
+            readers,
+            over,
+            _model: model.drop_guard(),
+        })
+    }
+
+    /// The schedule, to its last blow and its last action.
+    async fn suffer(&mut self, tell: &impl Fn(&str)) -> anyhow::Result<()> {
+        let plan = Arc::clone(&self.plan);
+        let (bus, published) = (self.bus.clone(), self.published.clone());
+        let happens = async {
+            let blows = self.fleet.suffer(&plan.blows, self.start);
+            let actions = async {
+                while let Some(ended) = self.publishers.join_next().await {
+                    ended??;
+                }
+                anyhow::Ok(())
+            };
+            tokio::try_join!(blows, actions)
+        };
+        tokio::select! {
+            happened = happens => happened.map(|_| ()),
+            told = progress(&bus, &published, tell) => told,
+        }
+    }
+
+    /// Waits until no agent has anything left to do.
+    async fn rest(&self, tell: &impl Fn(&str)) -> anyhow::Result<()> {
+        redis::answers(&self.bus).await?;
+        let idle = async {
+            // An event that moves from one agent to the next may be missed by one look, but not by several in a row.
+            let mut looks = 0;
+            while looks < 3 {
+                let mut backlog = 0;
+                for agent in Agent::ALL {
+                    backlog += self.bus.backlog(agent).await?;
+                }
+                looks = if backlog == 0 { looks + 1 } else { 0 };
+                sleep(Duration::from_millis(50)).await;
+            }
+            anyhow::Ok(())
+        };
+        tokio::select! {
+            idle = timeout(REST, idle) => match idle {
+                Ok(idle) => idle,
+                Err(_) => bail!("the fleet does not come to rest: {:?}", self.bus.audit().await?),
+            },
+            told = progress(&self.bus, &self.published, tell) => told,
+        }
+    }
+
+    async fn report(&mut self) -> anyhow::Result<Report> {
+        let mut report = Report::new(self.plan.seed, self.start.elapsed(), self.fleet.blows);
+        for (number, (id, policies)) in self.plan.stories.iter().enumerate() {
+            let of = |publisher: &Vec<plan::Planned>| -> Vec<EventId> {
+                let here = publisher.iter().filter(|action| action.story == number);
+                here.map(|action| action.id.clone()).collect()
+            };
+            let published: Vec<Vec<EventId>> = self.plan.actions.iter().map(of).collect();
+            let (entries, seq) = log(&self.bus, id).await?;
+            let mut account = account::account(&published, *policies, &entries);
+            if u64::try_from(entries.len())? != seq.0 {
+                account.lost_end(entries.len(), seq);
+            }
+            report.story(id, account);
+        }
+        self.over.cancel();
+        while let Some(sight) = self.readers.join_next().await {
+            report.sight(sight??);
+        }
+        for agent in Agent::ALL {
+            report.letters(&self.bus.dead(agent).await?);
+        }
+        report.audited(&self.bus.audit().await?, &self.bus.doctor(false).await?);
+        Ok(report)
+    }
+}
+
+/// The mock model, until the token is cancelled.
+async fn model(seed: u64) -> anyhow::Result<(String, CancellationToken)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let llm = format!("http://{}/v1", listener.local_addr()?);
+    let options = mock_llm::Options {
+        seed,
+        scenario: SCENARIO.parse()?,
+        latency: mock_llm::Latency {
+            first_token: "lognormal(60ms,0.7)".parse()?,
+            between_tokens: "lognormal(12ms,0.5)".parse()?,
+            chunk_tokens: 8,
+        },
+        api_key: None,
+    };
+    let stop = CancellationToken::new();
+    TaskTracker::new().spawn(mock_llm::serve(listener, options, stop.clone()));
+    Ok((llm, stop))
+}
+
+/// Tells how far it is, for ever.
+async fn progress(
+    bus: &Bus,
+    published: &watch::Receiver<usize>,
+    tell: &impl Fn(&str),
+) -> anyhow::Result<()> {
+    loop {
+        sleep(TELL).await;
+        let published = *published.borrow();
+        match bus.audit().await {
+            Ok(audit) => tell(&format!(
+                "published {published}, answered {}, blocked {}, failed {}, under way {}",
+                audit.answered, audit.blocked, audit.failed, audit.in_flight
+            )),
+            Err(bus::Error::Unreachable(_)) => {
+                tell(&format!("published {published}, Redis is away"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// All of a story's log, and how long it says it is.
+async fn log(bus: &Bus, story: &StoryId) -> anyhow::Result<(Vec<LogEntry>, Seq)> {
+    let mut entries: Vec<LogEntry> = Vec::new();
+    loop {
+        let after = entries.last().map_or(Seq(0), |entry| entry.seq);
+        let page = bus.log(story, after, PAGE).await?;
+        if page.is_empty() {
+            return Ok((entries, bus.story(story).await?.seq));
+        }
+        entries.extend(page);
+    }
+}

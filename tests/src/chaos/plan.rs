@@ -1,0 +1,242 @@
+//! The schedule of a run: who publishes what and when, which process suffers what and when. A pure function of the seed
+//! and the length, whatever happens in the run.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use story::{Agent, EventId, InputPolicy, OutputPolicy, Policies, StoryId};
+
+/// Worker processes of each agent.
+pub(super) const PROCESSES: usize = 4;
+pub(super) const SLOTS: usize = PROCESSES * Agent::ALL.len();
+pub(super) const LEASE: Duration = Duration::from_secs(1);
+
+const STORIES: usize = 50;
+const PUBLISHERS: usize = 3;
+/// Stories that get more than their share, so that events wait in their lanes.
+const BUSY: usize = 5;
+/// Actions in a second, of all publishers.
+const RATE: u32 = 35;
+const READERS: usize = 3;
+const BETWEEN_BLOWS: Duration = Duration::from_millis(250);
+
+/// Milliseconds that a process stays frozen: always past the lease.
+const FROZEN: Range<u64> = 1_200..2_500;
+/// Milliseconds from one death of Redis to the next, and until it is started again.
+const BETWEEN_DEATHS: Range<u64> = 5_000..12_000;
+const AWAY: Range<u64> = 200..1_500;
+
+/// What the moderator's rules block, what its endpoint flags, what no model ever answers, and harmless things.
+const TEXTS: [(&str, u32); 4] = [
+    ("The card is 4111 1111 1111 1111", 3),
+    ("I whisper a dubiousword", 3),
+    ("I touch the cursed idol", 1),
+    ("I open the door", 93),
+];
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Plan {
+    pub(super) seed: u64,
+    pub(super) stories: Vec<(StoryId, Policies)>,
+    /// What each publisher sends, in its order.
+    pub(super) actions: Vec<Vec<Planned>>,
+    pub(super) blows: Vec<(Duration, Blow)>,
+    /// The stories that are watched, by their place in `stories`.
+    pub(super) watched: Vec<usize>,
+}
+
+/// An action to be published.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Planned {
+    pub(super) at: Duration,
+    pub(super) id: EventId,
+    /// By its place in [`Plan::stories`].
+    pub(super) story: usize,
+    pub(super) text: &'static str,
+    /// Whether it is said to a character: then dialogue answers it, else the narrator.
+    pub(super) said: bool,
+}
+
+/// What happens to a process. Workers are named by their slot: whoever dies there has a successor at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blow {
+    /// SIGKILL
+    Kill(usize),
+    /// SIGTERM
+    End(usize),
+    /// SIGSTOP
+    Freeze(usize),
+    /// SIGCONT
+    Thaw(usize),
+    KillRedis,
+    EndRedis,
+    StartRedis,
+}
+
+impl Plan {
+    /// # Errors
+    /// Never: the names made here are well-formed.
+    pub(super) fn new(seed: u64, length: Duration) -> anyhow::Result<Self> {
+        // One source of randomness for each concern, so that more blows do not make other actions.
+        let source = |concern: u64| Xoshiro256PlusPlus::seed_from_u64(seed ^ (concern << 56));
+        let stories = stories(&mut source(1))?;
+        let mut blows = worker_blows(&mut source(2), length);
+        blows.extend(redis_blows(&mut source(3), length));
+        blows.sort_by_key(|(at, _)| *at);
+        let actions = (0..PUBLISHERS).map(|publisher| {
+            let concern = 16 + u64::try_from(publisher)?;
+            actions(&mut source(concern), publisher, length)
+        });
+        let mut readers = source(4);
+        Ok(Self {
+            seed,
+            stories,
+            actions: actions.collect::<anyhow::Result<_>>()?,
+            blows,
+            watched: (0..READERS)
+                .map(|_| readers.random_range(0..STORIES))
+                .collect(),
+        })
+    }
+}
+
+/// The agent of a worker's slot.
+pub(super) fn agent(slot: usize) -> Agent {
+    Agent::ALL[slot / PROCESSES]
+}
+
+fn stories(random: &mut Xoshiro256PlusPlus) -> anyhow::Result<Vec<(StoryId, Policies)>> {
+    let outputs = [OutputPolicy::Off, OutputPolicy::Hold, OutputPolicy::Retract];
+    let story = |number: usize| {
+        let policies = Policies {
+            input: if random.random_bool(0.5) {
+                InputPolicy::Hold
+            } else {
+                InputPolicy::Off
+            },
+            output: outputs[random.random_range(0..outputs.len())],
+        };
+        Ok((format!("story-{number}").parse()?, policies))
+    };
+    (0..STORIES).map(story).collect()
+}
+
+fn actions(
+    random: &mut Xoshiro256PlusPlus,
+    publisher: usize,
+    length: Duration,
+) -> anyhow::Result<Vec<Planned>> {
+    let all = (length * RATE).as_secs();
+    let count = usize::try_from(all)?.div_ceil(PUBLISHERS);
+    let mut times: Vec<Duration> = (0..count)
+        .map(|_| length.mul_f64(random.random_range(0.0..1.0)))
+        .collect();
+    times.sort();
+    let action = |(number, at): (usize, Duration)| {
+        let stories = if random.random_bool(0.3) {
+            BUSY
+        } else {
+            STORIES
+        };
+        let (text, _) = TEXTS.choose_weighted(random, |(_, weight)| *weight)?;
+        Ok(Planned {
+            at,
+            id: format!("p{publisher}-{number}").parse()?,
+            story: random.random_range(0..stories),
+            text,
+            said: random.random_bool(0.3),
+        })
+    };
+    times.into_iter().enumerate().map(action).collect()
+}
+
+/// One blow in each quarter of a second, to a process that is not frozen at that time.
+fn worker_blows(random: &mut Xoshiro256PlusPlus, length: Duration) -> Vec<(Duration, Blow)> {
+    let mut blows = Vec::new();
+    let mut thawed = [Duration::ZERO; SLOTS];
+    let mut at = BETWEEN_BLOWS;
+    while at < length {
+        let awake: Vec<usize> = (0..SLOTS).filter(|slot| thawed[*slot] < at).collect();
+        if let Some(slot) = awake.choose(random).copied() {
+            match random.random_range(0..3) {
+                0 => blows.push((at, Blow::Kill(slot))),
+                1 => blows.push((at, Blow::End(slot))),
+                _ => {
+                    thawed[slot] = at + Duration::from_millis(random.random_range(FROZEN));
+                    blows.push((at, Blow::Freeze(slot)));
+                    blows.push((thawed[slot], Blow::Thaw(slot)));
+                }
+            }
+        }
+        at += BETWEEN_BLOWS;
+    }
+    blows
+}
+
+fn redis_blows(random: &mut Xoshiro256PlusPlus, length: Duration) -> Vec<(Duration, Blow)> {
+    let mut blows = Vec::new();
+    let mut at = Duration::from_millis(random.random_range(BETWEEN_DEATHS));
+    while at < length {
+        let death = if random.random_bool(0.5) {
+            Blow::KillRedis
+        } else {
+            Blow::EndRedis
+        };
+        let back = at + Duration::from_millis(random.random_range(AWAY));
+        blows.extend([(at, death), (back, Blow::StartRedis)]);
+        at = back + Duration::from_millis(random.random_range(BETWEEN_DEATHS));
+    }
+    blows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_seed_is_a_schedule() {
+        let plan = |seed| Plan::new(seed, MINUTE).unwrap();
+        assert_eq!(plan(7), plan(7));
+        let (one, other) = (plan(7), plan(8));
+        assert_ne!(one.blows, other.blows);
+        assert_ne!(one.actions, other.actions);
+        assert_ne!(one.stories, other.stories);
+    }
+
+    #[test]
+    fn a_minute_has_enough_of_everything() {
+        for seed in 0..20 {
+            let plan = Plan::new(seed, MINUTE).unwrap();
+            let actions: Vec<&Planned> = plan.actions.iter().flatten().collect();
+            assert!(actions.len() >= 2_000);
+            assert!((0..STORIES).all(|story| actions.iter().any(|action| action.story == story)));
+            let count = |wanted: fn(&Blow) -> bool| {
+                plan.blows.iter().filter(|(_, blow)| wanted(blow)).count()
+            };
+            assert!(count(|blow| matches!(blow, Blow::Kill(_))) > 40);
+            assert!(count(|blow| matches!(blow, Blow::End(_))) > 40);
+            assert!(count(|blow| matches!(blow, Blow::Freeze(_))) > 40);
+            assert!(count(|blow| matches!(blow, Blow::StartRedis)) >= 4);
+        }
+    }
+
+    #[test]
+    fn who_is_frozen_is_thawed_past_the_lease_and_left_alone_until_then() {
+        let plan = Plan::new(3, MINUTE).unwrap();
+        let mut frozen = [None; SLOTS];
+        for (at, blow) in plan.blows {
+            match blow {
+                Blow::Kill(slot) | Blow::End(slot) => assert_eq!(frozen[slot], None),
+                Blow::Freeze(slot) => assert_eq!(frozen[slot].replace(at), None),
+                Blow::Thaw(slot) => assert!(at - frozen[slot].take().unwrap() > LEASE),
+                Blow::KillRedis | Blow::EndRedis | Blow::StartRedis => {}
+            }
+        }
+        assert_eq!(frozen, [None; SLOTS]);
+    }
+}

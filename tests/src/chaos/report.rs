@@ -1,0 +1,184 @@
+//! What a run found, for people and for programs.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bus::{Audit, DeadLetter, Finding};
+use serde::Serialize;
+use story::StoryId;
+
+use crate::chaos::account::Account;
+use crate::chaos::fleet::Blows;
+use crate::chaos::journal::Journal;
+use crate::chaos::reader::Sight;
+
+#[derive(Debug, Serialize)]
+pub struct Report {
+    pub seed: u64,
+    pub seconds: f64,
+    pub blows: Blows,
+    pub account: Account,
+    pub journal: Journal,
+    /// Dead letters of the class `crash`: their workers died of other things, again and again.
+    pub crashes: u64,
+    pub orphans: u64,
+    pub readers: Readers,
+    /// What is wrong; empty is success.
+    pub wrong: Vec<String>,
+    /// Where the data and logs of a run with faults are.
+    pub kept: Option<PathBuf>,
+    dead: u64,
+}
+
+/// What readers saw.
+#[derive(Debug, Default, Serialize)]
+pub struct Readers {
+    pub events: u64,
+    /// How often one went away and came back with a cursor.
+    pub returns: u64,
+    /// Responses whose text was put in the place of another draft.
+    pub replaced: u64,
+}
+
+impl Report {
+    pub(super) fn new(seed: u64, ran: Duration, blows: Blows) -> Self {
+        Self {
+            seed,
+            seconds: ran.as_secs_f64(),
+            blows,
+            account: Account::default(),
+            journal: Journal::default(),
+            crashes: 0,
+            orphans: 0,
+            readers: Readers::default(),
+            wrong: Vec::new(),
+            kept: None,
+            dead: 0,
+        }
+    }
+
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.wrong.is_empty()
+    }
+
+    pub(super) fn story(&mut self, id: &StoryId, mut account: Account) {
+        let wrong = account.wrong.drain(..);
+        self.wrong.extend(wrong.map(|what| format!("{id}: {what}")));
+        self.account.add(account);
+    }
+
+    pub(super) fn sight(&mut self, mut sight: Sight) {
+        self.readers.events += sight.events;
+        self.readers.returns += sight.returns;
+        self.readers.replaced += sight.replaced;
+        self.wrong.append(&mut sight.wrong);
+    }
+
+    pub(super) fn letters(&mut self, letters: &[DeadLetter]) {
+        let crashes = letters.iter().filter(|letter| letter.class == "crash");
+        self.crashes += count(crashes.count());
+        self.dead += count(letters.len());
+    }
+
+    /// The fleet's own account must agree.
+    pub(super) fn audited(&mut self, audit: &Audit, findings: &[Finding]) {
+        self.orphans = audit.orphans + count(findings.len());
+        let found = findings.iter().map(|finding| finding.what.clone());
+        self.wrong.extend(found);
+        let failed: u64 = self.account.failed.values().sum();
+        let ours = (
+            self.account.actions,
+            self.account.answered,
+            self.account.blocked,
+            failed,
+        );
+        let theirs = (audit.events, audit.answered, audit.blocked, audit.failed);
+        if !audit.is_clean() || ours != theirs || audit.dead != self.dead {
+            self.wrong
+                .push(format!("the audit says {audit:?}, we say {ours:?}"));
+        }
+    }
+
+    /// The last look: did the run show what it is for?
+    pub(super) fn finish(&mut self) {
+        self.wrong.append(&mut self.journal.panics);
+        if self.journal.fenced == 0 {
+            self.wrong
+                .push("no zombie was fenced: the run is too short to prove anything".to_owned());
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for what in &self.wrong {
+            writeln!(f, "WRONG {what}")?;
+        }
+        for (name, value) in self.rows() {
+            writeln!(f, "{name:<16} {value}")?;
+        }
+        if let Some(kept) = &self.kept {
+            writeln!(f, "{:<16} {}", "kept", kept.display())?;
+        }
+        let clean = if self.is_clean() {
+            "clean"
+        } else {
+            "NOT CLEAN"
+        };
+        f.write_str(clean)
+    }
+}
+
+impl Report {
+    fn rows(&self) -> [(&'static str, String); 15] {
+        let (account, blows, journal) = (&self.account, &self.blows, &self.journal);
+        let classes = account.failed.iter();
+        let classes: Vec<String> = classes.map(|(class, n)| format!("{class} {n}")).collect();
+        let Readers {
+            events,
+            returns,
+            replaced,
+        } = self.readers;
+        [
+            ("seed", self.seed.to_string()),
+            ("actions", account.actions.to_string()),
+            ("answered", account.answered.to_string()),
+            ("blocked", account.blocked.to_string()),
+            ("failed", classes.join(", ")),
+            (
+                "workers",
+                format!(
+                    "killed {}, ended {}, frozen {}",
+                    blows.killed, blows.ended, blows.frozen
+                ),
+            ),
+            ("Redis restarts", blows.redis_restarts.to_string()),
+            (
+                "taken over",
+                format!(
+                    "{}, leases lost {}, crash letters {}",
+                    journal.reclaimed, journal.leases_lost, self.crashes
+                ),
+            ),
+            (
+                "FENCED",
+                format!("{}, GONE {}", journal.fenced, journal.gone),
+            ),
+            (
+                "readers",
+                format!("{events} events, {returns} returns, {replaced} drafts replaced"),
+            ),
+            ("lost", account.lost.to_string()),
+            ("twice", account.twice.to_string()),
+            ("out of order", account.out_of_order.to_string()),
+            ("orphans", self.orphans.to_string()),
+            ("seconds", format!("{:.1}", self.seconds)),
+        ]
+    }
+}
+
+fn count(items: usize) -> u64 {
+    u64::try_from(items).unwrap_or(u64::MAX)
+}
