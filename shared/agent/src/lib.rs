@@ -2,9 +2,25 @@
 //!
 //! An agent is a crate with a type that implements [`Agent`] and a `main` that names it:
 //!
-//! ```ignore
+//! ```no_run
+//! use agent::{Agent, Effects, HandleError, Turn};
+//!
+//! struct Silent;
+//!
+//! impl Agent for Silent {
+//!     fn agent(&self) -> story::Agent {
+//!         story::Agent::Narrator
+//!     }
+//!     fn takes(&self) -> &'static [&'static str] {
+//!         &["action"]
+//!     }
+//!     async fn handle(&self, _: Turn) -> Result<Effects, HandleError> {
+//!         Ok(Effects::default())
+//!     }
+//! }
+//!
 //! fn main() -> std::process::ExitCode {
-//!     agent::main(story::Agent::Narrator, |setup, _: agent::NoOptions| Narrator::new(setup))
+//!     agent::main(story::Agent::Narrator, |_setup, _: &agent::NoOptions| Ok(Silent))
 //! }
 //! ```
 //!
