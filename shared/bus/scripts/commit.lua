@@ -1,7 +1,7 @@
 -- Applies everything that a worker made of an entry, or nothing. Run with lane.lua in front.
 --
--- KEYS  1 ctx:<story>  2 log:<story>  3 live:<story>  4 drafts:<story>  5 gone:<story>
---       6 … L lanes, three keys each: work, turn, parked
+-- KEYS  1 ctx:<story>  2 log:<story>  3 live:<story>  4 drafts:<story>  5 gone:<story>  6 seen:<story>
+--       7 … L lanes, three keys each: work, turn, parked
 --       then one draft:<response>: for each response; the keys of its attempts are this and the attempt's number
 -- ARGV  1 story  2 agent  3 entry  4 consumer  5 L  6 own lane (1 … L)  7 the moderator's lane (1 … L)
 --       then lists, each after its length:
@@ -18,14 +18,15 @@
 -- Except after OK nothing is written.
 --
 -- Only the holder of the lease writes, so a worker that was suspended or cut off changes nothing. Follow-ups enter
--- their lanes before the own lane advances: they stand behind what waited there. In a story that was deleted in the
--- meantime the entry ends and nothing is recorded.
+-- their lanes before the own lane advances: they stand behind what waited there. The id of an event that is logged is
+-- taken: nobody can publish another one under it. In a story that was deleted in the meantime the entry ends and nothing
+-- is recorded.
 
-local ctx, log, live, drafts, gone = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local ctx, log, live, drafts, gone, seen = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local story, agent, entry, consumer = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local lanes = {}
 for i = 1, tonumber(ARGV[5]) do
-  lanes[i] = lane_at(3 + 3 * i)
+  lanes[i] = lane_at(4 + 3 * i)
 end
 local own, moderator = lanes[tonumber(ARGV[6])], lanes[tonumber(ARGV[7])]
 
@@ -75,7 +76,7 @@ each(function()
 end)
 redis.call('HDEL', drafts, agent)
 each(function(i)
-  local response, base = take(), KEYS[5 + 3 * #lanes + i]
+  local response, base = take(), KEYS[6 + 3 * #lanes + i]
   local attempt = redis.call('HGET', drafts, 'n:' .. response)
   if attempt then
     redis.call('DEL', base .. attempt)
@@ -90,6 +91,7 @@ each(function()
     admit(moderator, entry_of(story, id, '0', event, true))
   else
     reply[#reply + 1] = record(ctx, log, live, event)
+    redis.call('ZADD', seen, 'NX', now_ms(), id)
   end
   each(function()
     local lane, part = lanes[tonumber(take())], take()

@@ -189,7 +189,8 @@ fn commit_head(keys: &Keys, delivery: &Delivery, story: &StoryId) -> Call {
         .key(keys.log(story))
         .key(keys.live(story))
         .key(keys.drafts(story))
-        .key(keys.gone(story));
+        .key(keys.gone(story))
+        .key(keys.seen(story));
     for agent in Agent::ALL {
         call.keys(keys.lane(agent, story).into_keys());
     }

@@ -1,7 +1,6 @@
 //! Finds an event that is to be taken away, and makes what stays in its place.
 
-use serde_json::Value as Json;
-use story::{Event, EventId, Seq, StoryId};
+use story::{Author, AuthorKind, Dialogue, Event, EventId, Narration, Payload, Seq, StoryId};
 
 use crate::reply::{Entry, read};
 use crate::{Bus, Error};
@@ -16,8 +15,9 @@ pub(crate) struct Retraction {
 }
 
 impl Bus {
-    /// Looks for `id` from the log's end. `None` when the log has it no more. An event's place never changes, so it
-    /// can be found before the script that takes it away runs.
+    /// Looks for the response `id` from the log's end. `None` when the log has it no more. An event's place never
+    /// changes, so it can be found before the script that takes it away runs. A person's event is never meant: whoever
+    /// computes a response's id could else put one of their own in its way.
     pub(crate) async fn retraction(
         &self,
         story: &StoryId,
@@ -30,11 +30,10 @@ impl Bus {
             cmd.arg("COUNT").arg(PAGE);
             let page: Vec<Entry> = read(self.link.query(&cmd).await?)?;
             for (place, fields) in &page {
-                if let Some(event) = event_of(fields).filter(|event| event.id == *id) {
-                    return Ok(Some(Retraction {
-                        seq: seq_of(place)?,
-                        tombstone: tombstone(&event),
-                    }));
+                let event = event_of(fields).filter(|event| event.id == *id);
+                if let Some(tombstone) = event.as_ref().and_then(tombstone) {
+                    let seq = seq_of(place)?;
+                    return Ok(Some(Retraction { seq, tombstone }));
                 }
             }
             match page.last() {
@@ -59,20 +58,53 @@ pub(crate) fn seq_of(place: &str) -> Result<Seq, Error> {
         .ok_or_else(|| Error::data(format!("a log entry has the id {place}")))
 }
 
-/// The same event with every word of its author taken out.
-fn tombstone(event: &Event) -> String {
-    let mut json: Json = serde_json::from_str(&event.encode()).unwrap_or_default();
-    if let Json::Object(fields) = &mut json {
-        for (name, empty) in [
-            ("text", Json::from("")),
-            ("choices", Json::Array(Vec::new())),
-            ("speak", Json::Array(Vec::new())),
-        ] {
-            if let Some(words) = fields.get_mut(name) {
-                *words = empty;
-            }
-        }
-        fields.insert("retracted".into(), Json::Bool(true));
+/// What stays of a response: which event stood there, whose it was and what it answers; none of its words. `None` when
+/// the event is no agent's response.
+fn tombstone(event: &Event) -> Option<String> {
+    let payload = match event.payload() {
+        _ if event.author.kind != AuthorKind::Agent => return None,
+        Payload::Narration(narration) => Payload::Narration(Narration {
+            text: String::new(),
+            choices: Vec::new(),
+            speak: Vec::new(),
+            status: narration.status,
+            llm: None,
+        }),
+        Payload::Dialogue(dialogue) => Payload::Dialogue(Dialogue {
+            character: String::new(),
+            text: String::new(),
+            status: dialogue.status,
+            llm: None,
+        }),
+        _ => return None,
+    };
+    let author = Author {
+        name: String::new(),
+        ..event.author.clone()
+    };
+    let (id, story) = (event.id.clone(), event.story.clone());
+    let mut tombstone = Event::new(id, story, author, payload, event.at);
+    tombstone.cause.clone_from(&event.cause);
+    tombstone.hop = event.hop;
+    tombstone.trace.clone_from(&event.trace);
+    tombstone.audience.clone_from(&event.audience);
+    tombstone.extra.insert("retracted".into(), true.into());
+    Some(tombstone.encode())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_word_of_a_response_is_left_in_its_tombstone() {
+        let dialogue = br#"{"v":1,"id":"r1","type":"dialogue","story":"castle","author":{"kind":"agent","id":"dialogue","name":"a secret"},
+            "character":"a secret","text":"a secret","status":"complete","cause":["a"],"at":"1970-01-01T00:00:00Z","more":["a secret"]}"#;
+        let left = tombstone(&Event::decode(dialogue).unwrap()).unwrap();
+        assert!(!left.contains("secret"), "{left}");
+        let left = Event::decode(left.as_bytes()).unwrap();
+        assert_eq!((left.id.as_str(), left.kind()), ("r1", "dialogue"));
+        assert_eq!(left.cause[0].as_str(), "a");
+        assert_eq!(left.extra["retracted"], true);
     }
-    json.to_string()
 }

@@ -485,32 +485,6 @@ async fn follow_ups_stand_behind_what_waited_in_their_lane() {
 }
 
 #[tokio::test]
-async fn a_retracted_event_leaves_a_tombstone_without_words() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    for id in ["a", "b"] {
-        bus.publish(&action("castle", id)).await.unwrap();
-    }
-    let delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
-    let effects = Commit {
-        retract: Some("a".parse().unwrap()),
-        ..Commit::default()
-    };
-    bus.commit(delivery, &effects).await.unwrap();
-    let gone: Vec<(String, String)> = server
-        .raw()
-        .hgetall("sf:{0}:gone:castle")
-        .and_then(from)
-        .unwrap();
-    assert_eq!(gone.len(), 1);
-    assert_eq!(gone[0].0, "1");
-    assert!(!gone[0].1.contains("text of a") && gone[0].1.contains(r#""retracted":true"#));
-    let left: usize = server.raw().xlen("sf:{0}:log:castle").unwrap();
-    assert_eq!(left, 1);
-}
-
-#[tokio::test]
 async fn only_a_silent_consumer_without_entries_is_forgotten() {
     let server = Server::start();
     let bus = server.bus();

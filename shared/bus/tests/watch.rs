@@ -174,25 +174,6 @@ async fn a_lost_connection_costs_no_event() {
     }
 }
 
-#[tokio::test]
-async fn an_event_taken_back_keeps_its_place_without_its_words() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    let (delivery, _) = begun(&bus, "a").await;
-    bus.publish(&action("castle", "b")).await.unwrap();
-    let effects = Commit {
-        retract: Some("a".parse().unwrap()),
-        ..Commit::default()
-    };
-    bus.commit(delivery, &effects).await.unwrap();
-    let log = bus.log(&story("castle"), Seq(0), 10).await.unwrap();
-    let texts = log
-        .iter()
-        .map(|entry| (entry.seq.0, entry.event.payload().text().unwrap()));
-    assert_eq!(texts.collect::<Vec<_>>(), [(1, ""), (2, "text of b")]);
-}
-
 /// A Redis that keeps everything in `dir`, when it is ready.
 fn durable(port: u16, dir: &Path) -> Child {
     let mut process = Command::new("redis-server")

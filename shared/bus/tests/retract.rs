@@ -1,0 +1,96 @@
+//! What the moderator takes back, against a real Redis.
+
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
+mod server;
+
+use bus::{Bus, Commit, Emit, Published};
+use redis::Commands;
+use server::{Server, action, answer, create, story};
+use story::{Agent, Policies, Route, Seq, Step};
+
+const JUDGED: Step = Step {
+    agent: Agent::Moderator,
+    part: 0,
+};
+
+/// The narrator's answer `re-a`, which the moderator looks at afterwards.
+async fn answered(bus: &Bus) {
+    let delivery = bus
+        .reader(Agent::Narrator, "w1")
+        .next(1)
+        .await
+        .unwrap()
+        .remove(0);
+    let effects = Commit {
+        emit: vec![Emit {
+            event: answer(&delivery),
+            route: Route::Logged(vec![JUDGED]),
+        }],
+        ..Commit::default()
+    };
+    bus.commit(delivery, &effects).await.unwrap();
+}
+
+async fn taken_back(bus: &Bus) {
+    let delivery = bus
+        .reader(Agent::Moderator, "m1")
+        .next(1)
+        .await
+        .unwrap()
+        .remove(0);
+    let effects = Commit {
+        retract: Some("re-a".parse().unwrap()),
+        ..Commit::default()
+    };
+    bus.commit(delivery, &effects).await.unwrap();
+}
+
+async fn texts(bus: &Bus) -> Vec<(u64, String)> {
+    let log = bus.log(&story("castle"), Seq(0), 10).await.unwrap();
+    let texts = log.iter().map(|entry| {
+        let text = entry.event.payload().text().unwrap();
+        (entry.seq.0, text.to_owned())
+    });
+    texts.collect()
+}
+
+#[tokio::test]
+async fn an_event_taken_back_keeps_its_place_without_its_words() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    bus.publish(&action("castle", "a")).await.unwrap();
+    answered(&bus).await;
+    bus.publish(&action("castle", "b")).await.unwrap();
+    taken_back(&bus).await;
+    let expected = [(1, "text of a"), (2, ""), (3, "text of b")];
+    assert_eq!(
+        texts(&bus).await,
+        expected.map(|(seq, text)| (seq, text.to_owned()))
+    );
+    let tombstone: String = server.raw().hget("sf:{0}:gone:castle", 2).unwrap();
+    assert!(tombstone.contains(r#""retracted":true"#) && !tombstone.contains("answer to"));
+}
+
+#[tokio::test]
+async fn nobody_can_put_an_event_in_the_way_of_a_response_that_is_judged() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    bus.publish(&action("castle", "a")).await.unwrap();
+    answered(&bus).await;
+    let shield = action("castle", "re-a");
+    assert_eq!(bus.publish(&shield).await.unwrap(), Published::Duplicate);
+    // Whatever way it came there.
+    let mut raw = server.raw();
+    let fields = [("e", shield.encode())];
+    let _: String = raw.xadd("sf:{0}:log:castle", "3-0", &fields).unwrap();
+    let _: u64 = raw.hincr("sf:{0}:ctx:castle", "seq", 1).unwrap();
+    taken_back(&bus).await;
+    let expected = [(1, "text of a"), (2, ""), (3, "text of re-a")];
+    assert_eq!(
+        texts(&bus).await,
+        expected.map(|(seq, text)| (seq, text.to_owned()))
+    );
+}
