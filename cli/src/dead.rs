@@ -45,8 +45,7 @@ async fn list(agent: Option<Agent>, bus: &Bus, out: Output) -> anyhow::Result<()
 }
 
 async fn show(agent: Agent, id: &str, bus: &Bus, out: Output) -> anyhow::Result<()> {
-    let letters = bus.dead(agent).await?;
-    let Some(letter) = letters.into_iter().find(|letter| letter.id == id) else {
+    let Some(letter) = bus.dead_letter(agent, id).await? else {
         bail!("{agent} has no dead letter {id}: see `storyfleet dead list`");
     };
     if out.json {

@@ -88,6 +88,31 @@ local function refusal(work, entry, consumer)
   end
 end
 
+-- Whether an entry of work was given to a consumer that was destroyed with all that it held: nobody has it, and nobody
+-- will be given it.
+local function stranded(work, entry)
+  local rows = redis.pcall('XPENDING', work, GROUP, entry, entry, 1)
+  if rows.err or rows[1] then
+    return false
+  end
+  local function place(id)
+    local ms, n = string.match(id, '^(%d+)-(%d+)$')
+    return tonumber(ms), tonumber(n)
+  end
+  for _, row in ipairs(redis.call('XINFO', 'GROUPS', work)) do
+    local group = {}
+    for i = 1, #row, 2 do
+      group[row[i]] = row[i + 1]
+    end
+    if group.name == GROUP then
+      local ms, n = place(entry)
+      local last_ms, last_n = place(group['last-delivered-id'])
+      return ms < last_ms or (ms == last_ms and n <= last_n)
+    end
+  end
+  return false
+end
+
 local function finish(work, entry)
   redis.call('XACK', work, GROUP, entry)
   redis.call('XDEL', work, entry)

@@ -1,12 +1,13 @@
 -- Puts a dead letter into its lane again, behind what waits there. Run with lane.lua in front.
 --
--- KEYS  1 dead:<agent>   2 3 4 its lane: work, turn, parked
--- ARGV  1 dead letter
+-- KEYS  1 dead:<agent>   2 3 4 its lane: work, turn, parked   5 redriven:<story>
+-- ARGV  1 dead letter   2 … the ids whose end it may bring: its own and those that it answers
 --
 -- Replies  {OK}    it is in its lane again, with redrive = 1
 --          {GONE}  there is no such dead letter: nothing written. After a lost reply of the same call: done
 --
 -- Letter and entry are never both there, so that however often this runs, an event is redriven once for each burial.
+-- How often is counted: the audit allows an event that failed as many more ends, and no other.
 
 local letter = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
 if not letter then
@@ -23,5 +24,8 @@ end
 fields[#fields + 1] = 'redrive'
 fields[#fields + 1] = '1'
 redis.call('XDEL', KEYS[1], ARGV[1])
+for i = 2, #ARGV do
+  redis.call('HINCRBY', KEYS[5], ARGV[i], 1)
+end
 admit(lane_at(2), fields)
 return { 'OK' }

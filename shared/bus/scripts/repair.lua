@@ -4,13 +4,20 @@
 -- ARGV  1 agent
 -- Reply {OK}
 --
--- Looks again by itself: a lane whose turn is in work is left as it is, so that nothing in flight is disturbed.
+-- Looks again by itself: a lane whose turn is in work, held or to be delivered, is left as it is, so that nothing in
+-- flight is disturbed. A stranded entry is admitted again in its own place.
 
 local lane = lane_at(1)
 local turn = redis.call('GET', lane.turn)
-if turn and redis.call('XRANGE', lane.work, turn, turn)[1] then
+local entry = turn and redis.call('XRANGE', lane.work, turn, turn)[1]
+if entry and not stranded(lane.work, turn) then
   return { 'OK' }
 end
 redis.call('HDEL', KEYS[4], ARGV[1])
-advance(lane, turn)
+if entry then
+  redis.call('XDEL', lane.work, turn)
+  start(lane, entry[2])
+else
+  advance(lane, turn)
+end
 return { 'OK' }

@@ -1,11 +1,13 @@
 //! The account of all stories: every action ended once, in order, or is on its way.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
-use story::{AuthorKind, Event, EventId, LogEntry, Outcome, Payload, Seq, StoryId, outcome};
+use story::{
+    Agent, AuthorKind, Event, EventId, LogEntry, Outcome, OutputPolicy, Payload, Seq, StoryId,
+    outcome,
+};
 
-use crate::doctor::Waiting;
 use crate::reply::read;
 use crate::{Bus, Error};
 
@@ -26,9 +28,10 @@ pub struct Audit {
     pub in_flight: u64,
     /// Actions without an end that are nowhere.
     pub lost: u64,
-    /// Ends after the first; an answer to a redriven action after its failure is none.
+    /// Ends after the first, except one more for each time that what had failed was redriven.
     pub duplicates: u64,
-    /// Responses of an agent to something earlier than what it answered before.
+    /// Responses and failures of an agent for something earlier than what it ended before. Where responses are held a
+    /// failure may overtake one, and the two are looked at each by itself.
     pub out_of_order: u64,
     /// Turns, waiting events and drafts that nobody will go on with.
     pub orphans: u64,
@@ -48,33 +51,28 @@ impl Bus {
     /// When Redis is not reached or refuses.
     pub async fn audit(&self) -> Result<Audit, Error> {
         let mut audit = Audit::default();
-        let stories = self.stories().await?;
-        for shard in self.keys.shards() {
-            let mut accounts = BTreeMap::new();
-            for story in stories
-                .iter()
-                .filter(|story| self.keys.shard(story) == shard)
-            {
-                let mut account = Account::default();
-                account.accepted(self.accepted(story).await?);
-                self.read_log(story, &mut account).await?;
-                accounts.insert(story, account);
-            }
-            let lanes = self.lanes(shard, &stories).await?;
-            // What left its lane since the first look has its end in the log by now.
-            for (story, account) in &mut accounts {
-                self.read_log(story, account).await?;
-                account.close(
-                    lanes.steps.iter().filter(|step| step.story == **story),
-                    &mut audit,
-                );
-            }
-            audit.orphans += count(lanes.orphans.len());
+        for story in self.stories().await? {
+            self.audit_story(&story, &mut audit).await?;
         }
-        for agent in story::Agent::ALL {
-            audit.dead += count(self.dead(agent).await?.len());
+        for agent in Agent::ALL {
+            audit.dead += self.dead_count(agent).await?;
         }
         Ok(audit)
+    }
+
+    async fn audit_story(&self, story: &StoryId, audit: &mut Audit) -> Result<(), Error> {
+        let accepted = self.accepted(story).await?;
+        let mut account = Account::default();
+        self.read_log(story, &mut account).await?;
+        account.expect(accepted);
+        let lanes = self.lanes(story).await?;
+        // What left its lane since then has its end in the log by now; what was accepted since then is left out.
+        self.read_log(story, &mut account).await?;
+        account.redriven = self.redriven(story).await?;
+        account.held = self.output(story).await? == OutputPolicy::Hold;
+        account.close(&lanes.waiting, audit);
+        audit.orphans += count(lanes.orphans.len());
+        Ok(())
     }
 
     async fn read_log(&self, story: &StoryId, account: &mut Account) -> Result<(), Error> {
@@ -88,6 +86,26 @@ impl Bus {
                 account.entry(entry);
             }
         }
+    }
+
+    /// How often each event was sent again.
+    async fn redriven(&self, story: &StoryId) -> Result<HashMap<EventId, u64>, Error> {
+        let mut cmd = redis::cmd("HGETALL");
+        cmd.arg(self.keys.redriven(story));
+        let rows: Vec<(String, u64)> = read(self.link.query(&cmd).await?)?;
+        let rows = rows
+            .into_iter()
+            .map(|(id, times)| Some((id.parse().ok()?, times)));
+        Ok(rows.flatten().collect())
+    }
+
+    async fn output(&self, story: &StoryId) -> Result<OutputPolicy, Error> {
+        let mut cmd = redis::cmd("HGET");
+        cmd.arg(self.keys.ctx(story)).arg("output");
+        let policy: Option<String> = read(self.link.query(&cmd).await?)?;
+        Ok(policy
+            .and_then(|policy| policy.parse().ok())
+            .unwrap_or_default())
     }
 
     /// The ids that were published, with the time in ms.
@@ -109,24 +127,22 @@ impl Bus {
 #[derive(Default)]
 struct Account {
     read: Seq,
-    /// When each id was accepted that is remembered.
-    accepted: HashMap<EventId, f64>,
     /// The time of the oldest event that retention left, when it removed any.
     since: Option<f64>,
     places: HashMap<EventId, Seq>,
     actions: HashSet<EventId>,
-    ends: HashMap<EventId, Vec<Outcome>>,
-    /// The latest place that each agent answered or failed at.
-    answered: HashMap<(String, Outcome), Seq>,
+    /// The actions that must have an end, or be on their way to it.
+    expected: HashSet<EventId>,
+    /// Events that end something, in the log's order.
+    ends: Vec<Event>,
+    redriven: HashMap<EventId, u64>,
+    /// Whether responses wait for the moderator.
+    held: bool,
     duplicates: u64,
     out_of_order: u64,
 }
 
 impl Account {
-    fn accepted(&mut self, ids: Vec<(EventId, f64)>) {
-        self.accepted.extend(ids);
-    }
-
     fn entry(&mut self, LogEntry { seq, event }: LogEntry) {
         if self.places.is_empty() && seq > Seq(1) {
             #[expect(
@@ -143,64 +159,86 @@ impl Account {
         if awaits_an_end(&event) {
             self.actions.insert(event.id.clone());
         }
-        self.end(&event);
-        self.places.insert(event.id, seq);
-    }
-
-    fn end(&mut self, event: &Event) {
-        let Some((outcome, causes)) = outcome(event) else {
-            return;
-        };
-        let redriven = causes.iter().any(|cause| self.failed(cause));
-        if outcome != Outcome::Blocked && !redriven {
-            let author = match event.payload() {
-                Payload::Failed(failed) => failed.agent.clone(),
-                payload => format!("{} {}", event.author.id, payload.kind()),
-            };
-            let latest = self.answered.entry((author, outcome)).or_default();
-            let places = causes.iter().filter_map(|cause| self.places.get(cause));
-            for place in places {
-                self.out_of_order += u64::from(place < latest);
-                *latest = (*latest).max(*place);
-            }
-        }
-        for cause in causes {
-            self.ends.entry(cause.clone()).or_default().push(outcome);
+        self.places.insert(event.id.clone(), seq);
+        if outcome(&event).is_some() {
+            self.ends.push(event);
         }
     }
 
-    fn failed(&self, id: &EventId) -> bool {
-        self.ends
-            .get(id)
-            .is_some_and(|ends| ends.contains(&Outcome::Failed))
-    }
-
-    fn close<'a>(&self, steps: impl Iterator<Item = &'a Waiting>, audit: &mut Audit) {
-        let waiting: HashSet<&EventId> = steps
-            .flat_map(|step| step.cause.iter().chain([&step.id]))
-            .collect();
-        let held = self.accepted.iter().filter(|(id, at)| {
-            !self.places.contains_key(id) && self.since.is_none_or(|since| **at >= since)
+    /// Expects an end of every action read so far, and of what was accepted and is not in the log: the moderator has it.
+    fn expect(&mut self, accepted: Vec<(EventId, f64)>) {
+        self.expected = std::mem::take(&mut self.actions);
+        let held = accepted.into_iter().filter(|(id, at)| {
+            !self.places.contains_key(id) && self.since.is_none_or(|since| *at >= since)
         });
-        let events: HashSet<&EventId> = self.actions.iter().chain(held.map(|(id, _)| id)).collect();
-        audit.events += count(events.len());
+        self.expected.extend(held.map(|(id, _)| id));
+    }
+
+    fn close(mut self, waiting: &HashSet<EventId>, audit: &mut Audit) {
+        let ended = self.ended();
+        audit.events += count(self.expected.len());
         audit.duplicates += self.duplicates;
         audit.out_of_order += self.out_of_order;
-        for id in events {
-            let ends = self.ends.get(id).map_or(&[][..], Vec::as_slice);
-            match ends.last() {
+        for id in &self.expected {
+            match ended.get(id) {
                 Some(Outcome::Answered) => audit.answered += 1,
                 Some(Outcome::Blocked) => audit.blocked += 1,
                 Some(Outcome::Failed) => audit.failed += 1,
                 None if waiting.contains(id) => audit.in_flight += 1,
                 None => audit.lost += 1,
             }
-            let after_the_first = ends
-                .iter()
-                .skip_while(|end| **end == Outcome::Failed)
-                .skip(1);
-            audit.duplicates += count(after_the_first.count());
         }
+    }
+
+    /// The end of each event, counting what there is too much of and what came too early.
+    fn ended(&mut self) -> HashMap<EventId, Outcome> {
+        let mut ended: HashMap<EventId, Outcome> = HashMap::new();
+        let mut latest: HashMap<(String, bool), Seq> = HashMap::new();
+        for event in std::mem::take(&mut self.ends) {
+            let Some((outcome, causes)) = outcome(&event) else {
+                continue;
+            };
+            let mut again = false;
+            for cause in causes {
+                let before = ended.insert(cause.clone(), outcome);
+                if before == Some(Outcome::Failed) && self.sent_again(cause) {
+                    again = true;
+                } else if before.is_some() && self.expected.contains(cause) {
+                    self.duplicates += 1;
+                }
+            }
+            // What was sent again stands behind what came after it.
+            if let (Some(agent), false) = (agent(&event), again) {
+                let apart = self.held && outcome == Outcome::Failed;
+                let latest = latest.entry((agent, apart)).or_default();
+                for place in causes.iter().filter_map(|cause| self.places.get(cause)) {
+                    self.out_of_order += u64::from(place < latest);
+                    *latest = (*latest).max(*place);
+                }
+            }
+        }
+        ended
+    }
+
+    /// Takes one of the times that the event was redriven, if any is left.
+    fn sent_again(&mut self, id: &EventId) -> bool {
+        match self.redriven.get_mut(id) {
+            Some(times @ 1..) => {
+                *times -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The agent whose lane an end comes from. Verdicts come in the moderator's order, which is the log's.
+fn agent(end: &Event) -> Option<String> {
+    match end.payload() {
+        Payload::Narration(_) => Some(Agent::Narrator.to_string()),
+        Payload::Dialogue(_) => Some(Agent::Dialogue.to_string()),
+        Payload::Failed(failed) => Some(failed.agent.clone()),
+        _ => None,
     }
 }
 

@@ -53,29 +53,58 @@ impl Bus {
         Ok(letters)
     }
 
+    /// How many dead letters an agent has.
+    ///
+    /// # Errors
+    /// When Redis is not reached or refuses.
+    pub async fn dead_count(&self, agent: Agent) -> Result<u64, Error> {
+        let mut pipe = redis::pipe();
+        for shard in self.keys.shards() {
+            pipe.cmd("XLEN").arg(self.keys.dead(agent, shard));
+        }
+        let lengths = self.link.pipe(&pipe).await?.into_iter();
+        lengths.map(read::<u64>).sum()
+    }
+
+    /// One dead letter; `None` when it is not there.
+    ///
+    /// # Errors
+    /// When Redis is not reached or refuses.
+    pub async fn dead_letter(&self, agent: Agent, id: &str) -> Result<Option<DeadLetter>, Error> {
+        let Some((shard, entry)) = self.place(id) else {
+            return Ok(None);
+        };
+        let mut cmd = redis::cmd("XRANGE");
+        cmd.arg(self.keys.dead(agent, shard)).arg(entry).arg(entry);
+        let found: Vec<Entry> = read(self.link.query(&cmd).await?)?;
+        Ok(found.into_iter().next().map(|found| letter(shard, found)))
+    }
+
     /// Puts a dead letter into its lane again; false when it is not there, so that a second call does nothing.
     ///
     /// # Errors
     /// [`Error::Data`] when the letter cannot have a lane; or when Redis is not reached or refuses.
     pub async fn redrive(&self, agent: Agent, id: &str) -> Result<bool, Error> {
-        let Some((shard, entry)) = self.place(id) else {
+        let (Some((shard, entry)), Some(letter)) =
+            (self.place(id), self.dead_letter(agent, id).await?)
+        else {
             return Ok(false);
         };
-        let mut cmd = redis::cmd("XRANGE");
-        cmd.arg(self.keys.dead(agent, shard)).arg(entry).arg(entry);
-        let found: Vec<Entry> = read(self.link.query(&cmd).await?)?;
-        let Some(found) = found.into_iter().next() else {
-            return Ok(false);
-        };
-        let story = letter(shard, found).story;
-        let story = story.filter(|story| self.keys.shard(story) == shard);
+        let story = letter.story.filter(|story| self.keys.shard(story) == shard);
         let story = story.ok_or_else(|| {
             Error::data("the dead letter names no story of its shard: it can only be purged")
         })?;
+        let event = letter.fields.get("e").map(String::as_bytes);
+        let event = event.and_then(|json| story::Event::decode(json).ok());
+        let answers = event.map_or_else(Vec::new, |event| event.cause);
         let mut call = REDRIVE.call();
         call.key(self.keys.dead(agent, shard))
-            .keys(self.keys.lane(agent, &story).into_keys());
+            .keys(self.keys.lane(agent, &story).into_keys())
+            .key(self.keys.redriven(&story));
         call.arg(entry);
+        for id in letter.event.iter().chain(&answers) {
+            call.arg(id.as_str());
+        }
         // Not again after a lost reply: the letter is gone then, and this call is what did it.
         let (word, _) = verdict(call.run(&self.link).await?)?;
         Ok(word == "OK")

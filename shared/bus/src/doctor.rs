@@ -1,6 +1,6 @@
 //! What is wrong in Redis that the fleet does not mend by itself, and its repair. No repair loses an event.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use redis::Value;
@@ -8,12 +8,11 @@ use serde::Serialize;
 use story::{Agent, EventId, StoryId};
 
 use crate::keys::GROUP;
-use crate::reply::{Entry, next, read};
+use crate::reply::read;
 use crate::script::{Script, lane_script};
-use crate::work::{Fields, unpack};
 use crate::{Bus, Error};
 
-static LANES: Script = Script::new(include_str!("../scripts/lanes.lua"));
+static LANES: Script = Script::new(lane_script!("lanes"));
 static REPAIR: Script = Script::new(lane_script!("repair"));
 
 /// A consumer with nothing pending that was not heard of for so long is gone: readers ask every 2 s.
@@ -27,20 +26,16 @@ pub struct Finding {
     pub fixed: bool,
 }
 
-/// What is in the lanes of one shard at one moment.
+/// What is in the lanes of one story at one moment.
+#[derive(Default)]
 pub(crate) struct Lanes {
-    /// Everything that waits or is in flight.
-    pub(crate) steps: Vec<Waiting>,
+    /// The events that wait or are in flight, and those that a held response among them answers.
+    pub(crate) waiting: HashSet<EventId>,
     pub(crate) orphans: Vec<Orphan>,
 }
 
-/// A step in a lane.
-pub(crate) struct Waiting {
-    pub(crate) story: StoryId,
-    pub(crate) id: EventId,
-    /// The events that its event answers.
-    pub(crate) cause: Vec<EventId>,
-}
+/// A turn with its state, whether a draft is written, and id and JSON of each event.
+type FoundLane = (String, String, bool, Vec<(String, Vec<u8>)>);
 
 /// What is left in a lane whose turn is nobody's.
 pub(crate) struct Orphan {
@@ -57,13 +52,14 @@ impl Bus {
     pub async fn doctor(&self, fix: bool) -> Result<Vec<Finding>, Error> {
         let mut findings = Vec::new();
         self.policy(fix, &mut findings).await?;
-        let stories = self.stories().await?;
         for shard in self.keys.shards() {
             for agent in Agent::ALL {
                 self.group(agent, shard, fix, &mut findings).await?;
                 self.consumers(agent, shard, fix, &mut findings).await?;
             }
-            for orphan in self.lanes(shard, &stories).await?.orphans {
+        }
+        for story in self.stories().await? {
+            for orphan in self.lanes(&story).await?.orphans {
                 if fix {
                     self.repair(&orphan).await?;
                 }
@@ -77,35 +73,17 @@ impl Bus {
         Ok(findings)
     }
 
-    /// The lanes of those of the stories that are in this shard.
-    pub(crate) async fn lanes(&self, shard: u16, stories: &[StoryId]) -> Result<Lanes, Error> {
-        let here = stories
-            .iter()
-            .filter(|story| self.keys.shard(story) == shard);
-        let here: Vec<&StoryId> = here.collect();
+    pub(crate) async fn lanes(&self, story: &StoryId) -> Result<Lanes, Error> {
         let mut call = LANES.call();
-        call.keys(Agent::ALL.map(|agent| self.keys.work(agent, shard)));
-        for story in &here {
-            for agent in Agent::ALL {
-                let lane = self.keys.lane(agent, story);
-                call.key(lane.turn).key(lane.parked);
-            }
-            call.key(self.keys.drafts(story));
+        call.key(self.keys.drafts(story));
+        for agent in Agent::ALL {
+            call.keys(self.keys.lane(agent, story).into_keys());
+            call.arg(agent.as_str());
         }
-        call.count(&Agent::ALL);
-        let mut reply = read::<Vec<Value>>(call.run_until_answered(&self.link).await?)?.into_iter();
-        let work: Vec<Vec<Entry>> = next(&mut reply)?;
-        let found: Vec<Vec<Value>> = next(&mut reply)?;
-        let mut lanes = Lanes {
-            steps: work
-                .iter()
-                .flatten()
-                .filter_map(|(_, fields)| waiting(fields))
-                .collect(),
-            orphans: Vec::new(),
-        };
-        for (story, found) in here.into_iter().zip(found) {
-            lanes.add(story, &work, found)?;
+        let found: Vec<FoundLane> = read(call.run_until_answered(&self.link).await?)?;
+        let mut lanes = Lanes::default();
+        for (agent, found) in Agent::ALL.into_iter().zip(found) {
+            lanes.add(story, agent, &found);
         }
         Ok(lanes)
     }
@@ -217,56 +195,26 @@ impl Bus {
 }
 
 impl Lanes {
-    /// Takes what lanes.lua found of one story.
-    fn add(
-        &mut self,
-        story: &StoryId,
-        work: &[Vec<Entry>],
-        found: Vec<Value>,
-    ) -> Result<(), Error> {
-        let mut found = found.into_iter();
-        let mut turns = Vec::new();
-        for (agent, work) in Agent::ALL.into_iter().zip(work) {
-            let (turn, parked): (String, Vec<Vec<u8>>) = next(&mut found)?;
-            let running = work.iter().any(|(entry, _)| *entry == turn);
-            let what = match (running, turn.is_empty(), parked.is_empty()) {
-                (false, false, _) => Some("the turn is an entry that is not there"),
-                (false, true, false) => Some("events wait behind nothing"),
-                _ => None,
-            };
-            self.orphans.extend(what.map(|what| Orphan {
-                story: story.clone(),
-                agent,
-                what,
-            }));
-            let parked = parked.iter().filter_map(|packed| waiting(&unpack(packed)?));
-            self.steps.extend(parked);
-            turns.push((agent, running));
-        }
-        let drafts: Vec<(String, String)> = next(&mut found)?;
-        for (agent, running) in turns {
-            if !running && drafts.iter().any(|(field, _)| field == agent.as_str()) {
-                self.orphans.push(Orphan {
-                    story: story.clone(),
-                    agent,
-                    what: "a draft is left that nobody writes",
-                });
+    fn add(&mut self, story: &StoryId, agent: Agent, found: &FoundLane) {
+        let (turn, state, draft, waiting) = found;
+        let what = match state.as_str() {
+            "running" => None,
+            "stranded" => Some("the turn is an entry that nobody has and nobody will be given"),
+            _ if !turn.is_empty() => Some("the turn is an entry that is not there"),
+            _ if !waiting.is_empty() => Some("events wait behind nothing"),
+            _ if *draft => Some("a draft is left that nobody writes"),
+            _ => None,
+        };
+        self.orphans.extend(what.map(|what| Orphan {
+            story: story.clone(),
+            agent,
+            what,
+        }));
+        for (id, held) in waiting {
+            self.waiting.extend(id.parse());
+            if let Ok(event) = story::Event::decode(held) {
+                self.waiting.extend(event.cause);
             }
         }
-        Ok(())
     }
-}
-
-fn waiting(fields: &Fields) -> Option<Waiting> {
-    let field = |name: &[u8]| {
-        let (_, value) = fields.iter().find(|(field, _)| field == name)?;
-        Some(value.as_slice())
-    };
-    let text = |name: &[u8]| std::str::from_utf8(field(name)?).ok();
-    let event = field(b"e").and_then(|json| story::Event::decode(json).ok());
-    Some(Waiting {
-        story: text(b"story")?.parse().ok()?,
-        id: text(b"id")?.parse().ok()?,
-        cause: event.map_or_else(Vec::new, |event| event.cause),
-    })
 }

@@ -68,6 +68,10 @@ impl Keys {
         self.of(story, "gone")
     }
 
+    pub(crate) fn redriven(&self, story: &StoryId) -> String {
+        self.of(story, "redriven")
+    }
+
     pub(crate) fn drafts(&self, story: &StoryId) -> String {
         self.of(story, "drafts")
     }

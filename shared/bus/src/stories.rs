@@ -83,6 +83,7 @@ impl Bus {
             self.keys.log(&new.id),
             self.keys.gone(&new.id),
             self.keys.seen(&new.id),
+            self.keys.redriven(&new.id),
             self.keys.drafts(&new.id),
         ]);
         let epoch = epoch();

@@ -6,8 +6,11 @@ mod server;
 
 use bus::{Audit, Bus, Commit, Emit};
 use redis::Commands;
-use server::{Server, action, answer, answer_to, create};
-use story::{Agent, InputPolicy, Policies, Route};
+use server::{Server, action, answer, answer_to, create, event};
+use story::{
+    Action, Agent, AuthorKind, Event, Failed, InputPolicy, Mode, OutputPolicy, Payload, Policies,
+    Route,
+};
 
 const NARRATOR: Agent = Agent::Narrator;
 
@@ -38,6 +41,24 @@ async fn castle(server: &Server) -> Bus {
 fn forge(server: &Server, seq: u64, cause: &str, id: &str) {
     let mut event = answer_to(&action("castle", cause));
     event.id = id.parse().unwrap();
+    put(server, seq, &event);
+}
+
+/// The same with the narrator's failure.
+fn forge_failure(server: &Server, seq: u64, cause: &str) {
+    let failed = Failed {
+        agent: "narrator".into(),
+        class: "provider".into(),
+        tries: 3,
+        notice: String::new(),
+    };
+    let id = format!("failed-{seq}");
+    let mut event = event("castle", &id, AuthorKind::Agent, Payload::Failed(failed));
+    event.cause = vec![cause.parse().unwrap()];
+    put(server, seq, &event);
+}
+
+fn put(server: &Server, seq: u64, event: &Event) {
     let mut raw = server.raw();
     let _: String = raw
         .xadd(
@@ -94,6 +115,130 @@ async fn a_second_answer_is_a_duplicate_and_an_early_one_out_of_order() {
         (2, 1, 1)
     );
     assert!(!audit.is_clean());
+}
+
+#[tokio::test]
+async fn an_end_after_a_failure_is_a_duplicate_unless_an_operator_sent_it_again() {
+    let server = Server::start();
+    let bus = castle(&server).await;
+    forge_failure(&server, 4, "b");
+    assert_eq!(bus.audit().await.unwrap().duplicates, 0);
+    forge_failure(&server, 5, "b");
+    assert_eq!(bus.audit().await.unwrap().duplicates, 1);
+    forge(&server, 6, "b", "late");
+    let audit = bus.audit().await.unwrap();
+    assert_eq!((audit.answered, audit.duplicates), (2, 2));
+}
+
+#[tokio::test]
+async fn a_failure_out_of_its_turn_is_seen_where_nothing_may_overtake() {
+    for (output, out_of_order) in [(OutputPolicy::Off, 1), (OutputPolicy::Hold, 0)] {
+        let server = Server::start();
+        let bus = server.bus();
+        let policies = Policies {
+            output,
+            ..Policies::default()
+        };
+        create(&bus, "castle", policies).await;
+        for id in ["a", "b"] {
+            bus.publish(&action("castle", id)).await.unwrap();
+        }
+        forge_failure(&server, 3, "b");
+        forge(&server, 4, "a", "late");
+        let audit = bus.audit().await.unwrap();
+        assert_eq!(
+            (audit.out_of_order, audit.lost),
+            (out_of_order, 0),
+            "{output:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_published_during_an_audit_is_not_lost() {
+    let server = Server::start();
+    let bus = server.bus();
+    let stories: Vec<String> = (0..20).map(|i| format!("castle-{i}")).collect();
+    for story in &stories {
+        create(&bus, story, Policies::default()).await;
+    }
+    let publishing = async {
+        for round in 0..40 {
+            for story in &stories {
+                bus.publish(&action(story, &format!("a{round}")))
+                    .await
+                    .unwrap();
+            }
+        }
+    };
+    tokio::pin!(publishing);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut publishing => break,
+            audit = bus.audit() => {
+                let audit = audit.unwrap();
+                assert!(audit.is_clean(), "{audit:?}");
+                assert_eq!(audit.events, audit.in_flight, "{audit:?}");
+            }
+        }
+    }
+    assert_eq!(bus.audit().await.unwrap().in_flight, 800);
+}
+
+#[tokio::test]
+async fn an_entry_destroyed_with_its_consumer_is_an_orphan_that_the_doctor_sets_going() {
+    let server = Server::start();
+    let bus = castle(&server).await;
+    bus.publish(&action("castle", "c")).await.unwrap();
+    let held = bus.reader(NARRATOR, "w1").next(1).await.unwrap();
+    assert_eq!(bus.audit().await.unwrap().orphans, 0);
+    let mut destroy = redis::cmd("XGROUP");
+    destroy.arg(&["DELCONSUMER", "sf:{0}:work:narrator", "fleet", "w1"]);
+    destroy.exec(&mut server.raw()).unwrap();
+    drop(held);
+    assert_eq!(bus.audit().await.unwrap().orphans, 1);
+    let findings = bus.doctor(true).await.unwrap();
+    assert!(findings.len() == 1 && findings[0].fixed, "{findings:?}");
+    for _ in ["b", "c"] {
+        answer_next(&bus).await;
+    }
+    let audit = bus.audit().await.unwrap();
+    assert_eq!((audit.answered, audit.is_clean()), (3, true), "{audit:?}");
+}
+
+#[tokio::test]
+async fn a_look_at_the_lanes_does_not_move_what_is_parked_there() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    for i in 0..40 {
+        let long = Payload::Action(Action {
+            mode: Mode::Do,
+            text: "x".repeat(60_000),
+            to: None,
+            choice: None,
+            target: None,
+        });
+        let long = event("castle", &format!("a{i}"), AuthorKind::User, long);
+        bus.publish(&long).await.unwrap();
+    }
+    let held = bus.reader(NARRATOR, "w1").next(1).await.unwrap();
+    let before = sent(&server);
+    assert_eq!(bus.doctor(false).await.unwrap(), []);
+    drop(held);
+    let bytes = sent(&server) - before;
+    assert!(bytes < 50_000, "{bytes} bytes");
+    assert_eq!(bus.audit().await.unwrap().in_flight, 40);
+}
+
+/// How many bytes Redis has sent.
+fn sent(server: &Server) -> u64 {
+    let info: redis::InfoDict = redis::cmd("INFO")
+        .arg("stats")
+        .query(&mut server.raw())
+        .unwrap();
+    info.get("total_net_output_bytes").unwrap()
 }
 
 #[tokio::test]
