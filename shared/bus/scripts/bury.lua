@@ -9,6 +9,10 @@
 --          {GONE} {FENCED}  as in commit.lua: nothing written
 --
 -- The dead letter has the entry's fields, then reason, class, tries, at (ms), consumer. The lane goes on.
+-- Of an entry that somebody gave more fields than a script can pass on, the first ones are kept; left_out tells how
+-- many are not.
+
+local MAX_TEXTS = 2000
 
 local work, dead = KEYS[1], KEYS[2]
 local entry, consumer, agent, failed = ARGV[1], ARGV[2], ARGV[3], ARGV[7]
@@ -19,7 +23,13 @@ if refused then
 end
 
 local found = redis.call('XRANGE', work, entry, entry)[1]
-local letter = found and found[2] or {}
+local fields, letter = found and found[2] or {}, {}
+for i = 1, math.min(#fields, MAX_TEXTS) do
+  letter[i] = fields[i]
+end
+if #fields > MAX_TEXTS then
+  letter[#letter + 1], letter[#letter + 2] = 'left_out', (#fields - MAX_TEXTS) / 2
+end
 for _, text in ipairs({
   'reason', ARGV[4], 'class', ARGV[5], 'tries', ARGV[6],
   'at', string.format('%.0f', now_ms()), 'consumer', consumer,

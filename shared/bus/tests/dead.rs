@@ -53,6 +53,9 @@ async fn a_dead_letter_keeps_the_event_and_says_why() {
         ("the model said no", "provider", 3)
     );
     assert!(letter.fields["e"].contains("text of a"));
+    let again = bus.dead_letter(NARRATOR, &letter.id).await.unwrap();
+    assert_eq!(again.as_ref(), Some(letter));
+    assert_eq!(bus.dead_count(NARRATOR).await.unwrap(), 1);
 }
 
 #[tokio::test]
@@ -89,10 +92,43 @@ async fn a_purged_letter_is_gone_and_a_strange_id_names_none() {
     create(&bus, "castle", Policies::default()).await;
     bury(&bus, "a").await;
     for strange in ["", "1-0", "0/x", "9/1-0", "0/1-0"] {
+        let found = bus.dead_letter(NARRATOR, strange).await.unwrap();
+        assert_eq!(found, None, "{strange}");
         assert!(!bus.purge(NARRATOR, strange).await.unwrap(), "{strange}");
         assert!(!bus.redrive(NARRATOR, strange).await.unwrap(), "{strange}");
     }
     let id = bus.dead(NARRATOR).await.unwrap().remove(0).id;
     assert!(bus.purge(NARRATOR, &id).await.unwrap());
     assert!(bus.dead(NARRATOR).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_entry_of_more_fields_than_a_script_can_pass_on_is_buried_too() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    let mut entry = redis::cmd("XADD");
+    entry
+        .arg("sf:{0}:work:narrator")
+        .arg("*")
+        .arg("story")
+        .arg("castle");
+    for i in 0..5_000 {
+        entry.arg(i).arg("x");
+    }
+    entry.exec(&mut server.raw()).unwrap();
+    let delivery = bus.reader(NARRATOR, "w1").next(1).await.unwrap().remove(0);
+    let burial = Burial {
+        reason: "the entry names no event".into(),
+        class: "undecodable".into(),
+        tries: 1,
+        failed: None,
+    };
+    bus.bury(delivery, &burial).await.unwrap();
+    let letter = bus.dead(NARRATOR).await.unwrap().remove(0);
+    assert_eq!(letter.fields["left_out"], "4001");
+    assert_eq!(
+        (letter.fields["story"].as_str(), letter.class.as_str()),
+        ("castle", "undecodable")
+    );
 }
