@@ -165,7 +165,7 @@ impl HandleError {
 
 impl fmt::Display for HandleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {:#}", self.class, self.source)
+        write!(f, "{:#}", self.source)
     }
 }
 

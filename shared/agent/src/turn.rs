@@ -164,10 +164,10 @@ impl<A: Agent> Step<'_, A> {
     async fn failed(&self, error: &HandleError) -> Outcome {
         let deliveries = self.delivery.deliveries;
         if error.retry == Retry::AfterLease && deliveries < MAX_DELIVERIES {
-            tracing::warn!(%error, deliveries, "failed: to be tried again when the lease has passed");
+            tracing::warn!(class = error.class, %error, deliveries, "failed: to be tried again when the lease has passed");
             return Outcome::Postponed;
         }
-        tracing::error!(%error, deliveries, "failed for good: to the dead letters");
+        tracing::error!(class = error.class, %error, deliveries, "failed for good: to the dead letters");
         let tries = if error.tries > 0 {
             error.tries
         } else {

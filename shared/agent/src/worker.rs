@@ -74,6 +74,8 @@ pub(crate) struct Worker<A> {
 /// # Errors
 /// When the settings cannot work, the server is not fit for the fleet, or a loop died. Redis being away is no error.
 pub async fn run<A: Agent>(agent: A, settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
+    // However this ends, whoever runs beside it under the same shutdown is asked to end too.
+    let _drain = shutdown.drain.clone().drop_guard();
     let worker = Arc::new(Worker::new(agent, settings, shutdown.clone())?);
     let mut loops = JoinSet::new();
     let end = CancellationToken::new();
@@ -86,12 +88,10 @@ pub async fn run<A: Agent>(agent: A, settings: Settings, shutdown: Shutdown) -> 
     let ended = tokio::select! {
         () = shutdown.drain.cancelled() => Ok(()),
         () = shutdown.now.cancelled() => Ok(()),
-        Some(died) = loops.join_next() => Err(died),
-        Some(ended) = taking.join_next() => match ended {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => return Err(error),
-            Err(died) => Err(Err(died)),
-        },
+        Some(ended) = loops.join_next() => {
+            ended.context("a loop died").and_then(|()| bail!("a loop ended by itself"))
+        }
+        Some(ended) = taking.join_next() => ended.context("a loop died").flatten(),
     };
     shutdown.drain.cancel();
     worker.health.drain();
@@ -103,10 +103,7 @@ pub async fn run<A: Agent>(agent: A, settings: Settings, shutdown: Shutdown) -> 
     worker.drain().await;
     end.cancel();
     loops.join_all().await;
-    match ended {
-        Ok(()) => Ok(()),
-        Err(died) => died.context("a loop died"),
-    }
+    ended
 }
 
 /// Waits for a server that is fit, then takes new events and abandoned ones until `drain`.
@@ -158,7 +155,8 @@ impl<A: Agent> Worker<A> {
         let meters = settings.metrics.of(name);
         Ok(Self {
             bus: Bus::new(settings.bus.clone())?,
-            consumer: format!("{}-{:08x}", settings.name, rand::random::<u32>()),
+            // The fence tells workers apart by this name alone, and the name may be the same in every pod.
+            consumer: format!("{}-{:032x}", settings.name, rand::random::<u128>()),
             leases: Leases::new(settings.concurrency, meters.in_flight.clone()),
             health: Arc::new(Health::new()),
             turns: TaskTracker::new(),
