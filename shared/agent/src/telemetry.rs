@@ -1,11 +1,17 @@
-//! Logs: JSON for machines, lines for people. What people wrote is never logged raw: JSON escapes control characters,
-//! and the pretty format prints fields with their debug form.
+//! Logs: JSON for machines, lines for people. Each is one line whatever people or models wrote into it: an error may
+//! quote them.
 
+use std::fmt;
 use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
+use tracing::Dispatch;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 use tracing_subscriber::fmt::time::SystemTime;
+use tracing_subscriber::fmt::{FormatFields, MakeWriter};
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// The form of the logs, which go to stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -23,20 +29,10 @@ pub fn start(format: Format, filter: &str) -> anyhow::Result<()> {
         .parse(filter)
         .map_err(|error| anyhow::anyhow!("the log filter '{filter}' cannot be read: {error}"))?
         .add_directive(llm::QUIET.parse()?);
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_timer(SystemTime)
-        .with_writer(io::stderr);
-    let started = match format {
-        Format::Pretty => logs.with_ansi(io::stderr().is_terminal()).try_init(),
-        Format::Json => logs
-            .json()
-            .flatten_event(true)
-            .with_current_span(true)
-            .with_span_list(false)
-            .try_init(),
-    };
-    started.map_err(|error| anyhow::anyhow!("logging cannot start: {error}"))?;
+    let ansi = format == Format::Pretty && io::stderr().is_terminal();
+    logs(format, filter, ansi, io::stderr)
+        .try_init()
+        .map_err(|error| anyhow::anyhow!("logging cannot start: {error}"))?;
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         let said = panic.payload_as_str().unwrap_or("no words");
@@ -45,15 +41,108 @@ pub fn start(format: Format, filter: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn logs<W>(format: Format, filter: EnvFilter, ansi: bool, writer: W) -> Dispatch
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_timer(SystemTime)
+        .with_ansi(ansi)
+        .with_writer(writer);
+    match format {
+        Format::Pretty => logs.fmt_fields(OneLine).into(),
+        Format::Json => logs
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .into(),
+    }
+}
+
+/// Messages and fields, with what would steer a terminal escaped. The library alone does so for messages, not for fields.
+struct OneLine;
+
+impl<'w> FormatFields<'w> for OneLine {
+    fn format_fields<R: RecordFields>(&self, mut to: Writer<'w>, fields: R) -> fmt::Result {
+        let mut text = String::new();
+        DefaultFields::new().format_fields(Writer::new(&mut text), fields)?;
+        text.chars().try_for_each(|c| {
+            if steers(c) {
+                write!(to, "{}", c.escape_default())
+            } else {
+                to.write_char(c)
+            }
+        })
+    }
+}
+
+/// Whether a terminal would act on `c`, or show what follows in another order.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Text on one line without control characters, fit for a terminal.
 pub(crate) fn one_line(text: &str) -> String {
-    let clean = text.replace(char::is_control, " ");
+    let clean = text.replace(steers, " ");
     clean.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn whatever_an_error_quotes_it_is_one_line() {
+        let quoted = "a\r\n2026 ERROR all is lost\u{1b}[2J\u{202e}\u{9b}b\u{2028}";
+        for (format, ansi) in [
+            (Format::Pretty, false),
+            (Format::Pretty, true),
+            (Format::Json, false),
+        ] {
+            let written = Written::default();
+            let make = {
+                let written = written.clone();
+                move || written.clone()
+            };
+            let logs = logs(format, EnvFilter::new("info"), ansi, make);
+            tracing::dispatcher::with_default(&logs, || {
+                let _span = tracing::info_span!("turn", story = %quoted).entered();
+                tracing::warn!(error = %anyhow::anyhow!(quoted), quoted, "no {quoted}");
+            });
+            let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+            let line = text.strip_suffix('\n').unwrap();
+            assert!(
+                !line.contains('\n') && !line.contains("\u{1b}[2J"),
+                "{line:?}"
+            );
+            match serde_json::from_str::<serde_json::Value>(line) {
+                Ok(json) => assert_eq!(json["error"], quoted),
+                Err(_) if ansi => {}
+                Err(_) => {
+                    assert!(!line.contains(steers), "{line:?}");
+                    assert!(line.contains(r"error=a\r\n2026 ERROR all"), "{line}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_line_for_the_terminal_has_no_escape_in_it() {
