@@ -32,6 +32,7 @@ pub(crate) struct Meters {
     pub(crate) leases_lost: IntCounter,
     pub(crate) draft_chunks: IntCounter,
     pub(crate) backlog: IntGauge,
+    llm_seconds: Histogram,
     turn_seconds: Histogram,
 }
 
@@ -89,7 +90,7 @@ impl Metrics {
             llm_seconds: seconds(
                 "storyfleet_llm_seconds",
                 "Model calls from start to end, retries included.",
-                &["agent", "model"],
+                &["agent"],
             ),
             llm_tokens: counter(
                 "storyfleet_llm_tokens_total",
@@ -130,6 +131,7 @@ impl Metrics {
             leases_lost: self.leases_lost.with_label_values(label),
             draft_chunks: self.draft_chunks.with_label_values(label),
             backlog: self.backlog.with_label_values(label),
+            llm_seconds: self.llm_seconds.with_label_values(label),
             turn_seconds: self.turn_seconds.with_label_values(label),
             all: self.clone(),
         }
@@ -158,12 +160,9 @@ impl Meters {
     pub(crate) fn spent(&self, reports: &[LlmReport]) {
         let agent = self.agent.as_str();
         for report in reports {
+            // The model's name for itself is the provider's to choose: as a label it could make series without end.
             let seconds = Duration::from_millis(report.ms).as_secs_f64();
-            let labels = &[agent, report.model.as_str()];
-            self.all
-                .llm_seconds
-                .with_label_values(labels)
-                .observe(seconds);
+            self.llm_seconds.observe(seconds);
             let kinds = [
                 ("in", report.tokens_in),
                 ("cached", report.tokens_cached),
@@ -212,19 +211,19 @@ mod tests {
         let meters = metrics.of(story::Agent::Narrator);
         meters.ended(Outcome::Answered, Duration::from_millis(20));
         meters.committed("fenced");
-        let report = LlmReport {
-            model: "m".into(),
+        let reports = ["m", "m-2026-11-24"].map(|name| LlmReport {
+            model: name.into(),
             tokens_out: 7,
-            ms: 300,
+            ms: 150,
             ..LlmReport::default()
-        };
-        meters.spent(&[report]);
+        });
+        meters.spent(&reports);
         let text = metrics.encode().unwrap();
         for line in [
             r#"storyfleet_events_total{agent="narrator",outcome="answered"} 1"#,
             r#"storyfleet_commits_total{agent="narrator",result="fenced"} 1"#,
-            r#"storyfleet_llm_tokens_total{agent="narrator",kind="out"} 7"#,
-            r#"storyfleet_llm_seconds_sum{agent="narrator",model="m"} 0.3"#,
+            r#"storyfleet_llm_tokens_total{agent="narrator",kind="out"} 14"#,
+            r#"storyfleet_llm_seconds_sum{agent="narrator"} 0.3"#,
         ] {
             assert!(text.contains(line), "{text}");
         }
