@@ -16,15 +16,16 @@ impl<A: Agent> Worker<A> {
     pub(crate) async fn drain(&self) {
         self.turns.close();
         tokio::select! {
-            () = self.turns.wait() => return,
-            () = sleep(self.settings.drain) => tracing::warn!("the drain limit has passed"),
+            () = self.turns.wait() => {}
+            () = sleep(self.settings.drain) => {
+                tracing::warn!("the drain limit has passed");
+                self.shutdown.now.cancel();
+            }
             () = self.shutdown.now.cancelled() => {}
         }
-        // Before the turns are stopped: a stopped turn leaves the table.
-        let unfinished = self.leases.ids();
-        self.shutdown.now.cancel();
+        // Each stopped turn names its own entry: a list of all would come too late, for `now` stops them by itself.
         self.turns.wait().await;
-        self.release(&unfinished).await;
+        self.release(&self.leases.unfinished()).await;
     }
 
     /// Entries that have ended in the meantime are left alone by the script.

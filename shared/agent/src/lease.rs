@@ -21,6 +21,8 @@ use crate::worker::Worker;
 pub(crate) struct Leases {
     capacity: usize,
     held: Mutex<HashMap<LeaseId, CancellationToken>>,
+    /// Left by turns that were stopped because the process ends.
+    unfinished: Mutex<Vec<LeaseId>>,
     ended: Notify,
     gauge: IntGauge,
 }
@@ -39,6 +41,7 @@ impl Leases {
         Arc::new(Self {
             capacity,
             held: Mutex::default(),
+            unfinished: Mutex::default(),
             ended: Notify::new(),
             gauge,
         })
@@ -79,6 +82,11 @@ impl Leases {
         self.lock().keys().cloned().collect()
     }
 
+    /// Takes what [`Held::leave`] left.
+    pub(crate) fn unfinished(&self) -> Vec<LeaseId> {
+        std::mem::take(&mut *lock(&self.unfinished))
+    }
+
     /// Stops the turns of leases that are not ours any more.
     fn lose(&self, lost: &[LeaseId]) {
         let held = self.lock();
@@ -90,7 +98,18 @@ impl Leases {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<LeaseId, CancellationToken>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Held {
+    /// The entry is to be released: its turn was stopped by the end of the process.
+    pub(crate) fn leave(self) {
+        lock(&self.table.unfinished).push(self.id.clone());
     }
 }
 

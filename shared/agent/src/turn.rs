@@ -33,6 +33,9 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, delivery: Delivery, he
     .instrument(span)
     .await;
     worker.meters.ended(outcome, started.elapsed());
+    if outcome == Outcome::Dropped && worker.shutdown.now.is_cancelled() {
+        held.leave();
+    }
 }
 
 fn span(delivery: &Delivery) -> tracing::Span {
