@@ -9,6 +9,7 @@ mod answers;
 mod bench;
 mod command;
 mod deaths;
+mod drain;
 mod faults;
 mod moderation;
 mod outage;
