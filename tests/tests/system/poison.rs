@@ -210,7 +210,7 @@ fn prompts_that_fail_for(text: &str) -> anyhow::Result<tempfile::TempDir> {
 async fn an_event_that_kills_three_workers_is_put_aside_and_can_be_sent_again() -> anyhow::Result<()>
 {
     // Three calls that hold their worker until it is killed; whoever asks a fourth time is answered.
-    let scenario = "rules:\n- when: { regex: '<<<I do the deadly', attempt: [1, 2, 3] }\n  reply: { fault: no_headers }\n";
+    let scenario = "rules:\n- when: { regex: ' does: I do the deadly', attempt: [1, 2, 3] }\n  reply: { fault: no_headers }\n";
     let stack = Stack::start(Options {
         scenario: scenario.to_owned(),
         ..Options::default()
