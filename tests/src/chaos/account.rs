@@ -19,6 +19,8 @@ pub struct Account {
     pub blocked: u64,
     /// By class.
     pub failed: BTreeMap<String, u64>,
+    /// Of whatever event: each has its dead letter.
+    pub failures: u64,
     pub lost: u64,
     pub twice: u64,
     pub out_of_order: u64,
@@ -89,6 +91,7 @@ impl<'a> Log<'a> {
                     .wrong
                     .push(format!("{} is twice in the log", event.id));
             }
+            account.failures += u64::from(matches!(event.payload(), Payload::Failed(_)));
             if let Some((outcome, causes)) = log.end(event) {
                 for cause in causes {
                     log.ends.entry(cause).or_default().push((place, outcome));
@@ -142,7 +145,7 @@ impl Account {
             Outcome::Failed => *self.failed.entry(class(log, end)).or_default() += 1,
         }
         if ends.len() > 1 {
-            self.twice(log, id, ends.len());
+            self.twice(log, id, &format!("has {} ends", ends.len()));
         }
         let moderator = log
             .event(end)
@@ -179,15 +182,11 @@ impl Account {
             if event.extra.contains_key("retracted") || ends == narration.speak.len() {
                 continue;
             }
-            let called = narration.speak.len();
-            if ends < called {
-                self.lost(
-                    log,
-                    &event.id,
-                    &format!("calls {called}, of whom {ends} speak"),
-                );
+            let what = format!("calls {}, of whom {ends} speak", narration.speak.len());
+            if ends < narration.speak.len() {
+                self.lost(log, &event.id, &what);
             } else {
-                self.twice(log, &event.id, ends);
+                self.twice(log, &event.id, &what);
             }
         }
     }
@@ -251,10 +250,9 @@ impl Account {
         self.wrong.push(format!("{id} {what}:{}", log.story_of(id)));
     }
 
-    fn twice(&mut self, log: &Log<'_>, id: &EventId, ends: usize) {
+    fn twice(&mut self, log: &Log<'_>, id: &EventId, what: &str) {
         self.twice += 1;
-        self.wrong
-            .push(format!("{id} has {ends} ends:{}", log.story_of(id)));
+        self.wrong.push(format!("{id} {what}:{}", log.story_of(id)));
     }
 
     fn out_of_order(&mut self, log: &Log<'_>, id: &EventId, what: &str) {
@@ -270,6 +268,7 @@ impl Account {
         for (class, count) in other.failed {
             *self.failed.entry(class).or_default() += count;
         }
+        self.failures += other.failures;
         self.lost += other.lost;
         self.twice += other.twice;
         self.out_of_order += other.out_of_order;

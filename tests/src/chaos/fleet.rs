@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::chaos::plan::{Blow, LEASE, SLOTS, agent};
 use crate::redis::Redis;
-use crate::{Process, program};
+use crate::{Process, Signal, program};
 
 /// How long a worker that was asked to end may go on with what it has.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -25,6 +25,7 @@ pub struct Blows {
     pub ended: u32,
     pub frozen: u32,
     pub redis_restarts: u32,
+    pub redis_frozen: u32,
 }
 
 pub(super) struct Fleet {
@@ -93,6 +94,11 @@ impl Fleet {
             Blow::Thaw(slot) => self.slots[slot].thaw()?,
             Blow::KillRedis => self.redis.kill().await?,
             Blow::EndRedis => self.redis.end().await?,
+            Blow::FreezeRedis => {
+                self.redis.signal(Signal::STOP)?;
+                self.blows.redis_frozen += 1;
+            }
+            Blow::ThawRedis => self.redis.signal(Signal::CONT)?,
             Blow::StartRedis => {
                 self.redis.resume()?;
                 self.blows.redis_restarts += 1;

@@ -42,7 +42,7 @@ const TELL: Duration = Duration::from_secs(5);
 const SCENARIO: &str = r#"
 chaos: {rate: 0.08}
 rules:
-- when: {regex: '<<<[^>]*cursed idol'}
+- when: {regex: '(?s)# Now.*cursed idol'}
   reply: {fault: context_length_exceeded}
 - when: {agent: narrator, probability: 0.02}
   reply: {text: "You find a card: 4111 1111 1111 1111.\n@@@\n{\"choices\":[],\"speak\":[]}"}

@@ -95,9 +95,15 @@ impl Report {
             failed,
         );
         let theirs = (audit.events, audit.answered, audit.blocked, audit.failed);
-        if !audit.is_clean() || ours != theirs || audit.dead != self.dead {
+        if !audit.is_clean() || ours != theirs {
             self.wrong
                 .push(format!("the audit says {audit:?}, we say {ours:?}"));
+        }
+        if self.dead != self.account.failures {
+            self.wrong.push(format!(
+                "{} dead letters, {} failures in the logs",
+                self.dead, self.account.failures
+            ));
         }
     }
 
@@ -154,7 +160,13 @@ impl Report {
                     blows.killed, blows.ended, blows.frozen
                 ),
             ),
-            ("Redis restarts", blows.redis_restarts.to_string()),
+            (
+                "Redis",
+                format!(
+                    "restarted {}, frozen {}",
+                    blows.redis_restarts, blows.redis_frozen
+                ),
+            ),
             (
                 "taken over",
                 format!(
