@@ -5,10 +5,13 @@ use std::process::ExitCode;
 use anyhow::bail;
 use bus::{Bus, Published, Seen};
 use serde_json::json;
-use story::{Action, Author, AuthorKind, Event, EventId, Mode, Outcome, Payload, StoryId, outcome};
+use story::{
+    Action, Author, AuthorKind, Cursor, Event, EventId, Mode, Outcome, Payload, StoryId, Tag,
+    outcome,
+};
 
 use crate::args::{SendArgs, SendMode};
-use crate::output::{Output, plain};
+use crate::output::{Output, one_line};
 use crate::render;
 
 pub(crate) async fn run(args: SendArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
@@ -24,7 +27,7 @@ pub(crate) async fn run(args: SendArgs, bus: &Bus, out: Output) -> anyhow::Resul
     if !wait {
         return Ok(ExitCode::SUCCESS);
     }
-    let (end, ended) = terminal(&event.story, &event.id, bus).await?;
+    let (end, ended) = terminal(&event.story, &event.id, published, bus).await?;
     if out.json {
         out.value(&ended)?;
     } else {
@@ -42,13 +45,13 @@ async fn is_there(name: &str, id: &StoryId, bus: &Bus) -> anyhow::Result<()> {
     if story.characters.contains_key(name) {
         return Ok(());
     }
-    let names: Vec<_> = story.characters.keys().map(|name| plain(name)).collect();
+    let names: Vec<_> = story.characters.keys().map(|name| one_line(name)).collect();
     let has = if names.is_empty() {
         "nobody".to_owned()
     } else {
         names.join(", ")
     };
-    bail!("{id} has no character {}: it has {has}", plain(name))
+    bail!("{id} has no character {}: it has {has}", one_line(name))
 }
 
 fn action(args: SendArgs) -> Event {
@@ -94,17 +97,40 @@ fn tell(id: &EventId, published: Published, out: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The event that ends the action, whenever it comes: the story is read from its start, so that the end of an
-/// action that was sent before is found too.
-async fn terminal(story: &StoryId, id: &EventId, bus: &Bus) -> anyhow::Result<(Outcome, Event)> {
-    let mut watch = bus.watch(story, None).await?;
+/// The event that ends the action. What was sent before may have ended more than once, when it failed and was sent
+/// again: of the ends that are there the last one counts, else the first one to come.
+async fn terminal(
+    story: &StoryId,
+    id: &EventId,
+    published: Published,
+    bus: &Bus,
+) -> anyhow::Result<(Outcome, Event)> {
+    let known = bus.story(story).await?;
+    let (from, upto) = match published {
+        Published::Logged(seq) => {
+            let cursor = Cursor {
+                epoch: known.epoch,
+                seq,
+                tag: Tag::of(id),
+                draft: None,
+            };
+            (Some(cursor), seq)
+        }
+        Published::Held | Published::Duplicate => (None, known.seq),
+    };
+    let mut watch = bus.watch(story, from).await?;
+    let mut last = None;
     loop {
+        if let Some(end) = last.take_if(|_| watch.cursor().seq >= upto) {
+            return Ok(end);
+        }
         let Seen::Event(entry) = watch.next().await? else {
             continue;
         };
-        let end = outcome(&entry.event).filter(|(_, causes)| causes.contains(id));
-        if let Some((end, _)) = end {
-            return Ok((end, entry.event));
+        if let Some((end, causes)) = outcome(&entry.event)
+            && causes.contains(id)
+        {
+            last = Some((end, entry.event));
         }
     }
 }

@@ -14,3 +14,4 @@ mod faults;
 mod moderation;
 mod outage;
 mod poison;
+mod waiting;
