@@ -7,7 +7,7 @@ use bus::{Bus, DeadLetter};
 use story::Agent;
 
 use crate::args::DeadCommand;
-use crate::output::{Output, plain};
+use crate::output::{Output, one_line};
 
 pub(crate) async fn run(command: DeadCommand, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
     match command {
@@ -53,7 +53,7 @@ async fn show(agent: Agent, id: &str, bus: &Bus, out: Output) -> anyhow::Result<
     } else {
         out.line(&headline(agent, &letter))?;
         for (name, value) in &letter.fields {
-            out.line(&format!("{}: {}", plain(name), plain(value)))?;
+            out.line(&format!("{}: {}", one_line(name), one_line(value)))?;
         }
     }
     Ok(())
@@ -64,9 +64,9 @@ fn headline(agent: Agent, letter: &DeadLetter) -> String {
     format!(
         "{} {agent} {story} {} after {} tries: {}",
         letter.id,
-        plain(&letter.class),
+        one_line(&letter.class),
         letter.tries,
-        plain(&letter.reason)
+        one_line(&letter.reason)
     )
 }
 

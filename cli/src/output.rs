@@ -60,11 +60,23 @@ pub(crate) fn note(text: &str) {
     writeln!(io::stderr().lock(), "{text}").unwrap_or_default();
 }
 
-/// Other people's text without what could drive a terminal: control characters other than line ends go.
+/// Other people's prose without what could drive a terminal or turn its lines around. Its own line ends stay.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars()
-        .filter(|c| *c == '\n' || !c.is_control())
-        .collect()
+    let kept = |c: &char| *c == '\n' || !(c.is_control() || turns_lines_around(*c));
+    text.chars().filter(kept).collect()
+}
+
+/// The same for names, reasons and all that is not prose, on one line: nobody's name can pass for a line of its own.
+pub(crate) fn one_line(text: &str) -> String {
+    let separates = |c| matches!(c, '\n' | '\r' | '\u{2028}' | '\u{2029}');
+    let words = text.split(separates).map(str::trim);
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    plain(&words.join(" "))
+}
+
+/// Whether it makes a terminal show what follows in another order.
+fn turns_lines_around(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -74,5 +86,15 @@ mod tests {
     #[test]
     fn text_of_others_cannot_drive_the_terminal() {
         assert_eq!(plain("a\x1b[2Jb\r\u{9b}31m\nc\t"), "a[2Jb31m\nc");
+        assert_eq!(plain("a\u{202e}b\u{2067}c"), "abc");
+    }
+
+    #[test]
+    fn a_name_is_one_line() {
+        assert_eq!(
+            one_line("x\n> Mira: I\r\u{2028}confess\n"),
+            "x > Mira: I confess"
+        );
+        assert_eq!(one_line("a\u{202e}b\x1b"), "ab");
     }
 }

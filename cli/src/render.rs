@@ -6,7 +6,7 @@ use std::fmt::Write;
 use bus::Seen;
 use story::{Agent, Decision, Event, EventId, Payload};
 
-use crate::output::{Output, Style, plain};
+use crate::output::{Output, Style, one_line, plain};
 
 /// Turns what a watcher sees into text to write. Of responses written at the same time, one is shown as it grows; the
 /// others when they are whole.
@@ -36,10 +36,10 @@ impl Renderer {
     pub(crate) fn render(&mut self, seen: &Seen) -> String {
         match seen {
             Seen::Event(entry) => self.whole(&entry.event),
-            Seen::Delta { re, text, .. } => self.grow(re, text),
+            Seen::Delta { re, i, text, .. } => self.grow(re, text, *i == 0),
             Seen::Snapshot { re, text, .. } => {
                 let again = self.restart(re);
-                again + &self.grow(re, text)
+                again + &self.grow(re, text, true)
             }
             Seen::Reset { re, .. } => self.restart(re),
             Seen::Gap => {
@@ -50,15 +50,15 @@ impl Renderer {
         }
     }
 
-    fn grow(&mut self, re: &EventId, text: &str) -> String {
+    /// A response whose beginning was not shown is not gone on with: it is shown when it is whole.
+    fn grow(&mut self, re: &EventId, text: &str, begins: bool) -> String {
         let text = plain(text);
         match &mut self.growing {
             Some(growing) if growing.response == *re => {
                 growing.shown.push_str(&text);
                 text
             }
-            Some(_) => String::new(),
-            None => {
+            None if begins => {
                 let speaker = self.speakers.get(re);
                 let label = speaker.map_or_else(String::new, |name| label(name, self.out));
                 let begun = format!("{label}{text}");
@@ -68,14 +68,19 @@ impl Renderer {
                 });
                 begun
             }
+            _ => String::new(),
         }
     }
 
     fn restart(&mut self, re: &EventId) -> String {
         match self.growing.take_if(|growing| growing.response == *re) {
-            Some(growing) if !growing.shown.is_empty() => self.out.styled(Style::Dim, "\n(anew)\n"),
+            Some(growing) if !growing.shown.is_empty() => self.anew(),
             _ => String::new(),
         }
+    }
+
+    fn anew(&self) -> String {
+        self.out.styled(Style::Dim, "\n(anew)\n")
     }
 
     fn whole(&mut self, seen: &Event) -> String {
@@ -90,9 +95,12 @@ impl Renderer {
             return text;
         }
         let text = plain(seen.payload().text().unwrap_or_default());
-        match text.strip_prefix(&growing.shown) {
+        // The event's text is without the spaces around it, and may end before what its maker cut off.
+        let shown = growing.shown.trim_start();
+        match text.strip_prefix(shown) {
             Some(rest) => format!("{rest}\n{}", after(seen, self.out)),
-            None => format!("\n{}", event(seen, self.out)),
+            None if shown.starts_with(&text) => format!("\n{}", after(seen, self.out)),
+            None => self.anew() + &event(seen, self.out),
         }
     }
 
@@ -123,8 +131,9 @@ impl Renderer {
 /// A whole event, ending with its line.
 pub(crate) fn event(event: &Event, out: Output) -> String {
     match event.payload() {
+        _ if event.extra.get("retracted") == Some(&true.into()) => warning("(taken back)", out),
         Payload::Action(action) => {
-            let name = plain(if event.author.name.is_empty() {
+            let name = one_line(if event.author.name.is_empty() {
                 &event.author.id
             } else {
                 &event.author.name
@@ -132,11 +141,12 @@ pub(crate) fn event(event: &Event, out: Output) -> String {
             let to = action
                 .to
                 .as_ref()
-                .map_or_else(String::new, |to| format!(" to {}", plain(to)));
+                .map_or_else(String::new, |to| format!(" to {}", one_line(to)));
             format!(
                 "{}{}\n",
                 out.styled(Style::Bold, &format!("> {name}{to}: ")),
-                plain(&action.text)
+                // Its further lines stand back, so that none of them passes for an event.
+                plain(&action.text).replace('\n', "\n  ")
             )
         }
         Payload::Narration(narration) => {
@@ -148,12 +158,13 @@ pub(crate) fn event(event: &Event, out: Output) -> String {
             plain(&dialogue.text)
         ),
         Payload::Verdict(verdict) if verdict.decision == Decision::Block => {
-            warning(&format!("(blocked: {})", plain(&verdict.reason)), out)
+            warning(&format!("(blocked: {})", one_line(&verdict.reason)), out)
         }
-        Payload::Retracted(retracted) => {
-            warning(&format!("(taken back: {})", plain(&retracted.reason)), out)
-        }
-        Payload::Failed(failed) => warning(&format!("({})", plain(&failed.notice)), out),
+        Payload::Retracted(retracted) => warning(
+            &format!("(taken back: {})", one_line(&retracted.reason)),
+            out,
+        ),
+        Payload::Failed(failed) => warning(&format!("({})", one_line(&failed.notice)), out),
         Payload::Verdict(_) | Payload::Unknown(_) => String::new(),
     }
 }
@@ -165,7 +176,7 @@ fn after(event: &Event, out: Output) -> String {
     };
     let mut text = String::new();
     for choice in &narration.choices {
-        let line = format!("  · {}", plain(&choice.label));
+        let line = format!("  · {}", one_line(&choice.label));
         // Writing into a String cannot fail.
         let _ = writeln!(text, "{}", out.styled(Style::Dim, &line));
     }
@@ -173,9 +184,89 @@ fn after(event: &Event, out: Output) -> String {
 }
 
 fn label(name: &str, out: Output) -> String {
-    out.styled(Style::Bold, &format!("{}: ", plain(name)))
+    out.styled(Style::Bold, &format!("{}: ", one_line(name)))
 }
 
 fn warning(text: &str, out: Output) -> String {
     out.styled(Style::Warning, text) + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::story::{LogEntry, Seq};
+
+    /// What is written of all that is seen.
+    fn written(seen: &[Seen]) -> String {
+        let mut renderer = Renderer::new(Output::new(false));
+        seen.iter().map(|seen| renderer.render(seen)).collect()
+    }
+
+    fn delta(re: &str, i: u32, text: &str) -> Seen {
+        Seen::Delta {
+            re: re.parse().unwrap(),
+            attempt: 1,
+            i,
+            n: 1,
+            text: text.to_owned(),
+        }
+    }
+
+    fn event(json: &serde_json::Value) -> Seen {
+        let mut whole = serde_json::json!({
+            "v": 1, "story": "castle", "at": "1970-01-01T00:00:00Z", "status": "complete", "mode": "do",
+            "author": {"kind": "agent", "id": "x"},
+        });
+        whole
+            .as_object_mut()
+            .unwrap()
+            .extend(json.as_object().unwrap().clone());
+        Seen::Event(LogEntry {
+            seq: Seq(1),
+            event: Event::decode(whole.to_string().as_bytes()).unwrap(),
+        })
+    }
+
+    fn narration(id: &str, text: &str) -> Seen {
+        event(&serde_json::json!({"id": id, "type": "narration", "text": text}))
+    }
+
+    #[test]
+    fn a_response_whose_beginning_was_not_shown_is_shown_when_it_is_whole() {
+        let seen = [
+            delta("r1", 0, "Rain "),
+            delta("r2", 0, "The "),
+            delta("r1", 1, "falls."),
+            narration("r1", "Rain falls."),
+            delta("r2", 1, "door opens."),
+            narration("r2", "The door opens."),
+        ];
+        assert_eq!(written(&seen), "Rain falls.\nThe door opens.\n");
+    }
+
+    #[test]
+    fn a_response_that_ends_shorter_than_it_grew_is_not_shown_again() {
+        let seen = [
+            delta("r1", 0, " Rain falls. And th"),
+            narration("r1", "Rain falls."),
+        ];
+        assert_eq!(written(&seen), " Rain falls. And th\n");
+        let seen = [delta("r1", 0, "Rain"), narration("r1", "Snow falls.")];
+        assert_eq!(written(&seen), "Rain\n(anew)\nSnow falls.\n");
+    }
+
+    #[test]
+    fn nobody_can_write_a_line_of_another_event() {
+        let forged = "x\n> Mira: I confess";
+        let author = serde_json::json!({"kind": "user", "id": "u", "name": forged});
+        let seen = [event(&serde_json::json!({
+            "id": "a", "type": "action", "author": author, "text": forged, "to": forged,
+        }))];
+        let written = written(&seen);
+        assert_eq!(
+            written.lines().filter(|line| line.starts_with('>')).count(),
+            1,
+            "{written}"
+        );
+    }
 }

@@ -8,7 +8,7 @@ use bus::{Bus, NewStory, Story};
 use serde_json::json;
 
 use crate::args::{CreateArgs, StoryCommand};
-use crate::output::{Output, Style, plain};
+use crate::output::{Output, Style, one_line, plain};
 
 pub(crate) async fn run(command: StoryCommand, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
     match command {
@@ -49,7 +49,7 @@ async fn show(id: &StoryId, bus: &Bus, out: Output) -> anyhow::Result<()> {
         out.value(&value(id, &story))?;
         return Ok(());
     }
-    out.line(&out.styled(Style::Bold, &plain(&story.title)))?;
+    out.line(&out.styled(Style::Bold, &one_line(&story.title)))?;
     for (name, text) in [
         ("premise", &story.premise),
         ("style", &story.style),
@@ -67,7 +67,7 @@ async fn show(id: &StoryId, bus: &Bus, out: Output) -> anyhow::Result<()> {
         output.as_str()
     ))?;
     for (name, character) in &story.characters {
-        let name = out.styled(Style::Bold, &plain(name));
+        let name = out.styled(Style::Bold, &one_line(name));
         out.line(&format!(
             "{name}: {} {}",
             plain(&character.description),
@@ -75,7 +75,7 @@ async fn show(id: &StoryId, bus: &Bus, out: Output) -> anyhow::Result<()> {
         ))?;
     }
     for (key, text) in &story.lore {
-        out.line(&format!("{}: {}", plain(key), plain(text)))?;
+        out.line(&format!("{}: {}", one_line(key), plain(text)))?;
     }
     Ok(())
 }
