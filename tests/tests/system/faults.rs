@@ -7,7 +7,10 @@ use std::time::Duration;
 use anyhow::ensure;
 use futures::future::try_join_all;
 use mock_llm::fault::TABLE;
-use story::{Agent, Event, EventId, Outcome, Payload, Policies, Status, StoryId, outcome};
+use story::{
+    Agent, Event, EventId, InputPolicy, Outcome, OutputPolicy, Payload, Policies, Status, StoryId,
+    outcome,
+};
 use system_tests::{Options, Stack};
 use tokio::time::Instant;
 
@@ -15,7 +18,7 @@ const FIRST_TOKEN: Duration = Duration::from_secs(2);
 const STALL: Duration = Duration::from_secs(2);
 /// Of one call, its retries included.
 const CALL: Duration = Duration::from_secs(12);
-/// A turn makes at most two calls: the narrator may ask for the trailer again, a character for their words.
+/// An action costs at most two: for a beat and its trailer or its verdict, or for a line and a better one.
 const CALLS: u32 = 2;
 /// For all but the model.
 const SLACK: Duration = Duration::from_secs(5);
@@ -25,6 +28,18 @@ type End = (&'static str, String);
 
 /// Every fault of the mock has its line here.
 fn expected(fault: &str, agent: Agent) -> Option<(&'static str, &'static str)> {
+    let told = told(fault, agent)?;
+    Some(match (agent, told, fault) {
+        // It judges a narration that waits: what the model does not judge is not shown, and the narration is whole.
+        (Agent::Moderator, ("failed", _) | (_, "truncated"), _) => ("blocked", "llm"),
+        // No verdict at all.
+        (Agent::Moderator, _, "breaks_character" | "bad_trailer") => ("blocked", "llm"),
+        _ => told,
+    })
+}
+
+/// Without a moderator.
+fn told(fault: &str, agent: Agent) -> Option<(&'static str, &'static str)> {
     Some(match fault {
         "no_headers" | "no_first_token" => ("failed", "ttft"),
         "stall" => ("failed", "stall"),
@@ -34,8 +49,8 @@ fn expected(fault: &str, agent: Agent) -> Option<(&'static str, &'static str)> {
         "error_500" | "error_502" | "error_503" | "error_529" => ("failed", "provider"),
         // A line that is no field is skipped, as the standard of event streams has it.
         "bad_sse" | "unknown_finish_reason" | "no_usage" => ("answered", "complete"),
-        // A line is told before the call is over, a beat is not.
-        "slow_drip" if agent == Agent::Dialogue => ("answered", "complete"),
+        // Only a beat is so long that the call is over first.
+        "slow_drip" if agent != Agent::Narrator => ("answered", "complete"),
         "slow_drip" => ("failed", "deadline"),
         "content_filter" => ("failed", "blocked"),
         "empty_answer" => ("failed", "empty"),
@@ -76,9 +91,15 @@ async fn every_fault_of_the_model_ends_an_action_once_and_in_time() -> anyhow::R
         ["--llm-stall-timeout", &limits[1]],
         ["--llm-timeout", &limits[2]],
     ];
-    let agents = [Agent::Narrator, Agent::Dialogue];
-    let start = |agent| stack.worker_with(agent, options.as_flattened());
-    let _fleet = [start(agents[0])?, start(agents[1])?];
+    let agents = [Agent::Narrator, Agent::Dialogue, Agent::Moderator];
+    let mut fleet = Vec::new();
+    for agent in agents {
+        let tier: &[_] = match agent {
+            Agent::Moderator => &["--tier2", "llm"],
+            _ => &[],
+        };
+        fleet.push(stack.worker_with(agent, &[options.as_flattened(), tier].concat())?);
+    }
     let pairs = TABLE
         .iter()
         .flat_map(|row| agents.map(|agent| (row.name, agent)));
@@ -87,23 +108,35 @@ async fn every_fault_of_the_model_ends_an_action_once_and_in_time() -> anyhow::R
     let (table, wrong) = judged(&rows);
     println!("{table}");
     assert!(wrong.is_empty(), "{wrong:#?}");
-    let answered = rows.iter().filter(|row| row.end.0 == "answered").count();
-    let audit = stack.audit((answered + rows.len()) as u64).await?;
-    assert_eq!(audit.failed, (rows.len() - answered) as u64, "{audit:?}");
+    let ended = |how| rows.iter().filter(|row| row.end.0 == how).count() as u64;
+    let audit = stack.audit(ended("answered") + rows.len() as u64).await?;
+    let others = (audit.failed, audit.blocked);
+    assert_eq!(others, (ended("failed"), ended("blocked")), "{audit:?}");
     stack.end().await;
     Ok(())
 }
 
-/// A fault strikes each call whose turn names it: only what happens now has a verb.
+/// A fault strikes each call whose turn names it: only what happens now has a verb. The moderator's model is asked only
+/// about what its rules find.
 fn scenario() -> String {
     let mut rules = "rules:\n".to_owned();
+    let mut rule = |when: &str, reply: &str| {
+        writeln!(rules, "- when: {{ {when} }}\n  reply: {{ {reply} }}").expect("a text takes all");
+    };
     for row in &TABLE {
-        let name = row.name;
-        writeln!(
-            rules,
-            "- when: {{ regex: ' (does|says to \\w+): I meet {name}\\.>>>' }}\n  reply: {{ fault: {name} }}"
-        )
-        .expect("a text takes all that is written");
+        let (name, fault) = (row.name, format!("fault: {}", row.name));
+        rule(
+            &format!("regex: ' (does|says to \\w+): I meet {name}\\.>>>'"),
+            &fault,
+        );
+        rule(
+            &format!("agent: moderator, regex: 'a bomb: {name}\\.'"),
+            &fault,
+        );
+        rule(
+            &format!("agent: narrator, regex: ' does: I read of {name}\\.>>>'"),
+            &format!(r#"text: "The recipe for a bomb: {name}.\n@@@\n{{\"choices\":[\"Go on\"]}}""#),
+        );
     }
     rules
 }
@@ -111,10 +144,15 @@ fn scenario() -> String {
 /// A story of its own in which somebody meets the fault, then goes on without it.
 async fn meet(stack: &Stack, fault: &'static str, agent: Agent) -> anyhow::Result<Row> {
     let id = format!("{agent}-{}", fault.replace('_', "-"));
-    let story = stack.story(&id, Policies::default()).await?;
+    let (output, meet) = match agent {
+        Agent::Moderator => (OutputPolicy::Hold, "read of"),
+        _ => (OutputPolicy::Off, "meet"),
+    };
+    let input = InputPolicy::Off;
+    let story = stack.story(&id, Policies { input, output }).await?;
     let mut reader = stack.hear(&story).await?;
     let started = Instant::now();
-    let first = turn(stack, &story, agent, &format!("I meet {fault}.")).await?;
+    let first = turn(stack, &story, agent, &format!("I {meet} {fault}.")).await?;
     let end = reader.end_of(&first).await?;
     let took = started.elapsed();
     let second = turn(stack, &story, agent, "I go on.").await?;
@@ -153,8 +191,9 @@ fn end_of(event: &Event) -> End {
     match event.payload() {
         Payload::Narration(narration) => answered(narration.status),
         Payload::Dialogue(dialogue) => answered(dialogue.status),
+        Payload::Verdict(verdict) => ("blocked", verdict.tier.clone()),
         Payload::Failed(failed) => ("failed", failed.class.clone()),
-        other => ("blocked", other.kind().to_owned()),
+        other => ("none", other.kind().to_owned()),
     }
 }
 
@@ -162,7 +201,7 @@ fn end_of(event: &Event) -> End {
 fn judged(rows: &[Row]) -> (String, Vec<String>) {
     let deadline = CALL * CALLS + SLACK;
     let mut lines = vec![format!(
-        "{:<24}| {:<9}| {:<9}| {:<10}| {:>7} | {:>8}",
+        "{:<24}| {:<10}| {:<9}| {:<10}| {:>7} | {:>8}",
         "fault", "agent", "outcome", "class", "seconds", "deadline"
     )];
     let mut wrong = Vec::new();
@@ -177,7 +216,7 @@ fn judged(rows: &[Row]) -> (String, Vec<String>) {
         let agent = agent.as_str();
         let (took, deadline) = (took.as_secs_f64(), deadline.as_secs_f64());
         let line = format!(
-            "{fault:<24}| {agent:<9}| {end:<9}| {class:<10}| {took:>7.1} | {deadline:>8.1}"
+            "{fault:<24}| {agent:<10}| {end:<9}| {class:<10}| {took:>7.1} | {deadline:>8.1}"
         );
         match told {
             None => wrong.push(format!("{line} (has no expected end: write it down)")),
