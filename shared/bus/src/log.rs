@@ -112,7 +112,7 @@ fn event(story: &StoryId, id: &str, fields: &[(Vec<u8>, Vec<u8>)]) -> Event {
 
 /// Whatever a program of other people put there, it keeps its place: as an event of the type `unreadable`.
 fn decode(story: &StoryId, id: &str, json: &[u8]) -> Event {
-    Event::decode(json).unwrap_or_else(|error| {
+    Event::carry(json).unwrap_or_else(|error| {
         tracing::warn!(%story, id, %error, "an entry of the log is not an event");
         let placeholder = serde_json::json!({
             "v": story::VERSION, "id": format!("unreadable-{id}"), "type": "unreadable", "story": story,
@@ -135,6 +135,17 @@ mod tests {
         assert_eq!(window(5, 10, 40, Some(30)), 30..=39);
         assert_eq!(window(5, 10, 40, None), 6..=15);
         assert!(window(5, 10, 5, None).is_empty());
+    }
+
+    #[test]
+    fn an_event_of_a_later_version_is_shown_as_it_came() {
+        let story = "castle".parse().unwrap();
+        let json = r#"{"v":2,"id":"e7","type":"action","story":"castle","author":{"kind":"user","id":"u1"},"mode":"fly","text":"Up!","at":"2026-11-24T01:02:03Z"}"#;
+        let event = decode(&story, "7-0", json.as_bytes());
+        assert_eq!(
+            (event.kind(), &event.extra["text"]),
+            ("action", &"Up!".into())
+        );
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The event: an immutable JSON record of one thing said, done or decided in a story (wire version 1).
 //!
-//! Reading never loses anything: fields that this version does not know are kept and written back, and an event of
-//! an unknown type is carried as it came.
+//! Reading never loses anything: fields that this version does not know are kept and written back. An event of an
+//! unknown type, or that a later version writes in another way, is carried as it came: readers pass it on, and only who
+//! would act on it refuses it.
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{EventId, Payload, StoryId, Traceparent};
+use crate::{EventId, Payload, StoryId, Traceparent, Unknown};
 
 /// The largest event that is accepted anywhere, in bytes of JSON.
 pub const MAX_EVENT_BYTES: usize = 64 * 1024;
@@ -49,11 +50,14 @@ pub struct Author {
     pub name: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AuthorKind {
     User,
     Agent,
+    /// One that this version does not know, as it came.
+    #[serde(untagged)]
+    Other(String),
 }
 
 /// Why bytes are not an event.
@@ -91,11 +95,26 @@ impl Event {
         }
     }
 
-    /// Reads an event from JSON, within [`MAX_EVENT_BYTES`].
+    /// Reads an event that is to be acted on.
     ///
     /// # Errors
-    /// When it is too large, not UTF-8, not JSON, or lacks what every event (or its known type) must have.
+    /// Those of [`Self::carry`]; or when it is of another version, or not what its type is in this one.
     pub fn decode(json: &[u8]) -> Result<Self, DecodeError> {
+        let event = Self::carry(json)?;
+        match &event.payload {
+            Payload::Unknown(Unknown {
+                foreign: Some(why), ..
+            }) => Err(DecodeError::Malformed(why.clone())),
+            _ => Ok(event),
+        }
+    }
+
+    /// Reads an event that is to be shown or passed on, from JSON of at most [`MAX_EVENT_BYTES`]. One that only a later
+    /// version understands has the payload [`Payload::Unknown`], whatever its type.
+    ///
+    /// # Errors
+    /// When it is too large, not UTF-8, not JSON, or lacks what every event must have.
+    pub fn carry(json: &[u8]) -> Result<Self, DecodeError> {
         if json.len() > MAX_EVENT_BYTES {
             return Err(DecodeError::TooLarge(json.len()));
         }
@@ -124,13 +143,12 @@ impl Event {
 impl<'de> Deserialize<'de> for Event {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let head = Head::deserialize(from)?;
-        if head.v != VERSION {
-            return Err(de::Error::custom(format_args!(
-                "wire version {} is not {VERSION}",
-                head.v
-            )));
-        }
-        let (payload, extra) = Payload::read(&head.kind, head.rest).map_err(de::Error::custom)?;
+        let (payload, extra) = if head.v == VERSION {
+            Payload::read(&head.kind, head.rest)
+        } else {
+            let why = format!("wire version {} is not {VERSION}", head.v);
+            (Payload::foreign(&head.kind, why), head.rest)
+        };
         Ok(Self {
             v: head.v,
             id: head.id,
@@ -197,6 +215,30 @@ mod tests {
             assert!(error.contains(why), "{error}");
         }
         assert!(Event::decode(b"\xff{}").is_err());
+    }
+
+    #[test]
+    fn what_a_later_version_writes_is_carried_as_it_came_and_not_acted_on() {
+        for later in [
+            ACTION.replace("\"v\":1", "\"v\":2"),
+            ACTION.replace("\"do\"", "\"fly\""),
+            ACTION.replace("\"do\"", "{\"how\":\"fly\"}"),
+            ACTION.replace("action", "narration"),
+        ] {
+            let event = Event::carry(later.as_bytes()).unwrap();
+            assert!(matches!(event.payload(), Payload::Unknown(_)), "{later}");
+            assert_eq!(event.extra["text"], "I draw the rusted sword");
+            let (back, came): (Value, Value) = (
+                serde_json::from_str(&event.encode()).unwrap(),
+                serde_json::from_str(&later).unwrap(),
+            );
+            assert_eq!(back, came);
+            assert!(Event::decode(later.as_bytes()).is_err(), "{later}");
+        }
+        let bot = ACTION.replace("\"user\"", "\"bot\"");
+        let event = Event::decode(bot.as_bytes()).unwrap();
+        assert_eq!(event.author.kind, AuthorKind::Other("bot".to_owned()));
+        assert_eq!(event.encode(), bot);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub enum Payload {
     Verdict(Verdict),
     Retracted(Retracted),
     Failed(Failed),
-    /// A type that this version does not know; its fields are in `Event::extra`.
+    /// What this version does not know: a type, or another form of a known one. The fields are in `Event::extra`.
     Unknown(Unknown),
 }
 
@@ -170,6 +170,9 @@ pub struct Failed {
 pub struct Unknown {
     #[serde(skip)]
     kind: String,
+    /// Why it cannot be acted on, when it claims to be what this version knows.
+    #[serde(skip)]
+    pub(crate) foreign: Option<String>,
 }
 
 impl Payload {
@@ -198,28 +201,34 @@ impl Payload {
         }
     }
 
+    pub(crate) fn foreign(kind: &str, why: String) -> Self {
+        Self::Unknown(Unknown {
+            kind: kind.to_owned(),
+            foreign: Some(why),
+        })
+    }
+
     /// Takes the fields of `kind` out of `fields`; gives back the payload and what it does not know.
-    pub(crate) fn read(
-        kind: &str,
-        fields: Map<String, Value>,
-    ) -> Result<(Self, Map<String, Value>), serde_json::Error> {
-        match kind {
-            "action" => split(fields, Self::Action),
-            "narration" => split(fields, Self::Narration),
-            "dialogue" => split(fields, Self::Dialogue),
-            "verdict" => split(fields, Self::Verdict),
-            "retracted" => split(fields, Self::Retracted),
-            "failed" => split(fields, Self::Failed),
+    pub(crate) fn read(kind: &str, fields: Map<String, Value>) -> (Self, Map<String, Value>) {
+        let known = match kind {
+            "action" => split(&fields, Self::Action),
+            "narration" => split(&fields, Self::Narration),
+            "dialogue" => split(&fields, Self::Dialogue),
+            "verdict" => split(&fields, Self::Verdict),
+            "retracted" => split(&fields, Self::Retracted),
+            "failed" => split(&fields, Self::Failed),
             _ => {
                 let kind = kind.to_owned();
-                Ok((Self::Unknown(Unknown { kind }), fields))
+                let foreign = None;
+                return (Self::Unknown(Unknown { kind, foreign }), fields);
             }
-        }
+        };
+        known.unwrap_or_else(|error| (Self::foreign(kind, error.to_string()), fields))
     }
 }
 
 fn split<T: DeserializeOwned>(
-    fields: Map<String, Value>,
+    fields: &Map<String, Value>,
     wrap: impl FnOnce(T) -> Payload,
 ) -> Result<(Payload, Map<String, Value>), serde_json::Error> {
     #[derive(Deserialize)]
@@ -229,6 +238,6 @@ fn split<T: DeserializeOwned>(
         #[serde(flatten)]
         rest: Map<String, Value>,
     }
-    let Split { known, rest } = serde_json::from_value(Value::Object(fields))?;
+    let Split { known, rest } = Split::deserialize(fields)?;
     Ok((wrap(known), rest))
 }

@@ -124,7 +124,11 @@ pub fn passed(event: &Event) -> Vec<Step> {
 #[must_use]
 pub fn may_publish(event: &Event) -> bool {
     let own = event.author.kind == AuthorKind::User && event.hop == 0 && event.cause.is_empty();
-    own && matches!(event.payload(), Payload::Action(_) | Payload::Unknown(_))
+    own && match event.payload() {
+        Payload::Action(_) => true,
+        Payload::Unknown(unknown) => unknown.foreign.is_none(),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -237,6 +241,10 @@ mod tests {
         let mut caused = action(Mode::Do, None);
         caused.cause = vec!["e0".parse().unwrap()];
         assert!(!may_publish(&caused));
+        for (kind, may) in [("narration", false), ("gesture", true)] {
+            let later = action(Mode::Do, None).encode().replace("action", kind);
+            assert_eq!(may_publish(&Event::carry(later.as_bytes()).unwrap()), may);
+        }
     }
 
     proptest! {
