@@ -1,25 +1,20 @@
-//! Reaches Redis: where it is, and a link that rebuilds its connection by itself.
-//!
-//! Every wait has an end. The client's own default timeout of 500 ms would cut blocking reads, and no timeout at all
-//! would hang on a wedged server that still answers TCP; so each link states its own.
+//! Reaches Redis: where it is, and how a connection to it is opened. [`crate::link`] keeps one.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::{BoxFuture, FutureExt, Shared};
 use redis::aio::{AsyncPushSender, ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
-    RedisError, RedisResult, TlsMode, Value,
+    RedisResult, TlsMode, Value,
 };
 
 use crate::Error;
 
-/// The longest wait between two attempts to connect.
-const MAX_BACKOFF: Duration = Duration::from_secs(2);
+/// What a Redis URL begins with.
+const SCHEMES: &str = "it starts with redis://, rediss://, redis+sentinel:// or redis+cluster://, as redis://127.0.0.1:6379 does";
 
 /// Where Redis is and how keys are laid out there. `Debug` hides the password.
 #[derive(Clone)]
@@ -83,18 +78,10 @@ pub(crate) enum Wire {
 
 impl Topology {
     pub(crate) fn parse(url: &str) -> Result<Self, Error> {
-        let wrong = |what: &str| Error::Settings(format!("REDIS URL: {what}"));
-        let (scheme, rest) = url.split_once("://").ok_or_else(|| {
-            wrong("it starts with redis://, rediss://, redis+sentinel:// or redis+cluster://")
-        })?;
-        let (secure, kind) = match scheme.split_once('+') {
-            Some((secure, kind)) => (secure, kind),
-            None => (scheme, ""),
-        };
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong(SCHEMES))?;
+        let (secure, kind) = scheme.split_once('+').unwrap_or((scheme, ""));
         if !matches!(secure, "redis" | "rediss") {
-            return Err(wrong(
-                "its scheme is none of redis://, rediss://, redis+sentinel:// and redis+cluster://",
-            ));
+            return Err(wrong(SCHEMES));
         }
         let (user, hosts) = match rest.rsplit_once('@') {
             Some((user, hosts)) => (format!("{user}@"), hosts),
@@ -104,27 +91,21 @@ impl Topology {
         let nodes = || {
             hosts
                 .split(',')
-                .map(|host| format!("{secure}://{user}{host}").into_connection_info())
-                .collect::<RedisResult<Vec<_>>>()
-                .map_err(|e| wrong(&e.to_string()))
+                .map(|host| node(format!("{secure}://{user}{host}")))
+                .collect::<Result<Vec<_>, _>>()
         };
         match kind {
-            "" => url
-                .into_connection_info()
-                .map(Self::Standalone)
-                .map_err(|e| wrong(&e.to_string())),
-            "cluster" => Ok(Self::Cluster(nodes()?)),
+            "" => node(url).map(Self::Standalone),
+            "cluster" => nodes().map(Self::Cluster),
             "sentinel" if path.is_empty() => {
-                Err(wrong("a sentinel URL ends with /<name of the master>"))
+                Err(wrong("for sentinels it ends with /<name of the master>"))
             }
             "sentinel" => Ok(Self::Sentinel {
                 nodes: nodes()?,
                 name: path.to_owned(),
                 tls: secure == "rediss",
             }),
-            _ => Err(wrong(
-                "its scheme is none of redis://, rediss://, redis+sentinel:// and redis+cluster://",
-            )),
+            _ => Err(wrong(SCHEMES)),
         }
     }
 
@@ -193,6 +174,21 @@ impl Topology {
     }
 }
 
+/// Where one server is. The client's reasons never quote the URL.
+fn node(url: impl IntoConnectionInfo) -> Result<ConnectionInfo, Error> {
+    url.into_connection_info().map_err(|error| {
+        let reason = error.to_string();
+        let (reason, _kind) = reason.split_once(" - ").unwrap_or((&reason, ""));
+        wrong(&format!(
+            "{reason}: write it like redis://user:password@127.0.0.1:6379"
+        ))
+    })
+}
+
+fn wrong(what: &str) -> Error {
+    Error::Settings(format!("the URL cannot be used: {what}"))
+}
+
 /// A client that asks the sentinels for the master. The URL's credentials are for both.
 fn sentinel(
     nodes: &[ConnectionInfo],
@@ -242,7 +238,7 @@ impl Wire {
         }
     }
 
-    async fn pipe(&mut self, pipe: &redis::Pipeline) -> RedisResult<Vec<Value>> {
+    pub(crate) async fn pipe(&mut self, pipe: &redis::Pipeline) -> RedisResult<Vec<Value>> {
         let count = pipe.len();
         let replies = match self {
             Self::Single(wire) => wire.req_packed_commands(pipe, 0, count).await?,
@@ -250,126 +246,6 @@ impl Wire {
         };
         replies.into_iter().map(Value::extract_error).collect()
     }
-}
-
-type Connecting = Shared<BoxFuture<'static, RedisResult<Wire>>>;
-
-/// A connection shared by everyone who holds a clone. Who uses it tells people that Redis is away: a program has several
-/// links, and they would all say the same. It connects when first used; after a drop or a timeout the next
-/// call connects anew, and all calls of that moment wait for the one attempt.
-#[derive(Clone)]
-pub(crate) struct Link(Arc<Shape>);
-
-struct Shape {
-    topology: Topology,
-    connect: Duration,
-    response: Duration,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    wire: Option<Connecting>,
-    /// Counts the connections, so that a late error of an old one does not close its successor.
-    generation: u64,
-    /// Connections lost since one was good.
-    failures: u32,
-}
-
-impl Link {
-    pub(crate) fn new(topology: Topology, connect: Duration, response: Duration) -> Self {
-        Self(Arc::new(Shape {
-            topology,
-            connect,
-            response,
-            state: Mutex::default(),
-        }))
-    }
-
-    pub(crate) async fn query(&self, cmd: &redis::Cmd) -> Result<Value, Error> {
-        let (generation, connecting) = self.wire();
-        let reply = match connecting.await {
-            Ok(mut wire) => wire.query(cmd).await,
-            Err(error) => Err(error),
-        };
-        self.judged(generation, reply)
-    }
-
-    /// One round trip for many commands; one reply for each.
-    pub(crate) async fn pipe(&self, pipe: &redis::Pipeline) -> Result<Vec<Value>, Error> {
-        let (generation, connecting) = self.wire();
-        let reply = match connecting.await {
-            Ok(mut wire) => wire.pipe(pipe).await,
-            Err(error) => Err(error),
-        };
-        self.judged(generation, reply)
-    }
-
-    fn wire(&self) -> (u64, Connecting) {
-        let mut state = self.state();
-        let failures = state.failures;
-        let wire = state
-            .wire
-            .get_or_insert_with(|| connecting(Arc::clone(&self.0), backoff(failures)))
-            .clone();
-        (state.generation, wire)
-    }
-
-    fn judged<T>(&self, generation: u64, reply: RedisResult<T>) -> Result<T, Error> {
-        let reply = reply.map_err(Error::from_redis);
-        let mut state = self.state();
-        if state.generation != generation {
-            return reply;
-        }
-        if let Err(Error::Unreachable(error)) = &reply {
-            if state.failures == 0 {
-                tracing::debug!(%error, "lost the connection to Redis");
-            }
-            state.wire = None;
-            state.generation += 1;
-            state.failures = state.failures.saturating_add(1);
-        } else if state.failures > 0 {
-            tracing::debug!(attempts = state.failures, "reached Redis again");
-            state.failures = 0;
-        }
-        reply
-    }
-
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        // Nothing panics while it is held, and each write leaves it whole.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn connecting(shape: Arc<Shape>, delay: Duration) -> Connecting {
-    async move {
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
-        }
-        // The client bounds each of its steps; this bounds them all.
-        let wire = shape.topology.open(shape.connect, shape.response);
-        tokio::time::timeout(shape.connect, wire)
-            .await
-            .unwrap_or_else(|_| {
-                Err(RedisError::from(std::io::Error::from(
-                    std::io::ErrorKind::TimedOut,
-                )))
-            })
-    }
-    .boxed()
-    .shared()
-}
-
-/// None at first, then 50 ms doubled with each failure, and between half and all of that, so that a fleet that lost its
-/// server does not return as one.
-pub(crate) fn backoff(failures: u32) -> Duration {
-    if failures == 0 {
-        return Duration::ZERO;
-    }
-    let full = Duration::from_millis(50)
-        .saturating_mul(1 << (failures - 1).min(10))
-        .min(MAX_BACKOFF);
-    full.mul_f64(rand::random_range(0.5..=1.0))
 }
 
 #[cfg(test)]
@@ -421,15 +297,5 @@ mod tests {
             shown.contains("host:1/0") && !shown.contains("cret") && !shown.contains("user"),
             "{shown}"
         );
-    }
-
-    #[test]
-    fn the_wait_between_attempts_grows_to_its_bound() {
-        assert_eq!(backoff(0), Duration::ZERO);
-        for failures in 1..40 {
-            let wait = backoff(failures);
-            assert!(wait >= Duration::from_millis(25) && wait <= MAX_BACKOFF);
-        }
-        assert!(backoff(u32::MAX) >= MAX_BACKOFF / 2);
     }
 }

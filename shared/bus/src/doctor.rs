@@ -10,6 +10,7 @@ use story::{Agent, EventId, StoryId};
 use crate::keys::GROUP;
 use crate::reply::read;
 use crate::script::{Script, lane_script};
+use crate::server::keeps_all;
 use crate::{Bus, Error};
 
 static LANES: Script = Script::new(lane_script!("lanes"));
@@ -93,11 +94,11 @@ impl Bus {
         get.arg("GET").arg("maxmemory-policy");
         // A managed Redis may not tell; `check_server` reads the same from INFO.
         let reply: Vec<String> = match self.link.query(&get).await {
-            Err(Error::Refused(_)) => return Ok(()),
+            Err(Error::Refused(_) | Error::Denied(_)) => return Ok(()),
             reply => read(reply?)?,
         };
         let policy = reply.into_iter().nth(1).unwrap_or_default();
-        if matches!(policy.as_str(), "" | "noeviction") {
+        if keeps_all(&policy) {
             return Ok(());
         }
         let mut set = redis::cmd("CONFIG");

@@ -8,9 +8,15 @@ pub enum Error {
     #[error("the Redis settings are wrong: {0}")]
     Settings(String),
     /// Redis was not reached, or did not answer in time. The next call reconnects; what was asked may have been done.
-    // Not a source: the client's error prints what it comes from, and a chain would say it twice.
-    #[error("Redis is not reachable: {0}")]
+    // Not a source, as the next two: the client's error prints what it comes from, and a chain would say it twice.
+    #[error("Redis is not reachable (is its URL right, and is it up?): {0}")]
     Unreachable(redis::RedisError),
+    /// Redis does not let us in, or forbids a command. While a fleet runs an operator may be changing the password: only
+    /// at a start is it final.
+    #[error(
+        "Redis denies access: check the user and the password in its URL, and the user's ACL rules: {0}"
+    )]
+    Denied(redis::RedisError),
     /// Redis answered with an error.
     #[error("Redis refused: {0}")]
     Refused(redis::RedisError),
@@ -22,14 +28,14 @@ pub enum Error {
         "only what a person does is published: an action with a user as its author, hop 0 and no cause"
     )]
     NotPublishable,
-    #[error("there is no story '{0}'")]
+    #[error("there is no story '{0}': create it first")]
     NoStory(StoryId),
-    #[error("there is already a story '{0}'")]
+    #[error("there is already a story '{0}': choose another id")]
     StoryExists(StoryId),
     /// Too many events of this story wait for one agent.
     #[error("the story '{0}' has too many unanswered events; try again later")]
     LaneFull(StoryId),
-    #[error("the event has {0} bytes; at most {max} are accepted", max = story::MAX_EVENT_BYTES)]
+    #[error("the event has {0} bytes; at most {max} are accepted: shorten it", max = story::MAX_EVENT_BYTES)]
     TooLarge(usize),
     /// The parked events that a commit consumes are not at the head of their lane.
     #[error("the events to consume are not next in their lane")]
@@ -42,7 +48,9 @@ pub enum Error {
 impl Error {
     /// Sorts an error of the client: worth a reconnect, or an answer of the server.
     pub(crate) fn from_redis(error: redis::RedisError) -> Self {
-        if lost(&error) {
+        if denied(&error) {
+            Self::Denied(error)
+        } else if lost(&error) {
             Self::Unreachable(error)
         } else {
             Self::Refused(error)
@@ -67,10 +75,24 @@ impl Error {
     /// The first word of the server's error: `NOGROUP`, `NOSCRIPT` …
     pub(crate) fn code(&self) -> Option<&str> {
         match self {
-            Self::Refused(error) => error.code(),
+            Self::Refused(error) | Self::Denied(error) => error.code(),
             _ => None,
         }
     }
+
+    /// Whether nothing will help but changing the settings, of ours or of the server.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Settings(_) | Self::Server(_) | Self::Denied(_))
+    }
+}
+
+fn denied(error: &redis::RedisError) -> bool {
+    error.kind() == redis::ErrorKind::AuthenticationFailed
+        || matches!(
+            error.code(),
+            Some("NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED")
+        )
 }
 
 /// The connection is of no more use: dropped, timed out, or it leads to a server that may not write any more.

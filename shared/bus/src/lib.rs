@@ -15,6 +15,7 @@ mod error;
 mod keys;
 mod lane;
 mod lease;
+mod link;
 mod live;
 mod log;
 mod reader;
@@ -27,8 +28,9 @@ mod view;
 mod watch;
 mod work;
 
-use connect::{Link, Topology};
+use connect::Topology;
 use keys::Keys;
+use link::Link;
 
 pub use audit::Audit;
 pub use bare::{Bare, Progress, Tail};

@@ -6,9 +6,9 @@ use std::time::Duration;
 use redis::{Cmd, Value};
 use story::Agent;
 
-use crate::connect::Link;
 use crate::keys::{GROUP, Keys};
 use crate::lease::millis;
+use crate::link::Link;
 use crate::reply::{Entry, read};
 use crate::work::{flag, work};
 use crate::{Bus, Delivery, Error, LeaseId};

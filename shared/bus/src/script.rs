@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use redis::Value;
 
-use crate::{Error, connect::Link};
+use crate::{Error, link::Link};
 
 /// How often an idempotent script is run when its reply is lost.
 const TRIES: u32 = 4;

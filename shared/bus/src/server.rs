@@ -14,6 +14,8 @@ const OLDEST: (u32, u32) = (7, 0);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerReport {
     pub version: String,
+    /// What Redis does when its memory is full.
+    pub eviction: String,
     /// Each says what may happen and what to do.
     pub warnings: Vec<String>,
 }
@@ -25,18 +27,33 @@ impl Bus {
     /// # Errors
     /// [`Error::Server`] says what to change; or Redis was not reached.
     pub async fn check_server(&self) -> Result<ServerReport, Error> {
+        let report = self.server().await?;
+        if !keeps_all(&report.eviction) {
+            return Err(Error::Server(format!(
+                "Redis may evict events (maxmemory-policy is {}): set maxmemory-policy noeviction, or run `storyfleet doctor --fix`",
+                report.eviction
+            )));
+        }
+        let mut set = redis::cmd("HSETNX");
+        set.arg(self.keys.meta())
+            .arg("shards")
+            .arg(self.settings.shards);
+        self.link.query(&set).await?;
+        self.check_shards().await?;
+        Ok(report)
+    }
+
+    /// What [`Bus::check_server`] looks at, whatever Redis does when its memory is full. Writes nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn server(&self) -> Result<ServerReport, Error> {
         let info = self.info().await?;
         let field = |name: &str| info.get(name).map_or("", String::as_str);
         let version = field("redis_version").to_owned();
-        if number(&version) < OLDEST {
+        if is_too_old(&version) {
             return Err(Error::Server(format!(
                 "Redis {version} is too old: use Redis 7.0 or Valkey 7.2 or later"
-            )));
-        }
-        let policy = field("maxmemory_policy");
-        if !matches!(policy, "" | "noeviction") {
-            return Err(Error::Server(format!(
-                "Redis may evict events (maxmemory-policy is {policy}): set maxmemory-policy noeviction"
             )));
         }
         self.check_shards().await?;
@@ -47,7 +64,11 @@ impl Bus {
                     .into(),
             );
         }
-        Ok(ServerReport { version, warnings })
+        Ok(ServerReport {
+            version,
+            eviction: field("maxmemory_policy").to_owned(),
+            warnings,
+        })
     }
 
     async fn info(&self) -> Result<HashMap<String, String>, Error> {
@@ -69,25 +90,44 @@ impl Bus {
             .collect())
     }
 
-    async fn check_shards(&self) -> Result<(), Error> {
+    /// Whether our number of shards is the recorded one, if there is one: with another, every key would be elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::Server`] says what to change; or Redis was not reached.
+    pub async fn check_shards(&self) -> Result<(), Error> {
         let ours = self.settings.shards;
-        let mut set = redis::cmd("HSETNX");
-        set.arg(self.keys.meta()).arg("shards").arg(ours);
-        self.link.query(&set).await?;
         let mut get = redis::cmd("HGET");
         get.arg(self.keys.meta()).arg("shards");
-        let theirs: u16 = read(self.link.query(&get).await?)?;
-        if theirs == ours {
-            return Ok(());
+        match read::<Option<u16>>(self.link.query(&get).await?)? {
+            Some(theirs) if theirs != ours => Err(Error::Server(format!(
+                "the number of shards here is {theirs}, not {ours}: start with --shards {theirs} (STORYFLEET_SHARDS), or use another --prefix"
+            ))),
+            _ => Ok(()),
         }
-        Err(Error::Server(format!(
-            "this installation has {theirs} shards, not {ours}: start with {theirs}, or use another prefix"
-        )))
     }
 }
 
-/// Major and minor.
-fn number(version: &str) -> (u32, u32) {
+/// Whether that `maxmemory-policy` never drops a key. A managed Redis may not tell: "".
+pub(crate) fn keeps_all(policy: &str) -> bool {
+    matches!(policy, "" | "noeviction")
+}
+
+fn is_too_old(version: &str) -> bool {
     let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
-    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) < OLDEST
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_without_sharded_channels_is_too_old() {
+        for old in ["6.2.14", "6.9", "5", "", "unknown"] {
+            assert!(is_too_old(old), "{old}");
+        }
+        for good in ["7.0.0", "7.0", "7.2.4", "8.0.1", "10.0.0"] {
+            assert!(!is_too_old(good), "{good}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use story::{Cursor, Seq, StoryId};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::connect::backoff;
+use crate::link::backoff;
 use crate::live::{Arrival, Live};
 use crate::view::{Drafts, Due, Page, Seen, View};
 use crate::{Bus, Error};
