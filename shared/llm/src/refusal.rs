@@ -14,6 +14,9 @@ pub(crate) fn of_answer(status: u16, body: &[u8]) -> Error {
     error.status = Some(status);
     error.message = match error.message.trim() {
         "" => format!("the provider answered {status}"),
+        said if error.class == Class::Auth => {
+            format!("the provider answered {status} (is the API key set, and right?): {said}")
+        }
         said => format!("the provider answered {status}: {said}"),
     };
     error

@@ -88,7 +88,10 @@ pub(crate) fn transport(error: reqwest::Error) -> Error {
     } else if error.is_body() || error.is_decode() {
         (Class::Truncated, "the answer was cut".to_owned())
     } else if error.is_connect() {
-        (Class::Connect, format!("cannot connect to {place}"))
+        (
+            Class::Connect,
+            format!("cannot connect to {place} (is the model's URL right, and is it up?)"),
+        )
     } else {
         (
             Class::Connect,

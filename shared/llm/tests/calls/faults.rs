@@ -206,7 +206,9 @@ async fn a_provider_that_is_not_there_is_tried_again() {
         .await
         .unwrap_err();
     assert_eq!((error.class, error.tries), (Class::Connect, 2));
-    let says = format!("cannot connect to http://{closed}: Connection refused");
+    let says = format!(
+        "cannot connect to http://{closed} (is the model's URL right, and is it up?): Connection refused"
+    );
     assert!(error.message.starts_with(&says), "{error}");
 
     fault(|| Answer::nothing().cut(), Class::Connect, 2).await;

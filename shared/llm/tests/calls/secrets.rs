@@ -50,7 +50,7 @@ async fn a_provider_that_repeats_the_key_does_not_spread_it() {
     assert_eq!(error.class, Class::Auth);
     assert_eq!(
         error.message,
-        "the provider answered 401: Incorrect key: [key]"
+        "the provider answered 401 (is the API key set, and right?): Incorrect key: [key]"
     );
     assert!(!format!("{error:?} {client:?} {:?}", client.stream(&request())).contains("sk-secret"));
 }
