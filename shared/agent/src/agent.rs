@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use story::{Author, AuthorKind, Context, Event, EventId, LlmReport, Payload};
 
-use crate::{DraftSender, prompts};
+use crate::{DraftSender, exit, prompts};
 
 /// One kind of answerer. The worker loop does the rest: leases, order, retries, commits, drains.
 ///
@@ -165,7 +165,7 @@ impl HandleError {
 
 impl fmt::Display for HandleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.source)
+        f.write_str(&exit::line(&self.source))
     }
 }
 

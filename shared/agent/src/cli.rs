@@ -7,16 +7,19 @@ mod options;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio_util::task::TaskTracker;
 
-use crate::{Agent, Shutdown, telemetry};
+use crate::{Agent, Shutdown, exit};
 
 pub use options::{NoOptions, Setup};
 
 /// Takes events of its kind from Redis and answers them through a language model.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(
+    version,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration."
+)]
 struct Cli<O: Args> {
     #[command(subcommand)]
     command: Command<O>,
@@ -50,7 +53,7 @@ enum Command<O: Args> {
 
 /// The whole program of an agent. `build` makes it from what every agent needs and its own options.
 ///
-/// Exit codes: 0 done, 1 failed, 2 wrong usage.
+/// Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 pub fn main<A, O>(
     agent: story::Agent,
     build: impl FnOnce(&Setup, &O) -> anyhow::Result<A>,
@@ -59,41 +62,37 @@ where
     A: Agent,
     O: Args,
 {
-    let matches = Cli::<O>::command().name(agent.as_str()).get_matches();
-    match start(agent, &matches, build) {
-        Ok(code) => code,
-        Err(error) => {
-            complain(&error);
-            ExitCode::FAILURE
-        }
+    let mut command = Cli::<O>::command().name(agent.as_str());
+    let parsed = command.try_get_matches_from_mut(std::env::args_os());
+    let parsed = parsed.and_then(|matches| Cli::<O>::from_arg_matches(&matches));
+    match parsed {
+        Ok(cli) => start(agent, cli.command, build).unwrap_or_else(|error| exit::failed(&error)),
+        Err(error) => exit::usage(&error.format(&mut command)),
     }
 }
 
 fn start<A, O>(
     agent: story::Agent,
-    matches: &ArgMatches,
+    command: Command<O>,
     build: impl FnOnce(&Setup, &O) -> anyhow::Result<A>,
 ) -> anyhow::Result<ExitCode>
 where
     A: Agent,
     O: Args,
 {
-    let cli = Cli::<O>::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("the runtime cannot start")?;
-    match cli.command {
+    match command {
         Command::Run { options, worker } => {
-            options.logs()?;
             let settings = worker.settings(agent, &options)?;
-            let agent = build(&options.setup()?, &options.own)?;
+            let agent = configured(&options, build)?;
             runtime.block_on(run(agent, settings))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Once { options, once } => {
-            options.logs()?;
-            let agent = build(&options.setup()?, &options.own)?;
+            let agent = configured(&options, build)?;
             let effects = runtime.block_on(once.run(&agent, &options))?;
             print(&serde_json::to_string_pretty(&effects)?)?;
             Ok(ExitCode::SUCCESS)
@@ -113,6 +112,17 @@ where
     }
 }
 
+/// The agent; whatever stands in its way now is the configuration.
+fn configured<A, O: Args>(
+    options: &options::Options<O>,
+    build: impl FnOnce(&Setup, &O) -> anyhow::Result<A>,
+) -> anyhow::Result<A> {
+    let built = options
+        .logs()
+        .and_then(|()| build(&options.setup()?, &options.own));
+    built.map_err(exit::configuration)
+}
+
 async fn run<A: Agent>(agent: A, settings: crate::Settings) -> anyhow::Result<()> {
     let signals = TaskTracker::new();
     let shutdown = Shutdown::on_signals(&signals)?;
@@ -128,13 +138,12 @@ fn print(text: &str) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{text}").context("the output cannot be written")
 }
 
-/// One line on stderr: logs may not run yet, and whoever started the program reads here.
-fn complain(error: &anyhow::Error) {
-    use std::io::Write;
-    // There is nowhere left to say that stderr is closed; the exit code says the rest.
-    let _ = writeln!(
-        std::io::stderr(),
-        "error: {}",
-        telemetry::one_line(&format!("{error:#}"))
-    );
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::<NoOptions>::command().debug_assert();
+    }
 }

@@ -192,6 +192,6 @@ impl<'a> Pump<'a> {
 /// A chunk that may be missing would be a hole for readers; none at all is not.
 fn gave_up(error: bus::Error) -> GivenUp {
     let error = anyhow::Error::from(error);
-    tracing::debug!(error = %format_args!("{error:#}"), "draft given up");
+    tracing::debug!(error = crate::exit::line(&error), "draft given up");
     GivenUp
 }

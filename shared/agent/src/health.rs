@@ -11,7 +11,7 @@ use axum::routing::get;
 use axum::{Router, http::header::CONTENT_TYPE};
 use tokio::time::Instant;
 
-use crate::Metrics;
+use crate::{Metrics, exit};
 
 /// A loop that has not gone round for this long is stuck: each wait in one is shorter.
 const STUCK: Duration = Duration::from_secs(30);
@@ -61,7 +61,10 @@ impl Health {
     pub(crate) fn redis_failed(&self, error: bus::Error) {
         if self.redis.swap(DOWN, Relaxed) != DOWN {
             let error = anyhow::Error::from(error);
-            tracing::warn!(error = %format_args!("{error:#}"), "Redis does not answer: trying until it does");
+            tracing::warn!(
+                error = exit::line(&error),
+                "Redis does not answer: trying until it does"
+            );
         }
     }
 

@@ -31,6 +31,7 @@ mod agent;
 mod cli;
 mod draft;
 mod drain;
+pub mod exit;
 mod health;
 mod lease;
 mod metrics;

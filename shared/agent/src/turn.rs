@@ -12,7 +12,7 @@ use crate::lease::Held;
 use crate::metrics::Outcome;
 use crate::retry::Backoff;
 use crate::worker::{MAX_DELIVERIES, Worker};
-use crate::{Agent, DraftSender, Effects, Emitted, HandleError, Retry, Turn, draft};
+use crate::{Agent, DraftSender, Effects, Emitted, HandleError, Retry, Turn, draft, exit};
 
 /// Runs a delivery to its end, or until its lease is lost. `held` keeps its lease for as long.
 pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, delivery: Delivery, held: Held) {
@@ -267,7 +267,10 @@ fn refused(class: &'static str, what: String) -> Failure {
 
 fn postponed(error: bus::Error) -> Outcome {
     let error = anyhow::Error::from(error);
-    tracing::error!(error = %format_args!("{error:#}"), "not committed: to be tried again when the lease has passed");
+    tracing::error!(
+        error = exit::line(&error),
+        "not committed: to be tried again when the lease has passed"
+    );
     Outcome::Postponed
 }
 

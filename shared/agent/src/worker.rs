@@ -15,7 +15,7 @@ use crate::health::Health;
 use crate::lease::{self, Leases};
 use crate::metrics::Meters;
 use crate::retry::Backoff;
-use crate::{Agent, Metrics, Shutdown, health, read, reclaim, turn};
+use crate::{Agent, Metrics, Shutdown, exit, health, read, reclaim, turn};
 
 /// An event delivered more often than this is buried as `crash`: whoever answered it died of it.
 pub const MAX_DELIVERIES: u32 = 3;
@@ -149,7 +149,8 @@ async fn serve<A: Agent>(
 impl<A: Agent> Worker<A> {
     fn new(agent: A, settings: Settings, shutdown: Shutdown) -> anyhow::Result<Self> {
         if settings.concurrency == 0 || settings.lease < Duration::from_millis(100) {
-            bail!("the concurrency must be at least 1 and the lease at least 100ms");
+            let what = "the concurrency must be at least 1 and the lease at least 100ms";
+            return Err(exit::configuration(anyhow::anyhow!(what)));
         }
         let name = agent.agent();
         let meters = settings.metrics.of(name);

@@ -62,7 +62,7 @@ impl Error {
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Unreachable(_) => true,
+            Self::Unreachable(_) | Self::Denied(_) => true,
             Self::Refused(_) => !matches!(self.code(), Some("ERR" | "WRONGTYPE")),
             _ => false,
         }

@@ -5,7 +5,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::options::{Options, Setup};
-use crate::telemetry::one_line;
+use crate::exit;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
@@ -33,7 +33,7 @@ pub(super) async fn run<O: Args>(options: &Options<O>, built: anyhow::Result<Set
     let checks = checks.into_iter().map(|(name, result)| Check {
         name,
         ok: result.is_ok(),
-        says: one_line(&result.unwrap_or_else(|error| format!("{error:#}"))),
+        says: result.unwrap_or_else(|error| exit::line(&error)),
     });
     Report {
         checks: checks.collect(),

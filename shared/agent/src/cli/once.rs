@@ -14,6 +14,8 @@ use super::options::Options;
 use crate::{Agent, DraftSender, Effects, Turn};
 
 #[derive(Debug, Args)]
+// The group's name would be that of the command's own options.
+#[group(skip)]
 pub(super) struct Once {
     /// The event's JSON; - is stdin
     #[arg(default_value = "-")]
