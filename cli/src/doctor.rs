@@ -9,7 +9,7 @@ use crate::args::DoctorArgs;
 use crate::output::{Output, plain};
 
 pub(crate) async fn run(args: DoctorArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
-    let server = bus.check_server().await?;
+    let server = bus.server().await?;
     let findings = bus.doctor(args.fix).await?;
     let sick = findings.iter().any(|finding| !finding.fixed);
     if out.json {

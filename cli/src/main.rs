@@ -16,6 +16,7 @@ mod watch;
 use std::io;
 use std::process::ExitCode;
 
+use agent::exit;
 use clap::Parser;
 
 use crate::args::{Cli, Command};
@@ -23,15 +24,15 @@ use crate::output::Output;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::usage(&error),
+    };
     match run(cli).await {
         Ok(code) => code,
         // Whoever read our output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            output::note(&format!("storyfleet: {error:#}"));
-            ExitCode::FAILURE
-        }
+        Err(error) => exit::failed(&error),
     }
 }
 
@@ -40,14 +41,14 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let target = cli.target;
     match cli.command {
         Command::Up(args) => up::run(args, target, out).await,
-        Command::Story(command) => story::run(command, &target.bus()?, out).await,
-        Command::Send(args) => send::run(args, &target.bus()?, out).await,
-        Command::Watch(args) => watch::run(args, &target.bus()?, out).await,
-        Command::Dead(command) => dead::run(command, &target.bus()?, out).await,
-        Command::Doctor(args) => doctor::run(args, &target.bus()?, out).await,
-        Command::Audit => audit::run(&target.bus()?, out).await,
+        Command::Story(command) => story::run(command, &target.bus().await?, out).await,
+        Command::Send(args) => send::run(args, &target.bus().await?, out).await,
+        Command::Watch(args) => watch::run(args, &target.bus().await?, out).await,
+        Command::Dead(command) => dead::run(command, &target.bus().await?, out).await,
+        Command::Doctor(args) => doctor::run(args, &target.bus().await?, out).await,
+        Command::Audit => audit::run(&target.bus().await?, out).await,
         Command::Bench(args) => bench::run(args, out).await,
-        Command::Bare(args) => bench::bare::run(&args, &target.bus()?).await,
+        Command::Bare(args) => bench::bare::run(&args, &target.bus().await?).await,
     }
 }
 

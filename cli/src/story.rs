@@ -21,6 +21,8 @@ pub(crate) async fn run(command: StoryCommand, bus: &Bus, out: Output) -> anyhow
 
 async fn create(args: CreateArgs, bus: &Bus, out: Output) -> anyhow::Result<()> {
     let new = NewStory::from(args);
+    // The first to write here records the number of shards.
+    bus.check_server().await?;
     bus.create_story(&new).await?;
     if out.json {
         out.value(&json!({"story": new.id}))?;

@@ -60,7 +60,9 @@ pub(crate) struct State {
 }
 
 impl Target {
-    pub(crate) fn bus(&self) -> anyhow::Result<Bus> {
+    /// The way there. Looks at once whether the fleet has as many shards as we think: with another number, what we send
+    /// would lie where nobody reads.
+    pub(crate) async fn bus(&self) -> anyhow::Result<Bus> {
         let url = match (&self.redis, State::read(&self.data)?) {
             (Some(url), _) => url.clone(),
             (None, Some(state)) => state.redis,
@@ -69,7 +71,9 @@ impl Target {
                 self.data.display()
             ),
         };
-        Ok(Bus::new(self.settings(url))?)
+        let bus = Bus::new(self.settings(url))?;
+        bus.check_shards().await?;
+        Ok(bus)
     }
 
     pub(crate) fn settings(&self, url: String) -> bus::Settings {

@@ -16,6 +16,7 @@ pub(super) struct Fleet {
 }
 
 impl Fleet {
+    /// Does no I/O: what is wrong here is the configuration.
     pub(super) fn new(args: &UpArgs, model: &Model) -> anyhow::Result<Self> {
         let settings = llm::Settings {
             api_key: args.llm_key.clone().filter(|_| model.is_remote()),

@@ -9,14 +9,15 @@ pub(crate) mod redis;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use agent::Shutdown;
 use agent::telemetry::{self, Format};
+use agent::{Shutdown, exit};
 use anyhow::anyhow;
 use bus::{Bus, Error};
 use serde_json::json;
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
+use self::fleet::Fleet;
 use self::model::Model;
 use self::redis::{Folder, Server};
 use crate::args::UpArgs;
@@ -32,11 +33,12 @@ pub(crate) async fn run(args: UpArgs, target: Target, out: Output) -> anyhow::Re
     } else {
         Format::Pretty
     };
-    telemetry::start(format, &args.log)?;
+    telemetry::start(format, &args.log).map_err(exit::configuration)?;
     let tasks = TaskTracker::new();
     let shutdown = Shutdown::on_signals(&tasks)?;
     let folder = Folder::claim(&target.data)?;
     let model = Model::start(&args, &tasks).await?;
+    let fleet = Fleet::new(&args, &model).map_err(exit::configuration)?;
     let (url, mut server) = match &target.redis {
         Some(url) => (url.clone(), None),
         None => {
@@ -45,6 +47,7 @@ pub(crate) async fn run(args: UpArgs, target: Target, out: Output) -> anyhow::Re
         }
     };
     let settings = target.settings(url.clone());
+    let bus = Bus::new(settings.clone())?;
     let state = State {
         redis: url,
         redis_pid: server.as_ref().and_then(Server::pid),
@@ -52,7 +55,7 @@ pub(crate) async fn run(args: UpArgs, target: Target, out: Output) -> anyhow::Re
     state.write(folder.path())?;
     let redis = without_password(&state.redis);
     let up = Up {
-        bus: Bus::new(settings.clone())?,
+        bus,
         settings,
         args,
         redis,
@@ -63,23 +66,19 @@ pub(crate) async fn run(args: UpArgs, target: Target, out: Output) -> anyhow::Re
         folder,
     };
     let served = match &mut server {
-        None => up.serve().await,
-        Some(server) => {
-            tokio::select! {
-                served = up.serve() => served,
-                error = server.ended() => Err(error),
-            }
-        }
+        None => up.serve(fleet).await,
+        Some(server) => up.serve_on(server, fleet).await,
     };
-    State::remove(up.folder.path())?;
+    let tidied = State::remove(up.folder.path());
     up.shutdown.now.cancel();
     up.model.stop();
-    if let Some(server) = server {
-        server.stop().await?;
-    }
+    let stopped = match server {
+        None => Ok(()),
+        Some(server) => server.stop().await,
+    };
     tasks.close();
     tasks.wait().await;
-    served.map(|()| ExitCode::SUCCESS)
+    served.and(tidied).and(stopped).map(|()| ExitCode::SUCCESS)
 }
 
 struct Up {
@@ -96,7 +95,21 @@ struct Up {
 }
 
 impl Up {
-    async fn serve(&self) -> anyhow::Result<()> {
+    /// Until the fleet has ended, or the server. Without it nothing can be finished: the fleet lets go at once, and what
+    /// was in flight is in the data folder for the next time.
+    async fn serve_on(&self, server: &mut Server, fleet: Fleet) -> anyhow::Result<()> {
+        let mut served = std::pin::pin!(self.serve(fleet));
+        tokio::select! {
+            served = &mut served => served,
+            error = server.ended() => {
+                self.shutdown.drain.cancel();
+                self.shutdown.now.cancel();
+                served.await.and(Err(error))
+            }
+        }
+    }
+
+    async fn serve(&self, fleet: Fleet) -> anyhow::Result<()> {
         let Some(ready) = self
             .shutdown
             .drain
@@ -106,7 +119,6 @@ impl Up {
             return Ok(());
         };
         ready?;
-        let fleet = fleet::Fleet::new(&self.args, &self.model)?;
         self.say_ready()?;
         fleet.run(self.settings.clone(), &self.shutdown).await
     }
@@ -120,8 +132,8 @@ impl Up {
                 Err(error @ Error::Unreachable(_)) => {
                     // Our own server needs a moment, and says itself when it cannot start.
                     if !told && !self.own_redis {
-                        let error = anyhow!(error);
-                        note(&format!("storyfleet: {error:#}: waiting for it"));
+                        let error = exit::line(&anyhow!(error));
+                        note(&format!("{error}: waiting for it"));
                         told = true;
                     }
                     sleep(LOOK).await;
