@@ -7,9 +7,9 @@ use std::time::Duration;
 use redis::streams::StreamInfoGroupsReply;
 use story::{Agent, Event, StoryId};
 
-use crate::connect::Link;
 use crate::keys::GROUP;
 use crate::lease::millis;
+use crate::link::Link;
 use crate::reply::{Entry, read};
 use crate::retract::event_of;
 use crate::{Bus, Delivery, Error};

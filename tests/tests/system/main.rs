@@ -1,11 +1,11 @@
 //! What the fleet promises, as sentences, shown with real processes.
-
 #![allow(
     clippy::print_stdout,
     reason = "tests show their figures to whoever runs them with --nocapture"
 )]
 
 mod answers;
+mod bad_input;
 mod bench;
 mod command;
 mod deaths;

@@ -1,0 +1,188 @@
+//! Flags, ids, policies, URLs, prompts and event files.
+
+use std::path::Path;
+
+use anyhow::Context;
+use story::{Agent, MAX_EVENT_BYTES, Policies};
+use system_tests::{Options, Stack};
+
+use super::stream::action_of;
+use super::{CONFIGURATION, FAILED, NOWHERE, refused, run, worker_refused};
+
+#[rustfmt::skip]
+const STORYFLEET: [(&[&str], &str); 15] = [
+    (&["--frob"],                                          "unexpected argument '--frob'"),
+    (&["frob"],                                            "unrecognized subcommand 'frob'; --help"),
+    (&["send", "castle"],                                  "<TEXT>"),
+    (&["send", "Castle", "x"],                             "'Castle' is not a story id: use 1 to 64"),
+    (&["send", "castle", "x", "--id", ""],                 "--id"),
+    (&["send", "castle", "x", "--mode", "sing"],           "do, say, story"),
+    (&["story", "create", "x", "--input", "maybe"],        "use one of hold, off"),
+    (&["story", "create", "x", "--output", "maybe"],       "use one of hold, retract, off"),
+    (&["watch", "castle", "--from", "7"],                  "a cursor is"),
+    (&["dead", "show", "bard", "0/1-1"],                   "use moderator, narrator or dialogue"),
+    (&["up", "--fault-rate", "2"],                         "0 to 1"),
+    (&["up", "--log", "a=b=c"],                            "the log filter"),
+    (&["--shards", "0", "--redis", "redis://h", "audit"],  "at least one shard"),
+    (&["--prefix", "a b", "--redis", "redis://h", "audit"], "the key prefix"),
+    (&["audit", "redis://:hunter2@h"],                     "unexpected argument 'redis://…@h'"),
+];
+
+#[rustfmt::skip]
+const NARRATOR: [(&[&str], &str); 7] = [
+    (&["--frob"],                     "unexpected argument '--frob'"),
+    (&["--lease", "10"],              "write it like 500ms, 10s or 1m"),
+    (&["--lease", "99ms"],            "the lease at least 100ms"),
+    (&["--concurrency", "0"],         "--concurrency"),
+    (&["--log-filter", "a=b=c"],      "the log filter"),
+    (&["--metrics-listen", "port"],   "--metrics-listen"),
+    (&["--llm-key-file", "/nowhere"], "--llm-key-file"),
+];
+
+#[tokio::test]
+async fn a_wrong_command_line_is_refused() -> anyhow::Result<()> {
+    for (arguments, says) in STORYFLEET {
+        refused("storyfleet", arguments, CONFIGURATION, says).await?;
+    }
+    for (arguments, says) in NARRATOR {
+        worker_refused("redis://127.0.0.1:1", arguments, says).await?;
+    }
+    refused("narrator", &["run"], CONFIGURATION, "--llm <URL>").await?;
+    let judge = ["run", "--tier2", "oracle"];
+    refused("moderator", &judge, CONFIGURATION, "off, endpoint, llm").await
+}
+
+#[tokio::test]
+async fn the_longest_story_id_is_taken_and_one_letter_more_is_refused() -> anyhow::Result<()> {
+    let redis = ["--redis", "redis://127.0.0.1:1", "send"];
+    let id = "a".repeat(64);
+    let taken = [&redis[..], &[&id, "x"]].concat();
+    refused("storyfleet", &taken, FAILED, "Redis is not reachable").await?;
+    let id = "a".repeat(65);
+    let long = [&redis[..], &[&id, "x"]].concat();
+    refused("storyfleet", &long, CONFIGURATION, "not a story id").await
+}
+
+#[tokio::test]
+async fn a_wrong_url_is_refused() -> anyhow::Result<()> {
+    for (url, says) in [
+        ("http://:hunter2@h", "it starts with redis://"),
+        ("127.0.0.1:6379", "it starts with redis://"),
+        ("redis://", "write it like redis://"),
+        ("redis://:hunter2@h:port", "write it like redis://"),
+        ("redis+sentinel://:hunter2@h:1", "<name of the master>"),
+    ] {
+        for command in ["audit", "up"] {
+            let arguments = ["--redis", url, command];
+            refused("storyfleet", &arguments, CONFIGURATION, says).await?;
+        }
+        worker_refused(url, &[], says).await?;
+    }
+    for (url, says) in [
+        ("nonsense", "write it like https://"),
+        ("ftp://h/v1", "must start with http"),
+        ("https://u:hunter2@h/v1", "must not hold a password"),
+        ("https://h/v1?key=hunter2", "must end before"),
+    ] {
+        refused("storyfleet", &["up", "--llm", url], CONFIGURATION, says).await?;
+        for agent in Agent::ALL {
+            let arguments = ["run", "--llm", url, "--model", "m"];
+            refused(agent.as_str(), &arguments, CONFIGURATION, says).await?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_a_fleet_a_command_says_how_to_start_one() -> anyhow::Result<()> {
+    refused("storyfleet", &["audit"], FAILED, "start `storyfleet up`").await
+}
+
+#[tokio::test]
+async fn an_unusable_prompt_is_named_with_its_line_and_its_variable() -> anyhow::Result<()> {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../prompts/narrator");
+    for (turn, says) in [
+        (
+            "---\nname: narrator-turn\nversion: 2\n---\nNow:\n{{ histery }}\n",
+            "narrator/turn.md, line 6: there is no variable `histery`",
+        ),
+        (
+            "---\nname: narrator-turn\nversion: 2\n---\n{% fro line in history %}\n",
+            "narrator/turn.md, line 5: syntax error",
+        ),
+        (
+            "---\nname: narrator-turn\nversion: two\n---\nNow.\n",
+            "narrator/turn.md: the front matter is wrong",
+        ),
+        (
+            "Now.\n",
+            "narrator/turn.md: it must begin with a line `---`",
+        ),
+    ] {
+        let folder = tempfile::tempdir()?;
+        let narrator = folder.path().join("narrator");
+        std::fs::create_dir(&narrator)?;
+        for file in ["system.md", "outline.md"] {
+            std::fs::copy(shipped.join(file), narrator.join(file))?;
+        }
+        std::fs::write(narrator.join("turn.md"), turn)?;
+        let folder = folder.path().to_str().context("a path of text")?;
+        worker_refused("redis://127.0.0.1:1", &["--prompts", folder], says).await?;
+    }
+    for agent in Agent::ALL {
+        let run = ["run", "--llm", NOWHERE, "--model", "m"];
+        let arguments = [&run[..], &["--prompts", "/nowhere"]].concat();
+        let says = format!("prompt /nowhere/{agent}/");
+        refused(agent.as_str(), &arguments, CONFIGURATION, &says).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_event_file_of_64_kib_is_answered_and_one_byte_more_is_refused() -> anyhow::Result<()> {
+    let stack = Stack::start(Options::default()).await?;
+    let story = stack.story("castle", Policies::default()).await?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("event.json");
+    let path = file.to_str().context("a path of text")?;
+    let once = ["once", "--llm", stack.llm(), "--model", "m", path];
+
+    let event = action_of(&story, "a1", MAX_EVENT_BYTES)?.encode();
+    std::fs::write(&file, &event)?;
+    assert_eq!(run("narrator", &once).await?.code, Some(0));
+    std::fs::write(&file, format!("{event} "))?;
+    refused("narrator", &once, FAILED, "at most 65536").await?;
+    for (bytes, says) in [
+        (&b"\xff"[..], "not valid JSON"),
+        (b"{", "not valid JSON"),
+        (br#"{"v":1,"id":"a"}"#, "missing field"),
+    ] {
+        std::fs::write(&file, bytes)?;
+        refused("narrator", &once, FAILED, says).await?;
+    }
+    std::fs::write(&file, event.replace("action", "dance"))?;
+    refused("narrator", &once, FAILED, "narrator takes action").await?;
+    let gone = ["once", "--llm", stack.llm(), "--model", "m", "/nowhere"];
+    refused("narrator", &gone, FAILED, "/nowhere cannot be read").await?;
+    stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_answer_to_a_story_that_is_not_there_is_refused() -> anyhow::Result<()> {
+    let stack = Stack::start(Options::default()).await?;
+    let redis = stack.redis_url();
+    for command in [
+        &["send", "nosuch", "x"][..],
+        &["story", "show", "nosuch"],
+        &["watch", "nosuch"],
+    ] {
+        let arguments = [&["--redis", &redis], command].concat();
+        refused("storyfleet", &arguments, FAILED, "create it first").await?;
+    }
+    let create = ["--redis", &redis, "story", "create", "castle"];
+    run("storyfleet", &create).await?;
+    refused("storyfleet", &create, FAILED, "choose another id").await?;
+    stack.end().await;
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! A Redis that the fleet must not use, or cannot.
+
+use std::net::Ipv4Addr;
+use std::process::Stdio;
+
+use system_tests::{Process, eventually, program};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+use super::stream::command;
+use super::{CONFIGURATION, FAILED, NOWHERE, refused, run, says, worker_refused};
+
+/// A real server with settings of its own.
+struct Server {
+    port: u16,
+    _process: Process,
+    _folder: TempDir,
+}
+
+impl Server {
+    async fn start(settings: &[&str]) -> anyhow::Result<Self> {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let port = free.local_addr()?.port();
+        drop(free);
+        let folder = tempfile::tempdir()?;
+        let mut command = Command::new("redis-server");
+        command
+            .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--save", "", "--dir"])
+            .arg(folder.path())
+            .args(settings)
+            .stdout(Stdio::null());
+        let process = Process::start(&mut command)?;
+        eventually("Redis listens", async || {
+            let connected = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
+            Ok(connected.ok().map(drop))
+        })
+        .await?;
+        Ok(Self {
+            port,
+            _process: process,
+            _folder: folder,
+        })
+    }
+
+    fn url(&self, login: &str) -> String {
+        format!("redis://{login}127.0.0.1:{}", self.port)
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_or_missing_password_ends_a_program_at_once() -> anyhow::Result<()> {
+    let server = Server::start(&["--requirepass", "hunter2"]).await?;
+    for login in ["", ":hunter22@", "mira:hunter2@"] {
+        let url = server.url(login);
+        let says = "check the user and the password";
+        worker_refused(&url, &[], says).await?;
+        for command in ["audit", "up"] {
+            let arguments = ["--redis", &url, command];
+            refused("storyfleet", &arguments, CONFIGURATION, says).await?;
+        }
+    }
+    says(
+        "storyfleet",
+        &["--redis", &server.url(":hunter2@"), "audit"],
+    )
+    .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_user_without_rights_ends_a_program_at_once() -> anyhow::Result<()> {
+    let server = Server::start(&[
+        "--user", "mira", "on", ">hunter2", "~*", "&*", "+@all", "-info",
+    ])
+    .await?;
+    let url = server.url("mira:hunter2@");
+    worker_refused(&url, &[], "the user's ACL rules").await
+}
+
+#[tokio::test]
+async fn a_redis_that_may_drop_keys_is_refused_until_the_doctor_mends_it() -> anyhow::Result<()> {
+    let server = Server::start(&["--maxmemory-policy", "allkeys-lru"]).await?;
+    let url = server.url("");
+    let says_so = "maxmemory-policy is allkeys-lru): set maxmemory-policy noeviction";
+    worker_refused(&url, &[], says_so).await?;
+    for command in [&["up"][..], &["story", "create", "castle"]] {
+        let arguments = [&["--redis", &url], command].concat();
+        refused("storyfleet", &arguments, CONFIGURATION, says_so).await?;
+    }
+    let doctor = run("storyfleet", &["--redis", &url, "doctor"]).await?;
+    assert_eq!(doctor.code, Some(FAILED), "{doctor:?}");
+    assert!(doctor.out.contains("set noeviction"), "{doctor:?}");
+    let fixed = says("storyfleet", &["--redis", &url, "doctor", "--fix"]).await?;
+    assert!(fixed.contains("fixed: maxmemory-policy"), "{fixed}");
+    says(
+        "storyfleet",
+        &["--redis", &url, "story", "create", "castle"],
+    )
+    .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn another_number_of_shards_is_refused_and_nothing_is_written() -> anyhow::Result<()> {
+    let server = Server::start(&[]).await?;
+    let url = server.url("");
+    says(
+        "storyfleet",
+        &["--redis", &url, "story", "create", "castle"],
+    )
+    .await?;
+    let before = command(&url, &[b"DBSIZE"]).await?;
+    let says_so = "the number of shards here is 1, not 4: start with --shards 1";
+    worker_refused(&url, &["--shards", "4"], says_so).await?;
+    for command in [
+        &["up"][..],
+        &["audit"],
+        &["doctor", "--fix"],
+        &["story", "create", "forest"],
+        &["send", "castle", "I wait"],
+        &["watch", "castle"],
+    ] {
+        let arguments = [&["--redis", &url, "--shards", "4"], command].concat();
+        refused("storyfleet", &arguments, CONFIGURATION, says_so).await?;
+    }
+    assert_eq!(command(&url, &[b"DBSIZE"]).await?, before);
+    Ok(())
+}
+
+/// Answers as a Redis of that version does that knows of no fleet. No server so old can be had.
+async fn old_redis(version: &'static str) -> anyhow::Result<(u16, AbortOnDropHandle<()>)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let port = listener.local_addr()?.port();
+    let task = TaskTracker::new().spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            while let Ok(length @ 1..) = stream.read(&mut request).await {
+                let request = String::from_utf8_lossy(&request[..length]);
+                let mut replies = String::new();
+                for command in request.split('*').skip(1) {
+                    let info = format!("redis_version:{version}\r\n");
+                    if command.contains("INFO\r\n") {
+                        replies.push_str(&format!("${}\r\n{info}\r\n", info.len()));
+                    } else {
+                        replies.push_str("$-1\r\n");
+                    }
+                }
+                if stream.write_all(replies.as_bytes()).await.is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    Ok((port, AbortOnDropHandle::new(task)))
+}
+
+#[tokio::test]
+async fn a_redis_that_is_too_old_is_refused() -> anyhow::Result<()> {
+    let (port, _server) = old_redis("6.2.14").await?;
+    let url = format!("redis://127.0.0.1:{port}");
+    let says = "Redis 6.2.14 is too old: use Redis 7.0 or Valkey 7.2 or later";
+    worker_refused(&url, &[], says).await?;
+    for command in [&["up"][..], &["doctor"], &["story", "create", "castle"]] {
+        let arguments = [&["--redis", &url], command].concat();
+        refused("storyfleet", &arguments, CONFIGURATION, says).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_redis_that_is_not_there_fails_a_command_and_is_waited_for_by_a_worker()
+-> anyhow::Result<()> {
+    let closed = "redis://:hunter2@127.0.0.1:1";
+    let audit = ["--redis", closed, "audit"];
+    refused(
+        "storyfleet",
+        &audit,
+        FAILED,
+        "is its URL right, and is it up?",
+    )
+    .await?;
+
+    let mut command = Command::new(program("narrator")?);
+    command
+        .args(["run", "--redis", closed, "--llm", NOWHERE, "--model", "m"])
+        .stderr(Stdio::piped());
+    let mut worker = Process::start(&mut command)?;
+    let mut log = worker.errors()?;
+    let line = log.line("trying until it does").await?;
+    assert!(!line.contains("hunter2"), "{line}");
+    assert!(worker.end().await?.success());
+    Ok(())
+}
