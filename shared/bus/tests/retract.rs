@@ -94,3 +94,29 @@ async fn nobody_can_put_an_event_in_the_way_of_a_response_that_is_judged() {
         expected.map(|(seq, text)| (seq, text.to_owned()))
     );
 }
+
+#[tokio::test]
+async fn no_page_is_too_small_to_show_what_was_taken_back() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    let mut raw = server.raw();
+    for seq in 1..=6_u64 {
+        let event = action("castle", &format!("a{seq}"));
+        bus.publish(&event).await.unwrap();
+        if (2..6).contains(&seq) {
+            let _: u64 = raw
+                .xdel("sf:{0}:log:castle", &[format!("{seq}-0")])
+                .unwrap();
+            let _: u64 = raw.hset("sf:{0}:gone:castle", seq, event.encode()).unwrap();
+        }
+    }
+    for after in 0..6 {
+        let page = bus.log(&story("castle"), Seq(after), 1).await.unwrap();
+        let places: Vec<u64> = page.iter().map(|entry| entry.seq.0).collect();
+        assert_eq!(places, [after + 1]);
+    }
+    let _: u64 = raw.del("sf:{0}:gone:castle").unwrap();
+    let page = bus.log(&story("castle"), Seq(1), 1).await.unwrap();
+    assert_eq!(page[0].seq, Seq(6), "retention left nothing before it");
+}
