@@ -15,6 +15,8 @@ use crate::view::Message;
 
 /// Messages that wait for their reader.
 const QUEUE: usize = 1_024;
+/// What a live message may have: an event and what is around it, or a piece of a draft.
+const MAX_MESSAGE_BYTES: usize = 2 * story::MAX_EVENT_BYTES;
 
 pub(crate) struct Live {
     wire: Wire,
@@ -76,6 +78,10 @@ impl Live {
             return Arrival::Lost;
         }
         match self.queue.recv().await {
+            Some(Push::Message(json)) if json.len() > MAX_MESSAGE_BYTES => {
+                tracing::warn!(bytes = json.len(), "a live message is too large");
+                Arrival::Lost
+            }
             Some(Push::Message(json)) => match serde_json::from_slice(&json) {
                 Ok(message) => Arrival::Message(message),
                 Err(error) => {

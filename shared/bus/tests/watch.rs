@@ -174,6 +174,27 @@ async fn a_lost_connection_costs_no_event() {
     }
 }
 
+#[tokio::test]
+async fn a_live_message_larger_than_any_event_is_not_even_read() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    bus.publish(&action("castle", "a")).await.unwrap();
+    let mut watch = bus.watch(&story("castle"), None).await.unwrap();
+    assert_eq!(place(&next(&mut watch).await), (1, "a"));
+    let mut huge = action("castle", "huge");
+    huge.extra.insert("more".into(), "x".repeat(200_000).into());
+    let message = format!(r#"{{"t":"event","seq":2,"event":{}}}"#, huge.encode());
+    let mut publish = redis::cmd("SPUBLISH");
+    publish.arg("sf:{0}:live:castle").arg(message);
+    let more = tokio::time::timeout(Duration::from_millis(300), watch.next()).await;
+    assert!(more.is_err(), "everything is read: {more:?}");
+    let heard: u64 = publish.query(&mut server.raw()).unwrap();
+    assert_eq!(heard, 1);
+    bus.publish(&action("castle", "b")).await.unwrap();
+    assert_eq!(place(&next(&mut watch).await), (2, "b"));
+}
+
 /// A Redis that keeps everything in `dir`, when it is ready.
 fn durable(port: u16, dir: &Path) -> Child {
     let mut process = Command::new("redis-server")
