@@ -34,6 +34,7 @@ pub(super) struct Fleet {
     /// Workers that ended without being told to, or not as they should.
     pub(super) wrong: Vec<String>,
     llm: String,
+    shards: u16,
     /// Of the workers' logs, one file for each slot.
     logs: PathBuf,
     slots: Vec<Process>,
@@ -42,12 +43,18 @@ pub(super) struct Fleet {
 }
 
 impl Fleet {
-    pub(super) fn start(redis: Redis, llm: String, logs: PathBuf) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        redis: Redis,
+        llm: String,
+        shards: u16,
+        logs: PathBuf,
+    ) -> anyhow::Result<Self> {
         let mut fleet = Self {
             redis,
             blows: Blows::default(),
             wrong: Vec::new(),
             llm,
+            shards,
             logs,
             slots: Vec::new(),
             leaving: JoinSet::new(),
@@ -166,6 +173,7 @@ impl Fleet {
         command
             .args(["run", "--redis", &self.redis.url(), "--llm", &self.llm])
             .args(["--model", "mock", "--pod", &name, "--log", "json"])
+            .args(["--shards", &self.shards.to_string()])
             .args(["--log-filter", "info", "--concurrency", "16"])
             .args(["--lease", &format!("{}ms", LEASE.as_millis())])
             .args(["--drain", &format!("{}s", DRAIN.as_secs())])

@@ -114,8 +114,9 @@ impl Run {
         std::fs::create_dir_all(&data)?;
         std::fs::create_dir_all(&logs)?;
         let redis = Redis::start_in(&data)?;
-        let url = redis.url();
-        let bus = Bus::new(bus::Settings::new(&url))?;
+        let mut settings = bus::Settings::new(redis.url());
+        settings.shards = plan.shards;
+        let bus = Bus::new(settings.clone())?;
         redis::answers(&bus).await?;
         for (id, policies) in &plan.stories {
             let mut story = NewStory::new(id.clone());
@@ -124,20 +125,20 @@ impl Run {
             bus.create_story(&story).await?;
         }
         let (llm, model) = model(plan.seed).await?;
-        let fleet = Fleet::start(redis, llm, logs)?;
+        let fleet = Fleet::start(redis, llm, plan.shards, logs)?;
         let start = Instant::now();
         let (count, published) = watch::channel(0);
         let over = CancellationToken::new();
         let (mut publishers, mut readers) = (JoinSet::new(), JoinSet::new());
         for publisher in 0..plan.actions.len() {
             let (plan, count) = (Arc::clone(&plan), count.clone());
-            let bus = Bus::new(bus::Settings::new(&url))?;
+            let bus = Bus::new(settings.clone())?;
             publishers
                 .spawn(async move { publish::publish(bus, &plan, publisher, start, &count).await });
         }
         for story in &plan.watched {
             let story = plan.stories[*story].0.clone();
-            let bus = Bus::new(bus::Settings::new(&url))?;
+            let bus = Bus::new(settings.clone())?;
             readers.spawn(reader::read(bus, story, over.clone()));
         }
         Ok(Self {
@@ -199,7 +200,7 @@ impl Run {
     }
 
     async fn report(&mut self) -> anyhow::Result<Report> {
-        let mut report = Report::new(self.plan.seed, self.start.elapsed(), self.fleet.blows);
+        let mut report = Report::new(&self.plan, self.start.elapsed(), self.fleet.blows);
         for (number, (id, policies)) in self.plan.stories.iter().enumerate() {
             let of = |publisher: &Vec<plan::Planned>| -> Vec<EventId> {
                 let here = publisher.iter().filter(|action| action.story == number);

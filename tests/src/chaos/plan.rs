@@ -40,6 +40,8 @@ const TEXTS: [(&str, u32); 4] = [
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Plan {
     pub(super) seed: u64,
+    /// Hash tags that the stories are spread over.
+    pub(super) shards: u16,
     pub(super) stories: Vec<(StoryId, Policies)>,
     /// What each publisher sends, in its order.
     pub(super) actions: Vec<Vec<Planned>>,
@@ -96,6 +98,7 @@ impl Plan {
         let mut readers = source(4);
         Ok(Self {
             seed,
+            shards: source(5).random_range(1..=3),
             stories,
             actions: actions.collect::<anyhow::Result<_>>()?,
             blows,
@@ -232,6 +235,7 @@ mod tests {
             assert!(count(|blow| matches!(blow, Blow::End(_))) > 40);
             assert!(count(|blow| matches!(blow, Blow::Freeze(_))) > 40);
             assert!(count(|blow| matches!(blow, Blow::StartRedis)) >= 2);
+            assert!(count(|blow| matches!(blow, Blow::ThawRedis)) >= 1);
         }
     }
 

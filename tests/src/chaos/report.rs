@@ -11,11 +11,13 @@ use story::StoryId;
 use crate::chaos::account::Account;
 use crate::chaos::fleet::Blows;
 use crate::chaos::journal::Journal;
+use crate::chaos::plan::Plan;
 use crate::chaos::reader::Sight;
 
 #[derive(Debug, Serialize)]
 pub struct Report {
     pub seed: u64,
+    pub shards: u16,
     pub seconds: f64,
     pub blows: Blows,
     pub account: Account,
@@ -42,9 +44,10 @@ pub struct Readers {
 }
 
 impl Report {
-    pub(super) fn new(seed: u64, ran: Duration, blows: Blows) -> Self {
+    pub(super) fn new(plan: &Plan, ran: Duration, blows: Blows) -> Self {
         Self {
-            seed,
+            seed: plan.seed,
+            shards: plan.shards,
             seconds: ran.as_secs_f64(),
             blows,
             account: Account::default(),
@@ -148,7 +151,7 @@ impl Report {
             replaced,
         } = self.readers;
         [
-            ("seed", self.seed.to_string()),
+            ("seed", format!("{}, shards {}", self.seed, self.shards)),
             ("actions", account.actions.to_string()),
             ("answered", account.answered.to_string()),
             ("blocked", account.blocked.to_string()),
