@@ -37,12 +37,14 @@ impl<A: Agent> Worker<A> {
         let release = self
             .bus
             .release(self.name, &self.consumer, self.settings.lease, ids);
-        match timeout(RELEASE, release).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => self.health.redis_failed(error),
-            Err(_) => tracing::warn!(
-                "Redis took too long: the events wait until their leases have passed"
-            ),
-        }
+        let failed = match timeout(RELEASE, release).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "Redis took too long".to_owned(),
+        };
+        tracing::warn!(
+            error = failed,
+            "not given back: the events wait until their leases have passed"
+        );
     }
 }
