@@ -79,7 +79,7 @@ async fn up_through(away: Away) -> anyhow::Result<()> {
 async fn workers_through(away: Away) -> anyhow::Result<()> {
     let mut stack = stack_without_redis().await?;
     let mut fleet = Vec::new();
-    for agent in Agent::ALL {
+    for agent in Agent::ALL.into_iter().chain([Agent::Narrator]) {
         fleet.push(stack.worker_with(agent, &[])?);
     }
     for (_, log) in &mut fleet {
