@@ -31,9 +31,7 @@ impl Redis {
 
     /// A server whose data outlive it.
     pub(crate) fn start_in(data: &Path) -> anyhow::Result<Self> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-            .local_addr()?
-            .port();
+        let port = port()?;
         let mut redis = Self {
             port,
             data: data.to_owned(),
@@ -100,6 +98,13 @@ impl Redis {
 /// Asks the bus, since it is the bus's own connection that must be back.
 pub(crate) async fn answers(bus: &Bus) -> anyhow::Result<()> {
     eventually("Redis answers", async || Ok(bus.ping().await.ok())).await
+}
+
+/// A free port below those that outgoing connections are given: it must still be free when Redis was away.
+fn port() -> anyhow::Result<u16> {
+    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let mut ports = (0..1_000).map(|_| rand::random_range(10_000..32_000));
+    ports.find(free).context("no port is free")
 }
 
 fn is_installed(program: &str) -> bool {
