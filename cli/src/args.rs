@@ -140,6 +140,25 @@ Example:
     },
     /// List the stories
     List,
+    /// Delete old events for good: those that are neither among the last ones nor young
+    #[command(after_help = "\
+Example, once a day:
+  storyfleet story trim --keep 10000 --days 365
+
+Readers whose place is before what is left start anew there. Nothing is ever deleted unless this is run.")]
+    Trim(TrimArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrimArgs {
+    /// The story to trim [default: every one]
+    pub(crate) story: Option<StoryId>,
+    /// How many of the last events stay, whatever their age
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(100..))]
+    pub(crate) keep: u64,
+    /// How many days any event stays
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) days: u32,
 }
 
 #[derive(Debug, Args)]
@@ -325,6 +344,8 @@ mod tests {
             ),
             ("storyfleet watch demo --from 7", "a cursor is"),
             ("storyfleet story create x --lore sea", "NAME=TEXT"),
+            ("storyfleet story trim --keep 9 --days 1", "100"),
+            ("storyfleet story trim --keep 100 --days 0", "1"),
         ] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), 2);

@@ -2,19 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use ::story::{Character, Policies, StoryId};
-use bus::{Bus, NewStory, Story};
+use bus::{Bus, NewStory, Retention, Story};
 use serde_json::json;
 
-use crate::args::{CreateArgs, StoryCommand};
+use crate::args::{CreateArgs, StoryCommand, TrimArgs};
 use crate::output::{Output, Style, one_line, plain};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(crate) async fn run(command: StoryCommand, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
     match command {
         StoryCommand::Create(args) => create(args, bus, out).await?,
         StoryCommand::Show { story } => show(&story, bus, out).await?,
         StoryCommand::List => list(bus, out).await?,
+        StoryCommand::Trim(args) => trim(args, bus, out).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -40,6 +44,26 @@ async fn list(bus: &Bus, out: Output) -> anyhow::Result<()> {
             out.value(&json!({"story": id}))?;
         } else {
             out.line(id.as_str())?;
+        }
+    }
+    Ok(())
+}
+
+async fn trim(args: TrimArgs, bus: &Bus, out: Output) -> anyhow::Result<()> {
+    let keep = Retention {
+        events: args.keep,
+        age: DAY * args.days,
+    };
+    let stories = match args.story {
+        Some(story) => vec![bus.story(&story).await?.id],
+        None => bus.stories().await?,
+    };
+    for id in stories {
+        let removed = bus.trim(&id, keep).await?;
+        if out.json {
+            out.value(&json!({"story": id, "removed": removed}))?;
+        } else {
+            out.line(&format!("{id}: {removed} events removed"))?;
         }
     }
     Ok(())

@@ -118,16 +118,16 @@ local function finish(work, entry)
   redis.call('XDEL', work, entry)
 end
 
--- The next event of the log; gives its seq.
-local function record(ctx, log, live, event)
-  local seq = redis.call('HINCRBY', ctx, 'seq', 1)
-  redis.call('XADD', log, seq .. '-0', 'e', event)
-  redis.pcall('SPUBLISH', live, '{"t":"event","seq":' .. seq .. ',"event":' .. event .. '}')
-  return seq
-end
-
 local function now_ms()
   local now = redis.call('TIME')
   return now[1] * 1000 + math.floor(now[2] / 1000)
+end
+
+-- The next event of the log, with the time in ms; gives its seq.
+local function record(ctx, log, live, event)
+  local seq = redis.call('HINCRBY', ctx, 'seq', 1)
+  redis.call('XADD', log, seq .. '-0', 'e', event, 't', string.format('%.0f', now_ms()))
+  redis.pcall('SPUBLISH', live, '{"t":"event","seq":' .. seq .. ',"event":' .. event .. '}')
+  return seq
 end
 

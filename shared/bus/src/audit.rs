@@ -64,12 +64,13 @@ impl Bus {
         let accepted = self.accepted(story).await?;
         let mut account = Account::default();
         self.read_log(story, &mut account).await?;
-        account.expect(accepted);
+        let (held, since) = self.settled(story).await?;
+        account.expect(accepted, since);
         let lanes = self.lanes(story).await?;
         // What left its lane since then has its end in the log by now; what was accepted since then is left out.
         self.read_log(story, &mut account).await?;
         account.redriven = self.redriven(story).await?;
-        account.held = self.output(story).await? == OutputPolicy::Hold;
+        account.held = held;
         account.close(&lanes.waiting, audit);
         audit.orphans += count(lanes.orphans.len());
         Ok(())
@@ -99,13 +100,13 @@ impl Bus {
         Ok(rows.flatten().collect())
     }
 
-    async fn output(&self, story: &StoryId) -> Result<OutputPolicy, Error> {
-        let mut cmd = redis::cmd("HGET");
-        cmd.arg(self.keys.ctx(story)).arg("output");
-        let policy: Option<String> = read(self.link.query(&cmd).await?)?;
-        Ok(policy
-            .and_then(|policy| policy.parse().ok())
-            .unwrap_or_default())
+    /// Whether responses wait for the moderator, and the time in ms of the newest event that retention removed.
+    async fn settled(&self, story: &StoryId) -> Result<(bool, f64), Error> {
+        let mut cmd = redis::cmd("HMGET");
+        cmd.arg(self.keys.ctx(story)).arg("output").arg("since");
+        let (output, since): (Option<String>, Option<f64>) = read(self.link.query(&cmd).await?)?;
+        let output = output.and_then(|policy| policy.parse().ok());
+        Ok((output == Some(OutputPolicy::Hold), since.unwrap_or(0.0)))
     }
 
     /// The ids that were published, with the time in ms.
@@ -127,8 +128,6 @@ impl Bus {
 #[derive(Default)]
 struct Account {
     read: Seq,
-    /// The time of the oldest event that retention left, when it removed any.
-    since: Option<f64>,
     places: HashMap<EventId, Seq>,
     actions: HashSet<EventId>,
     /// The actions that must have an end, or be on their way to it.
@@ -144,14 +143,6 @@ struct Account {
 
 impl Account {
     fn entry(&mut self, LogEntry { seq, event }: LogEntry) {
-        if self.places.is_empty() && seq > Seq(1) {
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "milliseconds of this age are exact"
-            )]
-            let since = event.at.as_millisecond() as f64;
-            self.since = Some(since);
-        }
         if self.places.contains_key(&event.id) {
             self.duplicates += 1;
             return;
@@ -166,11 +157,12 @@ impl Account {
     }
 
     /// Expects an end of every action read so far, and of what was accepted and is not in the log: the moderator has it.
-    fn expect(&mut self, accepted: Vec<(EventId, f64)>) {
+    /// Retention may have removed what was accepted up to `since`.
+    fn expect(&mut self, accepted: Vec<(EventId, f64)>, since: f64) {
         self.expected = std::mem::take(&mut self.actions);
-        let held = accepted.into_iter().filter(|(id, at)| {
-            !self.places.contains_key(id) && self.since.is_none_or(|since| *at >= since)
-        });
+        let held = accepted
+            .into_iter()
+            .filter(|(id, at)| !self.places.contains_key(id) && *at > since);
         self.expected.extend(held.map(|(id, _)| id));
     }
 
