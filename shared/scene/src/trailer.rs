@@ -62,7 +62,7 @@ impl Splitter {
     /// Whether what follows `before` is the first of its line.
     fn starts_line(&self, before: &str) -> bool {
         let line = before.trim_end_matches([' ', '\t']);
-        line.ends_with('\n') || line.is_empty() && !self.begun
+        line.ends_with('\n') || line.trim().is_empty() && !self.begun
     }
 }
 
@@ -91,6 +91,7 @@ mod tests {
             ("Dust.\n@@ two", "Dust.\n@@ two", None),
             ("Dust.\n@@", "Dust.", None),
             ("@@@{}", "", Some("{}")),
+            ("\r@@@{}", "", Some("{}")),
             ("Dust.\n@@@{}\n@@@", "Dust.", Some("{}\n@@@")),
         ] {
             let (pieces, rest) = split([text]);
