@@ -4,6 +4,7 @@ use agent::{Setup, Shutdown};
 use dialogue::Dialogue;
 use moderator::{Moderator, OnError, Tier};
 use narrator::Narrator;
+use scene::Budget;
 
 use super::model::Model;
 use crate::args::UpArgs;
@@ -33,8 +34,8 @@ impl Fleet {
         };
         Ok(Self {
             moderator: Moderator::new(&setup, &judging)?,
-            narrator: Narrator::new(&setup)?,
-            dialogue: Dialogue::new(&setup)?,
+            narrator: Narrator::new(&setup, Budget::default())?,
+            dialogue: Dialogue::new(&setup, Budget::default())?,
             slots: args.workers.get(),
         })
     }

@@ -4,11 +4,13 @@
 //! that a person or a model wrote has passed [`plain`]: it is one line and cannot end its fence or open a heading. The
 //! name of a person has passed [`player`]: it is short and nobody else's.
 
+mod budget;
 mod tell;
 mod text;
 mod trailer;
 mod view;
 
+pub use budget::Budget;
 pub use tell::{End, Told, report, request, tell};
 pub use text::{plain, sentences};
 pub use view::{

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use serde::Serialize;
 use story::{Action, Author, Context, Event, EventId, LogEntry, Mode, Payload};
 
-use crate::plain;
 use crate::text::name;
+use crate::{Budget, budget, plain};
 
 /// The voices of prompts and of models' messages, which no person can have.
 const RESERVED: [&str; 5] = ["narrator", "system", "assistant", "user", "developer"];
@@ -114,20 +114,20 @@ pub fn people(context: &Context) -> Vec<Person> {
         .collect()
 }
 
+/// The lore that fits.
 #[must_use]
-pub fn facts(context: &Context) -> Vec<Fact> {
-    let lore = context.lore.iter();
-    lore.map(|(key, text)| Fact {
+pub fn facts(context: &Context, within: Budget) -> Vec<Fact> {
+    let facts = context.lore.iter().map(|(key, text)| Fact {
         key: plain(key),
         text: plain(text),
-    })
-    .collect()
+    });
+    budget::fitting(facts.collect(), within.lore)
 }
 
-/// What those who may see `turn` have seen before it, oldest first. Actions that nothing answered yet are left out:
+/// What those who may see `turn` have seen before it, oldest first, as far as it fits. Actions that nothing answered yet are left out:
 /// they are either the turn itself or wait for one of their own.
 #[must_use]
-pub fn history(context: &Context, turn: &Event) -> Vec<Line> {
+pub fn history(context: &Context, turn: &Event, within: Budget) -> Vec<Line> {
     let ended: HashSet<&EventId> = context
         .history
         .iter()
@@ -139,10 +139,10 @@ pub fn history(context: &Context, turn: &Event) -> Vec<Line> {
         event.id != turn.id && answered && sharers(event, turn)
     };
     let events = context.history.iter().map(|entry| &entry.event);
-    events
+    let lines = events
         .filter(|event| seen(event))
-        .filter_map(|event| line(event, context))
-        .collect()
+        .filter_map(|event| line(event, context));
+    budget::newest(lines.collect(), within.history)
 }
 
 /// Whether everyone who may see `turn` may see `event` too.
@@ -279,7 +279,7 @@ mod tests {
             secret,
             choose("a3", "c1", "later"),
         ]);
-        let lines: Vec<String> = history(&context, &turn)
+        let lines: Vec<String> = history(&context, &turn, Budget::default())
             .into_iter()
             .map(|line| format!("{}: {}", line.who, line.text))
             .collect();

@@ -1,7 +1,7 @@
 //! Whose turn it is to speak, and what the prompts see of it.
 
 use agent::{HandleError, Turn};
-use scene::{Fact, Line, Person, Setting, plain};
+use scene::{Budget, Fact, Line, Person, Setting, plain};
 use serde::Serialize;
 use story::{AuthorKind, Mode, Payload, Speak};
 
@@ -30,7 +30,7 @@ pub(crate) struct Cue {
 impl Cue {
     /// # Errors
     /// When the event lets nobody speak, or someone whom the story does not have.
-    pub(crate) fn new(turn: &Turn) -> Result<Self, HandleError> {
+    pub(crate) fn new(turn: &Turn, within: Budget) -> Result<Self, HandleError> {
         let context = &turn.context;
         let (name, spoken_to, intent) = called(turn).ok_or_else(|| not_called(turn))?;
         let Some(character) = context.characters.get(name) else {
@@ -39,7 +39,7 @@ impl Cue {
                 ..HandleError::permanent("no_character", NoCharacter)
             });
         };
-        let history = scene::history(context, &turn.event);
+        let history = scene::history(context, &turn.event, within);
         let others = others(name, spoken_to.as_ref(), &history, scene::people(context));
         Ok(Self {
             character: Person {
@@ -48,7 +48,7 @@ impl Cue {
                 voice: plain(&character.voice),
             },
             story: scene::setting(context),
-            lore: scene::facts(context),
+            lore: scene::facts(context, within),
             history,
             spoken_to,
             intent: plain(intent),

@@ -8,7 +8,7 @@ mod speech;
 
 use agent::{Agent, Effects, Emitted, HandleError, Prompts, Setup, Turn, prompts};
 use llm::Message;
-use scene::Told;
+use scene::{Budget, Told};
 use story::{Dialogue as Said, LlmReport, Payload};
 use tracing::info;
 
@@ -30,17 +30,19 @@ const EMBEDDED: [(&str, &str); 2] = [
 pub struct Dialogue {
     setup: Setup,
     prompts: Prompts,
+    budget: Budget,
 }
 
 impl Dialogue {
     /// # Errors
     /// When a prompt cannot be used.
-    pub fn new(setup: &Setup) -> Result<Self, prompts::Error> {
+    pub fn new(setup: &Setup, budget: Budget) -> Result<Self, prompts::Error> {
         let folder = setup.prompts.as_deref();
         let prompts = Prompts::load(story::Agent::Dialogue, &EMBEDDED, folder, Cue::sample())?;
         Ok(Self {
             setup: setup.clone(),
             prompts,
+            budget,
         })
     }
 
@@ -90,7 +92,7 @@ impl Agent for Dialogue {
     }
 
     async fn handle(&self, turn: Turn) -> Result<Effects, HandleError> {
-        let cue = Cue::new(&turn)?;
+        let cue = Cue::new(&turn, self.budget)?;
         let mut spent = Vec::with_capacity(1);
         let (text, told) = self.speak(&turn, &cue, &mut spent).await?;
         let said = Said {

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use agent::NoOptions;
 use dialogue::Dialogue;
+use scene::Budget;
 
 fn main() -> ExitCode {
-    agent::main(story::Agent::Dialogue, |setup, _: &NoOptions| {
-        Ok(Dialogue::new(setup)?)
+    agent::main(story::Agent::Dialogue, |setup, budget: &Budget| {
+        Ok(Dialogue::new(setup, *budget)?)
     })
 }

@@ -5,6 +5,7 @@
 use agent::{Agent, DraftSender, Effects, Emitted, HandleError, Setup, Turn};
 use dialogue::Dialogue;
 use mock_llm::{Options, Scenario};
+use scene::Budget;
 use story::{
     Action, Author, AuthorKind, Character, Context, Event, Mode, Narration, Payload, Speak, Status,
 };
@@ -42,7 +43,10 @@ async fn say(rules: &str, event: Event, part: u32) -> Result<Effects, HandleErro
         draft: DraftSender::off(),
         now: jiff::Timestamp::UNIX_EPOCH,
     };
-    Dialogue::new(&setup).unwrap().handle(turn).await
+    Dialogue::new(&setup, Budget::default())
+        .unwrap()
+        .handle(turn)
+        .await
 }
 
 fn event(kind: AuthorKind, payload: Payload) -> Event {

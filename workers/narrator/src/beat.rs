@@ -1,7 +1,7 @@
 //! One beat: the actions that it answers, and the prompts' view of it.
 
 use agent::{HandleError, Turn};
-use scene::{Fact, Line, Person, Setting, plain};
+use scene::{Budget, Fact, Line, Person, Setting, plain};
 use serde::Serialize;
 use story::{Action, AuthorKind, Context, Event, Mode, Payload};
 
@@ -29,22 +29,28 @@ pub(crate) struct Deed {
 
 impl Beat {
     /// The beat of `turn`'s event and of those waiting behind it that can join: the first ones up to one that the
-    /// narrator cannot answer, or that other people may see.
+    /// narrator cannot answer, that other people may see, or that makes them longer than the history may be.
     ///
     /// # Errors
     /// When the event itself cannot be answered.
-    pub(crate) fn new(turn: &Turn) -> Result<Self, HandleError> {
+    pub(crate) fn new(turn: &Turn, within: Budget) -> Result<Self, HandleError> {
         let context = &turn.context;
         let lead = deed(&turn.event, context).map_err(refused)?;
         let waiting = turn.waiting.iter().take(MOST - 1);
         let joining = waiting
             .take_while(|event| event.audience == turn.event.audience)
             .map_while(|event| deed(event, context).ok());
+        let mut room = within.history;
+        let joining = joining.take_while(|deed| {
+            let left = room.checked_sub(deed.text.chars().count());
+            room = left.unwrap_or(room);
+            left.is_some()
+        });
         Ok(Self {
             story: scene::setting(context),
             characters: scene::people(context),
-            lore: scene::facts(context),
-            history: scene::history(context, &turn.event),
+            lore: scene::facts(context, within),
+            history: scene::history(context, &turn.event, within),
             actions: std::iter::once(lead).chain(joining).collect(),
         })
     }

@@ -8,7 +8,7 @@ mod outline;
 
 use agent::{Agent, Effects, Emitted, HandleError, Prompts, Setup, Turn, prompts};
 use llm::{Message, Schema};
-use scene::{End, Person, Told, plain};
+use scene::{Budget, End, Person, Told, plain};
 use serde::Serialize;
 use story::{LlmReport, Narration, Payload};
 use tracing::warn;
@@ -36,12 +36,13 @@ const EMBEDDED: [(&str, &str); 3] = [
 pub struct Narrator {
     setup: Setup,
     prompts: Prompts,
+    budget: Budget,
 }
 
 impl Narrator {
     /// # Errors
     /// When a prompt cannot be used.
-    pub fn new(setup: &Setup) -> Result<Self, prompts::Error> {
+    pub fn new(setup: &Setup, budget: Budget) -> Result<Self, prompts::Error> {
         let sample = Sample {
             scene: Beat::sample(),
             beat: "Dust falls.",
@@ -51,6 +52,7 @@ impl Narrator {
         Ok(Self {
             setup: setup.clone(),
             prompts,
+            budget,
         })
     }
 
@@ -114,7 +116,7 @@ impl Agent for Narrator {
     }
 
     async fn handle(&self, turn: Turn) -> Result<Effects, HandleError> {
-        let beat = Beat::new(&turn)?;
+        let beat = Beat::new(&turn, self.budget)?;
         let told = self.tell(&turn, &beat).await?;
         if told.text.is_empty() {
             return Err(HandleError {

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use agent::NoOptions;
 use narrator::Narrator;
+use scene::Budget;
 
 fn main() -> ExitCode {
-    agent::main(story::Agent::Narrator, |setup, _: &NoOptions| {
-        Ok(Narrator::new(setup)?)
+    agent::main(story::Agent::Narrator, |setup, budget: &Budget| {
+        Ok(Narrator::new(setup, *budget)?)
     })
 }

@@ -5,8 +5,10 @@
 use agent::{Agent, DraftSender, Effects, Emitted, HandleError, Setup, Turn};
 use mock_llm::{Options, Scenario};
 use narrator::Narrator;
+use scene::Budget;
 use story::{
-    Action, Author, AuthorKind, Character, Context, Event, Mode, Narration, Payload, Status,
+    Action, Author, AuthorKind, Character, Context, Event, LogEntry, Mode, Narration, Payload, Seq,
+    Status,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +32,7 @@ async fn narrator(rules: &str) -> Narrator {
         model: "mock".to_owned(),
         prompts: None,
     };
-    Narrator::new(&setup).unwrap()
+    Narrator::new(&setup, Budget::default()).unwrap()
 }
 
 fn action(id: &str, mode: Mode, text: &str) -> Event {
@@ -41,6 +43,10 @@ fn action(id: &str, mode: Mode, text: &str) -> Event {
         choice: None,
         target: None,
     };
+    event(id, Payload::Action(action))
+}
+
+fn event(id: &str, payload: Payload) -> Event {
     let author = Author {
         kind: AuthorKind::User,
         id: "u1".to_owned(),
@@ -48,13 +54,7 @@ fn action(id: &str, mode: Mode, text: &str) -> Event {
     };
     let at = jiff::Timestamp::UNIX_EPOCH;
     let story = "castle".parse().unwrap();
-    Event::new(
-        id.parse().unwrap(),
-        story,
-        author,
-        Payload::Action(action),
-        at,
-    )
+    Event::new(id.parse().unwrap(), story, author, payload, at)
 }
 
 fn turn(event: Event, waiting: Vec<Event>) -> Turn {
@@ -137,6 +137,29 @@ async fn a_beat_has_at_most_eight_actions() {
     let effects = tell(BEAT, turn(open(), waiting.collect())).await.unwrap();
     assert_eq!(effects.merged, 7);
     assert_eq!(the_narration(&effects).0.cause.len(), 8);
+}
+
+#[tokio::test]
+async fn long_texts_do_not_fill_the_models_window() {
+    let long = "I wait. ".repeat(5_000);
+    let mut turn = turn(open(), vec![action("a2", Mode::Do, &long)]);
+    turn.context.lore = (0..20).map(|n| (format!("k{n}"), long.clone())).collect();
+    let told = |seq| Narration {
+        text: format!("{seq} {long}"),
+        choices: Vec::new(),
+        speak: Vec::new(),
+        status: Status::Complete,
+        llm: None,
+    };
+    let entries = (1..=40).map(|seq| LogEntry {
+        seq: Seq(seq),
+        event: event(&format!("n{seq}"), Payload::Narration(told(seq))),
+    });
+    turn.context.history = entries.collect();
+    let effects = tell(BEAT, turn).await.unwrap();
+    let report = the_narration(&effects).1.llm.clone().unwrap();
+    assert!((5_000..10_000).contains(&report.tokens_in), "{report:?}");
+    assert_eq!(effects.merged, 0);
 }
 
 #[tokio::test]

@@ -1,0 +1,109 @@
+//! How much of a story a prompt holds, so that a few long texts cannot fill the model's window for everyone.
+
+use clap::Args;
+
+use crate::{Fact, Line};
+
+/// In characters, of which about four make a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+// The group's name would be that of the command line's own options.
+#[group(skip)]
+pub struct Budget {
+    /// Most characters of what happened last in a prompt; the newest are kept
+    #[arg(id = "history_chars", long, env = "STORYFLEET_HISTORY_CHARS", default_value_t = Self::default().history)]
+    pub history: usize,
+    /// Most characters of lore in a prompt
+    #[arg(id = "lore_chars", long, env = "STORYFLEET_LORE_CHARS", default_value_t = Self::default().lore)]
+    pub lore: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            history: 24_000,
+            lore: 12_000,
+        }
+    }
+}
+
+/// The newest of `lines`, given oldest first; the first one that does not fit is cut to its end.
+pub(crate) fn newest(mut lines: Vec<Line>, budget: usize) -> Vec<Line> {
+    let mut room = budget;
+    let mut kept = lines.len();
+    for line in lines.iter_mut().rev() {
+        let text = line.text.chars().count();
+        let all = line.who.chars().count() + text;
+        if all > room {
+            let fits = room.saturating_sub(all - text);
+            if fits > 0 {
+                let end: String = line.text.chars().skip(text - fits).collect();
+                line.text = format!("…{end}");
+                kept -= 1;
+            }
+            break;
+        }
+        room -= all;
+        kept -= 1;
+    }
+    lines.split_off(kept)
+}
+
+/// Those of `facts`, in their order, that fit whole.
+pub(crate) fn fitting(mut facts: Vec<Fact>, budget: usize) -> Vec<Fact> {
+    let mut room = budget;
+    facts.retain(|fact| {
+        let left = room.checked_sub(fact.key.chars().count() + fact.text.chars().count());
+        room = left.unwrap_or(room);
+        left.is_some()
+    });
+    facts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(texts: &[&str]) -> Vec<Line> {
+        let line = |text: &&str| Line {
+            who: "Mira".to_owned(),
+            text: (*text).to_owned(),
+        };
+        texts.iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_long_text_leaves_room_for_what_happened_after_it() {
+        let told = || lines(&["It rains.", "ééééé end", "I wait"]);
+        for (budget, texts) in [
+            (100, &["It rains.", "ééééé end", "I wait"][..]),
+            (36, &["It rains.", "ééééé end", "I wait"]),
+            (23, &["ééééé end", "I wait"]),
+            (21, &["…ééé end", "I wait"]),
+            (14, &["I wait"]),
+            (10, &["I wait"]),
+            (7, &["…ait"]),
+            (4, &[]),
+            (0, &[]),
+        ] {
+            assert_eq!(newest(told(), budget), lines(texts), "{budget}");
+        }
+    }
+
+    #[test]
+    fn lore_that_does_not_fit_is_left_out_whole() {
+        let fact = |key: &str, text: &str| Fact {
+            key: key.to_owned(),
+            text: text.to_owned(),
+        };
+        let facts = vec![
+            fact("a", "dust"),
+            fact("b", &"x".repeat(90)),
+            fact("c", "rain"),
+        ];
+        let keys: Vec<String> = fitting(facts, 20)
+            .into_iter()
+            .map(|fact| fact.key)
+            .collect();
+        assert_eq!(keys, ["a", "c"]);
+    }
+}
