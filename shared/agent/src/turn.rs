@@ -158,7 +158,7 @@ impl<A: Agent> Step<'_, A> {
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Outcome, Failure> {
-        let ask = || self.worker.bus.commit(again(&self.delivery), commit);
+        let ask = || self.worker.bus.commit(self.delivery.clone(), commit);
         let committed = self.insist(ask).await.map_err(Failure::Bus)?;
         Ok(self.ended(&committed, Outcome::Answered))
     }
@@ -183,7 +183,7 @@ impl<A: Agent> Step<'_, A> {
             failed: self.notice(error, tries),
         };
         match self
-            .insist(|| self.worker.bus.bury(again(&self.delivery), &burial))
+            .insist(|| self.worker.bus.bury(self.delivery.clone(), &burial))
             .await
         {
             Ok(committed) => self.ended(&committed, Outcome::Buried),
@@ -318,16 +318,4 @@ fn commit(
         retract: effects.retract,
         responses: vec![response],
     })
-}
-
-/// Ending a delivery consumes it; while Redis is away the same end is asked for again.
-fn again(delivery: &Delivery) -> Delivery {
-    Delivery {
-        agent: delivery.agent,
-        consumer: delivery.consumer.clone(),
-        lease: delivery.lease.clone(),
-        deliveries: delivery.deliveries,
-        redriven: delivery.redriven,
-        work: delivery.work.clone(),
-    }
 }

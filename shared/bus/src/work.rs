@@ -6,8 +6,9 @@ use story::{Agent, Event, EventId, MAX_EVENT_BYTES, StoryId};
 
 use crate::keys::Keys;
 
-/// One entry, delivered to one consumer. [`crate::Bus::commit`] and [`crate::Bus::bury`] consume it.
-#[derive(Debug)]
+/// One entry, delivered to one consumer. [`crate::Bus::commit`] and [`crate::Bus::bury`] consume it; a clone is for asking
+/// again when Redis was not reached.
+#[derive(Debug, Clone)]
 pub struct Delivery {
     pub agent: Agent,
     pub consumer: String,

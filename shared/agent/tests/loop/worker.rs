@@ -1,0 +1,84 @@
+//! A worker of the tests: what it has begun, what its pages say, and its end.
+
+use std::time::Duration;
+
+use agent::Shutdown;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::stage::{Mark, PATIENCE, exchange};
+
+pub(crate) struct Worker {
+    pub(super) port: u16,
+    pub(super) shutdown: Shutdown,
+    pub(super) seen: watch::Receiver<Vec<(String, Mark)>>,
+    pub(super) told: watch::Sender<bool>,
+    pub(super) running: JoinSet<anyhow::Result<()>>,
+}
+
+impl Worker {
+    pub(crate) async fn begun(&mut self, id: &str) {
+        self.mark(id, Mark::Begun).await;
+    }
+
+    pub(crate) async fn dropped(&mut self, id: &str) {
+        self.mark(id, Mark::Dropped).await;
+    }
+
+    async fn mark(&mut self, id: &str, mark: Mark) {
+        let wanted = (id.to_owned(), mark);
+        let seen = self.seen.wait_for(|marks| marks.contains(&wanted));
+        timeout(PATIENCE, seen)
+            .await
+            .expect("the turn is marked")
+            .unwrap();
+    }
+
+    pub(crate) fn times_begun(&self, id: &str) -> usize {
+        let marks = self.seen.borrow();
+        marks
+            .iter()
+            .filter(|(each, mark)| each == id && *mark == Mark::Begun)
+            .count()
+    }
+
+    /// Lets [`Act::AnswerWhenTold`] answer.
+    pub(crate) fn tell(&self) {
+        self.told.send_replace(true);
+    }
+
+    pub(crate) async fn ready(&self) {
+        self.page_says("200").await;
+    }
+
+    pub(crate) async fn not_ready(&self) {
+        self.page_says("503").await;
+    }
+
+    async fn page_says(&self, status: &str) {
+        let asking = async {
+            loop {
+                let page = exchange(self.port, "GET /readyz HTTP/1.1\r\nhost: a\r\n\r\n").await;
+                if page.is_ok_and(|page| page.starts_with(&format!("HTTP/1.1 {status}"))) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, asking)
+            .await
+            .unwrap_or_else(|_| panic!("/readyz never said {status}"));
+    }
+
+    /// As SIGTERM does.
+    pub(crate) async fn end(mut self) {
+        self.shutdown.drain.cancel();
+        let ended = timeout(PATIENCE, self.running.join_next()).await;
+        ended
+            .expect("the worker ends")
+            .expect("one task")
+            .unwrap()
+            .unwrap();
+    }
+}
