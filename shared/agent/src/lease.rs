@@ -36,6 +36,16 @@ pub(crate) struct Held {
     pub(crate) stop: CancellationToken,
 }
 
+/// What becomes of an entry that was delivered.
+#[derive(Debug)]
+pub(crate) enum Hold {
+    Slot(Held),
+    /// It is in flight here already: it was reclaimed from ourselves after Redis had been away.
+    InFlight,
+    /// All slots are taken: it is for other workers, or for later.
+    Full(LeaseId),
+}
+
 impl Leases {
     pub(crate) fn new(capacity: usize, gauge: IntGauge) -> Arc<Self> {
         Arc::new(Self {
@@ -47,16 +57,20 @@ impl Leases {
         })
     }
 
-    /// `None` when the entry is in flight here already: it was reclaimed from ourselves after Redis had been away.
-    pub(crate) fn hold(self: &Arc<Self>, id: LeaseId, end: &CancellationToken) -> Option<Held> {
+    /// Here alone slots are given out: the reader and the reclaim loop each ask Redis for as many entries as there are
+    /// free slots, and both may be answered.
+    pub(crate) fn hold(self: &Arc<Self>, id: LeaseId, end: &CancellationToken) -> Hold {
         let mut held = self.lock();
         if held.contains_key(&id) {
-            return None;
+            return Hold::InFlight;
+        }
+        if held.len() >= self.capacity {
+            return Hold::Full(id);
         }
         let stop = end.child_token();
         held.insert(id.clone(), stop.clone());
         self.gauge.inc();
-        Some(Held {
+        Hold::Slot(Held {
             id,
             table: Arc::clone(self),
             stop,

@@ -23,9 +23,7 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
             Ok(deliveries) => {
                 worker.health.redis_answered();
                 backoff.reset();
-                for delivery in deliveries {
-                    worker.begin(delivery);
-                }
+                worker.begin(deliveries).await;
             }
             Err(error) => {
                 worker.health.redis_failed(error);

@@ -1,4 +1,4 @@
-//! Takes over what other workers left: entries whose lease has passed. Also counts the backlog.
+//! Takes over what other workers left: entries whose lease has passed. Also counts the backlog and forgets dead workers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,19 +16,25 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Most entries taken over in one round; the rest is for the next round, or for another worker.
 const AT_ONCE: usize = 16;
 
+/// In leases: 5 minutes with the usual one of 10 s.
+const SILENT: u32 = 30;
+
 /// The cursor is carried from round to round: from the start each time, entries behind many young ones would never be
 /// looked at.
 pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationToken) {
     let mut cursor = ReclaimCursor::default();
     let mut ticks = interval(EVERY.min(worker.settings.lease / 2));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut burials = interval(worker.settings.lease * SILENT / 5);
+    burials.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = drain.cancelled() => return,
-        }
         worker.health.round(Loop::Reclaim);
-        if let Err(error) = round(&worker, &mut cursor).await {
+        let done = tokio::select! {
+            _ = ticks.tick() => round(&worker, &mut cursor).await,
+            _ = burials.tick() => forget_the_dead(&worker).await,
+            () = drain.cancelled() => return,
+        };
+        if let Err(error) = done {
             worker.health.redis_failed(error);
         }
     }
@@ -52,9 +58,23 @@ async fn round<A: Agent>(
         .bus
         .reclaim(worker.name, &worker.consumer, lease, cursor, count)
         .await?;
-    for delivery in taken {
+    for delivery in &taken {
         tracing::info!(lease = %delivery.lease, deliveries = delivery.deliveries, "took over an event");
-        worker.begin(delivery);
+    }
+    worker.begin(taken).await;
+    Ok(())
+}
+
+/// Each life of a worker is a consumer of its own. One that holds nothing and was silent for so many leases is over;
+/// were it not, it would be a consumer again with its next read.
+async fn forget_the_dead<A: Agent>(worker: &Worker<A>) -> Result<(), bus::Error> {
+    let silent = worker.settings.lease * SILENT;
+    let forgotten = worker
+        .bus
+        .remove_idle_consumers(worker.name, silent)
+        .await?;
+    if !forgotten.is_empty() {
+        tracing::info!(consumers = forgotten.len(), "forgot dead workers");
     }
     Ok(())
 }

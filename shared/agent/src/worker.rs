@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::health::Health;
-use crate::lease::{self, Leases};
+use crate::lease::{self, Hold, Leases};
 use crate::metrics::Meters;
 use crate::retry::Backoff;
 use crate::{Agent, Metrics, Shutdown, exit, health, read, reclaim, turn};
@@ -169,12 +169,20 @@ impl<A: Agent> Worker<A> {
         })
     }
 
-    /// Begins the turn of a delivery, unless it is in flight here already.
-    pub(crate) fn begin(self: &Arc<Self>, delivery: Delivery) {
-        if let Some(held) = self.leases.hold(delivery.lease.clone(), &self.shutdown.now) {
-            self.turns
-                .spawn(turn::run(Arc::clone(self), delivery, held));
+    /// Begins the turns of deliveries, except of those in flight here already. What finds no free slot goes back uncharged.
+    pub(crate) async fn begin(self: &Arc<Self>, deliveries: Vec<Delivery>) {
+        let mut excess = Vec::new();
+        for delivery in deliveries {
+            match self.leases.hold(delivery.lease.clone(), &self.shutdown.now) {
+                Hold::Slot(held) => {
+                    self.turns
+                        .spawn(turn::run(Arc::clone(self), delivery, held));
+                }
+                Hold::InFlight => {}
+                Hold::Full(id) => excess.push(id),
+            }
         }
+        self.release(&excess).await;
     }
 
     async fn check(&self) -> anyhow::Result<()> {

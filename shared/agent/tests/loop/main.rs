@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod stage;
+mod worker;
 
 use std::time::Duration;
 
@@ -67,11 +68,24 @@ async fn a_drain_past_its_limit_gives_the_event_back_uncharged() {
     let mut worker = stage.worker(Duration::from_secs(60), 0, |_| Act::Hang);
     worker.begun("one").await;
     worker.end().await;
-    // The lease of 60 s was cut short, and the delivery after the release is the first that counts.
-    let worker = stage.worker(Duration::from_secs(60), 0, |_| Act::Answer);
-    assert_eq!(stage.answers("a", 1).await, [["one"]]);
+    // The lease of 60 s was cut short, and the next delivery is the first that counts.
+    assert_eq!(stage.steal(Duration::from_secs(60)).await, [1]);
+}
+
+#[tokio::test]
+async fn a_worker_that_is_gone_is_forgotten() {
+    let stage = Stage::new().await;
+    stage.story("a").await;
+    stage.say("a", "one").await;
+    stage.ghost().await;
+    assert!(stage.knows_the_ghost().await);
+    let worker = stage.worker(Duration::from_millis(100), 0, |_| Act::Answer);
+    stage
+        .until("the end of the ghost", async || {
+            !stage.knows_the_ghost().await
+        })
+        .await;
     worker.end().await;
-    assert_eq!(stage.dead().await, 0);
 }
 
 #[tokio::test]
@@ -81,7 +95,7 @@ async fn a_lost_lease_stops_the_turn_and_another_worker_answers_once() {
     stage.say("a", "one").await;
     let mut first = stage.worker(LEASE, 0, |_| Act::Hang);
     first.begun("one").await;
-    stage.steal().await;
+    assert_eq!(stage.steal(Duration::ZERO).await, [2]);
     first.dropped("one").await;
     let second = stage.worker(LEASE, 0, |_| Act::Answer);
     // Whoever of the two gets the entry next: only the second answers.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent::{Agent, Effects, Emitted, HandleError, Settings, Shutdown, Turn};
-use bus::{Bus, NewStory, ReclaimCursor};
+use bus::{Bus, Commit, NewStory, ReclaimCursor};
 use story::{
     Action, Author, AuthorKind, Event, LogEntry, Mode, Narration, OutputPolicy, Payload, Seq,
     Status,
@@ -18,8 +18,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::worker::Worker;
+
 /// No state that a test waits for takes longer, however slow the machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 const NARRATOR: story::Agent = story::Agent::Narrator;
 
@@ -103,13 +105,12 @@ impl Stage {
         self.bus.publish(&event).await.unwrap();
     }
 
-    /// Takes every entry from whoever has it.
-    pub(crate) async fn steal(&self) {
+    /// Takes the entries whose owners were silent for so long; gives how often each was delivered.
+    pub(crate) async fn steal(&self, silent: Duration) -> Vec<u32> {
         let mut cursor = ReclaimCursor::default();
-        let stolen = self
-            .bus
-            .reclaim(NARRATOR, "thief", Duration::ZERO, &mut cursor, 16);
-        assert!(!stolen.await.unwrap().is_empty());
+        let stolen = self.bus.reclaim(NARRATOR, "thief", silent, &mut cursor, 16);
+        let stolen = stolen.await.unwrap().into_iter();
+        stolen.map(|delivery| delivery.deliveries).collect()
     }
 
     /// An entry that no publisher makes.
@@ -203,6 +204,19 @@ impl Stage {
         }
     }
 
+    /// A worker that ended one event, and is gone.
+    pub(crate) async fn ghost(&self) {
+        let mut taken = self.bus.reader(NARRATOR, "ghost").next(1).await.unwrap();
+        let delivery = taken.pop().unwrap();
+        let nothing = Commit::default();
+        self.bus.commit(delivery, &nothing).await.unwrap();
+    }
+
+    pub(crate) async fn knows_the_ghost(&self) -> bool {
+        let command = "XINFO CONSUMERS sf:{0}:work:narrator fleet";
+        self.inline(command).await.contains("ghost")
+    }
+
     async fn inline(&self, command: &str) -> String {
         exchange(self.port, &format!("{command}\r\n"))
             .await
@@ -223,86 +237,12 @@ fn causes(entry: &LogEntry) -> Vec<String> {
     entry.event.cause.iter().map(ToString::to_string).collect()
 }
 
-async fn exchange(port: u16, request: &str) -> std::io::Result<String> {
+pub(crate) async fn exchange(port: u16, request: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     stream.write_all(request.as_bytes()).await?;
     let mut reply = [0; 512];
     let length = stream.read(&mut reply).await?;
     Ok(String::from_utf8_lossy(&reply[..length]).into_owned())
-}
-
-pub(crate) struct Worker {
-    port: u16,
-    shutdown: Shutdown,
-    seen: watch::Receiver<Vec<(String, Mark)>>,
-    told: watch::Sender<bool>,
-    running: JoinSet<anyhow::Result<()>>,
-}
-
-impl Worker {
-    pub(crate) async fn begun(&mut self, id: &str) {
-        self.mark(id, Mark::Begun).await;
-    }
-
-    pub(crate) async fn dropped(&mut self, id: &str) {
-        self.mark(id, Mark::Dropped).await;
-    }
-
-    async fn mark(&mut self, id: &str, mark: Mark) {
-        let wanted = (id.to_owned(), mark);
-        let seen = self.seen.wait_for(|marks| marks.contains(&wanted));
-        timeout(PATIENCE, seen)
-            .await
-            .expect("the turn is marked")
-            .unwrap();
-    }
-
-    pub(crate) fn times_begun(&self, id: &str) -> usize {
-        let marks = self.seen.borrow();
-        marks
-            .iter()
-            .filter(|(each, mark)| each == id && *mark == Mark::Begun)
-            .count()
-    }
-
-    /// Lets [`Act::AnswerWhenTold`] answer.
-    pub(crate) fn tell(&self) {
-        self.told.send_replace(true);
-    }
-
-    pub(crate) async fn ready(&self) {
-        self.page_says("200").await;
-    }
-
-    pub(crate) async fn not_ready(&self) {
-        self.page_says("503").await;
-    }
-
-    async fn page_says(&self, status: &str) {
-        let asking = async {
-            loop {
-                let page = exchange(self.port, "GET /readyz HTTP/1.1\r\nhost: a\r\n\r\n").await;
-                if page.is_ok_and(|page| page.starts_with(&format!("HTTP/1.1 {status}"))) {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(PATIENCE, asking)
-            .await
-            .unwrap_or_else(|_| panic!("/readyz never said {status}"));
-    }
-
-    /// As SIGTERM does.
-    pub(crate) async fn end(mut self) {
-        self.shutdown.drain.cancel();
-        let ended = timeout(PATIENCE, self.running.join_next()).await;
-        ended
-            .expect("the worker ends")
-            .expect("one task")
-            .unwrap()
-            .unwrap();
-    }
 }
 
 /// What the agent does with an event.
