@@ -10,10 +10,10 @@ use crate::{Fact, Line};
 #[group(skip)]
 pub struct Budget {
     /// Most characters of what happened last in a prompt; the newest are kept
-    #[arg(id = "history_chars", long, env = "STORYFLEET_HISTORY_CHARS", default_value_t = Self::default().history)]
+    #[arg(long = "history-chars", env = "STORYFLEET_HISTORY_CHARS", value_name = "N", default_value_t = Self::default().history)]
     pub history: usize,
     /// Most characters of lore in a prompt
-    #[arg(id = "lore_chars", long, env = "STORYFLEET_LORE_CHARS", default_value_t = Self::default().lore)]
+    #[arg(long = "lore-chars", env = "STORYFLEET_LORE_CHARS", value_name = "N", default_value_t = Self::default().lore)]
     pub lore: usize,
 }
 
@@ -87,6 +87,19 @@ mod tests {
         ] {
             assert_eq!(newest(told(), budget), lines(texts), "{budget}");
         }
+    }
+
+    #[test]
+    fn the_command_line_says_how_much() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            budget: Budget,
+        }
+        let line = ["test", "--history-chars", "5", "--lore-chars=6"];
+        let given = <Line as clap::Parser>::try_parse_from(line).unwrap().budget;
+        let (history, lore) = (5, 6);
+        assert_eq!(given, Budget { history, lore });
     }
 
     #[test]
