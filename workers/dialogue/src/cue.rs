@@ -8,6 +8,9 @@ use story::{AuthorKind, Mode, Payload, Speak};
 /// The most stop sequences that every provider takes.
 const STOPS: usize = 4;
 
+/// Most characters of a name in a stop sequence: a provider refuses the whole call for one that is too long.
+const STOP: usize = 40;
+
 /// What system.md and turn.md are given.
 #[derive(Debug, Serialize)]
 pub(crate) struct Cue {
@@ -60,7 +63,8 @@ impl Cue {
     /// Ends the answer where somebody else would begin to speak.
     #[must_use]
     pub(crate) fn stops(&self) -> Vec<String> {
-        let others = self.others.iter().take(STOPS);
+        let short = |name: &&String| name.chars().count() <= STOP;
+        let others = self.others.iter().filter(short).take(STOPS);
         others.map(|name| format!("\n{name}:")).collect()
     }
 
@@ -145,4 +149,22 @@ fn others(
         }
     }
     others
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_provider_gets_few_and_short_stop_sequences() {
+        let names = ["Mira", &"é".repeat(41), &"é".repeat(40), "Bo", "Cy", "Di"];
+        let others = names.map(str::to_owned).to_vec();
+        let stops = Cue {
+            others,
+            ..Cue::sample()
+        }
+        .stops();
+        let expected = ["Mira", &"é".repeat(40), "Bo", "Cy"].map(|name| format!("\n{name}:"));
+        assert_eq!(stops, expected);
+    }
 }
