@@ -6,7 +6,7 @@ use bus::Bus;
 use serde_json::json;
 
 use crate::args::DoctorArgs;
-use crate::output::{Output, plain};
+use crate::output::{Output, one_line};
 
 pub(crate) async fn run(args: DoctorArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
     let server = bus.server().await?;
@@ -20,7 +20,7 @@ pub(crate) async fn run(args: DoctorArgs, bus: &Bus, out: Output) -> anyhow::Res
         }
         for finding in &findings {
             let state = if finding.fixed { "fixed" } else { "found" };
-            out.line(&format!("{state}: {}", plain(&finding.what)))?;
+            out.line(&format!("{state}: {}", one_line(&finding.what)))?;
         }
         out.line(match (findings.is_empty(), sick) {
             (true, _) => "nothing is wrong",

@@ -1,7 +1,7 @@
 -- Puts a dead letter into its lane again, behind what waits there. Run with lane.lua in front.
 --
 -- KEYS  1 dead:<agent>   2 3 4 its lane: work, turn, parked   5 redriven:<story>
--- ARGV  1 dead letter   2 … the ids whose end it may bring: its own and those that it answers
+-- ARGV  1 dead letter   2 … the ids whose end it may bring: its own, and when held those it answers
 --
 -- Replies  {OK}    it is in its lane again, with redrive = 1
 --          {GONE}  there is no such dead letter: nothing written. After a lost reply of the same call: done

@@ -190,16 +190,14 @@ impl Account {
             let Some((outcome, causes)) = outcome(&event) else {
                 continue;
             };
-            let mut again = false;
             for cause in causes {
                 let before = ended.insert(cause.clone(), outcome);
-                if before == Some(Outcome::Failed) && self.sent_again(cause) {
-                    again = true;
-                } else if before.is_some() && self.expected.contains(cause) {
-                    self.duplicates += 1;
-                }
+                let allowed =
+                    before.is_none_or(|end| end == Outcome::Failed && self.sent_again(cause));
+                self.duplicates += u64::from(!allowed && self.expected.contains(cause));
             }
             // What was sent again stands behind what came after it.
+            let again = causes.iter().any(|cause| self.redriven.contains_key(cause));
             if let (Some(agent), false) = (agent(&event), again) {
                 let apart = self.held && outcome == Outcome::Failed;
                 let latest = latest.entry((agent, apart)).or_default();

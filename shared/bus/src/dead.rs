@@ -94,15 +94,17 @@ impl Bus {
         let story = story.ok_or_else(|| {
             Error::data("the dead letter names no story of its shard: it can only be purged")
         })?;
-        let event = letter.fields.get("e").map(String::as_bytes);
-        let event = event.and_then(|json| story::Event::decode(json).ok());
-        let answers = event.map_or_else(Vec::new, |event| event.cause);
+        let field = |name| letter.fields.get(name).map_or("", String::as_str);
+        let ends = match story::Event::decode(field("e").as_bytes()) {
+            Ok(event) => story::ended_with(&event, field("held") == "1"),
+            Err(_) => letter.event.into_iter().collect(),
+        };
         let mut call = REDRIVE.call();
         call.key(self.keys.dead(agent, shard))
             .keys(self.keys.lane(agent, &story).into_keys())
             .key(self.keys.redriven(&story));
         call.arg(entry);
-        for id in letter.event.iter().chain(&answers) {
+        for id in &ends {
             call.arg(id.as_str());
         }
         // Not again after a lost reply: the letter is gone then, and this call is what did it.

@@ -86,6 +86,41 @@ async fn a_redriven_event_is_answered_once_and_the_audit_is_clean() {
 }
 
 #[tokio::test]
+async fn what_was_redriven_stands_behind_what_came_after_it_though_nobody_was_told_of_its_burial() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    for id in ["a", "b"] {
+        bus.publish(&action("castle", id)).await.unwrap();
+    }
+    let mut reader = bus.reader(NARRATOR, "w1");
+    let burial = Burial {
+        reason: "the model said no".into(),
+        class: "provider".into(),
+        tries: 3,
+        failed: None,
+    };
+    let first = reader.next(1).await.unwrap().remove(0);
+    bus.bury(first, &burial).await.unwrap();
+    let id = bus.dead(NARRATOR).await.unwrap().remove(0).id;
+    assert!(bus.redrive(NARRATOR, &id).await.unwrap());
+    for expected in ["b", "a"] {
+        let delivery = reader.next(1).await.unwrap().remove(0);
+        assert_eq!(delivery.work.as_ref().unwrap().id.as_str(), expected);
+        let effects = Commit {
+            emit: vec![Emit {
+                event: answer(&delivery),
+                route: Route::Logged(Vec::new()),
+            }],
+            ..Commit::default()
+        };
+        bus.commit(delivery, &effects).await.unwrap();
+    }
+    let audit = bus.audit().await.unwrap();
+    assert_eq!((audit.answered, audit.is_clean()), (2, true), "{audit:?}");
+}
+
+#[tokio::test]
 async fn a_purged_letter_is_gone_and_a_strange_id_names_none() {
     let server = Server::start();
     let bus = server.bus();
