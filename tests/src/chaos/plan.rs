@@ -142,7 +142,7 @@ fn actions(
         .collect();
     times.sort();
     let action = |(number, at): (usize, Duration)| {
-        let stories = if random.random_bool(0.3) {
+        let stories = if random.random_bool(0.15) {
             BUSY
         } else {
             STORIES
