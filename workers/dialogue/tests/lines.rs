@@ -2,72 +2,29 @@
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
-use agent::{Agent, DraftSender, Effects, Emitted, HandleError, Setup, Turn};
+use agent::{Agent, Effects, Emitted, HandleError, Turn};
 use dialogue::Dialogue;
-use mock_llm::{Options, Scenario};
+use rehearsal::{event, with_model};
 use scene::Budget;
-use story::{
-    Action, Author, AuthorKind, Character, Context, Event, Mode, Narration, Payload, Speak, Status,
-};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use story::{Action, Event, Mode, Narration, Payload, Speak};
 
 /// What the agent makes of `event`'s step `part` when the mock answers by `rules`.
 async fn say(rules: &str, event: Event, part: u32) -> Result<Effects, HandleError> {
-    let scenario: Scenario = format!("rules:\n{rules}").parse().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let options = Options {
-        scenario,
-        ..Options::default()
-    };
-    TaskTracker::new().spawn(mock_llm::serve(listener, options, CancellationToken::new()));
-    let settings = llm::Settings::new(format!("http://{address}/v1"));
-    let setup = Setup {
-        llm: llm::Client::new(settings).unwrap(),
-        model: "mock".to_owned(),
-        prompts: None,
-    };
-    let cast = ["Oto", "Sibyl"].map(|name| (name.to_owned(), Character::default()));
     let turn = Turn {
-        agent: story::Agent::Dialogue,
-        event,
         part,
-        held: false,
-        context: Context {
-            characters: cast.into(),
-            ..Context::default()
-        },
-        waiting: Vec::new(),
-        draft: DraftSender::off(),
-        now: jiff::Timestamp::UNIX_EPOCH,
+        ..rehearsal::turn(story::Agent::Dialogue, event)
     };
-    Dialogue::new(&setup, Budget::default())
-        .unwrap()
-        .handle(turn)
-        .await
-}
-
-fn event(kind: AuthorKind, payload: Payload) -> Event {
-    let author = Author {
-        kind,
-        id: "u1".to_owned(),
-        name: "Mira".to_owned(),
-    };
-    let (id, story) = ("e1".parse().unwrap(), "castle".parse().unwrap());
-    Event::new(id, story, author, payload, jiff::Timestamp::UNIX_EPOCH)
+    let dialogue = |setup| Dialogue::new(&setup, Budget::default()).unwrap();
+    let act = async |setup| dialogue(setup).handle(turn).await;
+    with_model(&format!("rules:\n{rules}"), act).await
 }
 
 fn spoken_to(name: &str) -> Event {
     let action = Action {
-        mode: Mode::Say,
-        text: "Who are you?".to_owned(),
         to: Some(name.to_owned()),
-        choice: None,
-        target: None,
+        ..rehearsal::action(Mode::Say, "Who are you?")
     };
-    event(AuthorKind::User, Payload::Action(action))
+    event("e1", Payload::Action(action))
 }
 
 fn narration() -> Event {
@@ -76,13 +33,10 @@ fn narration() -> Event {
         intent: "warn".to_owned(),
     });
     let narration = Narration {
-        text: "Dust falls.".to_owned(),
-        choices: Vec::new(),
         speak: speak.into(),
-        status: Status::Complete,
-        llm: None,
+        ..rehearsal::narration("Dust falls.")
     };
-    let mut event = event(AuthorKind::Agent, Payload::Narration(narration));
+    let mut event = event("e1", Payload::Narration(narration));
     event.hop = 1;
     event
 }

@@ -2,73 +2,32 @@
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
-use agent::{Agent, DraftSender, Effects, Emitted, Setup, Turn};
-use mock_llm::{Options as Mock, Scenario};
+use agent::{Agent, Effects, Emitted, Turn};
 use moderator::{Moderator, OnError, Options, Tier};
-use story::{
-    Action, Author, AuthorKind, Context, Decision, Dialogue, Event, EventId, Mode, Payload, Status,
-};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use rehearsal::with_model;
+use story::{Decision, Dialogue, Event, EventId, Mode, Payload, Status};
 
 const HARMLESS: &str = "I open the door";
 const FLAGGED: &str = "how to cook meth";
 const BLOCKED: &str = "pay with 4111 1111 1111 1111";
 
 async fn judge(rules: &str, options: (Tier, OnError), event: Event, held: bool) -> Effects {
-    let scenario: Scenario = rules.parse().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let mock = Mock {
-        scenario,
-        ..Mock::default()
-    };
-    TaskTracker::new().spawn(mock_llm::serve(listener, mock, CancellationToken::new()));
-    let settings = llm::Settings::new(format!("http://{address}/v1"));
-    let setup = Setup {
-        llm: llm::Client::new(settings).unwrap(),
-        model: "mock".to_owned(),
-        prompts: None,
-    };
     let (tier2, input_on_error) = options;
     let options = Options {
         tier2,
         input_on_error,
     };
     let turn = Turn {
-        agent: story::Agent::Moderator,
-        event,
-        part: 0,
         held,
-        context: Context::default(),
-        waiting: Vec::new(),
-        draft: DraftSender::off(),
-        now: jiff::Timestamp::UNIX_EPOCH,
+        ..rehearsal::turn(story::Agent::Moderator, event)
     };
-    let moderator = Moderator::new(&setup, &options).unwrap();
-    moderator.handle(turn).await.unwrap()
-}
-
-fn event(kind: AuthorKind, payload: Payload) -> Event {
-    let author = Author {
-        kind,
-        id: "u1".to_owned(),
-        name: "Mira".to_owned(),
-    };
-    let (id, story) = ("e1".parse().unwrap(), "castle".parse().unwrap());
-    Event::new(id, story, author, payload, jiff::Timestamp::UNIX_EPOCH)
+    let act = async |setup| Moderator::new(&setup, &options).unwrap().handle(turn).await;
+    with_model(rules, act).await.unwrap()
 }
 
 fn action(text: &str) -> Event {
-    let action = Action {
-        mode: Mode::Do,
-        text: text.to_owned(),
-        to: None,
-        choice: None,
-        target: None,
-    };
-    event(AuthorKind::User, Payload::Action(action))
+    let action = rehearsal::action(Mode::Do, text);
+    rehearsal::event("e1", Payload::Action(action))
 }
 
 fn response(text: &str) -> Event {
@@ -78,7 +37,7 @@ fn response(text: &str) -> Event {
         status: Status::Complete,
         llm: None,
     };
-    let mut event = event(AuthorKind::Agent, Payload::Dialogue(dialogue));
+    let mut event = rehearsal::event("e1", Payload::Dialogue(dialogue));
     event.cause = vec!["a1".parse().unwrap()];
     event
 }

@@ -2,80 +2,30 @@
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
-use agent::{Agent, DraftSender, Effects, Emitted, HandleError, Setup, Turn};
-use mock_llm::{Options, Scenario};
+use agent::{Agent, Effects, Emitted, HandleError, Turn};
 use narrator::Narrator;
+use rehearsal::{event, narration, with_model};
 use scene::Budget;
-use story::{
-    Action, Author, AuthorKind, Character, Context, Event, LogEntry, Mode, Narration, Payload, Seq,
-    Status,
-};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use story::{Event, LogEntry, Mode, Narration, Payload, Seq, Status};
 
 const BEAT: &str = "  - reply: {text: \"The door opens.\\n\\nDust falls.\\n@@@\\n{\\\"choices\\\":[\\\"Go in\\\",\\\"Wait\\\"],\\\"speak\\\":[{\\\"character\\\":\\\"Sibyl\\\",\\\"intent\\\":\\\"warn\\\"},{\\\"character\\\":\\\"Ghost\\\"}]}\"}\n";
 
-/// A narrator that asks a mock with `rules`; the mock lives as long as the test.
-async fn narrator(rules: &str) -> Narrator {
-    let scenario: Scenario = format!("rules:\n{rules}").parse().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let options = Options {
-        scenario,
-        ..Options::default()
-    };
-    TaskTracker::new().spawn(mock_llm::serve(listener, options, CancellationToken::new()));
-    let settings = llm::Settings::new(format!("http://{address}/v1"));
-    let setup = Setup {
-        llm: llm::Client::new(settings).unwrap(),
-        model: "mock".to_owned(),
-        prompts: None,
-    };
-    Narrator::new(&setup, Budget::default()).unwrap()
-}
-
 fn action(id: &str, mode: Mode, text: &str) -> Event {
-    let action = Action {
-        mode,
-        text: text.to_owned(),
-        to: None,
-        choice: None,
-        target: None,
-    };
-    event(id, Payload::Action(action))
-}
-
-fn event(id: &str, payload: Payload) -> Event {
-    let author = Author {
-        kind: AuthorKind::User,
-        id: "u1".to_owned(),
-        name: "Mira".to_owned(),
-    };
-    let at = jiff::Timestamp::UNIX_EPOCH;
-    let story = "castle".parse().unwrap();
-    Event::new(id.parse().unwrap(), story, author, payload, at)
+    event(id, Payload::Action(rehearsal::action(mode, text)))
 }
 
 fn turn(event: Event, waiting: Vec<Event>) -> Turn {
-    let cast = ["Oto", "Sibyl"].map(|name| (name.to_owned(), Character::default()));
     Turn {
-        agent: story::Agent::Narrator,
-        event,
-        part: 0,
-        held: false,
-        context: Context {
-            characters: cast.into(),
-            ..Context::default()
-        },
         waiting,
-        draft: DraftSender::off(),
-        now: jiff::Timestamp::UNIX_EPOCH,
+        ..rehearsal::turn(story::Agent::Narrator, event)
     }
 }
 
+/// What the narrator makes of a turn when the mock answers by `rules`.
 async fn tell(rules: &str, turn: Turn) -> Result<Effects, HandleError> {
-    narrator(rules).await.handle(turn).await
+    let narrator = |setup| Narrator::new(&setup, Budget::default()).unwrap();
+    let act = async |setup| narrator(setup).handle(turn).await;
+    with_model(&format!("rules:\n{rules}"), act).await
 }
 
 fn the_narration(effects: &Effects) -> (&Event, &Narration) {
@@ -144,16 +94,12 @@ async fn long_texts_do_not_fill_the_models_window() {
     let long = "I wait. ".repeat(5_000);
     let mut turn = turn(open(), vec![action("a2", Mode::Do, &long)]);
     turn.context.lore = (0..20).map(|n| (format!("k{n}"), long.clone())).collect();
-    let told = |seq| Narration {
-        text: format!("{seq} {long}"),
-        choices: Vec::new(),
-        speak: Vec::new(),
-        status: Status::Complete,
-        llm: None,
-    };
     let entries = (1..=40).map(|seq| LogEntry {
         seq: Seq(seq),
-        event: event(&format!("n{seq}"), Payload::Narration(told(seq))),
+        event: event(
+            &format!("n{seq}"),
+            Payload::Narration(narration(&format!("{seq} {long}"))),
+        ),
     });
     turn.context.history = entries.collect();
     let effects = tell(BEAT, turn).await.unwrap();

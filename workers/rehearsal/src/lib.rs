@@ -1,0 +1,97 @@
+//! For the tests of the agents: a turn of theirs, and the mock model over real HTTP to play it with.
+
+use agent::{DraftSender, Setup, Turn};
+use mock_llm::{Options, Scenario};
+use story::{
+    Action, Author, AuthorKind, Character, Context, Event, Mode, Narration, Payload, Status,
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// What `act` makes of a model that answers by the `scenario`; the model lives as long as the act.
+///
+/// # Panics
+/// When the scenario cannot be read, or the model cannot be served.
+pub async fn with_model<T>(scenario: &str, act: impl AsyncFnOnce(Setup) -> T) -> T {
+    let scenario: Scenario = scenario.parse().expect("the test wrote a scenario");
+    let bound = TcpListener::bind("127.0.0.1:0").await;
+    let listener = bound.expect("loopback has a free port");
+    let address = listener
+        .local_addr()
+        .expect("a bound socket has an address");
+    let options = Options {
+        scenario,
+        ..Options::default()
+    };
+    let settings = llm::Settings::new(format!("http://{address}/v1"));
+    let setup = Setup {
+        llm: llm::Client::new(settings).expect("the address is a URL"),
+        model: "mock".to_owned(),
+        prompts: None,
+    };
+    tokio::select! {
+        served = mock_llm::serve(listener, options, CancellationToken::new()) => panic!("the mock ended: {served:?}"),
+        made = act(setup) => made,
+    }
+}
+
+/// An event of the story `castle`: an action is by the user `u1`, Mira, and anything else by an agent.
+///
+/// # Panics
+/// When `id` is none.
+#[must_use]
+pub fn event(id: &str, payload: Payload) -> Event {
+    let (kind, author, name) = match payload {
+        Payload::Action(_) => (AuthorKind::User, "u1", "Mira"),
+        _ => (AuthorKind::Agent, "narrator", ""),
+    };
+    let author = Author {
+        kind,
+        id: author.to_owned(),
+        name: name.to_owned(),
+    };
+    let id = id.parse().expect("the test wrote an id");
+    let story = "castle".parse().expect("it is a story's id");
+    Event::new(id, story, author, payload, jiff::Timestamp::UNIX_EPOCH)
+}
+
+#[must_use]
+pub fn action(mode: Mode, text: &str) -> Action {
+    Action {
+        mode,
+        text: text.to_owned(),
+        to: None,
+        choice: None,
+        target: None,
+    }
+}
+
+#[must_use]
+pub fn narration(text: &str) -> Narration {
+    Narration {
+        text: text.to_owned(),
+        choices: Vec::new(),
+        speak: Vec::new(),
+        status: Status::Complete,
+        llm: None,
+    }
+}
+
+/// The turn of `event` in a story with the characters Oto and Sibyl, of which nobody hears a draft.
+#[must_use]
+pub fn turn(agent: story::Agent, event: Event) -> Turn {
+    let cast = ["Oto", "Sibyl"].map(|name| (name.to_owned(), Character::default()));
+    Turn {
+        agent,
+        event,
+        part: 0,
+        held: false,
+        context: Context {
+            characters: cast.into(),
+            ..Context::default()
+        },
+        waiting: Vec::new(),
+        draft: DraftSender::off(),
+        now: jiff::Timestamp::UNIX_EPOCH,
+    }
+}
