@@ -76,7 +76,9 @@ fn tell(done: bool, id: &str, says: &str, out: Output) -> anyhow::Result<()> {
     } else if done {
         out.line(&format!("{id} {says}"))?;
     } else {
-        out.line(&format!("{id} is not there any more: nothing was done"))?;
+        out.line(&format!(
+            "{id} is no dead letter any more, if it was one: nothing was done"
+        ))?;
     }
     Ok(())
 }

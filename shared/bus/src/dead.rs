@@ -107,9 +107,14 @@ impl Bus {
         for id in &ends {
             call.arg(id.as_str());
         }
-        // Not again after a lost reply: the letter is gone then, and this call is what did it.
-        let (word, _) = verdict(call.run(&self.link).await?)?;
-        Ok(word == "OK")
+        // Gone when asked again after a lost reply: it was there before, so the first try did it.
+        let first = call.run(&self.link).await;
+        let unheard = matches!(first, Err(Error::Unreachable(_)));
+        let reply = match first {
+            Err(Error::Unreachable(_)) => call.run_until_answered(&self.link).await?,
+            reply => reply?,
+        };
+        Ok(unheard || verdict(reply)?.0 == "OK")
     }
 
     /// Removes a dead letter for good; false when it is not there.
