@@ -225,7 +225,7 @@ pub(crate) struct WatchArgs {
     /// Go on after this place; `--json` shows one with each event
     #[arg(long, value_name = "CURSOR")]
     pub(crate) from: Option<Cursor>,
-    /// End once the fleet has nothing left to answer
+    /// End once nothing of the story is left to answer
     #[arg(long)]
     pub(crate) until_idle: bool,
     /// End after this many events

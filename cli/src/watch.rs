@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bus::{Bus, Seen, Watch};
 use serde_json::{Value, json};
-use story::{Agent, Seq, StoryId};
+use story::{Seq, StoryId};
 use tokio::time::timeout;
 
 use crate::args::WatchArgs;
@@ -48,15 +48,10 @@ pub(crate) async fn run(args: WatchArgs, bus: &Bus, out: Output) -> anyhow::Resu
     Ok(ExitCode::SUCCESS)
 }
 
-/// Nothing is waiting or in flight, and the log's end has been seen. An agent's commit makes the next step's work and
+/// Nothing of the story is waiting or in flight, and the log's end has been seen. An agent's commit makes the next step's work and
 /// takes its own away in one instant, so no moment between two steps looks idle.
 async fn is_idle(bus: &Bus, story: &StoryId, seen: Seq) -> anyhow::Result<bool> {
-    for agent in Agent::ALL {
-        if bus.backlog(agent).await? > 0 {
-            return Ok(false);
-        }
-    }
-    Ok(bus.story(story).await?.seq <= seen)
+    Ok(bus.is_idle(story).await? && bus.story(story).await?.seq <= seen)
 }
 
 fn value(seen: &Seen, watch: &Watch) -> Value {

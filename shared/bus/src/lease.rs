@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use story::Agent;
+use story::{Agent, StoryId};
 
 use crate::reply::read;
 use crate::script::{JANITOR, RECLAIM, RELEASE, RENEW};
@@ -132,6 +132,19 @@ impl Bus {
             backlog += read::<u64>(self.link.query(&cmd).await?)?;
         }
         Ok(backlog)
+    }
+
+    /// Whether nothing of the story is in flight or waits for its turn.
+    ///
+    /// # Errors
+    /// When Redis was not reached.
+    pub async fn is_idle(&self, story: &StoryId) -> Result<bool, Error> {
+        // A lane in which anything is has a turn.
+        let mut cmd = redis::cmd("EXISTS");
+        for agent in Agent::ALL {
+            cmd.arg(self.keys.lane(agent, story).turn);
+        }
+        Ok(read::<u64>(self.link.query(&cmd).await?)? == 0)
     }
 
     /// Forgets the agent's consumers that hold nothing and were not heard of for `idle`; gives their names.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::Value;
-use system_tests::{Process, program};
+use story::Policies;
+use system_tests::{Options, Process, Signal, Stack, program};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -135,5 +136,41 @@ async fn a_second_up_on_the_same_folder_says_so() -> anyhow::Result<()> {
     let says = String::from_utf8(second.stderr)?;
     assert!(says.contains("already runs in"), "{says}");
     assert!(fleet.end().await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn up_ends_in_order_when_its_redis_dies() -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let (fleet, _) = up(data.path(), &[]).await?;
+    let file = data.path().join("state.json");
+    let state: Value = serde_json::from_slice(&std::fs::read(&file)?)?;
+    let pid = i32::try_from(state["redis_pid"].as_i64().context("a pid")?)?;
+    let pid = rustix::process::Pid::from_raw(pid).context("a pid is not 0")?;
+    rustix::process::kill_process(pid, Signal::KILL)?;
+    assert_eq!(fleet.gone().await?.code(), Some(1));
+    assert!(!file.exists(), "the state file is left");
+    let again = run(data.path(), &["audit"]).await?;
+    let says = String::from_utf8(again.stderr)?;
+    assert!(says.contains("start `storyfleet up`"), "{says}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn watching_a_quiet_story_ends_while_another_is_busy() -> anyhow::Result<()> {
+    let stack = Stack::start(Options::default()).await?;
+    let data = tempfile::tempdir()?;
+    for story in ["quiet", "busy"] {
+        stack.story(story, Policies::default()).await?;
+    }
+    // Nobody answers it.
+    stack.act(&"busy".parse()?, "a1", "I wait").await?;
+    let url = stack.redis_url();
+    says(
+        data.path(),
+        &["--redis", &url, "watch", "quiet", "--until-idle"],
+    )
+    .await?;
+    stack.end().await;
     Ok(())
 }
