@@ -1,0 +1,93 @@
+//! Stories are made once and changed in part, and work on any number of shards.
+
+mod server;
+
+use bus::{Bus, Commit, Emit, Error, Published, Settings, StoryPatch};
+use server::{Server, action, answer, create, everything, story};
+use story::{Agent, OutputPolicy, Policies, Route};
+
+#[tokio::test]
+async fn a_story_is_made_once() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    bus.publish(&action("castle", "a")).await.unwrap();
+    let before = everything(&mut server.raw());
+    let again = bus.create_story(&bus::NewStory::new(story("castle"))).await;
+    assert!(matches!(again, Err(Error::StoryExists(_))), "{again:?}");
+    assert_eq!(everything(&mut server.raw()), before);
+}
+
+#[tokio::test]
+async fn a_patch_changes_what_it_names_and_nothing_else() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    let sea = |text: Option<&str>| [("sea".to_owned(), text.map(str::to_owned))].into();
+    let first = StoryPatch {
+        title: Some("The castle".into()),
+        lore: sea(Some("It is deep.")),
+        ..StoryPatch::default()
+    };
+    bus.patch_story(&story("castle"), &first).await.unwrap();
+    let before = bus.story(&story("castle")).await.unwrap();
+    assert_eq!(before.title, "The castle");
+    assert_eq!(before.lore["sea"], "It is deep.");
+
+    let policies = Policies {
+        output: OutputPolicy::Hold,
+        ..Policies::default()
+    };
+    let second = StoryPatch {
+        policies: Some(policies),
+        lore: sea(None),
+        ..StoryPatch::default()
+    };
+    bus.patch_story(&story("castle"), &second).await.unwrap();
+    let after = bus.story(&story("castle")).await.unwrap();
+    let expected = bus::Story {
+        policies,
+        lore: [].into(),
+        ..before
+    };
+    assert_eq!(after, expected);
+
+    let none = bus.patch_story(&story("nosuch"), &first).await;
+    assert!(matches!(none, Err(Error::NoStory(_))), "{none:?}");
+}
+
+#[tokio::test]
+async fn every_shard_is_read_and_audited() {
+    let server = Server::start();
+    let settings = Settings {
+        shards: 4,
+        ..Settings::new(server.url())
+    };
+    let bus = Bus::new(settings).unwrap();
+    let ids: Vec<String> = (0..12).map(|n| format!("story-{n}")).collect();
+    for id in &ids {
+        create(&bus, id, Policies::default()).await;
+        let published = bus.publish(&action(id, "a")).await.unwrap();
+        assert_eq!(published, Published::Logged(story::Seq(1)));
+    }
+    assert_eq!(bus.backlog(Agent::Narrator).await.unwrap(), 12);
+    let mut reader = bus.reader(Agent::Narrator, "w1");
+    let mut taken = Vec::new();
+    while taken.len() < ids.len() {
+        let deliveries = reader.next(5).await.unwrap();
+        assert!((1..=5).contains(&deliveries.len()), "{deliveries:?}");
+        taken.extend(deliveries);
+    }
+    for delivery in taken {
+        let commit = Commit {
+            emit: vec![Emit {
+                event: answer(&delivery),
+                route: Route::Logged(Vec::new()),
+            }],
+            ..Commit::default()
+        };
+        bus.commit(delivery, &commit).await.unwrap();
+    }
+    let audit = bus.audit().await.unwrap();
+    assert!(audit.is_clean() && audit.answered == 12, "{audit:?}");
+}
