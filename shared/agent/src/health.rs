@@ -30,6 +30,8 @@ pub(crate) struct Health {
     /// When each loop last went round, in ms since `started`.
     rounds: [AtomicU64; 3],
     redis: AtomicU8,
+    /// When Redis answered again after it had been away, in ms since `started`; 0 = it never was.
+    back: AtomicU64,
     draining: AtomicBool,
 }
 
@@ -43,6 +45,7 @@ impl Health {
             started: Instant::now(),
             rounds: Default::default(),
             redis: AtomicU8::new(UNKNOWN),
+            back: AtomicU64::new(0),
             draining: AtomicBool::new(false),
         }
     }
@@ -53,9 +56,19 @@ impl Health {
 
     /// Only a change is logged, so that an hour without Redis is two lines.
     pub(crate) fn redis_answered(&self) {
-        if self.redis.swap(UP, Relaxed) != UP {
+        let was = self.redis.swap(UP, Relaxed);
+        if was == DOWN {
+            self.back.store(self.now().max(1), Relaxed);
+        }
+        if was != UP {
             tracing::info!("Redis answers");
         }
+    }
+
+    /// Whether Redis has been back for less than `time`.
+    pub(crate) fn redis_is_just_back(&self, time: Duration) -> bool {
+        let back = self.back.load(Relaxed);
+        back > 0 && u128::from(self.now().saturating_sub(back)) < time.as_millis()
     }
 
     pub(crate) fn redis_failed(&self, error: bus::Error) {
@@ -141,6 +154,18 @@ mod tests {
         assert!(!health.live());
         health.round(Loop::Reclaim);
         assert!(health.live());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn redis_is_just_back_only_after_it_was_away() {
+        let health = Health::new();
+        health.redis_answered();
+        assert!(!health.redis_is_just_back(STUCK));
+        health.redis_failed(bus::Error::Server("gone".into()));
+        health.redis_answered();
+        assert!(health.redis_is_just_back(STUCK));
+        tokio::time::advance(2 * STUCK).await;
+        assert!(!health.redis_is_just_back(STUCK));
     }
 
     #[test]

@@ -19,6 +19,10 @@ const AT_ONCE: usize = 16;
 /// In leases: 5 minutes with the usual one of 10 s.
 const SILENT: u32 = 30;
 
+/// While Redis was away nobody could renew: this and a third of the lease is what the living need to do so, since they
+/// wait up to 2 s to connect anew. Whoever took their events at once would pay for them again, and charge an attempt.
+const BACK: Duration = Duration::from_secs(3);
+
 /// The cursor is carried from round to round: from the start each time, entries behind many young ones would never be
 /// looked at.
 pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationToken) {
@@ -49,11 +53,12 @@ async fn round<A: Agent>(
         .meters
         .backlog
         .set(i64::try_from(backlog).unwrap_or(i64::MAX));
+    worker.health.redis_answered();
+    let lease = worker.settings.lease;
     let count = worker.leases.free().min(AT_ONCE);
-    if count == 0 {
+    if count == 0 || worker.health.redis_is_just_back(lease / 3 + BACK) {
         return Ok(());
     }
-    let lease = worker.settings.lease;
     let taken = worker
         .bus
         .reclaim(worker.name, &worker.consumer, lease, cursor, count)
