@@ -50,6 +50,45 @@ async fn workers_outlive_a_redis_that_says_nothing() -> anyhow::Result<()> {
     workers_through(Away::Frozen).await
 }
 
+/// Each time Redis is away for longer than the lease, so that every event looks abandoned when it is back.
+#[tokio::test]
+async fn an_outage_takes_no_event_from_a_living_worker() -> anyhow::Result<()> {
+    let mut stack = Stack::start(Options {
+        between_tokens: Duration::from_millis(150),
+        ..Options::default()
+    })
+    .await?;
+    let narrators = [0, 1].map(|_| stack.worker_with(Agent::Narrator, &[]));
+    let narrators = narrators.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let _dialogue = stack.worker(Agent::Dialogue)?;
+    let mut acted = Vec::new();
+    for n in 0..STORIES {
+        let id = format!("room-{n}");
+        let story = stack.story(&id, Policies::default()).await?;
+        let action = stack.act(&story, &format!("{id}-0"), "I go on.").await?;
+        stack.asked(&action, 1).await?;
+        acted.push((story, action));
+    }
+    for _ in 0..3 {
+        stack.kill_redis().await?;
+        sleep(AROUND).await;
+        stack.resume_redis().await?;
+        sleep(AROUND).await;
+    }
+    for (story, action) in &acted {
+        let end = stack.hear(story).await?.end_of(action).await?;
+        let answer = outcome(&end).map(|(end, _)| end);
+        ensure!(answer == Some(Outcome::Answered), "{end:?}");
+        assert_eq!(stack.calls_for(action).await?, 1, "it was paid for once");
+    }
+    for (_, log) in &narrators {
+        assert_eq!(log.with("took over an event"), Vec::<String>::new());
+    }
+    stack.audit(acted.len() as u64).await?;
+    stack.end().await;
+    Ok(())
+}
+
 async fn up_through(away: Away) -> anyhow::Result<()> {
     let mut stack = stack_without_redis().await?;
     let data = tempfile::tempdir()?;
