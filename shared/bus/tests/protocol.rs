@@ -2,38 +2,12 @@
 
 mod server;
 
-use std::time::Duration;
-
-use bus::{Burial, Commit, Committed, Delivery, Emit, Error, Published, ReclaimCursor};
+use bus::{Burial, Commit, Committed, Emit, Error, Published};
 use redis::Commands;
-use server::{Server, action, answer, create, everything, story};
+use server::{Server, action, answer, answered, create, everything, ids, one, story};
 use story::{Agent, InputPolicy, OutputPolicy, Policies, Route, Seq, Step};
 
 const NARRATOR: Agent = Agent::Narrator;
-const LEASE: Duration = Duration::from_secs(10);
-
-/// What a narrator commits: one answer.
-fn answered(delivery: &Delivery) -> Commit {
-    Commit {
-        emit: vec![Emit {
-            event: answer(delivery),
-            route: Route::Logged(Vec::new()),
-        }],
-        ..Commit::default()
-    }
-}
-
-fn ids(deliveries: &[Delivery]) -> Vec<String> {
-    let works = deliveries
-        .iter()
-        .map(|d| d.work.as_ref().expect("a readable entry"));
-    works.map(|work| work.id.to_string()).collect()
-}
-
-fn one(mut deliveries: Vec<Delivery>) -> Delivery {
-    assert_eq!(deliveries.len(), 1);
-    deliveries.remove(0)
-}
 
 /// The ids in a story's log, in order.
 fn log(server: &Server, id: &str) -> Vec<String> {
@@ -120,67 +94,22 @@ async fn an_event_published_twice_is_accepted_once() {
 }
 
 #[tokio::test]
-async fn a_worker_that_lost_its_lease_writes_nothing() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
-    let zombie = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
-    let mut cursor = ReclaimCursor::default();
-    let claimed = bus.reclaim(NARRATOR, "w2", Duration::ZERO, &mut cursor, 10);
-    let claimed = one(claimed.await.unwrap());
-    assert_eq!(claimed.deliveries, 2);
-
-    let leases = [zombie.lease.clone()];
-    assert_eq!(bus.renew(NARRATOR, "w1", &leases).await.unwrap(), leases);
-    bus.release(NARRATOR, "w1", LEASE, &leases).await.unwrap();
-    let before = everything(&mut server.raw());
-    let effects = answered(&zombie);
-    assert_eq!(
-        bus.commit(zombie, &effects).await.unwrap(),
-        Committed::Fenced
-    );
-    assert_eq!(everything(&mut server.raw()), before);
-
-    assert!(bus.renew(NARRATOR, "w2", &leases).await.unwrap().is_empty());
-    let done = bus.commit(claimed, &effects).await.unwrap();
-    assert_eq!(done, Committed::Done(vec![Seq(2)]));
-}
-
-#[tokio::test]
 async fn a_commit_sent_again_is_gone_and_writes_nothing() {
     let server = Server::start();
     let bus = server.bus();
     create(&bus, "castle", Policies::default()).await;
     bus.publish(&action("castle", "a")).await.unwrap();
     let delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
-    let again = Delivery {
-        consumer: delivery.consumer.clone(),
-        lease: delivery.lease.clone(),
-        work: delivery.work.clone(),
-        ..delivery
-    };
+    let again = delivery.clone();
     let effects = answered(&again);
-    bus.commit(delivery_of(&again), &effects).await.unwrap();
+    bus.commit(again.clone(), &effects).await.unwrap();
     let before = everything(&mut server.raw());
     assert_eq!(
-        bus.commit(delivery_of(&again), &effects).await.unwrap(),
+        bus.commit(again.clone(), &effects).await.unwrap(),
         Committed::Gone
     );
     assert_eq!(bus.bury(again, &burial()).await.unwrap(), Committed::Gone);
     assert_eq!(everything(&mut server.raw()), before);
-}
-
-/// The same delivery once more, as a worker has it that never saw the reply.
-fn delivery_of(delivery: &Delivery) -> Delivery {
-    Delivery {
-        agent: delivery.agent,
-        consumer: delivery.consumer.clone(),
-        lease: delivery.lease.clone(),
-        deliveries: delivery.deliveries,
-        redriven: delivery.redriven,
-        work: delivery.work.clone(),
-    }
 }
 
 fn burial() -> Burial {
@@ -190,80 +119,6 @@ fn burial() -> Burial {
         tries: 3,
         failed: None,
     }
-}
-
-#[tokio::test]
-async fn a_released_entry_is_claimed_at_once_and_the_attempt_is_not_charged() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
-    let delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
-    let mut cursor = ReclaimCursor::default();
-    let early = bus
-        .reclaim(NARRATOR, "w2", LEASE, &mut cursor, 10)
-        .await
-        .unwrap();
-    assert!(early.is_empty());
-    bus.release(NARRATOR, "w1", LEASE, &[delivery.lease])
-        .await
-        .unwrap();
-    let claimed = one(bus
-        .reclaim(NARRATOR, "w2", LEASE, &mut cursor, 10)
-        .await
-        .unwrap());
-    assert_eq!(claimed.deliveries, 1);
-}
-
-#[tokio::test]
-async fn renewing_keeps_the_delivery_count() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
-    let delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
-    for _ in 0..3 {
-        let lost = bus
-            .renew(NARRATOR, "w1", std::slice::from_ref(&delivery.lease))
-            .await;
-        assert!(lost.unwrap().is_empty());
-    }
-    let mut cursor = ReclaimCursor::default();
-    let claimed = bus.reclaim(NARRATOR, "w2", Duration::ZERO, &mut cursor, 10);
-    assert_eq!(one(claimed.await.unwrap()).deliveries, 2);
-}
-
-#[tokio::test]
-async fn reclaim_reaches_the_tail_behind_many_live_entries() {
-    let server = Server::start();
-    let bus = server.bus();
-    let stories: Vec<String> = (0..150).map(|i| format!("s{i}")).collect();
-    for id in &stories {
-        create(&bus, id, Policies::default()).await;
-        bus.publish(&action(id, "a")).await.unwrap();
-    }
-    let mut reader = bus.reader(NARRATOR, "w1");
-    let mut deliveries = reader.next(150).await.unwrap();
-    let tail: Vec<_> = deliveries
-        .split_off(120)
-        .into_iter()
-        .map(|d| d.lease)
-        .collect();
-    bus.release(NARRATOR, "w1", LEASE, &tail).await.unwrap();
-
-    let mut cursor = ReclaimCursor::default();
-    let mut claimed = Vec::new();
-    loop {
-        claimed.extend(
-            bus.reclaim(NARRATOR, "w2", LEASE, &mut cursor, 10)
-                .await
-                .unwrap(),
-        );
-        if cursor.at_start() {
-            break;
-        }
-    }
-    assert!(claimed.into_iter().map(|d| d.lease).eq(tail));
 }
 
 #[tokio::test]
@@ -409,27 +264,6 @@ async fn a_story_that_does_not_exist_takes_no_event() {
 }
 
 #[tokio::test]
-async fn a_lost_group_is_made_again_from_the_first_entry() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
-    let mut reader = bus.reader(NARRATOR, "w1");
-    let first = one(reader.next(10).await.unwrap());
-    let destroyed: bool = server
-        .raw()
-        .xgroup_destroy("sf:{0}:work:narrator", "fleet")
-        .unwrap();
-    assert!(destroyed);
-    // Nobody holds what the group no longer knows; it is delivered again.
-    let effects = answered(&first);
-    let leases = [first.lease.clone()];
-    assert_eq!(bus.renew(NARRATOR, "w1", &leases).await.unwrap(), leases);
-    assert_eq!(bus.commit(first, &effects).await.unwrap(), Committed::Gone);
-    assert_eq!(ids(&reader.next(10).await.unwrap()), ["a"]);
-}
-
-#[tokio::test]
 async fn parked_events_answered_in_the_same_beat_end_with_it() {
     let server = Server::start();
     let bus = server.bus();
@@ -447,7 +281,7 @@ async fn parked_events_answered_in_the_same_beat_end_with_it() {
     let mut wrong = answered(&delivery);
     wrong.consume = vec![consume[1].clone()];
     let before = everything(&mut server.raw());
-    let moved = bus.commit(delivery_of(&delivery), &wrong).await;
+    let moved = bus.commit(delivery.clone(), &wrong).await;
     assert!(matches!(moved, Err(Error::Moved)), "{moved:?}");
     assert_eq!(everything(&mut server.raw()), before);
 
@@ -482,52 +316,4 @@ async fn follow_ups_stand_behind_what_waited_in_their_lane() {
         assert_eq!((work.id.as_str(), work.part), expected);
         bus.commit(delivery, &Commit::default()).await.unwrap();
     }
-}
-
-#[tokio::test]
-async fn only_a_silent_consumer_without_entries_is_forgotten() {
-    let server = Server::start();
-    let bus = server.bus();
-    for id in ["castle", "forest"] {
-        create(&bus, id, Policies::default()).await;
-        bus.publish(&action(id, "a")).await.unwrap();
-    }
-    let busy = one(bus.reader(NARRATOR, "busy").next(1).await.unwrap());
-    let done = one(bus.reader(NARRATOR, "done").next(1).await.unwrap());
-    bus.commit(done, &Commit::default()).await.unwrap();
-    let hour = Duration::from_secs(3_600);
-    assert!(
-        bus.remove_idle_consumers(NARRATOR, hour)
-            .await
-            .unwrap()
-            .is_empty()
-    );
-    let removed = until(async || {
-        let removed = bus
-            .remove_idle_consumers(NARRATOR, Duration::ZERO)
-            .await
-            .unwrap();
-        (!removed.is_empty()).then_some(removed)
-    });
-    assert_eq!(removed.await, ["done"]);
-    assert!(
-        bus.renew(NARRATOR, "busy", &[busy.lease])
-            .await
-            .unwrap()
-            .is_empty()
-    );
-}
-
-/// Asks again until there is an answer, for at most 10 s.
-async fn until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let asking = async {
-        loop {
-            if let Some(answer) = ask().await {
-                return answer;
-            }
-        }
-    };
-    tokio::time::timeout(LEASE, asking)
-        .await
-        .expect("it happens within 10 s")
 }

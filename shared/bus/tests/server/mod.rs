@@ -9,10 +9,10 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
-use bus::{Bus, Delivery, NewStory, Settings};
+use bus::{Bus, Commit, Delivery, Emit, NewStory, Settings};
 use redis::Commands;
 use story::{
-    Action, Author, AuthorKind, Event, Mode, Narration, Payload, Policies, Status, StoryId,
+    Action, Author, AuthorKind, Event, Mode, Narration, Payload, Policies, Route, Status, StoryId,
 };
 
 /// Ends with the test.
@@ -155,4 +155,27 @@ pub fn event(story_id: &str, id: &str, kind: AuthorKind, payload: Payload) -> Ev
         payload,
         jiff::Timestamp::UNIX_EPOCH,
     )
+}
+
+/// What a narrator commits: one answer.
+pub fn answered(delivery: &Delivery) -> Commit {
+    Commit {
+        emit: vec![Emit {
+            event: answer(delivery),
+            route: Route::Logged(Vec::new()),
+        }],
+        ..Commit::default()
+    }
+}
+
+pub fn ids(deliveries: &[Delivery]) -> Vec<String> {
+    let works = deliveries
+        .iter()
+        .map(|d| d.work.as_ref().expect("a readable entry"));
+    works.map(|work| work.id.to_string()).collect()
+}
+
+pub fn one(mut deliveries: Vec<Delivery>) -> Delivery {
+    assert_eq!(deliveries.len(), 1);
+    deliveries.remove(0)
 }

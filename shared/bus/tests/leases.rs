@@ -1,0 +1,184 @@
+//! Who holds an entry: leases kept, lost, let go and taken over, and consumers that are gone.
+
+mod server;
+
+use std::time::Duration;
+
+use bus::{Commit, Committed, ReclaimCursor};
+use redis::Commands;
+use server::{Server, action, answered, create, everything, ids, one};
+use story::{Agent, Policies, Seq};
+
+const NARRATOR: Agent = Agent::Narrator;
+const LEASE: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn a_worker_that_lost_its_lease_writes_nothing() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    bus.publish(&action("castle", "a")).await.unwrap();
+    let zombie = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
+    let mut cursor = ReclaimCursor::default();
+    let claimed = bus.reclaim(NARRATOR, "w2", Duration::ZERO, &mut cursor, 10);
+    let claimed = one(claimed.await.unwrap());
+    assert_eq!(claimed.deliveries, 2);
+
+    let leases = [zombie.lease.clone()];
+    assert_eq!(bus.renew(NARRATOR, "w1", &leases).await.unwrap(), leases);
+    bus.release(NARRATOR, "w1", LEASE, &leases).await.unwrap();
+    let before = everything(&mut server.raw());
+    let effects = answered(&zombie);
+    assert_eq!(
+        bus.commit(zombie, &effects).await.unwrap(),
+        Committed::Fenced
+    );
+    assert_eq!(everything(&mut server.raw()), before);
+
+    assert!(bus.renew(NARRATOR, "w2", &leases).await.unwrap().is_empty());
+    let done = bus.commit(claimed, &effects).await.unwrap();
+    assert_eq!(done, Committed::Done(vec![Seq(2)]));
+}
+
+#[tokio::test]
+async fn a_released_entry_is_claimed_at_once_and_the_attempt_is_not_charged() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    bus.publish(&action("castle", "a")).await.unwrap();
+    let delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
+    let mut cursor = ReclaimCursor::default();
+    let early = bus
+        .reclaim(NARRATOR, "w2", LEASE, &mut cursor, 10)
+        .await
+        .unwrap();
+    assert!(early.is_empty());
+    bus.release(NARRATOR, "w1", LEASE, &[delivery.lease])
+        .await
+        .unwrap();
+    let claimed = one(bus
+        .reclaim(NARRATOR, "w2", LEASE, &mut cursor, 10)
+        .await
+        .unwrap());
+    assert_eq!(claimed.deliveries, 1);
+}
+
+#[tokio::test]
+async fn renewing_keeps_the_delivery_count() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    bus.publish(&action("castle", "a")).await.unwrap();
+    let delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
+    for _ in 0..3 {
+        let lost = bus
+            .renew(NARRATOR, "w1", std::slice::from_ref(&delivery.lease))
+            .await;
+        assert!(lost.unwrap().is_empty());
+    }
+    let mut cursor = ReclaimCursor::default();
+    let claimed = bus.reclaim(NARRATOR, "w2", Duration::ZERO, &mut cursor, 10);
+    assert_eq!(one(claimed.await.unwrap()).deliveries, 2);
+}
+
+#[tokio::test]
+async fn reclaim_reaches_the_tail_behind_many_live_entries() {
+    let server = Server::start();
+    let bus = server.bus();
+    let stories: Vec<String> = (0..150).map(|i| format!("s{i}")).collect();
+    for id in &stories {
+        create(&bus, id, Policies::default()).await;
+        bus.publish(&action(id, "a")).await.unwrap();
+    }
+    let mut reader = bus.reader(NARRATOR, "w1");
+    let mut deliveries = reader.next(150).await.unwrap();
+    let tail: Vec<_> = deliveries
+        .split_off(120)
+        .into_iter()
+        .map(|d| d.lease)
+        .collect();
+    bus.release(NARRATOR, "w1", LEASE, &tail).await.unwrap();
+
+    let mut cursor = ReclaimCursor::default();
+    let mut claimed = Vec::new();
+    loop {
+        claimed.extend(
+            bus.reclaim(NARRATOR, "w2", LEASE, &mut cursor, 10)
+                .await
+                .unwrap(),
+        );
+        if cursor.at_start() {
+            break;
+        }
+    }
+    assert!(claimed.into_iter().map(|d| d.lease).eq(tail));
+}
+
+#[tokio::test]
+async fn a_lost_group_is_made_again_from_the_first_entry() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    bus.publish(&action("castle", "a")).await.unwrap();
+    let mut reader = bus.reader(NARRATOR, "w1");
+    let first = one(reader.next(10).await.unwrap());
+    let destroyed: bool = server
+        .raw()
+        .xgroup_destroy("sf:{0}:work:narrator", "fleet")
+        .unwrap();
+    assert!(destroyed);
+    // Nobody holds what the group no longer knows; it is delivered again.
+    let effects = answered(&first);
+    let leases = [first.lease.clone()];
+    assert_eq!(bus.renew(NARRATOR, "w1", &leases).await.unwrap(), leases);
+    assert_eq!(bus.commit(first, &effects).await.unwrap(), Committed::Gone);
+    assert_eq!(ids(&reader.next(10).await.unwrap()), ["a"]);
+}
+
+#[tokio::test]
+async fn only_a_silent_consumer_without_entries_is_forgotten() {
+    let server = Server::start();
+    let bus = server.bus();
+    for id in ["castle", "forest"] {
+        create(&bus, id, Policies::default()).await;
+        bus.publish(&action(id, "a")).await.unwrap();
+    }
+    let busy = one(bus.reader(NARRATOR, "busy").next(1).await.unwrap());
+    let done = one(bus.reader(NARRATOR, "done").next(1).await.unwrap());
+    bus.commit(done, &Commit::default()).await.unwrap();
+    let hour = Duration::from_secs(3_600);
+    assert!(
+        bus.remove_idle_consumers(NARRATOR, hour)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let removed = until(async || {
+        let removed = bus
+            .remove_idle_consumers(NARRATOR, Duration::ZERO)
+            .await
+            .unwrap();
+        (!removed.is_empty()).then_some(removed)
+    });
+    assert_eq!(removed.await, ["done"]);
+    assert!(
+        bus.renew(NARRATOR, "busy", &[busy.lease])
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+/// Asks again until there is an answer, for at most 10 s.
+async fn until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+        }
+    };
+    tokio::time::timeout(LEASE, asking)
+        .await
+        .expect("it happens within 10 s")
+}
