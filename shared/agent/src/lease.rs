@@ -81,7 +81,8 @@ impl Leases {
         self.capacity.saturating_sub(self.lock().len())
     }
 
-    /// Waits until there is a free slot.
+    /// Waits until there is a free slot. Who waits longest is told first, so that neither the reader nor the reclaim loop
+    /// keeps the other from it.
     pub(crate) async fn slot(&self) -> usize {
         loop {
             let ended = self.ended.notified();

@@ -13,8 +13,7 @@ use crate::worker::Worker;
 pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationToken) {
     let mut reader = worker.bus.reader(worker.name, &worker.consumer);
     let mut backoff = Backoff::default();
-    while let Some(free) = slot(&worker, &drain).await {
-        worker.health.round(Loop::Read);
+    while let Some(free) = worker.slot(Loop::Read, &drain).await {
         match reader.next(free).await {
             Ok(deliveries) if drain.is_cancelled() => {
                 let ids: Vec<_> = deliveries.into_iter().map(|each| each.lease).collect();
@@ -29,19 +28,6 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
                 worker.health.redis_failed(error);
                 backoff.pause().await;
             }
-        }
-    }
-}
-
-/// The free slots, at least one; `None` at a drain. While all are taken the loop still goes round.
-async fn slot<A: Agent>(worker: &Worker<A>, drain: &CancellationToken) -> Option<usize> {
-    let mut rounds = tokio::time::interval(std::time::Duration::from_secs(5));
-    loop {
-        tokio::select! {
-            biased;
-            () = drain.cancelled() => return None,
-            free = worker.leases.slot() => return Some(free),
-            _ = rounds.tick() => worker.health.round(Loop::Read),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::worker::Worker;
 
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Most entries taken over in one round; the rest is for the next round, or for another worker.
+/// Most entries taken over at once, so that other workers get some of a dead one's.
 const AT_ONCE: usize = 16;
 
 /// In leases: 5 minutes with the usual one of 10 s.
@@ -23,10 +23,7 @@ const SILENT: u32 = 30;
 /// wait up to 2 s to connect anew. Whoever took their events at once would pay for them again, and charge an attempt.
 const BACK: Duration = Duration::from_secs(3);
 
-/// The cursor is carried from round to round: from the start each time, entries behind many young ones would never be
-/// looked at.
 pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationToken) {
-    let mut cursor = ReclaimCursor::default();
     let mut ticks = interval(EVERY.min(worker.settings.lease / 2));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut burials = interval(worker.settings.lease * SILENT / 5);
@@ -34,7 +31,7 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
     loop {
         worker.health.round(Loop::Reclaim);
         let done = tokio::select! {
-            _ = ticks.tick() => round(&worker, &mut cursor).await,
+            _ = ticks.tick() => round(&worker, &drain).await,
             _ = burials.tick() => forget_the_dead(&worker).await,
             () = drain.cancelled() => return,
         };
@@ -44,9 +41,11 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
     }
 }
 
+/// Looks at all that is pending, page by page: what a dead worker left may be behind much that is alive. What it left is
+/// older than anything in the backlog, so while all slots are taken this waits for one like the reader does, in turn.
 async fn round<A: Agent>(
     worker: &Arc<Worker<A>>,
-    cursor: &mut ReclaimCursor,
+    drain: &CancellationToken,
 ) -> Result<(), bus::Error> {
     let backlog = worker.bus.backlog(worker.name).await?;
     worker
@@ -55,18 +54,29 @@ async fn round<A: Agent>(
         .set(i64::try_from(backlog).unwrap_or(i64::MAX));
     worker.health.redis_answered();
     let lease = worker.settings.lease;
-    let count = worker.leases.free().min(AT_ONCE);
-    if count == 0 || worker.health.redis_is_just_back(lease / 3 + BACK) {
+    if worker.health.redis_is_just_back(lease / 3 + BACK) {
         return Ok(());
     }
-    let taken = worker
-        .bus
-        .reclaim(worker.name, &worker.consumer, lease, cursor, count)
-        .await?;
-    for delivery in &taken {
-        tracing::info!(lease = %delivery.lease, deliveries = delivery.deliveries, "took over an event");
+    let mut cursor = ReclaimCursor::default();
+    while let Some(free) = worker.slot(Loop::Reclaim, drain).await {
+        let taken = worker
+            .bus
+            .reclaim(
+                worker.name,
+                &worker.consumer,
+                lease,
+                &mut cursor,
+                free.min(AT_ONCE),
+            )
+            .await?;
+        for delivery in &taken {
+            tracing::info!(lease = %delivery.lease, deliveries = delivery.deliveries, "took over an event");
+        }
+        worker.begin(taken).await;
+        if cursor.is_over() {
+            break;
+        }
     }
-    worker.begin(taken).await;
     Ok(())
 }
 

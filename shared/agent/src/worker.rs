@@ -8,10 +8,11 @@ use anyhow::{Context as _, bail};
 use bus::{Bus, Delivery};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::health::Health;
+use crate::health::{Health, Loop};
 use crate::lease::{self, Hold, Leases};
 use crate::metrics::Meters;
 use crate::retry::Backoff;
@@ -19,6 +20,9 @@ use crate::{Agent, Metrics, Shutdown, exit, health, read, reclaim, turn};
 
 /// An event delivered more often than this is buried as `crash`: whoever answered it died of it.
 pub const MAX_DELIVERIES: u32 = 3;
+
+/// How often a loop that waits for a slot says that it is alive.
+const ROUND: Duration = Duration::from_secs(5);
 
 /// How a worker runs.
 #[derive(Debug, Clone)]
@@ -185,11 +189,25 @@ impl<A: Agent> Worker<A> {
         self.release(&excess).await;
     }
 
+    /// Waits for free slots, and gives how many there are; `None` at a drain. While all are taken the loop still goes round.
+    pub(crate) async fn slot(&self, which: Loop, drain: &CancellationToken) -> Option<usize> {
+        let mut rounds = interval(ROUND);
+        let mut slot = std::pin::pin!(self.leases.slot());
+        loop {
+            tokio::select! {
+                biased;
+                () = drain.cancelled() => return None,
+                _ = rounds.tick() => self.health.round(which),
+                free = &mut slot => return Some(free),
+            }
+        }
+    }
+
     async fn check(&self) -> anyhow::Result<()> {
         let mut backoff = Backoff::default();
         loop {
-            self.health.round(health::Loop::Read);
-            self.health.round(health::Loop::Reclaim);
+            self.health.round(Loop::Read);
+            self.health.round(Loop::Reclaim);
             match self.bus.check_server().await {
                 Ok(report) => {
                     self.health.redis_answered();

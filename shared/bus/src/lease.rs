@@ -10,17 +10,24 @@ use crate::script::{JANITOR, RECLAIM, RELEASE, RENEW};
 use crate::work::{Fields, flag, work};
 use crate::{Bus, Delivery, Error, LeaseId};
 
-/// Where the next look for abandoned entries goes on, in each shard.
+/// Where the next look for abandoned entries goes on, in each shard. It must be carried from look to look: from the
+/// start each time, entries behind many young ones would never be seen.
 #[derive(Debug, Clone, Default)]
-pub struct ReclaimCursor(BTreeMap<u16, String>);
+pub struct ReclaimCursor {
+    at: BTreeMap<u16, String>,
+    over: bool,
+}
 
 const START: &str = "0-0";
 
+/// An entry that was taken over, and how often it was delivered.
+type Claimed = (String, u32, Fields);
+
 impl ReclaimCursor {
-    /// Whether the last look came to the end of every pending list.
+    /// Whether every pending list was looked at to its end; the next look begins anew.
     #[must_use]
-    pub fn at_start(&self) -> bool {
-        self.0.values().all(|at| at == START)
+    pub fn is_over(&self) -> bool {
+        self.over
     }
 }
 
@@ -74,7 +81,7 @@ impl Bus {
         Ok(())
     }
 
-    /// Takes over up to `count` entries of each shard whose owner was silent for `lease`, going on from `cursor`. An
+    /// Takes over up to `count` entries whose owner was silent for `lease`, going on from `cursor`. An
     /// entry that `consumer` itself let grow old is among them: whoever still works on it drops the second delivery.
     ///
     /// # Errors
@@ -91,19 +98,31 @@ impl Bus {
         cursor: &mut ReclaimCursor,
         count: usize,
     ) -> Result<Vec<Delivery>, Error> {
-        let mut deliveries = Vec::new();
+        if cursor.over {
+            *cursor = ReclaimCursor::default();
+        }
+        let mut found = Vec::new();
         for shard in self.keys.shards() {
-            let at = cursor.0.entry(shard).or_insert_with(|| START.into());
+            let at = cursor.at.entry(shard).or_default();
+            if at == START || found.len() >= count {
+                continue;
+            }
             let mut call = RECLAIM.call();
             call.key(self.keys.work(agent, shard))
                 .arg(consumer)
                 .number(millis(lease))
-                .arg(at.as_str())
-                .arg(count.max(1).to_string());
-            let (next, claimed): (String, Vec<(String, u32, Fields)>) =
-                read(call.run(&self.link).await?)?;
+                .arg(if at.is_empty() { START } else { at.as_str() })
+                .arg((count - found.len()).to_string());
+            let page: Result<(String, Vec<Claimed>), Error> =
+                call.run(&self.link).await.and_then(read);
+            let (next, claimed) = match page {
+                Ok(page) => page,
+                // What the other shards gave is ours: dropping it would leave it to its lease.
+                Err(_) if !found.is_empty() => return Ok(found),
+                Err(error) => return Err(error),
+            };
             *at = next;
-            deliveries.extend(
+            found.extend(
                 claimed
                     .into_iter()
                     .map(|(entry, deliveries, fields)| Delivery {
@@ -116,7 +135,8 @@ impl Bus {
                     }),
             );
         }
-        Ok(deliveries)
+        cursor.over = cursor.at.values().all(|at| at == START);
+        Ok(found)
     }
 
     /// Waiting and in flight, exactly: the scaling signal. Parked events are not counted: no second worker could

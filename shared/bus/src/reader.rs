@@ -62,8 +62,14 @@ impl Reader {
         let first = self.first;
         self.first = (first + 1) % shards;
         for shard in (first..shards).chain(0..first) {
-            if found.len() < free {
-                found.extend(self.read(shard, free - found.len(), None).await?);
+            if found.len() >= free {
+                break;
+            }
+            match self.read(shard, free - found.len(), None).await {
+                Ok(more) => found.extend(more),
+                // What the other shards gave is ours: dropping it would leave it to its lease.
+                Err(_) if !found.is_empty() => break,
+                Err(error) => return Err(error),
             }
         }
         if found.is_empty() {

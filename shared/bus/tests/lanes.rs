@@ -245,7 +245,7 @@ impl Run {
             .reclaim(AGENTS[agent], &consumer, Duration::ZERO, &mut cursor, 100)
             .await
             .expect("reclaim");
-        assert!(cursor.at_start());
+        assert!(cursor.is_over());
         let held = self.model.held.keys().filter(|at| at.0 == agent);
         assert_eq!(claimed.len(), held.count());
         for delivery in claimed {

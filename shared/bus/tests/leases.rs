@@ -107,7 +107,7 @@ async fn reclaim_reaches_the_tail_behind_many_live_entries() {
                 .await
                 .unwrap(),
         );
-        if cursor.at_start() {
+        if cursor.is_over() {
             break;
         }
     }

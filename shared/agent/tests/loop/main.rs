@@ -106,6 +106,23 @@ async fn a_lost_lease_stops_the_turn_and_another_worker_answers_once() {
 }
 
 #[tokio::test]
+async fn what_a_dead_worker_left_is_taken_over_before_the_backlog_is_done() {
+    let stage = Stage::new().await;
+    stage.story("left").await;
+    stage.say("left", "left").await;
+    stage.deserter().await;
+    for n in 0..40 {
+        let story = format!("story-{n}");
+        stage.story(&story).await;
+        stage.say(&story, &story).await;
+    }
+    let worker = stage.worker(LEASE, 0, |_| Act::AnswerAfter(LEASE / 2));
+    assert_eq!(stage.answers("left", 1).await, [["left"]]);
+    assert!(stage.backlog().await > 8);
+    worker.end().await;
+}
+
+#[tokio::test]
 async fn poison_is_buried_after_three_deliveries_and_the_story_goes_on() {
     let stage = Stage::new().await;
     stage.story("a").await;

@@ -24,6 +24,8 @@ use crate::worker::Worker;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 const NARRATOR: story::Agent = story::Agent::Narrator;
+/// Of each worker: few enough to be all taken.
+const SLOTS: usize = 4;
 
 pub(crate) struct Stage {
     folder: tempfile::TempDir,
@@ -187,6 +189,7 @@ impl Stage {
         };
         let port = free_port();
         let settings = Settings {
+            concurrency: SLOTS,
             lease,
             drain: Duration::from_millis(200),
             listen: Some(([127, 0, 0, 1], port).into()),
@@ -202,6 +205,12 @@ impl Stage {
             told,
             running,
         }
+    }
+
+    /// A worker that died of the event that it took.
+    pub(crate) async fn deserter(&self) {
+        let taken = self.bus.reader(NARRATOR, "deserter").next(1).await;
+        assert_eq!(taken.unwrap().len(), 1);
     }
 
     /// A worker that ended one event, and is gone.
@@ -249,6 +258,7 @@ pub(crate) async fn exchange(port: u16, request: &str) -> std::io::Result<String
 pub(crate) enum Act {
     Answer,
     AnswerWhenTold,
+    AnswerAfter(Duration),
     Hang,
     Panic,
     Fail(HandleError),
@@ -305,6 +315,10 @@ impl Agent for Actor {
                     .wait_for(|told| *told)
                     .await
                     .expect("the test still runs");
+                Ok(answer(&turn))
+            }
+            Act::AnswerAfter(time) => {
+                tokio::time::sleep(time).await;
                 Ok(answer(&turn))
             }
             Act::Hang => {
