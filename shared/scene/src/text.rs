@@ -7,8 +7,18 @@
 /// become single spaces, so that nothing inside stands at the start of a line. What cannot be seen is left out.
 #[must_use]
 pub fn plain(text: &str) -> String {
-    let seen: String = text.chars().filter(|c| !unseen(*c)).map(disarmed).collect();
-    let mut line = seen.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut line = String::with_capacity(text.len());
+    let mut spaced = false;
+    for c in text.chars().filter(|c| !unseen(*c)) {
+        if c.is_whitespace() {
+            spaced = !line.is_empty();
+        } else {
+            if std::mem::take(&mut spaced) {
+                line.push(' ');
+            }
+            line.push(disarmed(c));
+        }
+    }
     while line.contains("@@@") {
         line = line.replace("@@@", "@");
     }
@@ -48,6 +58,10 @@ pub fn sentences(text: &str) -> &str {
 
 /// Control characters other than white space, and those that only steer how text is shown or joined.
 fn unseen(c: char) -> bool {
+    // Nearly all text is this.
+    if matches!(c, ' '..='~') {
+        return false;
+    }
     c.is_control() && !c.is_whitespace()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
