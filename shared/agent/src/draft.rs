@@ -111,14 +111,19 @@ impl<'a> Pump<'a> {
     /// Until the sender is dropped, or the draft is given up. What is unsent at the end comes with the event.
     pub(crate) async fn run(mut self, mut words: mpsc::Receiver<Word>) {
         loop {
-            let step = tokio::select! {
+            let word = tokio::select! {
                 biased;
-                () = sleep_until(self.due), if self.tokens > 0 => self.flush().await,
-                word = words.recv() => match word {
-                    Some(Word::Text(text)) => self.add(&text).await,
-                    Some(Word::Restart) => self.restart().await,
-                    None => return,
-                },
+                () = sleep_until(self.due), if self.tokens > 0 => None,
+                word = words.recv() => word,
+            };
+            // An answer that is whole is committed at once: a chunk of it would come no sooner.
+            if words.is_closed() {
+                return;
+            }
+            let step = match word {
+                Some(Word::Text(text)) => self.add(&text).await,
+                Some(Word::Restart) => self.restart().await,
+                None => self.flush().await,
             };
             if let Err(GivenUp) = step {
                 return;

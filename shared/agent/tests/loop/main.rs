@@ -8,6 +8,7 @@ mod worker;
 use std::time::Duration;
 
 use agent::{HandleError, Retry};
+use bus::Seen;
 use stage::{Act, Stage};
 use story::OutputPolicy;
 
@@ -58,6 +59,28 @@ async fn a_response_that_waits_for_its_verdict_ends_its_turn() {
         .await;
     worker.end().await;
     assert_eq!(stage.log("a").await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_takes_time_is_read_as_it_grows_and_one_that_does_not_is_read_once() {
+    let stage = Stage::new().await;
+    stage.story("a").await;
+    let worker = stage.worker(LEASE, 0, |id| match id {
+        "slow" => Act::AnswerWhenTold,
+        _ => Act::Answer,
+    });
+    let mut reader = stage.hear("a").await;
+    stage.say("a", "quick").await;
+    for _ in ["the action", "its answer"] {
+        let seen = reader.next().await.unwrap();
+        assert!(matches!(seen, Seen::Event(_)), "{seen:?}");
+    }
+    stage.say("a", "slow").await;
+    assert!(matches!(reader.next().await.unwrap(), Seen::Event(_)));
+    assert!(matches!(reader.next().await.unwrap(), Seen::Delta { .. }));
+    worker.tell();
+    assert!(matches!(reader.next().await.unwrap(), Seen::Event(_)));
+    worker.end().await;
 }
 
 #[tokio::test]

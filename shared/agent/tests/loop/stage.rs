@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent::{Agent, Effects, Emitted, HandleError, Settings, Shutdown, Turn};
-use bus::{Bus, Commit, NewStory, ReclaimCursor};
+use bus::{Bus, Commit, NewStory, ReclaimCursor, Watch};
 use story::{
     Action, Author, AuthorKind, Event, LogEntry, Mode, Narration, OutputPolicy, Payload, Seq,
     Status,
@@ -105,6 +105,11 @@ impl Stage {
             jiff::Timestamp::UNIX_EPOCH,
         );
         self.bus.publish(&event).await.unwrap();
+    }
+
+    pub(crate) async fn hear(&self, story: &str) -> Watch {
+        let story = story.parse().unwrap();
+        self.bus.watch(&story, None).await.unwrap()
     }
 
     /// Takes the entries whose owners were silent for so long; gives how often each was delivered.
@@ -308,8 +313,12 @@ impl Agent for Actor {
         self.marks
             .send_modify(|marks| marks.push((id.clone(), Mark::Begun)));
         match (self.act)(&id) {
-            Act::Answer => Ok(answer(&turn)),
+            Act::Answer => {
+                turn.draft.send("It rains.").await;
+                Ok(answer(&turn))
+            }
             Act::AnswerWhenTold => {
+                turn.draft.send("It rains.").await;
                 self.tell
                     .clone()
                     .wait_for(|told| *told)
