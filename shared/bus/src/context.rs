@@ -45,11 +45,13 @@ impl Bus {
         for key in [keys.ctx(id), keys.chars(id), keys.lore(id)] {
             pipe.cmd("HGETALL").arg(key);
         }
-        // COUNT 0 and an end of -1 would mean everything.
+        // COUNT 0 would mean everything.
         pipe.cmd("XREVRANGE").arg(keys.log(id)).arg("+").arg("-");
         pipe.arg("COUNT").arg(history.max(1));
         pipe.cmd("LRANGE").arg(keys.lane(agent, id).parked);
-        pipe.arg(0).arg(parked.max(1) - 1);
+        // An end of -1 would mean everything, one before the start means nothing.
+        let (first, last) = parked.checked_sub(1).map_or((1, 0), |last| (0, last));
+        pipe.arg(first).arg(last);
         pipe.cmd("HGET")
             .arg(keys.drafts(id))
             .arg(format!("n:{response}"));
@@ -76,7 +78,6 @@ impl Bus {
             },
             parked: waiting
                 .iter()
-                .take(parked)
                 .map_while(|packed| work(&unpack(packed)?, keys, delivery.lease.shard).ok())
                 .collect(),
             attempt: attempt.unwrap_or(0),
