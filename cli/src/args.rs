@@ -82,7 +82,8 @@ Example:
 
 Everything runs here and ends with it: a Redis and a mock model without latency, the worker (`dialogue`: one event, one
 call), and the bare loop that it is held against: XREADGROUP, HGETALL, the same streamed call, XADD, XACK, no guarantee.
-Rounds of both alternate, and medians are compared. No target that is missed is a failure.")]
+Stories are young, three turns each: the bare loop reads no history. Rounds of both alternate, and medians are compared.
+No target that is missed is a failure.")]
     Bench(BenchArgs),
 
     /// The bare loop of `bench --floor`

@@ -22,8 +22,9 @@ use crate::output::{Output, note};
 /// Of both sides at full speed: a worker's default.
 const CONCURRENCY: usize = 64;
 
-/// Many, so that no lane makes an event wait.
-const STORIES: usize = 1_000;
+/// Many, so that no lane makes an event wait; a few turns each, since to read and render a long history is no guarantee,
+/// and nothing that the bare loop does.
+const STORIES: usize = 2_000;
 
 const IN_FLIGHT: usize = 1_000;
 const CALL: Duration = Duration::from_millis(200);
