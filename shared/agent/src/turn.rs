@@ -62,6 +62,18 @@ enum Failure {
     Bus(bus::Error),
 }
 
+/// Why there is nothing to commit, and how many events had joined the beat.
+struct Untold {
+    error: Failure,
+    joined: usize,
+}
+
+impl From<Failure> for Untold {
+    fn from(error: Failure) -> Self {
+        Self { error, joined: 0 }
+    }
+}
+
 impl<A: Agent> Step<'_, A> {
     async fn run(&self) -> Outcome {
         match self.answer().await {
@@ -92,32 +104,39 @@ impl<A: Agent> Step<'_, A> {
             let what = format!("{} does not take {:?}", self.worker.name, work.event.kind());
             return Err(refused("unsupported", what));
         }
-        let (history, merges) = (self.worker.settings.history, self.worker.agent.merges());
+        let told = match self.told(work, self.worker.agent.merges()).await {
+            // It may be what joined the beat that cannot be told: nothing is given up for what others wrote.
+            Err(Untold { error, joined }) if joined > 0 && is_of_the_text(&error) => {
+                tracing::info!(joined, "the beat cannot be told: trying the event alone");
+                self.told(work, 0).await
+            }
+            told => told,
+        };
+        let commit = told.map_err(|untold| untold.error)?;
+        self.commit(&commit).await
+    }
+
+    /// What the agent makes of the event and of up to `merges` that wait behind it.
+    async fn told(&self, work: &Work, merges: usize) -> Result<Commit, Untold> {
+        let history = self.worker.settings.history;
         let ask = || self.worker.bus.context(&self.delivery, history, merges);
         let fetched = match self.insist(ask).await {
             Ok(fetched) => fetched,
             // Deleted while the event waited: the entry ends without a trace.
-            Err(bus::Error::NoStory(_)) => return self.commit(&Commit::default()).await,
-            Err(error) => return Err(Failure::Bus(error)),
+            Err(bus::Error::NoStory(_)) => return Ok(Commit::default()),
+            Err(error) => return Err(Untold::from(Failure::Bus(error))),
         };
-        let (policies, waiting) = (
-            fetched.context.policies,
-            waiting(self.worker, work, &fetched),
-        );
+        let policies = fetched.context.policies;
+        let waiting = waiting(self.worker, work, &fetched);
         let ids: Vec<EventId> = waiting.iter().map(|event| event.id.clone()).collect();
-        let effects = self
-            .handle(work, fetched, waiting)
-            .await
-            .map_err(Failure::Handle)?;
+        let untold = |error| Untold {
+            error: Failure::Handle(error),
+            joined: ids.len(),
+        };
+        let effects = self.handle(work, fetched, waiting).await.map_err(untold)?;
         self.worker.meters.spent(&effects.spent);
-        let commit = commit(
-            effects,
-            &ids,
-            policies,
-            response(self.worker.name, &work.event, work.part),
-        )
-        .map_err(Failure::Handle)?;
-        self.commit(&commit).await
+        let response = response(self.worker.name, &work.event, work.part);
+        commit(effects, &ids, policies, response).map_err(untold)
     }
 
     /// The agent's part, with the draft beside it: both end together.
@@ -256,6 +275,11 @@ impl<A: Agent> Step<'_, A> {
             }
         }
     }
+}
+
+/// Whether fewer words could end otherwise.
+fn is_of_the_text(failure: &Failure) -> bool {
+    matches!(failure, Failure::Handle(error) if matches!(error.class, "context" | "blocked" | "prompt"))
 }
 
 fn refused(class: &'static str, what: String) -> Failure {

@@ -84,6 +84,27 @@ async fn an_answer_that_takes_time_is_read_as_it_grows_and_one_that_does_not_is_
 }
 
 #[tokio::test]
+async fn an_event_is_not_given_up_for_what_joined_its_beat() {
+    let stage = Stage::new().await;
+    stage.story("a").await;
+    for id in ["one", "untellable", "three"] {
+        stage.say("a", id).await;
+    }
+    let worker = stage.worker(LEASE, 2, |id| match id {
+        "untellable" => Act::Fail(HandleError::permanent(
+            "context",
+            anyhow::anyhow!("too long"),
+        )),
+        _ => Act::Answer,
+    });
+    assert_eq!(stage.answers("a", 2).await, [["one"], ["three"]]);
+    let failed = ("context".to_owned(), "untellable".to_owned());
+    assert_eq!(stage.failures("a").await, [failed]);
+    worker.end().await;
+    assert_eq!(stage.backlog().await, 0);
+}
+
+#[tokio::test]
 async fn a_drain_past_its_limit_gives_the_event_back_uncharged() {
     let stage = Stage::new().await;
     stage.story("a").await;

@@ -312,7 +312,13 @@ impl Agent for Actor {
         let id = turn.event.id.to_string();
         self.marks
             .send_modify(|marks| marks.push((id.clone(), Mark::Begun)));
-        match (self.act)(&id) {
+        // A beat fails by whatever joined it.
+        let mut joined = turn
+            .waiting
+            .iter()
+            .map(|event| (self.act)(event.id.as_str()));
+        let fails = joined.find(|act| matches!(act, Act::Fail(_)));
+        match fails.unwrap_or_else(|| (self.act)(&id)) {
             Act::Answer => {
                 turn.draft.send("It rains.").await;
                 Ok(answer(&turn))
