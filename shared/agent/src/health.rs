@@ -65,10 +65,11 @@ impl Health {
         }
     }
 
-    /// Whether Redis has been back for less than `time`.
+    /// Whether Redis is away, or has been back for less than `time`.
     pub(crate) fn redis_is_just_back(&self, time: Duration) -> bool {
         let back = self.back.load(Relaxed);
-        back > 0 && u128::from(self.now().saturating_sub(back)) < time.as_millis()
+        self.redis.load(Relaxed) == DOWN
+            || back > 0 && u128::from(self.now().saturating_sub(back)) < time.as_millis()
     }
 
     pub(crate) fn redis_failed(&self, error: bus::Error) {
@@ -162,6 +163,7 @@ mod tests {
         health.redis_answered();
         assert!(!health.redis_is_just_back(STUCK));
         health.redis_failed(bus::Error::Server("gone".into()));
+        assert!(health.redis_is_just_back(STUCK));
         health.redis_answered();
         assert!(health.redis_is_just_back(STUCK));
         tokio::time::advance(2 * STUCK).await;

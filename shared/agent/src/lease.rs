@@ -151,8 +151,10 @@ pub(crate) async fn renew<A: Agent>(worker: Arc<Worker<A>>, end: CancellationTok
             continue;
         }
         match worker.bus.renew(worker.name, &worker.consumer, &ids).await {
-            Ok(lost) if lost.is_empty() => {}
-            Ok(lost) => worker.lost(&lost),
+            Ok(lost) => {
+                worker.health.redis_answered();
+                worker.lost(&lost);
+            }
             Err(error) => worker.health.redis_failed(error),
         }
     }

@@ -54,11 +54,12 @@ async fn round<A: Agent>(
         .set(i64::try_from(backlog).unwrap_or(i64::MAX));
     worker.health.redis_answered();
     let lease = worker.settings.lease;
-    if worker.health.redis_is_just_back(lease / 3 + BACK) {
-        return Ok(());
-    }
     let mut cursor = ReclaimCursor::default();
     while let Some(free) = worker.slot(Loop::Reclaim, drain).await {
+        // Asked each time: Redis may have been away while this waited for a slot.
+        if worker.health.redis_is_just_back(lease / 3 + BACK) {
+            break;
+        }
         let taken = worker
             .bus
             .reclaim(

@@ -104,7 +104,12 @@ impl<A: Agent> Step<'_, A> {
             let what = format!("{} does not take {:?}", self.worker.name, work.event.kind());
             return Err(refused("unsupported", what));
         }
-        let told = match self.told(work, self.worker.agent.merges()).await {
+        // The last delivery may have died of what had joined it: each event then dies, or not, on its own account.
+        let merges = match self.delivery.deliveries {
+            0 | 1 => self.worker.agent.merges(),
+            _ => 0,
+        };
+        let told = match self.told(work, merges).await {
             // It may be what joined the beat that cannot be told: nothing is given up for what others wrote.
             Err(Untold { error, joined }) if joined > 0 && is_of_the_text(&error) => {
                 tracing::info!(joined, "the beat cannot be told: trying the event alone");

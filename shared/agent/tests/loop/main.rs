@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use agent::{HandleError, Retry};
 use bus::Seen;
-use stage::{Act, Stage};
+use stage::{Act, SLOTS, Stage};
 use story::OutputPolicy;
 
 const LEASE: Duration = Duration::from_millis(600);
@@ -187,6 +187,28 @@ async fn poison_is_buried_after_three_deliveries_and_the_story_goes_on() {
 }
 
 #[tokio::test]
+async fn nothing_dies_of_the_poison_behind_it() {
+    let stage = Stage::new().await;
+    stage.story("a").await;
+    for id in ["one", "two", "poison"] {
+        stage.say("a", id).await;
+    }
+    let worker = stage.worker(LEASE, 2, |id| match id {
+        "poison" => Act::Panic,
+        _ => Act::Answer,
+    });
+    stage
+        .until("the burial", async || stage.dead().await == 1)
+        .await;
+    assert_eq!(stage.answers("a", 2).await, [["one"], ["two"]]);
+    assert_eq!(
+        stage.failures("a").await,
+        [("crash".to_owned(), "poison".to_owned())]
+    );
+    worker.end().await;
+}
+
+#[tokio::test]
 async fn the_agent_decides_whether_a_failure_is_tried_again() {
     let stage = Stage::new().await;
     stage.story("a").await;
@@ -250,4 +272,35 @@ async fn a_worker_outlives_redis_and_answers_when_it_is_back() {
     assert_eq!(stage.answers("a", 1).await, [["one"]]);
     worker.end().await;
     assert_eq!(stage.log("a").await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_slot_that_redis_frees_with_its_return_takes_nothing_from_the_living() {
+    let mut stage = Stage::new().await;
+    stage.story("living").await;
+    stage.say("living", "living").await;
+    let lease = stage.deserter().await;
+    let mut worker = stage.worker(LEASE, 0, |_| Act::AnswerWhenTold);
+    let stories: Vec<_> = (0..SLOTS).map(|n| format!("story-{n}")).collect();
+    for story in &stories {
+        stage.story(story).await;
+        stage.say(story, story).await;
+        worker.begun(story).await;
+        assert!(stage.renews(&lease).await);
+    }
+    // The next look for abandoned events now waits for a slot.
+    tokio::time::sleep(LEASE / 2).await;
+    assert!(stage.renews(&lease).await);
+    tokio::time::sleep(LEASE / 4).await;
+    stage.stop_redis().await;
+    worker.tell();
+    worker.not_ready().await;
+    // Away for as long as every lease lasts.
+    tokio::time::sleep(LEASE).await;
+    stage.start_redis().await;
+    for story in &stories {
+        stage.answers(story, 1).await;
+    }
+    assert!(stage.renews(&lease).await);
+    worker.end().await;
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent::{Agent, Effects, Emitted, HandleError, Settings, Shutdown, Turn};
-use bus::{Bus, Commit, NewStory, ReclaimCursor, Watch};
+use bus::{Bus, Commit, LeaseId, NewStory, ReclaimCursor, Watch};
 use story::{
     Action, Author, AuthorKind, Event, LogEntry, Mode, Narration, OutputPolicy, Payload, Seq,
     Status,
@@ -25,7 +25,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 const NARRATOR: story::Agent = story::Agent::Narrator;
 /// Of each worker: few enough to be all taken.
-const SLOTS: usize = 4;
+pub(crate) const SLOTS: usize = 4;
 
 pub(crate) struct Stage {
     folder: tempfile::TempDir,
@@ -212,10 +212,18 @@ impl Stage {
         }
     }
 
-    /// A worker that died of the event that it took.
-    pub(crate) async fn deserter(&self) {
-        let taken = self.bus.reader(NARRATOR, "deserter").next(1).await;
-        assert_eq!(taken.unwrap().len(), 1);
+    /// A worker that died of the event that it took, unless it renews the lease.
+    pub(crate) async fn deserter(&self) -> LeaseId {
+        let mut taken = self.bus.reader(NARRATOR, "deserter").next(1).await.unwrap();
+        assert_eq!(taken.len(), 1);
+        taken.remove(0).lease
+    }
+
+    /// Whether the deserter could renew its lease.
+    pub(crate) async fn renews(&self, lease: &LeaseId) -> bool {
+        let leases = std::slice::from_ref(lease);
+        let renewed = self.bus.renew(NARRATOR, "deserter", leases).await;
+        renewed.unwrap().is_empty()
     }
 
     /// A worker that ended one event, and is gone.
@@ -317,7 +325,7 @@ impl Agent for Actor {
             .waiting
             .iter()
             .map(|event| (self.act)(event.id.as_str()));
-        let fails = joined.find(|act| matches!(act, Act::Fail(_)));
+        let fails = joined.find(|act| matches!(act, Act::Fail(_) | Act::Panic));
         match fails.unwrap_or_else(|| (self.act)(&id)) {
             Act::Answer => {
                 turn.draft.send("It rains.").await;
