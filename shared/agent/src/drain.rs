@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use bus::LeaseId;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::Agent;
@@ -12,20 +14,41 @@ use crate::worker::Worker;
 const RELEASE: Duration = Duration::from_secs(3);
 
 impl<A: Agent> Worker<A> {
-    /// Called when nothing begins turns any more, or is about to stop doing so.
-    pub(crate) async fn drain(&self) {
-        self.turns.close();
+    /// From the request to end until every turn has ended. `taking` begins nothing once it is asked to stop, but what it
+    /// has just asked Redis for may still come, and goes back at once.
+    pub(crate) async fn drain(
+        &self,
+        mut taking: JoinSet<anyhow::Result<()>>,
+    ) -> anyhow::Result<()> {
+        self.shutdown.drain.cancel();
+        self.health.drain();
+        let turns = async {
+            let mut taken = Ok(());
+            while let Some(ended) = taking.join_next().await {
+                taken = taken.and(ended.context("a loop died").flatten());
+            }
+            self.turns.close();
+            self.turns.wait().await;
+            taken
+        };
+        let mut turns = std::pin::pin!(turns);
+        let taken = tokio::select! {
+            taken = &mut turns => taken,
+            () = self.limit() => turns.await,
+        };
+        self.release(&self.leases.unfinished()).await;
+        taken
+    }
+
+    /// Each turn that this stops names its own entry: a list of all in flight would come too late.
+    async fn limit(&self) {
         tokio::select! {
-            () = self.turns.wait() => {}
             () = sleep(self.settings.drain) => {
                 tracing::warn!("the drain limit has passed");
                 self.shutdown.now.cancel();
             }
             () = self.shutdown.now.cancelled() => {}
         }
-        // Each stopped turn names its own entry: a list of all would come too late, for `now` stops them by itself.
-        self.turns.wait().await;
-        self.release(&self.leases.unfinished()).await;
     }
 
     /// Entries that have ended in the meantime are left alone by the script.

@@ -15,10 +15,6 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
     let mut backoff = Backoff::default();
     while let Some(free) = worker.slot(Loop::Read, &drain).await {
         match reader.next(free).await {
-            Ok(deliveries) if drain.is_cancelled() => {
-                let ids: Vec<_> = deliveries.into_iter().map(|each| each.lease).collect();
-                worker.release(&ids).await;
-            }
             Ok(deliveries) => {
                 worker.health.redis_answered();
                 backoff.reset();

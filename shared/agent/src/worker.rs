@@ -97,17 +97,10 @@ pub async fn run<A: Agent>(agent: A, settings: Settings, shutdown: Shutdown) -> 
         }
         Some(ended) = taking.join_next() => ended.context("a loop died").flatten(),
     };
-    shutdown.drain.cancel();
-    worker.health.drain();
-    worker.drain().await;
-    while let Some(taken) = taking.join_next().await {
-        taken.context("a loop died")??;
-    }
-    // The last look for abandoned events may have begun a turn after the others had ended.
-    worker.drain().await;
+    let taken = worker.drain(taking).await;
     end.cancel();
     loops.join_all().await;
-    ended
+    ended.and(taken)
 }
 
 /// Waits for a server that is fit, then takes new events and abandoned ones until `drain`.
@@ -173,11 +166,13 @@ impl<A: Agent> Worker<A> {
         })
     }
 
-    /// Begins the turns of deliveries, except of those in flight here already. What finds no free slot goes back uncharged.
+    /// Begins the turns of deliveries, except of those in flight here already. What finds no free slot, or comes after the
+    /// request to end, goes back uncharged.
     pub(crate) async fn begin(self: &Arc<Self>, deliveries: Vec<Delivery>) {
         let mut excess = Vec::new();
         for delivery in deliveries {
             match self.leases.hold(delivery.lease.clone(), &self.shutdown.now) {
+                Hold::Slot(_) if self.shutdown.drain.is_cancelled() => excess.push(delivery.lease),
                 Hold::Slot(held) => {
                     self.turns
                         .spawn(turn::run(Arc::clone(self), delivery, held));
@@ -216,7 +211,10 @@ impl<A: Agent> Worker<A> {
                     }
                     return Ok(());
                 }
-                Err(error @ bus::Error::Unreachable(_)) => self.health.redis_failed(error),
+                // Here a refused password is final: nobody changes it while a worker that never ran waits.
+                Err(error) if error.is_passing() && !matches!(error, bus::Error::Denied(_)) => {
+                    self.health.redis_failed(error);
+                }
                 Err(error) => return Err(error.into()),
             }
             backoff.pause().await;

@@ -34,12 +34,15 @@ impl Bus {
                 report.eviction
             )));
         }
-        let mut set = redis::cmd("HSETNX");
-        set.arg(self.keys.meta())
-            .arg("shards")
-            .arg(self.settings.shards);
-        self.link.query(&set).await?;
-        self.check_shards().await?;
+        // Written once only: a full Redis refuses even a write that would change nothing.
+        if self.shards().await?.is_none() {
+            let mut set = redis::cmd("HSETNX");
+            set.arg(self.keys.meta())
+                .arg("shards")
+                .arg(self.settings.shards);
+            self.link.query(&set).await?;
+            self.check_shards().await?;
+        }
         Ok(report)
     }
 
@@ -96,14 +99,19 @@ impl Bus {
     /// [`Error::Server`] says what to change; or Redis was not reached.
     pub async fn check_shards(&self) -> Result<(), Error> {
         let ours = self.settings.shards;
-        let mut get = redis::cmd("HGET");
-        get.arg(self.keys.meta()).arg("shards");
-        match read::<Option<u16>>(self.link.query(&get).await?)? {
+        match self.shards().await? {
             Some(theirs) if theirs != ours => Err(Error::Server(format!(
                 "the number of shards here is {theirs}, not {ours}: start with --shards {theirs} (STORYFLEET_SHARDS), or use another --prefix"
             ))),
             _ => Ok(()),
         }
+    }
+
+    /// The recorded number of shards.
+    async fn shards(&self) -> Result<Option<u16>, Error> {
+        let mut get = redis::cmd("HGET");
+        get.arg(self.keys.meta()).arg("shards");
+        read(self.link.query(&get).await?)
     }
 }
 

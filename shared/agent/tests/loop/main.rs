@@ -155,7 +155,7 @@ async fn what_a_dead_worker_left_is_taken_over_before_the_backlog_is_done() {
     stage.story("left").await;
     stage.say("left", "left").await;
     stage.deserter().await;
-    for n in 0..40 {
+    for n in 0..100 {
         let story = format!("story-{n}");
         stage.story(&story).await;
         stage.say(&story, &story).await;
@@ -272,6 +272,19 @@ async fn a_worker_outlives_redis_and_answers_when_it_is_back() {
     assert_eq!(stage.answers("a", 1).await, [["one"]]);
     worker.end().await;
     assert_eq!(stage.log("a").await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_worker_that_starts_while_redis_is_full_waits_like_one_that_runs() {
+    let stage = Stage::new().await;
+    stage.story("a").await;
+    stage.say("a", "one").await;
+    stage.limit_memory("1").await;
+    let worker = stage.worker(LEASE, 0, |_| Act::Answer);
+    worker.not_ready().await;
+    stage.limit_memory("0").await;
+    assert_eq!(stage.answers("a", 1).await, [["one"]]);
+    worker.end().await;
 }
 
 #[tokio::test]

@@ -128,6 +128,12 @@ impl Stage {
         assert!(reply.starts_with('$'), "{reply}");
     }
 
+    /// With a limit of 1 byte Redis refuses every write; 0 is none.
+    pub(crate) async fn limit_memory(&self, bytes: &str) {
+        let reply = self.inline(&format!("CONFIG SET maxmemory {bytes}")).await;
+        assert_eq!(reply.trim(), "+OK");
+    }
+
     pub(crate) async fn dead(&self) -> usize {
         let reply = self.inline("XLEN sf:{0}:dead:narrator").await;
         reply.trim().trim_start_matches(':').parse().unwrap()
