@@ -14,6 +14,14 @@ use crate::chaos::journal::Journal;
 use crate::chaos::plan::Plan;
 use crate::chaos::reader::Sight;
 
+/// What an action may fail of here: faults that no retry mends, or that outlast the retries, and deaths in a row.
+const FAILURES: [&str; 8] = [
+    "blocked", "context", "crash", "deadline", "empty", "provider", "stall", "ttft",
+];
+/// Of a hundred actions, those that are answered whatever happens, and those that may fail of deaths in a row.
+const ANSWERED: u64 = 85;
+const CRASHED: u64 = 5;
+
 #[derive(Debug, Serialize)]
 pub struct Report {
     pub seed: u64,
@@ -113,10 +121,42 @@ impl Report {
     /// The last look: did the run show what it is for?
     pub(super) fn finish(&mut self) {
         self.wrong.append(&mut self.journal.panics);
-        if self.journal.fenced == 0 {
-            self.wrong
-                .push("no zombie was fenced: the run is too short to prove anything".to_owned());
+        let proofs = [
+            ("zombie was fenced", self.journal.fenced),
+            ("event was taken over", self.journal.reclaimed),
+            ("reader came back", self.readers.returns),
+        ];
+        let unproven = proofs.iter().filter(|(_, times)| *times == 0);
+        let unproven =
+            unproven.map(|(what, _)| format!("no {what}: the run is too short to prove anything"));
+        self.wrong.extend(unproven);
+        self.mostly_answered();
+    }
+
+    /// An account adds up even if every action failed: most must not.
+    fn mostly_answered(&mut self) {
+        let Account {
+            actions,
+            answered,
+            failed,
+            ..
+        } = &self.account;
+        if answered * 100 < actions * ANSWERED {
+            let what = format!("{answered} of {actions} actions answered: less than {ANSWERED} %");
+            self.wrong.push(what);
         }
+        if self.crashes * 100 > actions * CRASHED {
+            let what = format!(
+                "{} crash letters for {actions} actions: more than {CRASHED} %",
+                self.crashes
+            );
+            self.wrong.push(what);
+        }
+        let strange = failed
+            .iter()
+            .filter(|(class, _)| !FAILURES.contains(&class.as_str()));
+        let strange = strange.map(|(class, times)| format!("{times} actions failed of {class}"));
+        self.wrong.extend(strange);
     }
 }
 
@@ -196,4 +236,43 @@ impl Report {
 
 fn count(items: usize) -> u64 {
     u64::try_from(items).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A run that shows all it is for, with so many of its hundred actions failed of `class`.
+    fn report(failed: u64, class: &str) -> Report {
+        let plan = Plan::new(1, Duration::from_secs(1)).unwrap();
+        let mut report = Report::new(&plan, Duration::ZERO, Blows::default());
+        report.account.actions = 100;
+        report.account.answered = 100 - failed;
+        report.account.failed = [(class.to_owned(), failed)].into();
+        (report.journal.fenced, report.journal.reclaimed) = (1, 1);
+        report.readers.returns = 1;
+        report
+    }
+
+    fn wrong(mut report: Report) -> usize {
+        report.finish();
+        report.wrong.len()
+    }
+
+    #[test]
+    fn some_failures_are_fine_and_many_or_strange_ones_are_not() {
+        assert_eq!(wrong(report(10, "crash")), 0);
+        assert_eq!(wrong(report(100, "crash")), 1);
+        assert_eq!(wrong(report(1, "prompt")), 1);
+        let mut deadly = report(0, "crash");
+        deadly.crashes = 6;
+        assert_eq!(wrong(deadly), 1);
+    }
+
+    #[test]
+    fn a_run_that_shows_nothing_is_not_clean() {
+        let mut idle = report(0, "crash");
+        (idle.journal, idle.readers) = (Journal::default(), Readers::default());
+        assert_eq!(wrong(idle), 3);
+    }
 }
