@@ -30,7 +30,7 @@ pub(crate) struct Health {
     /// When each loop last went round, in ms since `started`.
     rounds: [AtomicU64; 3],
     redis: AtomicU8,
-    /// When Redis answered again after it had been away, in ms since `started`; 0 = it never was.
+    /// When Redis answered for the first time, or again after it had been away, in ms since `started`.
     back: AtomicU64,
     draining: AtomicBool,
 }
@@ -57,19 +57,17 @@ impl Health {
     /// Only a change is logged, so that an hour without Redis is two lines.
     pub(crate) fn redis_answered(&self) {
         let was = self.redis.swap(UP, Relaxed);
-        if was == DOWN {
-            self.back.store(self.now().max(1), Relaxed);
-        }
         if was != UP {
+            self.back.store(self.now(), Relaxed);
             tracing::info!("Redis answers");
         }
     }
 
-    /// Whether Redis is away, or has been back for less than `time`.
+    /// Whether Redis is away, or has been back for less than `time`. Whoever starts cannot know that it was not away.
     pub(crate) fn redis_is_just_back(&self, time: Duration) -> bool {
         let back = self.back.load(Relaxed);
-        self.redis.load(Relaxed) == DOWN
-            || back > 0 && u128::from(self.now().saturating_sub(back)) < time.as_millis()
+        self.redis.load(Relaxed) != UP
+            || u128::from(self.now().saturating_sub(back)) < time.as_millis()
     }
 
     pub(crate) fn redis_failed(&self, error: bus::Error) {
@@ -158,9 +156,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn redis_is_just_back_only_after_it_was_away() {
+    async fn redis_is_just_back_at_the_start_and_after_it_was_away() {
         let health = Health::new();
         health.redis_answered();
+        assert!(health.redis_is_just_back(STUCK));
+        tokio::time::advance(2 * STUCK).await;
         assert!(!health.redis_is_just_back(STUCK));
         health.redis_failed(bus::Error::Server("gone".into()));
         assert!(health.redis_is_just_back(STUCK));
