@@ -50,15 +50,24 @@ async fn workers_outlive_a_redis_that_says_nothing() -> anyhow::Result<()> {
     workers_through(Away::Frozen).await
 }
 
-/// Each time Redis is away for longer than the lease, so that every event looks abandoned when it is back.
 #[tokio::test]
 async fn an_outage_takes_no_event_from_a_living_worker() -> anyhow::Result<()> {
+    living_through(&[]).await
+}
+
+#[tokio::test]
+async fn an_outage_takes_no_event_from_a_living_worker_of_a_full_fleet() -> anyhow::Result<()> {
+    living_through(&["--concurrency", "2"]).await
+}
+
+/// Each time Redis is away for longer than the lease, so that every event looks abandoned when it is back.
+async fn living_through(options: &[&str]) -> anyhow::Result<()> {
     let mut stack = Stack::start(Options {
         between_tokens: Duration::from_millis(150),
         ..Options::default()
     })
     .await?;
-    let narrators = [0, 1].map(|_| stack.worker_with(Agent::Narrator, &[]));
+    let narrators = [0, 1].map(|_| stack.worker_with(Agent::Narrator, options));
     let narrators = narrators.into_iter().collect::<Result<Vec<_>, _>>()?;
     let _dialogue = stack.worker(Agent::Dialogue)?;
     let mut acted = Vec::new();
