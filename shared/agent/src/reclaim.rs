@@ -47,12 +47,6 @@ async fn round<A: Agent>(
     worker: &Arc<Worker<A>>,
     drain: &CancellationToken,
 ) -> Result<(), bus::Error> {
-    let backlog = worker.bus.backlog(worker.name).await?;
-    worker
-        .meters
-        .backlog
-        .set(i64::try_from(backlog).unwrap_or(i64::MAX));
-    worker.health.redis_answered();
     let lease = worker.settings.lease;
     let mut cursor = ReclaimCursor::default();
     while let Some(free) = worker.slot(Loop::Reclaim, drain).await {
@@ -79,6 +73,26 @@ async fn round<A: Agent>(
         }
     }
     Ok(())
+}
+
+/// Keeps the scaling signal true, for as long as a look for abandoned events may wait for a slot.
+pub(crate) async fn gauge<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationToken) {
+    let mut ticks = interval(EVERY.min(worker.settings.lease / 2));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = drain.cancelled() => return,
+        }
+        match worker.bus.backlog(worker.name).await {
+            Ok(backlog) => {
+                let backlog = i64::try_from(backlog).unwrap_or(i64::MAX);
+                worker.meters.backlog.set(backlog);
+                worker.health.redis_answered();
+            }
+            Err(error) => worker.health.redis_failed(error),
+        }
+    }
 }
 
 /// Each life of a worker is a consumer of its own. One that holds nothing and was silent for so many leases is over;

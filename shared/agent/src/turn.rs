@@ -26,8 +26,9 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, delivery: Delivery, he
     let outcome = async {
         tokio::select! {
             biased;
-            () = held.stop.cancelled() => Outcome::Dropped,
+            // First: a commit whose reply is here is done, though a renewal may have found its entry gone since.
             outcome = step.run() => outcome,
+            () = held.stop.cancelled() => Outcome::Dropped,
         }
     }
     .instrument(span)

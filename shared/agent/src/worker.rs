@@ -116,6 +116,7 @@ async fn take<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationToken) -> any
     );
     tokio::join!(
         read::run(Arc::clone(&worker), drain.clone()),
+        reclaim::gauge(Arc::clone(&worker), drain.clone()),
         reclaim::run(worker, drain),
     );
     Ok(())

@@ -288,6 +288,30 @@ async fn a_worker_that_starts_while_redis_is_full_waits_like_one_that_runs() {
 }
 
 #[tokio::test]
+async fn the_backlog_is_told_while_every_slot_is_taken() {
+    let stage = Stage::new().await;
+    let mut worker = stage.worker(LEASE, 0, |_| Act::AnswerWhenTold);
+    for n in 0..SLOTS {
+        let story = format!("story-{n}");
+        stage.story(&story).await;
+        stage.say(&story, &story).await;
+        worker.begun(&story).await;
+    }
+    // Longer than until the next look for abandoned events, which then waits for a slot.
+    tokio::time::sleep(LEASE).await;
+    stage.story("last").await;
+    stage.say("last", "last").await;
+    let told = format!("storyfleet_backlog{{agent=\"narrator\"}} {}", SLOTS + 1);
+    stage
+        .until("the backlog", async || {
+            worker.metrics.encode().unwrap().contains(&told)
+        })
+        .await;
+    worker.tell();
+    worker.end().await;
+}
+
+#[tokio::test]
 async fn a_slot_that_redis_frees_with_its_return_takes_nothing_from_the_living() {
     let mut stage = Stage::new().await;
     stage.story("living").await;

@@ -206,11 +206,13 @@ impl Stage {
             listen: Some(([127, 0, 0, 1], port).into()),
             ..Settings::new(settings(self.port))
         };
+        let metrics = settings.metrics.clone();
         let shutdown = Shutdown::default();
         let mut running = JoinSet::new();
         running.spawn(agent::run(actor, settings, shutdown.clone()));
         Worker {
             port,
+            metrics,
             shutdown,
             seen,
             told,

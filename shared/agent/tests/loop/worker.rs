@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agent::Shutdown;
+use agent::{Metrics, Shutdown};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -11,6 +11,7 @@ use crate::stage::{Mark, PATIENCE, exchange};
 
 pub(crate) struct Worker {
     pub(super) port: u16,
+    pub(crate) metrics: Metrics,
     pub(super) shutdown: Shutdown,
     pub(super) seen: watch::Receiver<Vec<(String, Mark)>>,
     pub(super) told: watch::Sender<bool>,
