@@ -2,13 +2,15 @@
 --
 -- KEYS  1 work:<agent>  2 dead:<agent>
 --       and, unless the entry names no lane:  3 turn  4 parked  5 ctx:<story>  6 log:<story>  7 live:<story>
---       8 drafts:<story>
+--       8 drafts:<story>  9 draft:<response>: of the response that it had, if it can be told
 -- ARGV  1 entry  2 consumer  3 agent  4 reason  5 class  6 tries  7 JSON of the `failed` event, or nothing
+--       8 id of the response, or nothing
 --
 -- Replies  {OK, seq …}  done; the seq of the `failed` event when it was logged
 --          {GONE} {FENCED}  as in commit.lua: nothing written
 --
--- The dead letter has the entry's fields, then reason, class, tries, at (ms), consumer. The lane goes on.
+-- The dead letter has the entry's fields, then reason, class, tries, at (ms), consumer. The lane goes on. The text of
+-- the draft goes; the number of its attempts stays, so that one of a redrive is no earlier one's.
 -- Of an entry that somebody gave more fields than a script can pass on, the first ones are kept; left_out tells how
 -- many are not.
 
@@ -45,6 +47,10 @@ if #KEYS > 2 then
     reply[2] = record(KEYS[5], KEYS[6], KEYS[7], failed)
   end
   redis.call('HDEL', KEYS[8], agent)
+  local attempt = KEYS[9] and redis.call('HGET', KEYS[8], 'n:' .. ARGV[8])
+  if attempt then
+    redis.call('DEL', KEYS[9] .. attempt)
+  end
   advance({ work = work, turn = KEYS[3], parked = KEYS[4] }, entry)
 end
 return reply

@@ -1,7 +1,7 @@
 -- Adds a chunk to the text of a response that is being generated, and shows it to readers.
 --
 -- KEYS  1 work stream of the agent   2 drafts of the story   3 draft list, without its attempt   4 live channel
--- ARGV  1 work entry  2 consumer  3 agent  4 response id  5 attempt  6 i  7 n  8 text  9 live message  10 life in ms
+-- ARGV  1 work entry  2 consumer  3 agent  4 response id  5 attempt  6 i  7 n  8 text  9 live message  10 life of the text, ms
 --       (chunks i … i+n-1 of the attempt)
 -- Reply OK | STALE (the lease is another worker's, or over, or a later attempt has begun)
 --
@@ -10,6 +10,8 @@
 --   no draft is left behind a commit.
 -- - A draft list holds the chunks of one attempt from 0 without a hole, each once: a repeated call adds nothing. A chunk
 --   after a hole (the server lost the beginning) is left out: readers have the whole text with the event.
+-- - The text expires, the number of the attempt does not: an answer that comes much later (a redrive, a fleet that was
+--   away) is never taken for the rest of this one. A commit ends both.
 -- - Elements are "<i> <n> <text>".
 
 local row = redis.call('XPENDING', KEYS[1], 'fleet', ARGV[1], ARGV[1], 1)[1]
@@ -40,6 +42,5 @@ end
 redis.call('RPUSH', list, i .. ' ' .. n .. ' ' .. ARGV[8])
 redis.call('PEXPIRE', list, ARGV[10])
 redis.call('HSET', KEYS[2], count, attempt, ARGV[3], ARGV[4] .. ':' .. attempt)
-redis.call('PEXPIRE', KEYS[2], ARGV[10])
 redis.call('SPUBLISH', KEYS[4], ARGV[9])
 return {'OK'}

@@ -1,7 +1,7 @@
 -- Begins a new attempt at a response: readers drop what they have of it.
 --
 -- KEYS  1 work stream of the agent   2 drafts of the story   3 draft list, without its attempt   4 live channel
--- ARGV  1 work entry  2 consumer  3 agent  4 response id  5 live message up to its attempt, the last field  6 life in ms
+-- ARGV  1 work entry  2 consumer  3 agent  4 response id  5 live message up to its attempt, the last field
 -- Reply OK, attempt | STALE (the lease is another worker's, or over)
 --
 -- Invariants
@@ -16,6 +16,5 @@ end
 local attempt = redis.call('HINCRBY', KEYS[2], 'n:' .. ARGV[4], 1)
 redis.call('DEL', KEYS[3] .. (attempt - 1))
 redis.call('HSET', KEYS[2], ARGV[3], ARGV[4] .. ':' .. attempt)
-redis.call('PEXPIRE', KEYS[2], ARGV[6])
 redis.call('SPUBLISH', KEYS[4], ARGV[5] .. attempt .. '}')
 return {'OK', attempt}

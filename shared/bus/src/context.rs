@@ -38,9 +38,7 @@ impl Bus {
         let entry = delivery.work.as_ref();
         let entry = entry.map_err(|e| Error::data(e.to_string()))?;
         let (keys, id) = (&self.keys, &entry.story);
-        let response = entry
-            .id
-            .derive(id, agent.as_str(), entry.part, entry.event.at);
+        let response = entry.response(agent);
         let mut pipe = redis::pipe();
         for key in [keys.ctx(id), keys.chars(id), keys.lore(id)] {
             pipe.cmd("HGETALL").arg(key);

@@ -7,6 +7,7 @@ use redis::Value;
 use serde_json::json;
 use story::{Agent, EventId, Seq, StoryId};
 
+use crate::lease::millis;
 use crate::reply::{next, read, verdict};
 use crate::script::{Call, Script};
 use crate::view::{Chunk, Drafts, Running};
@@ -15,7 +16,7 @@ use crate::{Bus, Error, LeaseId};
 static DRAFT: Script = Script::new(include_str!("../scripts/draft.lua"));
 static RESET: Script = Script::new(include_str!("../scripts/reset.lua"));
 
-/// How long a draft outlives its last chunk.
+/// How long a draft's text outlives its last chunk.
 const LIFE: Duration = Duration::from_secs(3_600);
 
 /// A response that is being generated, and the lease under which it is.
@@ -66,7 +67,7 @@ impl Bus {
         });
         let mut call = self.drafting(&DRAFT, draft);
         call.number(attempt).number(i).number(n).arg(text);
-        call.arg(message.to_string()).arg(life());
+        call.arg(message.to_string()).number(millis(LIFE));
         let (word, _) = verdict(call.run_until_answered(&self.link).await?)?;
         match word.as_str() {
             "OK" => Ok(Drafted::Ok),
@@ -84,7 +85,7 @@ impl Bus {
         let opening = json!({"t": "reset", "story": draft.story, "re": draft.re}).to_string();
         let opening = format!("{},\"attempt\":", opening.trim_end_matches('}'));
         let mut call = self.drafting(&RESET, draft);
-        call.arg(opening).arg(life());
+        call.arg(opening);
         let (word, rest) = verdict(call.run_until_answered(&self.link).await?)?;
         match word.as_str() {
             "OK" => next(&mut rest.into_iter()).map(Some),
@@ -158,8 +159,4 @@ fn chunks(list: Value) -> Result<Vec<Chunk>, Error> {
     };
     let chunks = elements.iter().map(chunk).collect::<Option<_>>();
     chunks.ok_or_else(|| Error::data("a draft's chunk is not '<i> <n> <text>'"))
-}
-
-fn life() -> String {
-    LIFE.as_millis().to_string()
 }

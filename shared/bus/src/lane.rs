@@ -170,6 +170,10 @@ impl Bus {
                 .key(keys.live(story))
                 .key(keys.drafts(story));
         }
+        let response = delivery.work.as_ref().ok().map(|work| work.response(agent));
+        if let (Some(story), Some(response)) = (story, &response) {
+            call.key(keys.draft_base(story, response));
+        }
         let failed = burial.failed.as_ref().map(encoded).transpose()?;
         call.arg(lease.entry.as_str())
             .arg(delivery.consumer.as_str())
@@ -177,7 +181,8 @@ impl Bus {
             .arg(burial.reason.as_str())
             .arg(burial.class.as_str())
             .number(burial.tries)
-            .arg(failed.unwrap_or_default());
+            .arg(failed.unwrap_or_default())
+            .arg(response.as_ref().map_or("", |id| id.as_str()));
         committed(call.run_until_answered(&self.link).await?)
     }
 }

@@ -54,6 +54,15 @@ pub struct Malformed {
     pub reason: String,
 }
 
+impl Work {
+    /// The id of the agent's response to this step.
+    #[must_use]
+    pub fn response(&self, agent: Agent) -> EventId {
+        let at = self.event.at;
+        self.id.derive(&self.story, agent.as_str(), self.part, at)
+    }
+}
+
 impl fmt::Display for LeaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.shard, self.entry)

@@ -4,7 +4,8 @@
 
 mod server;
 
-use bus::{Burial, Bus, Commit, Emit};
+use bus::{Burial, Bus, Commit, Delivery, Draft, DraftChunk, Drafted, Emit};
+use redis::Commands;
 use server::{Server, action, answer, create, event};
 use story::{Agent, AuthorKind, Failed, Payload, Policies, Route};
 
@@ -166,4 +167,55 @@ async fn an_entry_of_more_fields_than_a_script_can_pass_on_is_buried_too() {
         (letter.fields["story"].as_str(), letter.class.as_str()),
         ("castle", "undecodable")
     );
+}
+
+#[tokio::test]
+async fn what_is_redriven_days_later_is_no_earlier_attempt_and_no_text_is_left() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    bus.publish(&action("castle", "a")).await.unwrap();
+    let mut reader = bus.reader(NARRATOR, "w1");
+    let draft = |delivery: &Delivery| {
+        let work = delivery.work.as_ref().unwrap();
+        Draft {
+            story: work.story.clone(),
+            agent: NARRATOR,
+            consumer: delivery.consumer.clone(),
+            lease: delivery.lease.clone(),
+            re: work.response(NARRATOR),
+        }
+    };
+    let delivery = reader.next(1).await.unwrap().remove(0);
+    let chunk = DraftChunk {
+        draft: &draft(&delivery),
+        attempt: 1,
+        i: 0,
+        n: 1,
+        text: "Once",
+    };
+    assert_eq!(bus.draft(&chunk).await.unwrap(), Drafted::Ok);
+    let burial = Burial {
+        reason: "the model said no".into(),
+        class: "provider".into(),
+        tries: 3,
+        failed: None,
+    };
+    bus.bury(delivery, &burial).await.unwrap();
+    let mut raw = server.raw();
+    let texts: Vec<String> = raw.keys("*:draft:*").unwrap();
+    assert_eq!(texts, [""; 0]);
+    // What expires is gone by then.
+    for key in raw.keys::<_, Vec<String>>("*").unwrap() {
+        if raw.pttl::<_, i64>(&key).unwrap() >= 0 {
+            let _: u64 = raw.del(&key).unwrap();
+        }
+    }
+    let id = bus.dead(NARRATOR).await.unwrap().remove(0).id;
+    assert!(bus.redrive(NARRATOR, &id).await.unwrap());
+    let delivery = reader.next(1).await.unwrap().remove(0);
+    let fetched = bus.context(&delivery, 1, 0).await.unwrap();
+    assert_eq!(fetched.attempt, 1);
+    let attempt = bus.reset_draft(&draft(&delivery)).await.unwrap();
+    assert_eq!(attempt, Some(2));
 }
