@@ -5,6 +5,8 @@
     reason = "each test binary takes what it needs"
 )]
 
+pub mod network;
+
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
