@@ -32,7 +32,8 @@ impl ReclaimCursor {
 }
 
 impl Bus {
-    /// Keeps the leases that `consumer` still holds; gives those that it lost, whose work is to be dropped at once.
+    /// Keeps the leases that `consumer` still holds; gives those that it lost, whose work is to be dropped at once. On a
+    /// connection of its own, so that it never waits behind other work.
     ///
     /// # Errors
     /// When Redis was not reached; then nothing is known of any of them.
@@ -49,7 +50,13 @@ impl Bus {
             for entry in entries {
                 call.arg(entry);
             }
-            let entries: Vec<String> = read(call.run(&self.link).await?)?;
+            let reply = match call.run(&self.renewing).await {
+                // Nobody else uses the connection: that Redis was restarted may show only now, and the next time to
+                // renew may be too late.
+                Err(Error::Unreachable(_)) => call.run(&self.renewing).await?,
+                reply => reply?,
+            };
+            let entries: Vec<String> = read(reply)?;
             lost.extend(entries.into_iter().map(|entry| LeaseId { shard, entry }));
         }
         Ok(lost)

@@ -51,13 +51,15 @@ pub use view::Seen;
 pub use watch::Watch;
 pub use work::{Delivery, LeaseId, Malformed, Parked, Work};
 
-/// The way to Redis. Cheap to clone; all clones share one connection.
+/// The way to Redis. Cheap to clone; all clones share two connections.
 #[derive(Clone)]
 pub struct Bus {
     settings: Settings,
     topology: Topology,
     keys: Keys,
     link: Link,
+    /// For leases alone: what is slow elsewhere must not let them run out.
+    renewing: Link,
 }
 
 impl Bus {
@@ -68,12 +70,14 @@ impl Bus {
     pub fn new(settings: Settings) -> Result<Self, Error> {
         let topology = Topology::parse(&settings.url)?;
         let keys = Keys::new(&settings.prefix, settings.shards)?;
-        let link = Link::new(topology.clone(), settings.timeout, settings.timeout);
+        let link = || Link::new(topology.clone(), settings.timeout, settings.timeout);
+        let (link, renewing) = (link(), link());
         Ok(Self {
             settings,
             topology,
             keys,
             link,
+            renewing,
         })
     }
 

@@ -1,0 +1,112 @@
+//! A network that fails at the worst moment: replies that are lost, and a connection that hangs.
+
+mod server;
+
+use bus::{Burial, Commit, Committed, Published};
+use server::network::Network;
+use server::{Server, action, answer, answered, create, one, story};
+use story::{Agent, Policies, Seq};
+
+const NARRATOR: Agent = Agent::Narrator;
+
+/// The ids in the castle's log, in order.
+async fn log(bus: &bus::Bus) -> Vec<String> {
+    let log = bus
+        .log(&story("castle"), Seq(0), 100)
+        .await
+        .expect("the log");
+    log.iter().map(|entry| entry.event.id.to_string()).collect()
+}
+
+#[tokio::test]
+async fn a_commit_whose_reply_was_lost_is_told_as_gone_and_was_done_once() {
+    let server = Server::start();
+    let network = Network::before(&server);
+    let bus = network.bus(1);
+    create(&bus, "castle", Policies::default()).await;
+    network.lose_reply("EVAL");
+    let published = bus.publish(&action("castle", "a")).await.unwrap();
+    assert_eq!(published, Published::Duplicate);
+    assert!(network.has_failed());
+    bus.publish(&action("castle", "b")).await.unwrap();
+
+    let delivery = one(bus.reader(NARRATOR, "w1").next(5).await.unwrap());
+    let effects = answered(&delivery);
+    network.lose_reply("EVAL");
+    let done = bus.commit(delivery, &effects).await.unwrap();
+    assert!(network.has_failed());
+    assert_eq!(done, Committed::Gone);
+    assert_eq!(log(&bus).await, ["a", "b", "re-a"]);
+    assert_eq!(bus.backlog(NARRATOR).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn an_event_is_buried_and_redriven_once_though_both_replies_were_lost() {
+    let server = Server::start();
+    let network = Network::before(&server);
+    let bus = network.bus(1);
+    create(&bus, "castle", Policies::default()).await;
+    bus.publish(&action("castle", "a")).await.unwrap();
+    let delivery = one(bus.reader(NARRATOR, "w1").next(5).await.unwrap());
+    let burial = Burial {
+        reason: "it always fails".into(),
+        class: "crash".into(),
+        tries: 3,
+        failed: Some(answer(&delivery)),
+    };
+    network.lose_reply("EVAL");
+    let done = bus.bury(delivery, &burial).await.unwrap();
+    assert!(network.has_failed());
+    assert_eq!(done, Committed::Gone);
+    assert_eq!(log(&bus).await, ["a", "re-a"]);
+
+    let letter = bus.dead(NARRATOR).await.unwrap().remove(0);
+    network.lose_reply("EVAL");
+    assert!(bus.redrive(NARRATOR, &letter.id).await.unwrap());
+    assert!(network.has_failed());
+    assert!(!bus.redrive(NARRATOR, &letter.id).await.unwrap());
+    assert_eq!(bus.dead_count(NARRATOR).await.unwrap(), 0);
+    let again = one(bus.reader(NARRATOR, "w1").next(5).await.unwrap());
+    bus.commit(again, &Commit::default()).await.unwrap();
+    assert_eq!(bus.backlog(NARRATOR).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn leases_are_renewed_while_other_work_hangs() {
+    let server = Server::start();
+    let network = Network::before(&server);
+    let bus = network.bus(1);
+    create(&bus, "castle", Policies::default()).await;
+    bus.publish(&action("castle", "a")).await.unwrap();
+    let delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
+    network.stall("XRANGE");
+    let castle = story("castle");
+    let hanging = bus.log(&castle, Seq(0), 100);
+    let renewed = async {
+        while !network.has_failed() {
+            tokio::task::yield_now().await;
+        }
+        let leases = [delivery.lease.clone()];
+        bus.renew(NARRATOR, "w1", &leases).await
+    };
+    tokio::select! {
+        biased;
+        renewed = renewed => assert_eq!(renewed.unwrap(), []),
+        page = hanging => panic!("it does not hang: {page:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_lease_is_renewed_at_once_over_a_connection_that_dropped_unnoticed() {
+    let server = Server::start();
+    let network = Network::before(&server);
+    let bus = network.bus(1);
+    create(&bus, "castle", Policies::default()).await;
+    bus.publish(&action("castle", "a")).await.unwrap();
+    let delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
+    let leases = [delivery.lease];
+    network.lose_reply("EVAL");
+    let renewed = bus.renew(NARRATOR, "w1", &leases).await;
+    assert!(network.has_failed());
+    assert_eq!(renewed.unwrap(), []);
+}
