@@ -25,7 +25,7 @@ pub enum Error {
     Server(String),
     /// An event that only agents make, or that nobody would answer.
     #[error(
-        "only what a person does is published: an action with a user as its author, hop 0 and no cause"
+        "only what a person does is published: an action with a user as its author, hop 0, no cause, and an audience of at most 256 ids of 64 bytes"
     )]
     NotPublishable,
     #[error("there is no story '{0}': create it first")]

@@ -12,6 +12,11 @@ use crate::{EventId, Payload, StoryId, Traceparent, Unknown};
 /// The largest event that is accepted anywhere, in bytes of JSON.
 pub const MAX_EVENT_BYTES: usize = 64 * 1024;
 
+/// The most users in an audience, and the bytes of the longest id among them: each answer and each failure names them
+/// again, and must itself fit [`MAX_EVENT_BYTES`].
+pub const MAX_AUDIENCE: usize = 256;
+pub const MAX_USER_BYTES: usize = 64;
+
 /// The wire version that this code writes.
 pub const VERSION: u32 = 1;
 
@@ -95,12 +100,24 @@ impl Event {
         }
     }
 
+    /// Whether those who may see it can be named again in each answer, with room for the answer.
+    pub(crate) fn has_a_sane_audience(&self) -> bool {
+        self.audience.as_ref().is_none_or(|ids| {
+            ids.len() <= MAX_AUDIENCE && ids.iter().all(|id| id.len() <= MAX_USER_BYTES)
+        })
+    }
+
     /// Reads an event that is to be acted on.
     ///
     /// # Errors
     /// Those of [`Self::carry`]; or when it is of another version, or not what its type is in this one.
     pub fn decode(json: &[u8]) -> Result<Self, DecodeError> {
         let event = Self::carry(json)?;
+        if !event.has_a_sane_audience() {
+            let most =
+                format!("more than {MAX_AUDIENCE} ids, or one of more than {MAX_USER_BYTES} bytes");
+            return Err(DecodeError::Malformed(format!("the audience has {most}")));
+        }
         match &event.payload {
             Payload::Unknown(Unknown {
                 foreign: Some(why), ..
@@ -215,6 +232,10 @@ mod tests {
             assert!(error.contains(why), "{error}");
         }
         assert!(Event::decode(b"\xff{}").is_err());
+        let crowd = vec!["u1"; MAX_AUDIENCE + 1];
+        let crowded = ACTION.replace("\"cause\"", &format!("\"audience\":{crowd:?},\"cause\""));
+        let error = Event::decode(crowded.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("audience"), "{error}");
     }
 
     #[test]

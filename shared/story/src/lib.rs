@@ -13,7 +13,9 @@ pub use context::{
     Character, Context, InputPolicy, LogEntry, OutputPolicy, Policies, UnknownPolicy,
 };
 pub use cursor::{Cursor, CursorError, Position, Tag};
-pub use event::{Author, AuthorKind, DecodeError, Event, MAX_EVENT_BYTES, VERSION};
+pub use event::{
+    Author, AuthorKind, DecodeError, Event, MAX_AUDIENCE, MAX_EVENT_BYTES, MAX_USER_BYTES, VERSION,
+};
 pub use id::{EventId, IdError, Seq, StoryId};
 pub use payload::{
     Action, Choice, Decision, Dialogue, Failed, LlmReport, Mode, Narration, Payload, Retracted,

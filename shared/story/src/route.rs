@@ -118,22 +118,25 @@ pub fn passed(event: &Event) -> Vec<Step> {
     }
 }
 
-/// Whether a producer may make the event: what a person does, caused by nothing before it. What agents say is made by
+/// Whether a producer may make the event: what a person does, caused by nothing before it, and with an audience that
+/// answers have room for. What agents say is made by
 /// a commit alone, so that nobody forges an outcome, and nothing is accepted that nobody would answer. Types that this
 /// version does not know are carried.
 #[must_use]
 pub fn may_publish(event: &Event) -> bool {
     let own = event.author.kind == AuthorKind::User && event.hop == 0 && event.cause.is_empty();
-    own && match event.payload() {
-        Payload::Action(_) => true,
-        Payload::Unknown(unknown) => unknown.foreign.is_none(),
-        _ => false,
-    }
+    own && event.has_a_sane_audience()
+        && match event.payload() {
+            Payload::Action(_) => true,
+            Payload::Unknown(unknown) => unknown.foreign.is_none(),
+            _ => false,
+        }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{MAX_AUDIENCE, MAX_USER_BYTES};
     use crate::{Action, Author, Narration, Speak, Status};
     use proptest::prelude::*;
 
@@ -238,6 +241,13 @@ mod tests {
         let mut late = action(Mode::Do, None);
         late.hop = 1;
         assert!(!may_publish(&late));
+        let mut whispered = action(Mode::Do, None);
+        whispered.audience = Some(vec!["u".repeat(MAX_USER_BYTES); MAX_AUDIENCE]);
+        assert!(may_publish(&whispered));
+        whispered.audience = Some(vec!["u".to_owned(); MAX_AUDIENCE + 1]);
+        assert!(!may_publish(&whispered));
+        whispered.audience = Some(vec!["u".repeat(MAX_USER_BYTES + 1)]);
+        assert!(!may_publish(&whispered));
         let mut caused = action(Mode::Do, None);
         caused.cause = vec!["e0".parse().unwrap()];
         assert!(!may_publish(&caused));
