@@ -12,6 +12,7 @@
 --   after a hole (the server lost the beginning) is left out: readers have the whole text with the event.
 -- - The text expires, the number of the attempt does not: an answer that comes much later (a redrive, a fleet that was
 --   away) is never taken for the rest of this one. A commit ends both.
+-- - A message that cannot be sent is a hole, which readers wait out: it does not undo the chunk.
 -- - Elements are "<i> <n> <text>".
 
 local row = redis.call('XPENDING', KEYS[1], 'fleet', ARGV[1], ARGV[1], 1)[1]
@@ -42,5 +43,5 @@ end
 redis.call('RPUSH', list, i .. ' ' .. n .. ' ' .. ARGV[8])
 redis.call('PEXPIRE', list, ARGV[10])
 redis.call('HSET', KEYS[2], count, attempt, ARGV[3], ARGV[4] .. ':' .. attempt)
-redis.call('SPUBLISH', KEYS[4], ARGV[9])
+redis.pcall('SPUBLISH', KEYS[4], ARGV[9])
 return {'OK'}

@@ -43,13 +43,14 @@ for _, step in ipairs(steps) do
   end
 end
 
+local reply = { 'HELD' }
+if not hold then
+  -- First: what the log refuses must not be remembered as accepted.
+  reply = { 'OK', record(ctx, log, live, event) }
+end
 local now = now_ms()
 redis.call('ZADD', seen, now, id)
 redis.call('ZREMRANGEBYSCORE', seen, '-inf', '(' .. (now - remembered))
-local reply = { 'HELD' }
-if not hold then
-  reply = { 'OK', record(ctx, log, live, event) }
-end
 for _, step in ipairs(steps) do
   admit(step.lane, entry_of(story, id, step.part, event, hold))
 end

@@ -16,5 +16,5 @@ end
 local attempt = redis.call('HINCRBY', KEYS[2], 'n:' .. ARGV[4], 1)
 redis.call('DEL', KEYS[3] .. (attempt - 1))
 redis.call('HSET', KEYS[2], ARGV[3], ARGV[4] .. ':' .. attempt)
-redis.call('SPUBLISH', KEYS[4], ARGV[5] .. attempt .. '}')
+redis.pcall('SPUBLISH', KEYS[4], ARGV[5] .. attempt .. '}')
 return {'OK', attempt}
