@@ -46,6 +46,7 @@ impl std::fmt::Debug for Settings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let url = match (self.url.split_once("://"), self.url.rsplit_once('@')) {
             (Some((scheme, _)), Some((_, hosts))) => format!("{scheme}://…@{hosts}"),
+            (None, Some((_, hosts))) => format!("…@{hosts}"),
             _ => self.url.clone(),
         };
         f.debug_struct("Settings")
@@ -292,10 +293,12 @@ mod tests {
 
     #[test]
     fn no_password_is_shown() {
-        let shown = format!("{:?}", Settings::new("redis://user:se@cret@host:1/0"));
-        assert!(
-            shown.contains("host:1/0") && !shown.contains("cret") && !shown.contains("user"),
-            "{shown}"
-        );
+        for url in ["redis://user:se@cret@host:1/0", "user:se@cret@host:1/0"] {
+            let shown = format!("{:?}", Settings::new(url));
+            assert!(
+                shown.contains("host:1/0") && !shown.contains("cret") && !shown.contains("user"),
+                "{shown}"
+            );
+        }
     }
 }
