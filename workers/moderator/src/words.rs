@@ -14,7 +14,9 @@ pub(crate) fn words(event: &Event) -> String {
     if let Some(fields) = fields.as_object_mut() {
         fields.retain(|name, _| !NO_WORDS.contains(&name.as_str()));
     }
-    let mut words = vec![event.author.name.clone()];
+    // Who has no name is shown by the id.
+    let who = Some(&event.author.name).filter(|name| !name.is_empty());
+    let mut words = vec![who.unwrap_or(&event.author.id).clone()];
     collect(&fields, false, &mut words);
     for (name, value) in &event.extra {
         words.push(name.clone());
@@ -70,6 +72,10 @@ mod tests {
             (
                 "action",
                 json!({"author": {"kind": "user", "id": "u1", "name": CARD}}),
+            ),
+            (
+                "action",
+                json!({"author": {"kind": "user", "id": CARD, "name": ""}}),
             ),
             ("action", json!({"note": {"deep": [1, CARD]}})),
             ("action", json!({"note": {CARD: null}})),
