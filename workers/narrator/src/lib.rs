@@ -6,15 +6,21 @@
 mod beat;
 mod outline;
 
+use std::time::Duration;
+
 use agent::{Agent, Effects, Emitted, HandleError, Prompts, Setup, Turn, prompts};
 use llm::{Message, Schema};
 use scene::{Budget, End, Person, Told, plain};
 use serde::Serialize;
 use story::{LlmReport, Narration, Payload};
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::beat::Beat;
 use crate::outline::Outline;
+
+/// For the choices of a beat that came without them. Readers have its text by then; their story waits for the rest.
+const REPAIR: Duration = Duration::from_secs(5);
 
 const SYSTEM: &str = "narrator-system";
 const TURN: &str = "narrator-turn";
@@ -76,13 +82,12 @@ impl Narrator {
         if told.end == End::Broken {
             return (Outline::default(), None);
         }
-        match self.repair(turn, &told.text).await {
-            Ok((outline, report)) => (outline, Some(report)),
-            Err(error) => {
-                warn!(event = %turn.event.id, %error, "the beat has no choices");
-                (Outline::default(), None)
-            }
+        match timeout(REPAIR, self.repair(turn, &told.text)).await {
+            Ok(Ok((outline, report))) => return (outline, Some(report)),
+            Ok(Err(error)) => warn!(event = %turn.event.id, %error, "the beat has no choices"),
+            Err(_) => warn!(event = %turn.event.id, "the beat has no choices in time"),
         }
+        (Outline::default(), None)
     }
 
     async fn repair(&self, turn: &Turn, text: &str) -> Result<(Outline, LlmReport), HandleError> {

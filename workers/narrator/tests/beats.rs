@@ -7,6 +7,7 @@ use narrator::Narrator;
 use rehearsal::{event, narration, with_model};
 use scene::Budget;
 use story::{Event, LogEntry, Mode, Narration, Payload, Seq, Status};
+use tokio::time::timeout;
 
 const BEAT: &str = "  - reply: {text: \"The door opens.\\n\\nDust falls.\\n@@@\\n{\\\"choices\\\":[\\\"Go in\\\",\\\"Wait\\\"],\\\"speak\\\":[{\\\"character\\\":\\\"Sibyl\\\",\\\"intent\\\":\\\"warn\\\"},{\\\"character\\\":\\\"Ghost\\\"}]}\"}\n";
 
@@ -141,6 +142,22 @@ async fn prose_stands_without_choices_when_the_second_call_fails_too() {
         ("Dust falls.", 0)
     );
     assert_eq!(narration.status, Status::Complete);
+}
+
+#[tokio::test]
+async fn prose_does_not_wait_for_choices_that_do_not_come() {
+    let rules = "  - when: {nth: 1}\n    reply: {text: \"Dust falls.\"}\n  - reply: {fault: no_first_token}\n";
+    let told = tell(rules, turn(open(), Vec::new()));
+    // Long before the model's own deadline for a first token, and again.
+    let effects = timeout(llm::Deadlines::default().first_token, told)
+        .await
+        .unwrap()
+        .unwrap();
+    let (_, narration) = the_narration(&effects);
+    assert_eq!(
+        (narration.text.as_str(), narration.choices.len()),
+        ("Dust falls.", 0)
+    );
 }
 
 #[tokio::test]
