@@ -74,15 +74,20 @@ each(function()
     redis.call('HSET', gone, seq, tombstone)
   end
 end)
-redis.call('HDEL', drafts, agent)
+-- Most answers leave no draft, and most of the others one: looked for together.
+local over, bases = { agent }, {}
 each(function(i)
-  local response, base = take(), KEYS[6 + 3 * #lanes + i]
-  local attempt = redis.call('HGET', drafts, 'n:' .. response)
-  if attempt then
-    redis.call('DEL', base .. attempt)
-    redis.call('HDEL', drafts, 'n:' .. response)
-  end
+  over[i + 1], bases[i + 1] = 'n:' .. take(), KEYS[6 + 3 * #lanes + i]
 end)
+local begun = redis.call('HMGET', drafts, unpack(over))
+for i, attempt in ipairs(begun) do
+  if attempt then
+    redis.call('HDEL', drafts, over[i])
+    if bases[i] then
+      redis.call('DEL', bases[i] .. attempt)
+    end
+  end
+end
 
 local reply = { 'OK' }
 each(function()

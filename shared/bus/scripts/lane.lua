@@ -62,15 +62,14 @@ end
 
 -- Ends an entry whose turn it is. An entry that was put into work by other means has no turn to give on.
 local function advance(lane, entry)
-  local turn = redis.call('GET', lane.turn)
+  local turn = redis.call('GETDEL', lane.turn)
   if turn and turn ~= entry then
+    redis.call('SET', lane.turn, turn)
     return
   end
   local waiting = redis.call('LPOP', lane.parked)
   if waiting then
     start(lane, unpacked(waiting))
-  else
-    redis.call('DEL', lane.turn)
   end
 end
 
@@ -118,9 +117,14 @@ local function finish(work, entry)
   redis.call('XDEL', work, entry)
 end
 
+-- The clock stands still while a script runs.
+local clock
 local function now_ms()
-  local now = redis.call('TIME')
-  return now[1] * 1000 + math.floor(now[2] / 1000)
+  if not clock then
+    local now = redis.call('TIME')
+    clock = now[1] * 1000 + math.floor(now[2] / 1000)
+  end
+  return clock
 end
 
 -- The next event of the log, with the time in ms; gives its seq.

@@ -46,10 +46,10 @@ impl Bus {
         // COUNT 0 would mean everything.
         pipe.cmd("XREVRANGE").arg(keys.log(id)).arg("+").arg("-");
         pipe.arg("COUNT").arg(history.max(1));
-        pipe.cmd("LRANGE").arg(keys.lane(agent, id).parked);
-        // An end of -1 would mean everything, one before the start means nothing.
-        let (first, last) = parked.checked_sub(1).map_or((1, 0), |last| (0, last));
-        pipe.arg(first).arg(last);
+        if let Some(last) = parked.checked_sub(1) {
+            pipe.cmd("LRANGE").arg(keys.lane(agent, id).parked);
+            pipe.arg(0).arg(last);
+        }
         pipe.cmd("HGET")
             .arg(keys.drafts(id))
             .arg(format!("n:{response}"));
@@ -60,7 +60,10 @@ impl Bus {
         let mut log = events(&mut replies)?;
         log.truncate(history);
         log.reverse();
-        let waiting: Vec<Vec<u8>> = next(&mut replies)?;
+        let waiting: Vec<Vec<u8>> = match parked {
+            0 => Vec::new(),
+            _ => next(&mut replies)?,
+        };
         let attempt: Option<u32> = next(&mut replies)?;
         let (seconds, micros): (i64, i32) = next(&mut replies)?;
         Ok(Fetched {

@@ -19,7 +19,7 @@ pub enum IdError {
 
 /// A story's name in keys and URLs: `[a-z0-9][a-z0-9-]{0,63}`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct StoryId(String);
 
 impl StoryId {
@@ -47,7 +47,7 @@ impl FromStr for StoryId {
 
 /// An event's name and its idempotency key within the story: 1 to 64 bytes, chosen by whoever makes the event.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct EventId(String);
 
 impl EventId {

@@ -1,6 +1,7 @@
 //! What an event of each type carries beyond what every event has.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::de::{DeserializeOwned, Deserializer, Visitor};
+use serde::{Deserialize, Serialize, forward_to_deserialize_any};
 use serde_json::{Map, Value};
 
 use crate::EventId;
@@ -211,33 +212,66 @@ impl Payload {
     /// Takes the fields of `kind` out of `fields`; gives back the payload and what it does not know.
     pub(crate) fn read(kind: &str, fields: Map<String, Value>) -> (Self, Map<String, Value>) {
         let known = match kind {
-            "action" => split(&fields, Self::Action),
-            "narration" => split(&fields, Self::Narration),
-            "dialogue" => split(&fields, Self::Dialogue),
-            "verdict" => split(&fields, Self::Verdict),
-            "retracted" => split(&fields, Self::Retracted),
-            "failed" => split(&fields, Self::Failed),
+            "action" => split(fields, Self::Action),
+            "narration" => split(fields, Self::Narration),
+            "dialogue" => split(fields, Self::Dialogue),
+            "verdict" => split(fields, Self::Verdict),
+            "retracted" => split(fields, Self::Retracted),
+            "failed" => split(fields, Self::Failed),
             _ => {
                 let kind = kind.to_owned();
                 let foreign = None;
                 return (Self::Unknown(Unknown { kind, foreign }), fields);
             }
         };
-        known.unwrap_or_else(|error| (Self::foreign(kind, error.to_string()), fields))
+        known.unwrap_or_else(|(error, fields)| (Self::foreign(kind, error.to_string()), fields))
     }
 }
 
 fn split<T: DeserializeOwned>(
-    fields: &Map<String, Value>,
+    mut fields: Map<String, Value>,
     wrap: impl FnOnce(T) -> Payload,
-) -> Result<(Payload, Map<String, Value>), serde_json::Error> {
-    #[derive(Deserialize)]
-    struct Split<T> {
-        #[serde(flatten)]
-        known: T,
-        #[serde(flatten)]
-        rest: Map<String, Value>,
+) -> Result<(Payload, Map<String, Value>), (serde_json::Error, Map<String, Value>)> {
+    let mut known: &[&str] = &[];
+    let from = Fields {
+        all: &fields,
+        known: &mut known,
+    };
+    match T::deserialize(from) {
+        Ok(payload) => {
+            fields.retain(|name, _| !known.contains(&name.as_str()));
+            Ok((wrap(payload), fields))
+        }
+        Err(error) => Err((error, fields)),
     }
-    let Split { known, rest } = Split::deserialize(fields)?;
-    Ok((wrap(known), rest))
+}
+
+/// Reads a struct and tells which fields it has: what is left is what it does not know. (Two flattened halves would read
+/// the same, and copy everything once more.)
+struct Fields<'de, 'k> {
+    all: &'de Map<String, Value>,
+    known: &'k mut &'static [&'static str],
+}
+
+impl<'de> Deserializer<'de> for Fields<'de, '_> {
+    type Error = serde_json::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        *self.known = fields;
+        self.all.deserialize_struct(name, fields, visitor)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        self.all.deserialize_any(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
 }
