@@ -78,11 +78,12 @@ Examples:
     /// Measure a worker on this machine: how fast, how late, how large, and what its guarantees cost
     #[command(after_help = "\
 Example:
-  storyfleet bench --floor              a minute, best on an idle machine
+  storyfleet bench --floor              two minutes, best on an idle machine
 
 Everything runs here and ends with it: a Redis and a mock model without latency, the worker (`dialogue`: one event, one
 call), and the bare loop that it is held against: XREADGROUP, HGETALL, the same streamed call, XADD, XACK, no guarantee.
-Stories are young, three turns each: the bare loop reads no history. Rounds of both alternate, and medians are compared.
+The ratio is of young stories, three turns each, since the bare loop reads no history; long histories have a row of their
+own. Both prompts are equally long. Rounds alternate, each on a Redis of its own, and medians are compared.
 No target that is missed is a failure.")]
     Bench(BenchArgs),
 

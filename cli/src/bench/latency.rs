@@ -25,8 +25,8 @@ const TAIL: Duration = Duration::from_secs(10);
 pub(super) struct Waits {
     /// Ascending.
     pub(super) waits: Vec<Duration>,
-    /// Of the process before its first event.
-    pub(super) idle_mb: f64,
+    /// Of the process before its first event, and when it had nothing to do any more.
+    pub(super) idle_mb: [f64; 2],
 }
 
 pub(super) async fn measure(
@@ -38,7 +38,7 @@ pub(super) async fn measure(
     let load = stage.load(side, STORIES).await?;
     let mut process = stage.start(side, model, CONCURRENCY)?;
     stage::ready(&load, &mut process).await?;
-    let idle_mb = process.usage()?.rss_mb;
+    let fresh = process.usage()?.rss_mb;
     // The first events make connections and scripts known; they are not counted.
     let start = Instant::now() + EVERY;
     let due = |number: usize| start + EVERY * u32::try_from(number).unwrap_or(u32::MAX);
@@ -49,6 +49,7 @@ pub(super) async fn measure(
     );
     published?;
     process.must_live()?;
+    let idle_mb = [fresh, process.usage()?.rss_mb];
     process.end().await?;
     let seen = seen.context("not every event was answered in time")??;
     let mut waits: Vec<Duration> = (warm..)

@@ -15,19 +15,35 @@ use std::time::Duration;
 use self::backlog::{Backlog, Worked};
 use self::latency::Waits;
 use self::report::{Inflight, Latency, Memory, Report, Sides, Speed, median};
-use self::stage::{Model, Side, Stage};
+use self::stage::{Model, Pace, Side, Stage};
 use crate::args::BenchArgs;
 use crate::output::{Output, note};
 
 /// Of both sides at full speed: a worker's default.
 const CONCURRENCY: usize = 64;
 
-/// Many, so that no lane makes an event wait; a few turns each, since to read and render a long history is no guarantee,
-/// and nothing that the bare loop does.
-const STORIES: usize = 2_000;
+/// Turns of a young story, whose history is short: the bare loop reads none.
+const YOUNG: usize = 3;
+
+/// Turns of a story whose history is as long as a prompt takes it.
+const LONG: usize = 30;
+
+const INSTANT: Pace = Pace {
+    first: Duration::ZERO,
+    between: Duration::ZERO,
+};
+
+/// Words come one by one, so that they are drafted and shown one by one.
+const STREAMED: Pace = Pace {
+    first: Duration::ZERO,
+    between: Duration::from_millis(4),
+};
 
 const IN_FLIGHT: usize = 1_000;
-const CALL: Duration = Duration::from_millis(200);
+const CALL: Pace = Pace {
+    first: Duration::from_millis(200),
+    between: Duration::ZERO,
+};
 
 /// How much is measured.
 struct Plan {
@@ -77,45 +93,64 @@ impl Plan {
 }
 
 async fn measure(stage: &mut Stage, plan: &Plan) -> anyhow::Result<Report> {
-    let model = stage.model(Duration::ZERO).await?;
-    warm_up(stage, &model, plan).await?;
-    let speed = at_full_speed(stage, &model, plan).await?;
-    let waits = at_a_pace(stage, &model, plan).await?;
-    model.process.end().await?;
-    let calls = in_flight(stage, plan).await?;
+    let backlog = |events: usize, turns: usize| Backlog {
+        events,
+        stories: events.div_ceil(turns),
+        concurrency: CONCURRENCY,
+    };
+    let (young, long) = (backlog(plan.events, YOUNG), backlog(plan.events, LONG));
+    let short = backlog(plan.events.div_ceil(4), YOUNG);
+    let calls = Backlog {
+        events: plan.in_flight,
+        stories: 2 * IN_FLIGHT,
+        concurrency: IN_FLIGHT,
+    };
 
-    let idle = median(waits.fleet.iter().map(|round| round.idle_mb));
-    let peak = speed
-        .fleet
-        .iter()
-        .map(|round| round.peak_mb)
-        .fold(0.0, f64::max);
-    let latency_ms = Sides {
-        floor: Latency::of(&waits.floor),
-        fleet: Latency::of(&waits.fleet),
+    let model = stage.model(INSTANT).await?;
+    let speed = compare(stage, &model, "young stories", young, plan.rounds).await?;
+    let waits = at_a_pace(stage, &model, plan).await?;
+    let grown = compare(stage, &model, "long stories", long, plan.rounds).await?;
+    model.process.end().await?;
+    let model = stage.model(STREAMED).await?;
+    let streamed = compare(stage, &model, "words one by one", short, plan.rounds).await?;
+    model.process.end().await?;
+    let model = stage.model(CALL).await?;
+    let calls = compare(stage, &model, "1,000 calls of 200 ms", calls, 1).await?;
+    model.process.end().await?;
+
+    let idle = |at: usize| median(waits.fleet.iter().map(|round| round.idle_mb[at]));
+    let peak = |rounds: &[Worked]| {
+        let peaks = rounds.iter().map(|round| round.peak_mb);
+        peaks.fold(0.0, f64::max)
     };
-    let speed = Sides {
-        floor: Speed::of(&speed.floor),
-        fleet: Speed::of(&speed.fleet),
+    let in_hand = |rounds: &[Worked]| median(rounds.iter().map(|round| round.in_flight));
+    let ideal_per_s = IN_FLIGHT as f64 / CALL.first.as_secs_f64();
+    let rates = speeds(&calls);
+    let rss_mb = Memory {
+        idle: idle(0),
+        rested: idle(1),
+        peak: peak(&speed.fleet),
+        inflight_1000: peak(&calls.fleet),
     };
-    let ideal_per_s = IN_FLIGHT as f64 / CALL.as_secs_f64();
+    let speed = speeds(&speed);
     let mut report = Report {
         ratio: speed.fleet.events_per_s / speed.floor.events_per_s,
-        latency_ms,
+        latency_ms: Sides {
+            floor: Latency::of(&waits.floor),
+            fleet: Latency::of(&waits.fleet),
+        },
         cpu_s_per_1000: speed.fleet.cpu_s_per_1000,
         speed,
-        rss_mb: Memory {
-            idle,
-            peak,
-            inflight_1000: calls.fleet.peak_mb,
-        },
-        inflight_ratio: calls.fleet.events_per_s / ideal_per_s,
+        long: speeds(&grown),
+        streamed: speeds(&streamed),
+        rss_mb,
+        inflight_ratio: rates.fleet.events_per_s / ideal_per_s,
         inflight: Inflight {
             ideal_per_s,
-            floor_per_s: calls.floor.events_per_s,
-            fleet_per_s: calls.fleet.events_per_s,
-            floor_mean: calls.floor.in_flight,
-            fleet_mean: calls.fleet.in_flight,
+            floor_per_s: rates.floor.events_per_s,
+            fleet_per_s: rates.fleet.events_per_s,
+            floor_mean: in_hand(&calls.floor),
+            fleet_mean: in_hand(&calls.fleet),
         },
         targets: Vec::new(),
         rounds: plan.rounds,
@@ -126,45 +161,53 @@ async fn measure(stage: &mut Stage, plan: &Plan) -> anyhow::Result<Report> {
     Ok(report)
 }
 
+fn speeds(rounds: &Sides<Vec<Worked>>) -> Sides<Speed> {
+    Sides {
+        floor: Speed::of(&rounds.floor),
+        fleet: Speed::of(&rounds.fleet),
+    }
+}
+
+/// Both sides work off the same backlog, in turns, the one that begins changing: what comes and goes on the machine hits
+/// both.
+async fn compare(
+    stage: &mut Stage,
+    model: &Model,
+    name: &str,
+    backlog: Backlog,
+    rounds: usize,
+) -> anyhow::Result<Sides<Vec<Worked>>> {
+    note(&format!("bench: {name}: warming up"));
+    warm_up(stage, model, backlog).await?;
+    let mut done = Sides::<Vec<_>>::default();
+    for round in 0..rounds {
+        for side in order(round) {
+            let worked = backlog::work(stage, side, model, backlog).await?;
+            done.of(side).push(worked);
+        }
+        let last = |side: &[Worked]| side.last().map_or(0.0, |worked| worked.events_per_s);
+        note(&format!(
+            "bench: {name}, round {}: bare {:.0} events/s, worker {:.0}",
+            round + 1,
+            last(&done.floor),
+            last(&done.fleet)
+        ));
+    }
+    Ok(done)
+}
+
 /// Nothing of it counts, but that it shows how long prompts are: the floor's are made as long.
-async fn warm_up(stage: &mut Stage, model: &Model, plan: &Plan) -> anyhow::Result<()> {
-    note("bench: warming up");
+async fn warm_up(stage: &mut Stage, model: &Model, backlog: Backlog) -> anyhow::Result<()> {
     let backlog = Backlog {
-        events: plan.events.div_ceil(4),
-        stories: STORIES.div_ceil(4),
-        concurrency: CONCURRENCY,
+        events: backlog.events.div_ceil(4).max(2 * backlog.concurrency),
+        stories: backlog.stories.div_ceil(4),
+        ..backlog
     };
+    stage.padding = 0;
     let floor = backlog::work(stage, Side::Floor, model, backlog).await?;
     let fleet = backlog::work(stage, Side::Fleet, model, backlog).await?;
     stage.padding = (fleet.prompt - floor.prompt).max(0.0).round() as usize;
     Ok(())
-}
-
-async fn at_full_speed(
-    stage: &mut Stage,
-    model: &Model,
-    plan: &Plan,
-) -> anyhow::Result<Sides<Vec<Worked>>> {
-    let backlog = Backlog {
-        events: plan.events,
-        stories: STORIES,
-        concurrency: CONCURRENCY,
-    };
-    let mut rounds = Sides {
-        floor: Vec::new(),
-        fleet: Vec::new(),
-    };
-    for round in 1..=plan.rounds {
-        let floor = backlog::work(stage, Side::Floor, model, backlog).await?;
-        let fleet = backlog::work(stage, Side::Fleet, model, backlog).await?;
-        note(&format!(
-            "bench: full speed, round {round}: bare {:.0} events/s, worker {:.0}",
-            floor.events_per_s, fleet.events_per_s
-        ));
-        rounds.floor.push(floor);
-        rounds.fleet.push(fleet);
-    }
-    Ok(rounds)
 }
 
 async fn at_a_pace(
@@ -172,32 +215,20 @@ async fn at_a_pace(
     model: &Model,
     plan: &Plan,
 ) -> anyhow::Result<Sides<Vec<Waits>>> {
-    let mut rounds = Sides {
-        floor: Vec::new(),
-        fleet: Vec::new(),
-    };
-    for round in 1..=plan.rounds {
-        note(&format!("bench: 200 events/s, round {round}"));
-        rounds
-            .floor
-            .push(latency::measure(stage, Side::Floor, model, plan.paced).await?);
-        rounds
-            .fleet
-            .push(latency::measure(stage, Side::Fleet, model, plan.paced).await?);
+    let mut done = Sides::<Vec<_>>::default();
+    for round in 0..plan.rounds {
+        note(&format!("bench: 200 events/s, round {}", round + 1));
+        for side in order(round) {
+            let waits = latency::measure(stage, side, model, plan.paced).await?;
+            done.of(side).push(waits);
+        }
     }
-    Ok(rounds)
+    Ok(done)
 }
 
-async fn in_flight(stage: &mut Stage, plan: &Plan) -> anyhow::Result<Sides<Worked>> {
-    note("bench: 1,000 calls in flight of 200 ms");
-    let model = stage.model(CALL).await?;
-    let backlog = Backlog {
-        events: plan.in_flight,
-        stories: 2 * IN_FLIGHT,
-        concurrency: IN_FLIGHT,
-    };
-    let floor = backlog::work(stage, Side::Floor, &model, backlog).await?;
-    let fleet = backlog::work(stage, Side::Fleet, &model, backlog).await?;
-    model.process.end().await?;
-    Ok(Sides { floor, fleet })
+fn order(round: usize) -> [Side; 2] {
+    match round % 2 {
+        0 => [Side::Floor, Side::Fleet],
+        _ => [Side::Fleet, Side::Floor],
+    }
 }

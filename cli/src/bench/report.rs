@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::backlog::Worked;
 use super::latency::Waits;
+use super::stage::Side;
 
 /// What one side did.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -25,16 +26,27 @@ pub(super) struct Latency {
     pub(super) p99: f64,
 }
 
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(super) struct Sides<T> {
     pub(super) floor: T,
     pub(super) fleet: T,
 }
 
+impl<T> Sides<T> {
+    pub(super) fn of(&mut self, side: Side) -> &mut T {
+        match side {
+            Side::Floor => &mut self.floor,
+            Side::Fleet => &mut self.fleet,
+        }
+    }
+}
+
 /// MB of 10^6 bytes, of the worker.
 #[derive(Debug, Serialize)]
 pub(super) struct Memory {
+    /// Before the first event, and after the last.
     pub(super) idle: f64,
+    pub(super) rested: f64,
     pub(super) peak: f64,
     pub(super) inflight_1000: f64,
 }
@@ -64,6 +76,10 @@ pub(super) struct Report {
     pub(super) speed: Sides<Speed>,
     /// Events per second of the worker to those of the bare loop.
     pub(super) ratio: f64,
+    /// Of stories whose histories are long; the bare loop's prompts are as long, but it reads and renders none.
+    pub(super) long: Sides<Speed>,
+    /// Of answers that come word by word; the bare loop shows no drafts.
+    pub(super) streamed: Sides<Speed>,
     pub(super) latency_ms: Sides<Latency>,
     /// Of the worker.
     pub(super) cpu_s_per_1000: f64,
@@ -124,7 +140,11 @@ impl Report {
                 5.0,
                 later,
             ),
-            at_most("idle worker, MB, at most", 20.0, self.rss_mb.idle),
+            at_most(
+                "idle worker, before or after its events, MB, at most",
+                20.0,
+                self.rss_mb.idle.max(self.rss_mb.rested),
+            ),
             at_most(
                 "1,000 calls in flight, MB, at most",
                 120.0,
@@ -141,6 +161,7 @@ impl Report {
     pub(super) fn text(&self) -> String {
         let (floor, fleet) = (&self.speed.floor, &self.speed.fleet);
         let (bare, worker) = (&self.latency_ms.floor, &self.latency_ms.fleet);
+        let (long, streamed) = (&self.long, &self.streamed);
         let calls = &self.inflight;
         let mut lines = vec![
             format!("{:<44}{:>10}{:>10}{:>8}", "", "bare", "worker", "ratio"),
@@ -161,6 +182,21 @@ impl Report {
                 fleet.model_cpu_s_per_1000,
             ),
             row("prompt, tokens", floor.prompt_tokens, fleet.prompt_tokens),
+            row(
+                "events/s, long histories",
+                long.floor.events_per_s,
+                long.fleet.events_per_s,
+            ),
+            row(
+                "CPU s per 1,000 events, words one by one",
+                streamed.floor.cpu_s_per_1000,
+                streamed.fleet.cpu_s_per_1000,
+            ),
+            row(
+                "  of Redis",
+                streamed.floor.redis_cpu_s_per_1000,
+                streamed.fleet.redis_cpu_s_per_1000,
+            ),
             row("publish to commit at 200/s, p50, ms", bare.p50, worker.p50),
             row("publish to commit at 200/s, p99, ms", bare.p99, worker.p99),
             row(
@@ -170,8 +206,8 @@ impl Report {
             ),
             row("  in hand on average", calls.floor_mean, calls.fleet_mean),
             format!(
-                "worker's memory, MB: idle {:.1}, peak at full speed {:.1}, 1,000 in flight {:.1}",
-                self.rss_mb.idle, self.rss_mb.peak, self.rss_mb.inflight_1000
+                "worker's memory, MB: before work {:.1}, after it {:.1}, peak at full speed {:.1}, 1,000 in flight {:.1}",
+                self.rss_mb.idle, self.rss_mb.rested, self.rss_mb.peak, self.rss_mb.inflight_1000
             ),
             String::new(),
         ];
@@ -257,13 +293,22 @@ mod tests {
                 fleet: speed(3_000.0),
             },
             ratio: 0.75,
+            long: Sides {
+                floor: speed(3_000.0),
+                fleet: speed(1_000.0),
+            },
+            streamed: Sides {
+                floor: speed(500.0),
+                fleet: speed(500.0),
+            },
             latency_ms: Sides {
                 floor: latency(2.0),
                 fleet: latency(8.0),
             },
             cpu_s_per_1000: 0.25,
             rss_mb: Memory {
-                idle: 20.0,
+                idle: 12.0,
+                rested: 20.0,
                 peak: 30.0,
                 inflight_1000: 121.0,
             },
@@ -317,7 +362,8 @@ mod tests {
             ("/latency_ms/floor/p99", 2.0),
             ("/latency_ms/fleet/p99", 8.0),
             ("/cpu_s_per_1000", 0.25),
-            ("/rss_mb/idle", 20.0),
+            ("/rss_mb/idle", 12.0),
+            ("/long/fleet/events_per_s", 1_000.0),
             ("/rss_mb/inflight_1000", 121.0),
             ("/inflight_ratio", 0.9),
         ] {

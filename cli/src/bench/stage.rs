@@ -1,5 +1,6 @@
-//! What a measurement stands on: one Redis, mock models, and the process that is measured, each a process of its own.
+//! What a measurement stands on: a Redis, a mock model, and the process that is measured, each a process of its own.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -32,8 +33,9 @@ pub(super) enum Side {
 
 pub(super) struct Stage {
     pub(super) redis: Server,
-    /// Names measurements, so that no two share a key.
-    fleets: u32,
+    /// The servers so far: each measurement has one of its own, since what an earlier one left there (keys to go
+    /// through, an append-only file to rewrite) would slow the later.
+    servers: u32,
     /// Makes the floor's prompts as long as the worker's.
     pub(super) padding: usize,
     folder: TempDir,
@@ -45,6 +47,13 @@ pub(super) struct Model {
     pub(super) process: Process,
 }
 
+/// When a mock model's words come: the first, and the time between two.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    pub(super) first: Duration,
+    pub(super) between: Duration,
+}
+
 #[derive(Deserialize)]
 struct Ready {
     base_url: String,
@@ -53,31 +62,21 @@ struct Ready {
 impl Stage {
     pub(super) async fn new() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let redis = Server::start(&Folder::claim(folder.path())?)?;
-        let bus = Bus::new(Settings::new(&redis.url))?;
-        let answers = async {
-            let mut looks = interval(LOOK);
-            while bus.ping().await.is_err() {
-                looks.tick().await;
-            }
-        };
-        timeout(START, answers)
-            .await
-            .context("the Redis server does not answer")?;
         Ok(Self {
-            redis,
-            fleets: 0,
+            redis: server(&folder.path().join("redis0")).await?,
+            servers: 1,
             padding: 0,
             folder,
         })
     }
 
-    /// A mock model that takes `latency` for an answer.
-    pub(super) async fn model(&self, latency: Duration) -> anyhow::Result<Model> {
+    pub(super) async fn model(&self, pace: Pace) -> anyhow::Result<Model> {
         let mut command = Command::new(beside("mock-llm")?);
-        let ttft = format!("{}ms", latency.as_millis());
-        command.args(["serve", "--json", "--ttft", &ttft]);
-        let log = self.folder.path().join(format!("model-{ttft}.log"));
+        let [first, between] =
+            [pace.first, pace.between].map(|time| format!("{}ms", time.as_millis()));
+        command.args(["serve", "--json", "--ttft", &first, "--itl", &between]);
+        let log = format!("model-{first}-{between}.log");
+        let log = self.folder.path().join(log);
         let mut process = Process::start(command.stdout(Stdio::piped()), log)?;
         let out = process.child().stdout.take().context("a pipe")?;
         let mut lines = BufReader::new(out).lines();
@@ -92,14 +91,13 @@ impl Stage {
         Ok(Model { base_url, process })
     }
 
-    /// Stories for one measurement of `side`.
+    /// A new Redis, with the stories of one measurement of `side`.
     pub(super) async fn load(&mut self, side: Side, stories: usize) -> anyhow::Result<Load> {
-        self.fleets += 1;
-        let settings = Settings {
-            prefix: format!("bench{}", self.fleets),
-            ..Settings::new(&self.redis.url)
-        };
-        Load::new(Bus::new(settings)?, side, stories).await
+        let folder = self.folder.path().join(format!("redis{}", self.servers));
+        self.servers += 1;
+        let before = std::mem::replace(&mut self.redis, server(&folder).await?);
+        before.stop().await?;
+        Load::new(Bus::new(Settings::new(&self.redis.url))?, side, stories).await
     }
 
     /// Starts what is measured, on the stories of the last [`Self::load`].
@@ -121,23 +119,38 @@ impl Stage {
                 command
             }
         };
-        let prefix = format!("bench{}", self.fleets);
         // Nothing of the environment changes what is measured.
         command.env_clear();
-        command.args(["--redis", &self.redis.url, "--prefix", &prefix]);
+        command.args(["--redis", &self.redis.url]);
         command.args([
             "--llm",
             &model.base_url,
             "--concurrency",
             &concurrency.to_string(),
         ]);
-        let log = self.folder.path().join(format!("{prefix}.log"));
+        let log = self.folder.path().join(format!("{}.log", self.servers));
         Process::start(&mut command, log)
     }
 
     pub(super) async fn end(self) -> anyhow::Result<()> {
         self.redis.stop().await
     }
+}
+
+/// An empty Redis that answers.
+async fn server(folder: &Path) -> anyhow::Result<Server> {
+    let redis = Server::start(&Folder::claim(folder)?)?;
+    let bus = Bus::new(Settings::new(&redis.url))?;
+    let answers = async {
+        let mut looks = interval(LOOK);
+        while bus.ping().await.is_err() {
+            looks.tick().await;
+        }
+    };
+    timeout(START, answers)
+        .await
+        .context("the Redis server does not answer")?;
+    Ok(redis)
 }
 
 /// Waits until the process has asked for work, which makes the group.
