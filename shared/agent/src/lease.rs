@@ -42,8 +42,6 @@ pub(crate) enum Hold {
     Slot(Held),
     /// It is in flight here already: it was reclaimed from ourselves after Redis had been away.
     InFlight,
-    /// All slots are taken: it is for other workers, or for later.
-    Full(LeaseId),
 }
 
 impl Leases {
@@ -57,15 +55,10 @@ impl Leases {
         })
     }
 
-    /// Here alone slots are given out: the reader and the reclaim loop each ask Redis for as many entries as there are
-    /// free slots, and both may be answered.
     pub(crate) fn hold(self: &Arc<Self>, id: LeaseId, end: &CancellationToken) -> Hold {
         let mut held = self.lock();
         if held.contains_key(&id) {
             return Hold::InFlight;
-        }
-        if held.len() >= self.capacity {
-            return Hold::Full(id);
         }
         let stop = end.child_token();
         held.insert(id.clone(), stop.clone());
@@ -77,16 +70,11 @@ impl Leases {
         })
     }
 
-    pub(crate) fn free(&self) -> usize {
-        self.capacity.saturating_sub(self.lock().len())
-    }
-
-    /// Waits until there is a free slot. Who waits longest is told first, so that neither the reader nor the reclaim loop
-    /// keeps the other from it.
+    /// Waits until there are free slots, and gives how many. Only one loop may ask: it alone fills them.
     pub(crate) async fn slot(&self) -> usize {
         loop {
             let ended = self.ended.notified();
-            match self.free() {
+            match self.capacity.saturating_sub(self.lock().len()) {
                 0 => ended.await,
                 free => return free,
             }

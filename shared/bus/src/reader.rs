@@ -50,12 +50,25 @@ impl Reader {
     /// # Errors
     /// When Redis was not reached; the next call reconnects, with growing waits.
     pub async fn next(&mut self, free: usize) -> Result<Vec<Delivery>, Error> {
+        self.next_within(free, BLOCK).await
+    }
+
+    /// The same, for who has something else to do in less than 2 s.
+    ///
+    /// # Errors
+    /// As [`Reader::next`].
+    pub async fn next_within(
+        &mut self,
+        free: usize,
+        wait: Duration,
+    ) -> Result<Vec<Delivery>, Error> {
         if free == 0 {
             return Ok(Vec::new());
         }
+        let wait = wait.min(BLOCK);
         let shards = self.keys.shards().end;
         if shards == 1 {
-            return self.read(0, free, Some(BLOCK)).await;
+            return self.read(0, free, Some(wait)).await;
         }
         // Streams of different hash tags cannot be read by one command, and COUNT is per stream.
         let mut found = Vec::new();
@@ -73,7 +86,7 @@ impl Reader {
             }
         }
         if found.is_empty() {
-            let turn = (BLOCK / u32::from(shards)).max(Duration::from_millis(20));
+            let turn = (wait / u32::from(shards)).max(Duration::from_millis(20));
             return self.read(self.first, free, Some(turn)).await;
         }
         Ok(found)
@@ -116,7 +129,8 @@ impl Reader {
         cmd.arg("GROUP").arg(GROUP).arg(&self.consumer);
         cmd.arg("COUNT").arg(count);
         if let Some(block) = block {
-            cmd.arg("BLOCK").arg(millis(block));
+            // 0 would be for ever.
+            cmd.arg("BLOCK").arg(millis(block).max(1));
         }
         cmd.arg("STREAMS")
             .arg(self.keys.work(self.agent, shard))
