@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{Delivery, ReclaimCursor};
+use bus::Delivery;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -50,12 +50,11 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
     }
 }
 
-/// A look at all that is pending, page by page. While one is under way nothing new is read: what a dead worker left is
+/// A look for what was left, as many at a time as there is room for. While there is more of it nothing new is read: it is
 /// older than anything in the backlog.
 struct Look {
     every: Duration,
     next: Instant,
-    cursor: ReclaimCursor,
 }
 
 impl Look {
@@ -63,11 +62,10 @@ impl Look {
         Self {
             every: EVERY.min(lease / 2),
             next: Instant::now(),
-            cursor: ReclaimCursor::default(),
         }
     }
 
-    /// Asked before each page: Redis may have been away since the last one.
+    /// Asked each time: Redis may have been away since the last time.
     fn is_due<A: Agent>(&mut self, worker: &Worker<A>) -> bool {
         if !self.pause().is_zero() {
             return false;
@@ -87,15 +85,12 @@ impl Look {
         free: usize,
     ) -> Result<Vec<Delivery>, bus::Error> {
         let (lease, count) = (worker.settings.lease, free.min(AT_ONCE));
-        let taken = worker.bus.reclaim(
-            worker.name,
-            &worker.consumer,
-            lease,
-            &mut self.cursor,
-            count,
-        );
+        let taken = worker
+            .bus
+            .reclaim(worker.name, &worker.consumer, lease, count);
         let taken = taken.await;
-        if taken.is_err() || self.cursor.is_over() {
+        let may_be_more = taken.as_ref().is_ok_and(|taken| taken.len() == count);
+        if !may_be_more {
             self.over();
         }
         for delivery in taken.iter().flatten() {

@@ -10,26 +10,8 @@ use crate::script::{JANITOR, RECLAIM, RELEASE, RENEW};
 use crate::work::{Fields, flag, work};
 use crate::{Bus, Delivery, Error, LeaseId};
 
-/// Where the next look for abandoned entries goes on, in each shard. It must be carried from look to look: from the
-/// start each time, entries behind many young ones would never be seen.
-#[derive(Debug, Clone, Default)]
-pub struct ReclaimCursor {
-    at: BTreeMap<u16, String>,
-    over: bool,
-}
-
-const START: &str = "0-0";
-
 /// An entry that was taken over, and how often it was delivered.
 type Claimed = (String, u32, Fields);
-
-impl ReclaimCursor {
-    /// Whether every pending list was looked at to its end; the next look begins anew.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.over
-    }
-}
 
 impl Bus {
     /// Keeps the leases that `consumer` still holds; gives those that it lost, whose work is to be dropped at once. On a
@@ -88,47 +70,34 @@ impl Bus {
         Ok(())
     }
 
-    /// Takes over up to `count` entries whose owner was silent for `lease`, going on from `cursor`. An
-    /// entry that `consumer` itself let grow old is among them: whoever still works on it drops the second delivery.
+    /// Takes over up to `count` entries whose owner was silent for `lease`; when it is fewer there are no more. An entry
+    /// that `consumer` itself let grow old is among them: whoever still works on it drops the second delivery.
     ///
     /// # Errors
     /// When Redis was not reached; then what was claimed comes again when its lease runs out.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is of the caller's own choosing"
-    )]
     pub async fn reclaim(
         &self,
         agent: Agent,
         consumer: &str,
         lease: Duration,
-        cursor: &mut ReclaimCursor,
         count: usize,
     ) -> Result<Vec<Delivery>, Error> {
-        if cursor.over {
-            *cursor = ReclaimCursor::default();
-        }
         let mut found = Vec::new();
         for shard in self.keys.shards() {
-            let at = cursor.at.entry(shard).or_default();
-            if at == START || found.len() >= count {
-                continue;
+            if found.len() >= count {
+                break;
             }
             let mut call = RECLAIM.call();
             call.key(self.keys.work(agent, shard))
                 .arg(consumer)
                 .number(millis(lease))
-                .arg(if at.is_empty() { START } else { at.as_str() })
                 .arg((count - found.len()).to_string());
-            let page: Result<(String, Vec<Claimed>), Error> =
-                call.run(&self.link).await.and_then(read);
-            let (next, claimed) = match page {
-                Ok(page) => page,
+            let claimed: Vec<Claimed> = match call.run(&self.link).await.and_then(read) {
+                Ok(claimed) => claimed,
                 // What the other shards gave is ours: dropping it would leave it to its lease.
-                Err(_) if !found.is_empty() => return Ok(found),
+                Err(_) if !found.is_empty() => break,
                 Err(error) => return Err(error),
             };
-            *at = next;
             found.extend(
                 claimed
                     .into_iter()
@@ -142,7 +111,6 @@ impl Bus {
                     }),
             );
         }
-        cursor.over = cursor.at.values().all(|at| at == START);
         Ok(found)
     }
 

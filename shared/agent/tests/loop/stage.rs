@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent::{Agent, Effects, Emitted, HandleError, Settings, Shutdown, Turn};
-use bus::{Bus, Commit, LeaseId, NewStory, ReclaimCursor, Watch};
+use bus::{Bus, Commit, LeaseId, NewStory, Watch};
 use story::{
     Action, Author, AuthorKind, Event, LogEntry, Mode, Narration, OutputPolicy, Payload, Seq,
     Status,
@@ -114,8 +114,7 @@ impl Stage {
 
     /// Takes the entries whose owners were silent for so long; gives how often each was delivered.
     pub(crate) async fn steal(&self, silent: Duration) -> Vec<u32> {
-        let mut cursor = ReclaimCursor::default();
-        let stolen = self.bus.reclaim(NARRATOR, "thief", silent, &mut cursor, 16);
+        let stolen = self.bus.reclaim(NARRATOR, "thief", silent, 16);
         let stolen = stolen.await.unwrap().into_iter();
         stolen.map(|delivery| delivery.deliveries).collect()
     }
