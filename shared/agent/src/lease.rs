@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bus::LeaseId;
+use bus::{Delivery, LeaseId};
 use prometheus::IntGauge;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
@@ -20,11 +20,18 @@ use crate::worker::Worker;
 #[derive(Debug)]
 pub(crate) struct Leases {
     capacity: usize,
-    held: Mutex<HashMap<LeaseId, CancellationToken>>,
+    held: Mutex<HashMap<LeaseId, Entry>>,
     /// Left by turns that were stopped because the process ends.
     unfinished: Mutex<Vec<LeaseId>>,
     ended: Notify,
     gauge: IntGauge,
+}
+
+#[derive(Debug)]
+struct Entry {
+    stop: CancellationToken,
+    /// How often it had been delivered when it was last known to be ours alone.
+    deliveries: u32,
 }
 
 /// An entry's place in the table; dropping it gives the place up.
@@ -42,6 +49,9 @@ pub(crate) enum Hold {
     Slot(Held),
     /// It is in flight here already: it was reclaimed from ourselves after Redis had been away.
     InFlight,
+    /// It is in flight here, and another worker had it in between: readers may have seen another draft of its response,
+    /// which the turn here would go on with. That turn is stopped.
+    HadElsewhere,
 }
 
 impl Leases {
@@ -55,16 +65,30 @@ impl Leases {
         })
     }
 
-    pub(crate) fn hold(self: &Arc<Self>, id: LeaseId, end: &CancellationToken) -> Hold {
+    pub(crate) fn hold(self: &Arc<Self>, delivery: &Delivery, end: &CancellationToken) -> Hold {
         let mut held = self.lock();
-        if held.contains_key(&id) {
-            return Hold::InFlight;
+        let Delivery {
+            lease, deliveries, ..
+        } = delivery;
+        if let Some(entry) = held.get_mut(lease) {
+            // An owner in between was charged for it, or released it and had it last.
+            let from_here = delivery.taken_from.as_ref() == Some(&delivery.consumer);
+            if from_here && *deliveries == entry.deliveries + 1 {
+                entry.deliveries = *deliveries;
+                return Hold::InFlight;
+            }
+            entry.stop.cancel();
+            return Hold::HadElsewhere;
         }
         let stop = end.child_token();
-        held.insert(id.clone(), stop.clone());
+        let entry = Entry {
+            stop: stop.clone(),
+            deliveries: *deliveries,
+        };
+        held.insert(lease.clone(), entry);
         self.gauge.inc();
         Hold::Slot(Held {
-            id,
+            id: lease.clone(),
             table: Arc::clone(self),
             stop,
         })
@@ -94,13 +118,13 @@ impl Leases {
     fn lose(&self, lost: &[LeaseId]) {
         let held = self.lock();
         for id in lost {
-            if let Some(stop) = held.get(id) {
-                stop.cancel();
+            if let Some(entry) = held.get(id) {
+                entry.stop.cancel();
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<LeaseId, CancellationToken>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<LeaseId, Entry>> {
         lock(&self.held)
     }
 }
@@ -162,5 +186,67 @@ impl<A: Agent> Worker<A> {
             tracing::warn!(lease = %id, "lease lost: another worker has the event");
         }
         self.leases.lose(&lost);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: &str = "here";
+
+    fn delivery(deliveries: u32, taken_from: Option<&str>) -> Delivery {
+        Delivery {
+            agent: story::Agent::Narrator,
+            consumer: HERE.to_owned(),
+            lease: LeaseId {
+                shard: 0,
+                entry: "1-0".to_owned(),
+            },
+            deliveries,
+            taken_from: taken_from.map(str::to_owned),
+            redriven: false,
+            work: Err(bus::Malformed {
+                story: None,
+                id: None,
+                class: "undecodable",
+                reason: String::new(),
+            }),
+        }
+    }
+
+    fn table() -> (Arc<Leases>, CancellationToken) {
+        let gauge = IntGauge::new("in_flight", "test").unwrap();
+        (Leases::new(4, gauge), CancellationToken::new())
+    }
+
+    #[test]
+    fn a_turn_goes_on_while_nobody_else_had_its_event() {
+        let (table, end) = table();
+        let Hold::Slot(held) = table.hold(&delivery(1, None), &end) else {
+            panic!("the table is empty");
+        };
+        for deliveries in 2..5 {
+            let again = table.hold(&delivery(deliveries, Some(HERE)), &end);
+            assert!(matches!(again, Hold::InFlight));
+        }
+        assert!(!held.stop.is_cancelled());
+    }
+
+    #[test]
+    fn a_turn_whose_event_another_worker_had_is_stopped() {
+        // It died of it or still works on it; it released it; it had it before a reclaim whose reply was lost.
+        for (deliveries, from) in [(3, "there"), (2, "there"), (4, HERE)] {
+            let (table, end) = table();
+            let Hold::Slot(held) = table.hold(&delivery(1, None), &end) else {
+                panic!("the table is empty");
+            };
+            let again = table.hold(&delivery(deliveries, Some(from)), &end);
+            assert!(matches!(again, Hold::HadElsewhere));
+            assert!(held.stop.is_cancelled());
+            drop(held);
+            let later = table.hold(&delivery(deliveries, Some(HERE)), &end);
+            assert!(matches!(later, Hold::Slot(_)));
+        }
     }
 }

@@ -167,17 +167,21 @@ impl<A: Agent> Worker<A> {
     }
 
     /// Begins the turns of deliveries, except of those in flight here already. What comes after the request to end goes
-    /// back uncharged.
+    /// back uncharged, and what another worker had meanwhile: it comes again when the turn that is stopped here is over.
     pub(crate) async fn begin(self: &Arc<Self>, deliveries: Vec<Delivery>) {
         let mut excess = Vec::new();
         for delivery in deliveries {
-            match self.leases.hold(delivery.lease.clone(), &self.shutdown.now) {
+            match self.leases.hold(&delivery, &self.shutdown.now) {
                 Hold::Slot(_) if self.shutdown.drain.is_cancelled() => excess.push(delivery.lease),
                 Hold::Slot(held) => {
                     self.turns
                         .spawn(turn::run(Arc::clone(self), delivery, held));
                 }
                 Hold::InFlight => {}
+                Hold::HadElsewhere => {
+                    tracing::warn!(lease = %delivery.lease, "another worker had the event meanwhile: beginning anew");
+                    excess.push(delivery.lease);
+                }
             }
         }
         self.release(&excess).await;

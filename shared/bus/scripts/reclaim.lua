@@ -2,7 +2,7 @@
 --
 -- KEYS  1 work:<agent>
 -- ARGV  1 consumer  2 lease, ms  3 how many at most
--- Reply  {{entry, deliveries, {name, value, …}} …}; fewer than asked for = there are no more
+-- Reply  {{entry, deliveries, who had it, {name, value, …}} …}; fewer than asked for = there are no more
 --
 -- It finds them behind however many that are alive. (XAUTOCLAIM looks at ten times as many as it may claim: a worker
 -- with one free slot would need many of its pages.) Entries that were deleted drop out of the pending list here.
@@ -19,7 +19,7 @@ local claimed = {}
 for _, row in ipairs(rows) do
   local entry = redis.call('XCLAIM', work, 'fleet', consumer, lease, row[1])[1]
   if entry then
-    claimed[#claimed + 1] = { entry[1], row[4] + 1, entry[2] }
+    claimed[#claimed + 1] = { entry[1], row[4] + 1, row[2], entry[2] }
   end
 end
 return claimed

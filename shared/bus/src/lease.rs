@@ -10,8 +10,8 @@ use crate::script::{JANITOR, RECLAIM, RELEASE, RENEW};
 use crate::work::{Fields, flag, work};
 use crate::{Bus, Delivery, Error, LeaseId};
 
-/// An entry that was taken over, and how often it was delivered.
-type Claimed = (String, u32, Fields);
+/// An entry that was taken over, how often it was delivered, and who had it.
+type Claimed = (String, u32, String, Fields);
 
 impl Bus {
     /// Keeps the leases that `consumer` still holds; gives those that it lost, whose work is to be dropped at once. On a
@@ -71,7 +71,7 @@ impl Bus {
     }
 
     /// Takes over up to `count` entries whose owner was silent for `lease`; when it is fewer there are no more. An entry
-    /// that `consumer` itself let grow old is among them: whoever still works on it drops the second delivery.
+    /// that `consumer` itself let grow old is among them.
     ///
     /// # Errors
     /// When Redis was not reached; then what was claimed comes again when its lease runs out.
@@ -101,11 +101,12 @@ impl Bus {
             found.extend(
                 claimed
                     .into_iter()
-                    .map(|(entry, deliveries, fields)| Delivery {
+                    .map(|(entry, deliveries, owner, fields)| Delivery {
                         agent,
                         consumer: consumer.to_owned(),
                         lease: LeaseId { shard, entry },
                         deliveries,
+                        taken_from: Some(owner),
                         redriven: flag(&fields, "redrive"),
                         work: work(&fields, &self.keys, shard),
                     }),

@@ -118,6 +118,7 @@ impl Reader {
                 consumer: self.consumer.clone(),
                 lease: LeaseId { shard, entry },
                 deliveries: 1,
+                taken_from: None,
                 redriven: flag(&fields, "redrive"),
                 work: work(&fields, &self.keys, shard),
             })

@@ -150,6 +150,26 @@ async fn a_lost_lease_stops_the_turn_and_another_worker_answers_once() {
 }
 
 #[tokio::test]
+async fn a_turn_whose_event_another_worker_had_meanwhile_begins_anew() {
+    // Renewed every 2 s and looked for every second: what was borrowed is back before a renewal tells.
+    let lease = 10 * LEASE;
+    let stage = Stage::new().await;
+    stage.story("a").await;
+    stage.say("a", "one").await;
+    stage.deserter().await;
+    let mut worker = stage.worker(lease, 0, |_| Act::Hang);
+    worker.begun("one").await;
+    stage.until_renewed().await;
+    assert_eq!(stage.borrow(lease).await, [3]);
+    worker.dropped("one").await;
+    stage
+        .until("the second turn", async || worker.times_begun("one") == 2)
+        .await;
+    worker.end().await;
+    assert_eq!(stage.steal(lease).await, [3]);
+}
+
+#[tokio::test]
 async fn what_a_dead_worker_left_is_taken_over_before_the_backlog_is_done() {
     let stage = Stage::new().await;
     stage.story("left").await;

@@ -119,6 +119,31 @@ impl Stage {
         stolen.map(|delivery| delivery.deliveries).collect()
     }
 
+    /// Takes all entries and lets them go; gives how often each was delivered.
+    pub(crate) async fn borrow(&self, lease: Duration) -> Vec<u32> {
+        let taken = self.bus.reclaim(NARRATOR, "thief", Duration::ZERO, 16);
+        let taken = taken.await.unwrap();
+        let leases: Vec<_> = taken
+            .iter()
+            .map(|delivery| delivery.lease.clone())
+            .collect();
+        self.bus
+            .release(NARRATOR, "thief", lease, &leases)
+            .await
+            .unwrap();
+        taken.iter().map(|delivery| delivery.deliveries).collect()
+    }
+
+    /// Until a lease that was not renewed for a second is renewed.
+    pub(crate) async fn until_renewed(&self) {
+        let old = async || {
+            let old = "XPENDING sf:{0}:work:narrator fleet IDLE 1000 - + 1";
+            self.inline(old).await.trim() != "*0"
+        };
+        self.until("the age of a lease", &old).await;
+        self.until("its renewal", async || !old().await).await;
+    }
+
     /// An entry that no publisher makes.
     pub(crate) async fn garbage(&self) {
         let reply = self
