@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bus::{Delivery, LeaseId};
+use bus::{Delivery, LeaseId, Lost};
 use prometheus::IntGauge;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
@@ -32,6 +32,8 @@ struct Entry {
     stop: CancellationToken,
     /// How often it had been delivered when it was last known to be ours alone.
     deliveries: u32,
+    /// Its commit or its burial was sent.
+    ending: bool,
 }
 
 /// An entry's place in the table; dropping it gives the place up.
@@ -84,6 +86,7 @@ impl Leases {
         let entry = Entry {
             stop: stop.clone(),
             deliveries: *deliveries,
+            ending: false,
         };
         held.insert(lease.clone(), entry);
         self.gauge.inc();
@@ -98,11 +101,15 @@ impl Leases {
     pub(crate) async fn slot(&self) -> usize {
         loop {
             let ended = self.ended.notified();
-            match self.capacity.saturating_sub(self.lock().len()) {
+            match self.free() {
                 0 => ended.await,
                 free => return free,
             }
         }
+    }
+
+    fn free(&self) -> usize {
+        self.capacity.saturating_sub(self.lock().len())
     }
 
     pub(crate) fn ids(&self) -> Vec<LeaseId> {
@@ -114,14 +121,20 @@ impl Leases {
         std::mem::take(&mut *lock(&self.unfinished))
     }
 
-    /// Stops the turns of leases that are not ours any more.
-    fn lose(&self, lost: &[LeaseId]) {
+    /// Stops the turn of an entry that another worker has; whether there was one to stop.
+    fn taken(&self, id: &LeaseId) -> bool {
+        self.stop_unless(id, |_| false)
+    }
+
+    /// Stops the turn of an entry that nobody has, unless the turn itself has just ended it: its commit's reply will tell.
+    fn gone(&self, id: &LeaseId) -> bool {
+        self.stop_unless(id, |entry| entry.ending)
+    }
+
+    fn stop_unless(&self, id: &LeaseId, spared: impl Fn(&Entry) -> bool) -> bool {
         let held = self.lock();
-        for id in lost {
-            if let Some(entry) = held.get(id) {
-                entry.stop.cancel();
-            }
-        }
+        let entry = held.get(id).filter(|entry| !spared(entry));
+        entry.inspect(|entry| entry.stop.cancel()).is_some()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<LeaseId, Entry>> {
@@ -134,6 +147,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Held {
+    /// To be told before a commit or a burial is sent: from now on that the entry is gone means that it was done.
+    pub(crate) fn ending(&self) {
+        if let Some(entry) = self.table.lock().get_mut(&self.id) {
+            entry.ending = true;
+        }
+    }
+
     /// The entry is to be released: its turn was stopped by the end of the process.
     pub(crate) fn leave(self) {
         lock(&self.table.unfinished).push(self.id.clone());
@@ -173,19 +193,17 @@ pub(crate) async fn renew<A: Agent>(worker: Arc<Worker<A>>, end: CancellationTok
 }
 
 impl<A: Agent> Worker<A> {
-    /// A turn that has just been committed is reported lost too; it is in the table no more.
-    fn lost(&self, ids: &[LeaseId]) {
-        let in_flight = self.leases.ids();
-        let lost: Vec<LeaseId> = ids
-            .iter()
-            .filter(|id| in_flight.contains(id))
-            .cloned()
-            .collect();
-        for id in &lost {
+    fn lost(&self, lost: &Lost) {
+        let taken = lost.taken.iter().filter(|id| self.leases.taken(id));
+        let gone = lost.gone.iter().filter(|id| self.leases.gone(id));
+        for id in taken {
             self.meters.leases_lost.inc();
             tracing::warn!(lease = %id, "lease lost: another worker has the event");
         }
-        self.leases.lose(&lost);
+        for id in gone {
+            self.meters.leases_lost.inc();
+            tracing::warn!(lease = %id, "lease lost: the event was ended elsewhere");
+        }
     }
 }
 
@@ -231,6 +249,25 @@ mod tests {
             assert!(matches!(again, Hold::InFlight));
         }
         assert!(!held.stop.is_cancelled());
+    }
+
+    #[test]
+    fn an_event_that_is_gone_stops_its_turn_unless_that_has_ended_it() {
+        let (table, end) = table();
+        let event = delivery(1, None);
+        for ending in [false, true] {
+            let Hold::Slot(held) = table.hold(&event, &end) else {
+                panic!("the table is empty");
+            };
+            if ending {
+                held.ending();
+            }
+            assert_eq!(table.gone(&event.lease), !ending);
+            assert_eq!(held.stop.is_cancelled(), !ending);
+            assert!(table.taken(&event.lease));
+            assert!(held.stop.is_cancelled());
+        }
+        assert!(!table.gone(&event.lease) && !table.taken(&event.lease));
     }
 
     #[test]

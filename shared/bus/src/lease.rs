@@ -13,9 +13,25 @@ use crate::{Bus, Delivery, Error, LeaseId};
 /// An entry that was taken over, how often it was delivered, and who had it.
 type Claimed = (String, u32, String, Fields);
 
+/// Leases that a consumer does not hold any more.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Another consumer has them: their work is to be dropped at once.
+    pub taken: Vec<LeaseId>,
+    /// Nobody has them: they were ended, perhaps by this consumer just now, or their group is gone.
+    pub gone: Vec<LeaseId>,
+}
+
+impl Lost {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.taken.is_empty() && self.gone.is_empty()
+    }
+}
+
 impl Bus {
-    /// Keeps the leases that `consumer` still holds; gives those that it lost, whose work is to be dropped at once. On a
-    /// connection of its own, so that it never waits behind other work.
+    /// Keeps the leases that `consumer` still holds; gives those that it lost. On a connection of its own, so that it
+    /// never waits behind other work.
     ///
     /// # Errors
     /// When Redis was not reached; then nothing is known of any of them.
@@ -24,8 +40,8 @@ impl Bus {
         agent: Agent,
         consumer: &str,
         leases: &[LeaseId],
-    ) -> Result<Vec<LeaseId>, Error> {
-        let mut lost = Vec::new();
+    ) -> Result<Lost, Error> {
+        let mut lost = Lost::default();
         for (shard, entries) in by_shard(leases) {
             let mut call = RENEW.call();
             call.key(self.keys.work(agent, shard)).arg(consumer);
@@ -38,8 +54,10 @@ impl Bus {
                 Err(Error::Unreachable(_)) => call.run(&self.renewing).await?,
                 reply => reply?,
             };
-            let entries: Vec<String> = read(reply)?;
-            lost.extend(entries.into_iter().map(|entry| LeaseId { shard, entry }));
+            let (taken, gone): (Vec<String>, Vec<String>) = read(reply)?;
+            let lease = |entry| LeaseId { shard, entry };
+            lost.taken.extend(taken.into_iter().map(lease));
+            lost.gone.extend(gone.into_iter().map(lease));
         }
         Ok(lost)
     }

@@ -24,7 +24,8 @@ async fn a_worker_that_lost_its_lease_writes_nothing() {
     assert_eq!(claimed.deliveries, 2);
 
     let leases = [zombie.lease.clone()];
-    assert_eq!(bus.renew(NARRATOR, "w1", &leases).await.unwrap(), leases);
+    let lost = bus.renew(NARRATOR, "w1", &leases).await.unwrap();
+    assert_eq!((lost.taken, lost.gone), (leases.to_vec(), vec![]));
     bus.release(NARRATOR, "w1", LEASE, &leases).await.unwrap();
     let before = everything(&mut server.raw());
     let effects = answered(&zombie);
@@ -37,6 +38,8 @@ async fn a_worker_that_lost_its_lease_writes_nothing() {
     assert!(bus.renew(NARRATOR, "w2", &leases).await.unwrap().is_empty());
     let done = bus.commit(claimed, &effects).await.unwrap();
     assert_eq!(done, Committed::Done(vec![Seq(2)]));
+    let lost = bus.renew(NARRATOR, "w2", &leases).await.unwrap();
+    assert_eq!((lost.taken, lost.gone), (vec![], leases.to_vec()));
 }
 
 #[tokio::test]
@@ -113,7 +116,8 @@ async fn a_lost_group_is_made_again_from_the_first_entry() {
     // Nobody holds what the group no longer knows; it is delivered again.
     let effects = answered(&first);
     let leases = [first.lease.clone()];
-    assert_eq!(bus.renew(NARRATOR, "w1", &leases).await.unwrap(), leases);
+    let lost = bus.renew(NARRATOR, "w1", &leases).await.unwrap();
+    assert_eq!(lost.gone, leases);
     assert_eq!(bus.commit(first, &effects).await.unwrap(), Committed::Gone);
     assert_eq!(ids(&reader.next(10).await.unwrap()), ["a"]);
 }

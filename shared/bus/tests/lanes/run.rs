@@ -258,7 +258,8 @@ impl<'a> Run<'a> {
     ) {
         match standing {
             Standing::Owner if !lost => assert!(matches!(done, Committed::Done(_)), "{done:?}"),
-            Standing::Owner | Standing::Gone => assert_eq!(*done, Committed::Gone),
+            Standing::Gone if !lost => assert_eq!(*done, Committed::Gone),
+            Standing::Owner | Standing::Gone => assert_eq!(*done, Committed::Already),
             Standing::Fenced => assert_eq!(*done, Committed::Fenced),
         }
         if standing != Standing::Owner {
