@@ -1,7 +1,8 @@
-//! The harness of the system tests: a real Redis server, the mock model over HTTP and real worker processes, behind verbs
+//! The harness of the system tests: a real Redis server, the mock model and workers, all real processes, behind verbs
 //! that read as a story of what happens. It waits for states, each within a deadline, and never for time to pass.
 
 pub mod chaos;
+mod model;
 mod output;
 mod process;
 mod raw;

@@ -100,8 +100,8 @@ pub(crate) async fn answers(bus: &Bus) -> anyhow::Result<()> {
     eventually("Redis answers", async || Ok(bus.ping().await.ok())).await
 }
 
-/// A free port below those that outgoing connections are given: it must still be free when Redis was away.
-fn port() -> anyhow::Result<u16> {
+/// A free port below those that outgoing connections are given: it must still be free when its server was away.
+pub(crate) fn port() -> anyhow::Result<u16> {
     let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
     let mut ports = (0..1_000).map(|_| rand::random_range(10_000..32_000));
     ports.find(free).context("no port is free")

@@ -1,6 +1,5 @@
 //! The stage of a system test and its verbs.
 
-use std::net::Ipv4Addr;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -11,12 +10,10 @@ use story::{
     Action, Agent, Author, AuthorKind, Character, Event, EventId, Mode, Payload, Policies, StoryId,
     outcome,
 };
-use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+use crate::model::Model;
 use crate::raw;
 use crate::redis::{self, Redis};
 use crate::wait::{DEADLINE, eventually};
@@ -35,9 +32,7 @@ pub struct Options {
 pub struct Stack {
     pub bus: Bus,
     redis: Redis,
-    llm: String,
-    stop: CancellationToken,
-    tasks: TaskTracker,
+    model: Model,
 }
 
 /// Someone who reads a story from its beginning.
@@ -54,22 +49,8 @@ impl Stack {
         let redis = Redis::start()?;
         let bus = Bus::new(bus::Settings::new(redis.url()))?;
         redis::answers(&bus).await?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let llm = format!("http://{}/v1", listener.local_addr()?);
-        let mut mock = mock_llm::Options::default();
-        mock.latency.between_tokens = mock_llm::Delay::Constant(options.between_tokens);
-        if !options.scenario.is_empty() {
-            mock.scenario = options.scenario.parse()?;
-        }
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        tasks.spawn(mock_llm::serve(listener, mock, stop.clone()));
-        Ok(Self {
-            bus,
-            redis,
-            llm,
-            stop,
-            tasks,
-        })
+        let model = Model::start(&options).await?;
+        Ok(Self { bus, redis, model })
     }
 
     #[must_use]
@@ -96,7 +77,7 @@ impl Stack {
     /// The model's address, as workers are told it.
     #[must_use]
     pub fn llm(&self) -> &str {
-        &self.llm
+        &self.model.url
     }
 
     /// A worker process of `agent`, its lease 1 s.
@@ -121,7 +102,8 @@ impl Stack {
     fn command(&self, agent: Agent) -> anyhow::Result<Command> {
         let mut command = Command::new(program(agent.as_str())?);
         command
-            .args(["run", "--redis", &self.redis.url(), "--llm", &self.llm])
+            .args(["run", "--redis", &self.redis.url()])
+            .args(["--llm", self.llm()])
             .args(["--model", "mock"])
             .env("STORYFLEET_LEASE", "1s");
         Ok(command)
@@ -194,7 +176,7 @@ impl Stack {
     /// # Errors
     /// When the mock does not tell.
     pub async fn calls_for(&self, event: &EventId) -> anyhow::Result<u64> {
-        let admin = self.llm.replace("/v1", "/admin");
+        let admin = self.llm().replace("/v1", "/admin");
         let report = reqwest::get(format!("{admin}/calls?event={event}")).await?;
         let report: Value = report.json().await?;
         let rows = report["calls"]["events"].as_array().context("rows")?;
@@ -242,6 +224,22 @@ impl Stack {
         redis::answers(&self.bus).await
     }
 
+    /// SIGKILL to the model.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub async fn kill_model(&mut self) -> anyhow::Result<()> {
+        self.model.kill().await
+    }
+
+    /// Starts the model again at its address.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn resume_model(&mut self) -> anyhow::Result<()> {
+        self.model.resume().await
+    }
+
     /// A signal to Redis: SIGSTOP makes it a server that takes connections and says nothing.
     ///
     /// # Errors
@@ -269,10 +267,12 @@ impl Stack {
     }
 
     /// Ends the model; Redis ends with the stack.
-    pub async fn end(self) {
-        self.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+    ///
+    /// # Panics
+    /// When the model does not end.
+    pub async fn end(mut self) {
+        let ended = self.model.end().await;
+        ended.expect("the model ends when it is asked to");
     }
 }
 

@@ -98,6 +98,7 @@ where
             Ok(ExitCode::SUCCESS)
         }
         Command::Check { options, json } => {
+            let options = options.without_patience();
             let built = options
                 .setup()
                 .and_then(|setup| build(&setup, &options.own).map(|_| setup));

@@ -19,16 +19,15 @@ const STUCK: Duration = Duration::from_secs(30);
 /// The loops of a worker.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Loop {
-    Read,
+    Take,
     Renew,
-    Reclaim,
 }
 
 #[derive(Debug)]
 pub(crate) struct Health {
     started: Instant,
     /// When each loop last went round, in ms since `started`.
-    rounds: [AtomicU64; 3],
+    rounds: [AtomicU64; 2],
     redis: AtomicU8,
     /// When Redis answered for the first time, or again after it had been away, in ms since `started`.
     back: AtomicU64,
@@ -148,10 +147,9 @@ mod tests {
         assert!(health.live());
         tokio::time::advance(STUCK).await;
         assert!(!health.live());
-        health.round(Loop::Read);
-        health.round(Loop::Renew);
+        health.round(Loop::Take);
         assert!(!health.live());
-        health.round(Loop::Reclaim);
+        health.round(Loop::Renew);
         assert!(health.live());
     }
 

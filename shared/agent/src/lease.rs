@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bus::LeaseId;
+use bus::{Delivery, LeaseId, Lost};
 use prometheus::IntGauge;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
@@ -20,11 +20,20 @@ use crate::worker::Worker;
 #[derive(Debug)]
 pub(crate) struct Leases {
     capacity: usize,
-    held: Mutex<HashMap<LeaseId, CancellationToken>>,
+    held: Mutex<HashMap<LeaseId, Entry>>,
     /// Left by turns that were stopped because the process ends.
     unfinished: Mutex<Vec<LeaseId>>,
     ended: Notify,
     gauge: IntGauge,
+}
+
+#[derive(Debug)]
+struct Entry {
+    stop: CancellationToken,
+    /// How often it had been delivered when it was last known to be ours alone.
+    deliveries: u32,
+    /// Its commit or its burial was sent.
+    ending: bool,
 }
 
 /// An entry's place in the table; dropping it gives the place up.
@@ -42,8 +51,9 @@ pub(crate) enum Hold {
     Slot(Held),
     /// It is in flight here already: it was reclaimed from ourselves after Redis had been away.
     InFlight,
-    /// All slots are taken: it is for other workers, or for later.
-    Full(LeaseId),
+    /// It is in flight here, and another worker had it in between: readers may have seen another draft of its response,
+    /// which the turn here would go on with. That turn is stopped.
+    HadElsewhere,
 }
 
 impl Leases {
@@ -57,32 +67,37 @@ impl Leases {
         })
     }
 
-    /// Here alone slots are given out: the reader and the reclaim loop each ask Redis for as many entries as there are
-    /// free slots, and both may be answered.
-    pub(crate) fn hold(self: &Arc<Self>, id: LeaseId, end: &CancellationToken) -> Hold {
+    pub(crate) fn hold(self: &Arc<Self>, delivery: &Delivery, end: &CancellationToken) -> Hold {
         let mut held = self.lock();
-        if held.contains_key(&id) {
-            return Hold::InFlight;
-        }
-        if held.len() >= self.capacity {
-            return Hold::Full(id);
+        let Delivery {
+            lease, deliveries, ..
+        } = delivery;
+        if let Some(entry) = held.get_mut(lease) {
+            // An owner in between was charged for it, or released it and had it last.
+            let from_here = delivery.taken_from.as_ref() == Some(&delivery.consumer);
+            if from_here && *deliveries == entry.deliveries + 1 {
+                entry.deliveries = *deliveries;
+                return Hold::InFlight;
+            }
+            entry.stop.cancel();
+            return Hold::HadElsewhere;
         }
         let stop = end.child_token();
-        held.insert(id.clone(), stop.clone());
+        let entry = Entry {
+            stop: stop.clone(),
+            deliveries: *deliveries,
+            ending: false,
+        };
+        held.insert(lease.clone(), entry);
         self.gauge.inc();
         Hold::Slot(Held {
-            id,
+            id: lease.clone(),
             table: Arc::clone(self),
             stop,
         })
     }
 
-    pub(crate) fn free(&self) -> usize {
-        self.capacity.saturating_sub(self.lock().len())
-    }
-
-    /// Waits until there is a free slot. Who waits longest is told first, so that neither the reader nor the reclaim loop
-    /// keeps the other from it.
+    /// Waits until there are free slots, and gives how many. Only one loop may ask: it alone fills them.
     pub(crate) async fn slot(&self) -> usize {
         loop {
             let ended = self.ended.notified();
@@ -91,6 +106,10 @@ impl Leases {
                 free => return free,
             }
         }
+    }
+
+    fn free(&self) -> usize {
+        self.capacity.saturating_sub(self.lock().len())
     }
 
     pub(crate) fn ids(&self) -> Vec<LeaseId> {
@@ -102,17 +121,23 @@ impl Leases {
         std::mem::take(&mut *lock(&self.unfinished))
     }
 
-    /// Stops the turns of leases that are not ours any more.
-    fn lose(&self, lost: &[LeaseId]) {
-        let held = self.lock();
-        for id in lost {
-            if let Some(stop) = held.get(id) {
-                stop.cancel();
-            }
-        }
+    /// Stops the turn of an entry that another worker has; whether there was one to stop.
+    fn taken(&self, id: &LeaseId) -> bool {
+        self.stop_unless(id, |_| false)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<LeaseId, CancellationToken>> {
+    /// Stops the turn of an entry that nobody has, unless the turn itself has just ended it: its commit's reply will tell.
+    fn gone(&self, id: &LeaseId) -> bool {
+        self.stop_unless(id, |entry| entry.ending)
+    }
+
+    fn stop_unless(&self, id: &LeaseId, spared: impl Fn(&Entry) -> bool) -> bool {
+        let held = self.lock();
+        let entry = held.get(id).filter(|entry| !spared(entry));
+        entry.inspect(|entry| entry.stop.cancel()).is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<LeaseId, Entry>> {
         lock(&self.held)
     }
 }
@@ -122,6 +147,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Held {
+    /// To be told before a commit or a burial is sent: from now on that the entry is gone means that it was done.
+    pub(crate) fn ending(&self) {
+        if let Some(entry) = self.table.lock().get_mut(&self.id) {
+            entry.ending = true;
+        }
+    }
+
     /// The entry is to be released: its turn was stopped by the end of the process.
     pub(crate) fn leave(self) {
         lock(&self.table.unfinished).push(self.id.clone());
@@ -161,18 +193,97 @@ pub(crate) async fn renew<A: Agent>(worker: Arc<Worker<A>>, end: CancellationTok
 }
 
 impl<A: Agent> Worker<A> {
-    /// A turn that has just been committed is reported lost too; it is in the table no more.
-    fn lost(&self, ids: &[LeaseId]) {
-        let in_flight = self.leases.ids();
-        let lost: Vec<LeaseId> = ids
-            .iter()
-            .filter(|id| in_flight.contains(id))
-            .cloned()
-            .collect();
-        for id in &lost {
+    fn lost(&self, lost: &Lost) {
+        let taken = lost.taken.iter().filter(|id| self.leases.taken(id));
+        let gone = lost.gone.iter().filter(|id| self.leases.gone(id));
+        for id in taken {
             self.meters.leases_lost.inc();
             tracing::warn!(lease = %id, "lease lost: another worker has the event");
         }
-        self.leases.lose(&lost);
+        for id in gone {
+            self.meters.leases_lost.inc();
+            tracing::warn!(lease = %id, "lease lost: the event was ended elsewhere");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: &str = "here";
+
+    fn delivery(deliveries: u32, taken_from: Option<&str>) -> Delivery {
+        Delivery {
+            agent: story::Agent::Narrator,
+            consumer: HERE.to_owned(),
+            lease: LeaseId {
+                shard: 0,
+                entry: "1-0".to_owned(),
+            },
+            deliveries,
+            taken_from: taken_from.map(str::to_owned),
+            redriven: false,
+            work: Err(bus::Malformed {
+                story: None,
+                id: None,
+                class: "undecodable",
+                reason: String::new(),
+            }),
+        }
+    }
+
+    fn table() -> (Arc<Leases>, CancellationToken) {
+        let gauge = IntGauge::new("in_flight", "test").unwrap();
+        (Leases::new(4, gauge), CancellationToken::new())
+    }
+
+    #[test]
+    fn a_turn_goes_on_while_nobody_else_had_its_event() {
+        let (table, end) = table();
+        let Hold::Slot(held) = table.hold(&delivery(1, None), &end) else {
+            panic!("the table is empty");
+        };
+        for deliveries in 2..5 {
+            let again = table.hold(&delivery(deliveries, Some(HERE)), &end);
+            assert!(matches!(again, Hold::InFlight));
+        }
+        assert!(!held.stop.is_cancelled());
+    }
+
+    #[test]
+    fn an_event_that_is_gone_stops_its_turn_unless_that_has_ended_it() {
+        let (table, end) = table();
+        let event = delivery(1, None);
+        for ending in [false, true] {
+            let Hold::Slot(held) = table.hold(&event, &end) else {
+                panic!("the table is empty");
+            };
+            if ending {
+                held.ending();
+            }
+            assert_eq!(table.gone(&event.lease), !ending);
+            assert_eq!(held.stop.is_cancelled(), !ending);
+            assert!(table.taken(&event.lease));
+            assert!(held.stop.is_cancelled());
+        }
+        assert!(!table.gone(&event.lease) && !table.taken(&event.lease));
+    }
+
+    #[test]
+    fn a_turn_whose_event_another_worker_had_is_stopped() {
+        // It died of it or still works on it; it released it; it had it before a reclaim whose reply was lost.
+        for (deliveries, from) in [(3, "there"), (2, "there"), (4, HERE)] {
+            let (table, end) = table();
+            let Hold::Slot(held) = table.hold(&delivery(1, None), &end) else {
+                panic!("the table is empty");
+            };
+            let again = table.hold(&delivery(deliveries, Some(from)), &end);
+            assert!(matches!(again, Hold::HadElsewhere));
+            assert!(held.stop.is_cancelled());
+            drop(held);
+            let later = table.hold(&delivery(deliveries, Some(HERE)), &end);
+            assert!(matches!(later, Hold::Slot(_)));
+        }
     }
 }

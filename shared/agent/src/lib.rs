@@ -41,12 +41,12 @@ mod health;
 mod lease;
 mod metrics;
 pub mod prompts;
-mod read;
-mod reclaim;
 mod retry;
 mod shutdown;
+mod take;
 pub mod telemetry;
 mod turn;
+mod upkeep;
 mod worker;
 
 pub use agent::{Agent, Effects, Emitted, HandleError, Retry, Turn};

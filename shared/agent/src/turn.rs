@@ -1,6 +1,7 @@
 //! One delivery, from its context to its commit.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bus::{Burial, Commit, Committed, Delivery, Draft, Emit, Fetched, Work};
 use story::{Event, EventId, Failed, Payload, Policies, Route, StoryId};
@@ -26,7 +27,7 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, delivery: Delivery, he
     let outcome = async {
         tokio::select! {
             biased;
-            // First: a commit whose reply is here is done, though a renewal may have found its entry gone since.
+            // First: a commit whose reply is here is done.
             outcome = step.run() => outcome,
             () = held.stop.cancelled() => Outcome::Dropped,
         }
@@ -184,7 +185,7 @@ impl<A: Agent> Step<'_, A> {
 
     async fn commit(&self, commit: &Commit) -> Result<Outcome, Failure> {
         let ask = || self.worker.bus.commit(self.delivery.clone(), commit);
-        let committed = self.insist(ask).await.map_err(Failure::Bus)?;
+        let committed = self.end(ask).await.map_err(Failure::Bus)?;
         Ok(self.ended(&committed, Outcome::Answered))
     }
 
@@ -207,23 +208,40 @@ impl<A: Agent> Step<'_, A> {
             tries,
             failed: self.notice(error, tries),
         };
-        match self
-            .insist(|| self.worker.bus.bury(self.delivery.clone(), &burial))
-            .await
-        {
+        let ask = || self.worker.bus.bury(self.delivery.clone(), &burial);
+        match self.end(ask).await {
             Ok(committed) => self.ended(&committed, Outcome::Buried),
             Err(error) => postponed(error),
         }
     }
 
+    /// Asks for a commit or a burial until it is answered. One whose reply was lost, and which then finds its entry gone,
+    /// was done.
+    async fn end<F>(&self, ask: impl Fn() -> F) -> Result<Committed, bus::Error>
+    where
+        F: Future<Output = Result<Committed, bus::Error>>,
+    {
+        self.held.ending();
+        let unheard = AtomicBool::new(false);
+        let ask = async || {
+            let answer = ask().await;
+            unheard.fetch_or(matches!(answer, Err(bus::Error::Unreachable(_))), Relaxed);
+            answer
+        };
+        Ok(match self.insist(ask).await? {
+            Committed::Gone if unheard.load(Relaxed) => Committed::Already,
+            committed => committed,
+        })
+    }
+
     fn ended(&self, committed: &Committed, done: Outcome) -> Outcome {
         let (result, outcome) = match committed {
-            Committed::Done(_) => ("done", done),
+            Committed::Done(_) | Committed::Already => ("done", done),
             Committed::Gone => ("gone", Outcome::Lost),
             Committed::Fenced => ("fenced", Outcome::Lost),
         };
         self.worker.meters.committed(result);
-        if matches!(committed, Committed::Done(_)) {
+        if result == "done" {
             // The metrics count these; a line for each slows a busy worker by a tenth.
             tracing::debug!(result, outcome = ?outcome, "ended");
         } else {

@@ -16,12 +16,12 @@ use crate::health::{Health, Loop};
 use crate::lease::{self, Hold, Leases};
 use crate::metrics::Meters;
 use crate::retry::Backoff;
-use crate::{Agent, Metrics, Shutdown, exit, health, read, reclaim, turn};
+use crate::{Agent, Metrics, Shutdown, exit, health, take, turn, upkeep};
 
 /// An event delivered more often than this is buried as `crash`: whoever answered it died of it.
 pub const MAX_DELIVERIES: u32 = 3;
 
-/// How often a loop that waits for a slot says that it is alive.
+/// How often the loop that waits for a slot says that it is alive.
 const ROUND: Duration = Duration::from_secs(5);
 
 /// How a worker runs.
@@ -115,9 +115,8 @@ async fn take<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationToken) -> any
         "taking events"
     );
     tokio::join!(
-        read::run(Arc::clone(&worker), drain.clone()),
-        reclaim::gauge(Arc::clone(&worker), drain.clone()),
-        reclaim::run(worker, drain),
+        take::run(Arc::clone(&worker), drain.clone()),
+        upkeep::run(worker, drain),
     );
     Ok(())
 }
@@ -167,33 +166,36 @@ impl<A: Agent> Worker<A> {
         })
     }
 
-    /// Begins the turns of deliveries, except of those in flight here already. What finds no free slot, or comes after the
-    /// request to end, goes back uncharged.
+    /// Begins the turns of deliveries, except of those in flight here already. What comes after the request to end goes
+    /// back uncharged, and what another worker had meanwhile: it comes again when the turn that is stopped here is over.
     pub(crate) async fn begin(self: &Arc<Self>, deliveries: Vec<Delivery>) {
         let mut excess = Vec::new();
         for delivery in deliveries {
-            match self.leases.hold(delivery.lease.clone(), &self.shutdown.now) {
+            match self.leases.hold(&delivery, &self.shutdown.now) {
                 Hold::Slot(_) if self.shutdown.drain.is_cancelled() => excess.push(delivery.lease),
                 Hold::Slot(held) => {
                     self.turns
                         .spawn(turn::run(Arc::clone(self), delivery, held));
                 }
                 Hold::InFlight => {}
-                Hold::Full(id) => excess.push(id),
+                Hold::HadElsewhere => {
+                    tracing::warn!(lease = %delivery.lease, "another worker had the event meanwhile: beginning anew");
+                    excess.push(delivery.lease);
+                }
             }
         }
         self.release(&excess).await;
     }
 
     /// Waits for free slots, and gives how many there are; `None` at a drain. While all are taken the loop still goes round.
-    pub(crate) async fn slot(&self, which: Loop, drain: &CancellationToken) -> Option<usize> {
+    pub(crate) async fn slot(&self, drain: &CancellationToken) -> Option<usize> {
         let mut rounds = interval(ROUND);
         let mut slot = std::pin::pin!(self.leases.slot());
         loop {
             tokio::select! {
                 biased;
                 () = drain.cancelled() => return None,
-                _ = rounds.tick() => self.health.round(which),
+                _ = rounds.tick() => self.health.round(Loop::Take),
                 free = &mut slot => return Some(free),
             }
         }
@@ -202,8 +204,7 @@ impl<A: Agent> Worker<A> {
     async fn check(&self) -> anyhow::Result<()> {
         let mut backoff = Backoff::default();
         loop {
-            self.health.round(Loop::Read);
-            self.health.round(Loop::Reclaim);
+            self.health.round(Loop::Take);
             match self.bus.check_server().await {
                 Ok(report) => {
                     self.health.redis_answered();

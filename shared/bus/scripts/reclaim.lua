@@ -1,23 +1,25 @@
--- Takes over entries whose lease ran out, one page of the pending list at a time.
+-- Takes over entries whose lease ran out, oldest first.
 --
 -- KEYS  1 work:<agent>
--- ARGV  1 consumer  2 lease, ms  3 cursor (0-0 = from the start)  4 how many at most
--- Reply  {next cursor, {{entry, deliveries, {name, value, …}} …}}; a next cursor of 0-0 ends the round
+-- ARGV  1 consumer  2 lease, ms  3 how many at most
+-- Reply  {{entry, deliveries, who had it, {name, value, …}} …}; fewer than asked for = there are no more
 --
--- The cursor must be carried: a page looks at ten times as many entries as it may claim, so one that always starts
--- anew never sees the tail. Entries that were deleted drop out of the pending list here.
+-- It finds them behind however many that are alive. (XAUTOCLAIM looks at ten times as many as it may claim: a worker
+-- with one free slot would need many of its pages.) Entries that were deleted drop out of the pending list here.
 
-local work = KEYS[1]
-local page = redis.pcall('XAUTOCLAIM', work, 'fleet', ARGV[1], ARGV[2], ARGV[3], 'COUNT', ARGV[4])
-if page.err then
-  if string.find(page.err, 'NOGROUP', 1, true) then
-    return { '0-0', {} }
+local work, consumer, lease = KEYS[1], ARGV[1], ARGV[2]
+local rows = redis.pcall('XPENDING', work, 'fleet', 'IDLE', lease, '-', '+', ARGV[3])
+if rows.err then
+  if string.find(rows.err, 'NOGROUP', 1, true) then
+    return {}
   end
-  return page
+  return rows
 end
 local claimed = {}
-for i, entry in ipairs(page[2]) do
-  local rows = redis.call('XPENDING', work, 'fleet', entry[1], entry[1], 1)
-  claimed[i] = { entry[1], rows[1][4], entry[2] }
+for _, row in ipairs(rows) do
+  local entry = redis.call('XCLAIM', work, 'fleet', consumer, lease, row[1])[1]
+  if entry then
+    claimed[#claimed + 1] = { entry[1], row[4] + 1, row[2], entry[2] }
+  end
 end
-return { page[1], claimed }
+return claimed

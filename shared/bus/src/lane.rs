@@ -63,7 +63,10 @@ pub struct Burial {
 pub enum Committed {
     /// All of it happened; the places of the events that were logged.
     Done(Vec<Seq>),
-    /// The entry had ended before: by this very call, when its first reply was lost.
+    /// The entry is gone, and an earlier try of this call had no reply: it was done then. (Or before, by another worker to
+    /// whom the lease had passed: the entry does not tell.)
+    Already,
+    /// The entry had ended before.
     Gone,
     /// Another worker holds the entry now; nothing was written.
     Fenced,
@@ -114,7 +117,8 @@ impl Bus {
     ///
     /// # Errors
     /// [`Error::Moved`] when `consume` is not what waits next; [`Error::TooLarge`]; or Redis was not reached: the
-    /// entry then comes back to some worker, unless the commit was done.
+    /// entry then comes back to some worker, unless the commit was done. Whoever asks again then takes
+    /// [`Committed::Gone`] for [`Committed::Already`].
     pub async fn commit(&self, delivery: Delivery, effects: &Commit) -> Result<Committed, Error> {
         let Ok(work) = &delivery.work else {
             return Err(Error::data("a malformed entry can only be buried"));
@@ -145,7 +149,7 @@ impl Bus {
         for emit in &effects.emit {
             emitted(&mut call, emit, story)?;
         }
-        committed(call.run_until_answered(&self.link).await?)
+        committed(call.run_until_heard(&self.link).await?)
     }
 
     /// Moves an entry to the dead letters, tells the story's readers, and lets the lane go on.
@@ -183,7 +187,7 @@ impl Bus {
             .number(burial.tries)
             .arg(failed.unwrap_or_default())
             .arg(response.as_ref().map_or("", |id| id.as_str()));
-        committed(call.run_until_answered(&self.link).await?)
+        committed(call.run_until_heard(&self.link).await?)
     }
 }
 
@@ -242,10 +246,11 @@ fn encoded(event: &Event) -> Result<String, Error> {
     Ok(json)
 }
 
-fn committed(reply: Value) -> Result<Committed, Error> {
+fn committed((reply, unheard): (Value, bool)) -> Result<Committed, Error> {
     let (word, rest) = verdict(reply)?;
     match word.as_str() {
         "OK" => Ok(Committed::Done(seqs(rest)?)),
+        "GONE" if unheard => Ok(Committed::Already),
         "GONE" => Ok(Committed::Gone),
         "FENCED" => Ok(Committed::Fenced),
         "MOVED" => Err(Error::Moved),

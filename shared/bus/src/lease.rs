@@ -10,30 +10,28 @@ use crate::script::{JANITOR, RECLAIM, RELEASE, RENEW};
 use crate::work::{Fields, flag, work};
 use crate::{Bus, Delivery, Error, LeaseId};
 
-/// Where the next look for abandoned entries goes on, in each shard. It must be carried from look to look: from the
-/// start each time, entries behind many young ones would never be seen.
-#[derive(Debug, Clone, Default)]
-pub struct ReclaimCursor {
-    at: BTreeMap<u16, String>,
-    over: bool,
+/// An entry that was taken over, how often it was delivered, and who had it.
+type Claimed = (String, u32, String, Fields);
+
+/// Leases that a consumer does not hold any more.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Another consumer has them: their work is to be dropped at once.
+    pub taken: Vec<LeaseId>,
+    /// Nobody has them: they were ended, perhaps by this consumer just now, or their group is gone.
+    pub gone: Vec<LeaseId>,
 }
 
-const START: &str = "0-0";
-
-/// An entry that was taken over, and how often it was delivered.
-type Claimed = (String, u32, Fields);
-
-impl ReclaimCursor {
-    /// Whether every pending list was looked at to its end; the next look begins anew.
+impl Lost {
     #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.over
+    pub fn is_empty(&self) -> bool {
+        self.taken.is_empty() && self.gone.is_empty()
     }
 }
 
 impl Bus {
-    /// Keeps the leases that `consumer` still holds; gives those that it lost, whose work is to be dropped at once. On a
-    /// connection of its own, so that it never waits behind other work.
+    /// Keeps the leases that `consumer` still holds; gives those that it lost. On a connection of its own, so that it
+    /// never waits behind other work.
     ///
     /// # Errors
     /// When Redis was not reached; then nothing is known of any of them.
@@ -42,8 +40,8 @@ impl Bus {
         agent: Agent,
         consumer: &str,
         leases: &[LeaseId],
-    ) -> Result<Vec<LeaseId>, Error> {
-        let mut lost = Vec::new();
+    ) -> Result<Lost, Error> {
+        let mut lost = Lost::default();
         for (shard, entries) in by_shard(leases) {
             let mut call = RENEW.call();
             call.key(self.keys.work(agent, shard)).arg(consumer);
@@ -56,8 +54,10 @@ impl Bus {
                 Err(Error::Unreachable(_)) => call.run(&self.renewing).await?,
                 reply => reply?,
             };
-            let entries: Vec<String> = read(reply)?;
-            lost.extend(entries.into_iter().map(|entry| LeaseId { shard, entry }));
+            let (taken, gone): (Vec<String>, Vec<String>) = read(reply)?;
+            let lease = |entry| LeaseId { shard, entry };
+            lost.taken.extend(taken.into_iter().map(lease));
+            lost.gone.extend(gone.into_iter().map(lease));
         }
         Ok(lost)
     }
@@ -88,61 +88,48 @@ impl Bus {
         Ok(())
     }
 
-    /// Takes over up to `count` entries whose owner was silent for `lease`, going on from `cursor`. An
-    /// entry that `consumer` itself let grow old is among them: whoever still works on it drops the second delivery.
+    /// Takes over up to `count` entries whose owner was silent for `lease`; when it is fewer there are no more. An entry
+    /// that `consumer` itself let grow old is among them.
     ///
     /// # Errors
     /// When Redis was not reached; then what was claimed comes again when its lease runs out.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is of the caller's own choosing"
-    )]
     pub async fn reclaim(
         &self,
         agent: Agent,
         consumer: &str,
         lease: Duration,
-        cursor: &mut ReclaimCursor,
         count: usize,
     ) -> Result<Vec<Delivery>, Error> {
-        if cursor.over {
-            *cursor = ReclaimCursor::default();
-        }
         let mut found = Vec::new();
         for shard in self.keys.shards() {
-            let at = cursor.at.entry(shard).or_default();
-            if at == START || found.len() >= count {
-                continue;
+            if found.len() >= count {
+                break;
             }
             let mut call = RECLAIM.call();
             call.key(self.keys.work(agent, shard))
                 .arg(consumer)
                 .number(millis(lease))
-                .arg(if at.is_empty() { START } else { at.as_str() })
                 .arg((count - found.len()).to_string());
-            let page: Result<(String, Vec<Claimed>), Error> =
-                call.run(&self.link).await.and_then(read);
-            let (next, claimed) = match page {
-                Ok(page) => page,
+            let claimed: Vec<Claimed> = match call.run(&self.link).await.and_then(read) {
+                Ok(claimed) => claimed,
                 // What the other shards gave is ours: dropping it would leave it to its lease.
-                Err(_) if !found.is_empty() => return Ok(found),
+                Err(_) if !found.is_empty() => break,
                 Err(error) => return Err(error),
             };
-            *at = next;
             found.extend(
                 claimed
                     .into_iter()
-                    .map(|(entry, deliveries, fields)| Delivery {
+                    .map(|(entry, deliveries, owner, fields)| Delivery {
                         agent,
                         consumer: consumer.to_owned(),
                         lease: LeaseId { shard, entry },
                         deliveries,
+                        taken_from: Some(owner),
                         redriven: flag(&fields, "redrive"),
                         work: work(&fields, &self.keys, shard),
                     }),
             );
         }
-        cursor.over = cursor.at.values().all(|at| at == START);
         Ok(found)
     }
 

@@ -42,7 +42,7 @@ pub use doctor::Finding;
 pub use draft::{Draft, DraftChunk, Drafted};
 pub use error::Error;
 pub use lane::{Burial, Commit, Committed, Emit, Published};
-pub use lease::ReclaimCursor;
+pub use lease::Lost;
 pub use reader::Reader;
 pub use retention::Retention;
 pub use server::ServerReport;

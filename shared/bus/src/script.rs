@@ -102,13 +102,18 @@ impl Call {
 
     /// Runs an idempotent script until a reply comes; the link paces the tries.
     pub(crate) async fn run_until_answered(&self, link: &Link) -> Result<Value, Error> {
-        for _ in 1..TRIES {
+        self.run_until_heard(link).await.map(|(reply, _)| reply)
+    }
+
+    /// The same; tells also whether an earlier try may have done it, and its reply was lost.
+    pub(crate) async fn run_until_heard(&self, link: &Link) -> Result<(Value, bool), Error> {
+        for tries in 1..TRIES {
             match self.run(link).await {
                 Err(Error::Unreachable(_)) => {}
-                reply => return reply,
+                reply => return Ok((reply?, tries > 1)),
             }
         }
-        self.run(link).await
+        Ok((self.run(link).await?, true))
     }
 
     fn command(&self, name: &str, script: &str) -> redis::Cmd {

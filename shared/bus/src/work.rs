@@ -15,6 +15,8 @@ pub struct Delivery {
     pub lease: LeaseId,
     /// How often it was delivered, this time included.
     pub deliveries: u32,
+    /// The consumer whose lease ran out; none had it when it comes from the reader.
+    pub taken_from: Option<String>,
     /// An operator sent it again from the dead letters.
     pub redriven: bool,
     pub work: Result<Work, Malformed>,
@@ -23,8 +25,8 @@ pub struct Delivery {
 /// Names an entry of a work stream of an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LeaseId {
-    pub(crate) shard: u16,
-    pub(crate) entry: String,
+    pub shard: u16,
+    pub entry: String,
 }
 
 /// One step of one event.

@@ -4,7 +4,7 @@ mod server;
 
 use std::time::Duration;
 
-use bus::{Commit, Committed, ReclaimCursor};
+use bus::{Commit, Committed};
 use redis::Commands;
 use server::{Server, action, answered, create, everything, ids, one};
 use story::{Agent, Policies, Seq};
@@ -19,13 +19,13 @@ async fn a_worker_that_lost_its_lease_writes_nothing() {
     create(&bus, "castle", Policies::default()).await;
     bus.publish(&action("castle", "a")).await.unwrap();
     let zombie = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
-    let mut cursor = ReclaimCursor::default();
-    let claimed = bus.reclaim(NARRATOR, "w2", Duration::ZERO, &mut cursor, 10);
+    let claimed = bus.reclaim(NARRATOR, "w2", Duration::ZERO, 10);
     let claimed = one(claimed.await.unwrap());
     assert_eq!(claimed.deliveries, 2);
 
     let leases = [zombie.lease.clone()];
-    assert_eq!(bus.renew(NARRATOR, "w1", &leases).await.unwrap(), leases);
+    let lost = bus.renew(NARRATOR, "w1", &leases).await.unwrap();
+    assert_eq!((lost.taken, lost.gone), (leases.to_vec(), vec![]));
     bus.release(NARRATOR, "w1", LEASE, &leases).await.unwrap();
     let before = everything(&mut server.raw());
     let effects = answered(&zombie);
@@ -38,6 +38,8 @@ async fn a_worker_that_lost_its_lease_writes_nothing() {
     assert!(bus.renew(NARRATOR, "w2", &leases).await.unwrap().is_empty());
     let done = bus.commit(claimed, &effects).await.unwrap();
     assert_eq!(done, Committed::Done(vec![Seq(2)]));
+    let lost = bus.renew(NARRATOR, "w2", &leases).await.unwrap();
+    assert_eq!((lost.taken, lost.gone), (vec![], leases.to_vec()));
 }
 
 #[tokio::test]
@@ -47,19 +49,12 @@ async fn a_released_entry_is_claimed_at_once_and_the_attempt_is_not_charged() {
     create(&bus, "castle", Policies::default()).await;
     bus.publish(&action("castle", "a")).await.unwrap();
     let delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
-    let mut cursor = ReclaimCursor::default();
-    let early = bus
-        .reclaim(NARRATOR, "w2", LEASE, &mut cursor, 10)
-        .await
-        .unwrap();
+    let early = bus.reclaim(NARRATOR, "w2", LEASE, 10).await.unwrap();
     assert!(early.is_empty());
     bus.release(NARRATOR, "w1", LEASE, &[delivery.lease])
         .await
         .unwrap();
-    let claimed = one(bus
-        .reclaim(NARRATOR, "w2", LEASE, &mut cursor, 10)
-        .await
-        .unwrap());
+    let claimed = one(bus.reclaim(NARRATOR, "w2", LEASE, 10).await.unwrap());
     assert_eq!(claimed.deliveries, 1);
 }
 
@@ -76,13 +71,12 @@ async fn renewing_keeps_the_delivery_count() {
             .await;
         assert!(lost.unwrap().is_empty());
     }
-    let mut cursor = ReclaimCursor::default();
-    let claimed = bus.reclaim(NARRATOR, "w2", Duration::ZERO, &mut cursor, 10);
+    let claimed = bus.reclaim(NARRATOR, "w2", Duration::ZERO, 10);
     assert_eq!(one(claimed.await.unwrap()).deliveries, 2);
 }
 
 #[tokio::test]
-async fn reclaim_reaches_the_tail_behind_many_live_entries() {
+async fn who_has_one_free_slot_takes_over_what_is_behind_many_live_entries() {
     let server = Server::start();
     let bus = server.bus();
     let stories: Vec<String> = (0..150).map(|i| format!("s{i}")).collect();
@@ -99,19 +93,11 @@ async fn reclaim_reaches_the_tail_behind_many_live_entries() {
         .collect();
     bus.release(NARRATOR, "w1", LEASE, &tail).await.unwrap();
 
-    let mut cursor = ReclaimCursor::default();
-    let mut claimed = Vec::new();
-    loop {
-        claimed.extend(
-            bus.reclaim(NARRATOR, "w2", LEASE, &mut cursor, 10)
-                .await
-                .unwrap(),
-        );
-        if cursor.is_over() {
-            break;
-        }
-    }
-    assert!(claimed.into_iter().map(|d| d.lease).eq(tail));
+    let first = bus.reclaim(NARRATOR, "w2", LEASE, 1).await.unwrap();
+    let rest = bus.reclaim(NARRATOR, "w2", LEASE, 100).await.unwrap();
+    let claimed = first.iter().chain(&rest).map(|d| &d.lease);
+    assert_eq!(first.len(), 1);
+    assert!(claimed.eq(&tail));
 }
 
 #[tokio::test]
@@ -130,7 +116,8 @@ async fn a_lost_group_is_made_again_from_the_first_entry() {
     // Nobody holds what the group no longer knows; it is delivered again.
     let effects = answered(&first);
     let leases = [first.lease.clone()];
-    assert_eq!(bus.renew(NARRATOR, "w1", &leases).await.unwrap(), leases);
+    let lost = bus.renew(NARRATOR, "w1", &leases).await.unwrap();
+    assert_eq!(lost.gone, leases);
     assert_eq!(bus.commit(first, &effects).await.unwrap(), Committed::Gone);
     assert_eq!(ids(&reader.next(10).await.unwrap()), ["a"]);
 }

@@ -30,6 +30,8 @@ pub enum Retry {
     Counted,
     /// As often as the total deadline allows: being told to wait is no failure of the request.
     Free,
+    /// As often as [`Deadlines::patience`](crate::Deadlines) allows: a server that restarts is back in seconds.
+    Patient,
 }
 
 /// One row of [`TABLE`].
@@ -51,7 +53,7 @@ pub const TABLE: [Row; 14] = [
     row(Class::Stall,      "stall",     Retry::Counted, "the tokens stopped coming for longer than the stall deadline"),
     row(Class::Truncated,  "truncated", Retry::Counted, "the stream ended, or was cut, before the answer did"),
     row(Class::Provider,   "provider",  Retry::Counted, "the provider failed (5xx, 408) or answered something that is no answer"),
-    row(Class::Connect,    "connect",   Retry::Counted, "the provider was not reached, or hung up before it answered"),
+    row(Class::Connect,    "connect",   Retry::Patient, "the provider was not reached, or hung up before it answered"),
     row(Class::Auth,       "auth",      Retry::Never,   "the key is missing, wrong or not allowed (401, 403)"),
     row(Class::Context,    "context",   Retry::Never,   "the prompt is longer than the model's window"),
     row(Class::Request,    "request",   Retry::Never,   "the provider refused the request (other 4xx), or it cannot be sent"),

@@ -45,22 +45,23 @@ pub(crate) struct Retries {
     /// Counted tries that may still follow.
     left: u32,
     delays: ExponentialBackoff,
+    patience: Duration,
+    /// Since when the provider is not reached.
+    away: Option<Instant>,
+    /// While it is not: shorter ones, since nothing is asked of it and the answer waits for its return.
+    away_delays: ExponentialBackoff,
 }
 
 impl Retries {
     pub(crate) fn new(settings: &Settings) -> Self {
-        let delays = ExponentialBackoffBuilder::new()
-            .with_initial_interval(Duration::from_millis(250))
-            .with_multiplier(2.0)
-            .with_randomization_factor(0.5)
-            .with_max_interval(Duration::from_secs(8))
-            .with_max_elapsed_time(None)
-            .build();
         Self {
             deadline: Instant::now() + settings.deadlines.total,
             tries: 0,
             left: settings.max_tries.saturating_sub(1),
-            delays,
+            delays: delays(Duration::from_secs(8)),
+            patience: settings.deadlines.patience,
+            away: None,
+            away_delays: delays(Duration::from_secs(1)),
         }
     }
 
@@ -80,10 +81,16 @@ impl Retries {
     }
 
     fn next_try(&mut self, failure: &Error) -> Option<Instant> {
-        match failure.class.retry() {
-            Retry::Never => return None,
+        let retry = failure.class.retry();
+        if retry == Retry::Patient {
+            return self.when_back();
+        }
+        self.away = None;
+        self.away_delays.reset();
+        match retry {
             Retry::Counted => self.left = self.left.checked_sub(1)?,
-            Retry::Free => {}
+            Retry::Never => return None,
+            Retry::Free | Retry::Patient => {}
         }
         let delay = self
             .delays
@@ -93,6 +100,23 @@ impl Retries {
             .checked_add(delay)
             .filter(|at| *at < self.deadline)
     }
+
+    fn when_back(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        let away = *self.away.get_or_insert(now);
+        let at = now.checked_add(self.away_delays.next_backoff()?)?;
+        (at < self.deadline && at - away <= self.patience).then_some(at)
+    }
+}
+
+fn delays(longest: Duration) -> ExponentialBackoff {
+    ExponentialBackoffBuilder::new()
+        .with_initial_interval(Duration::from_millis(250))
+        .with_multiplier(2.0)
+        .with_randomization_factor(0.5)
+        .with_max_interval(longest)
+        .with_max_elapsed_time(None)
+        .build()
 }
 
 #[cfg(test)]
@@ -128,7 +152,7 @@ mod tests {
     async fn delays_double_and_jitter_within_half() {
         let mut retries = retries(90, 10);
         for nominal in [250, 500, 1000, 2000, 4000, 8000, 8000] {
-            let delay = retries.after(failure(Class::Connect)).unwrap() - Instant::now();
+            let delay = retries.after(failure(Class::Provider)).unwrap() - Instant::now();
             let (least, most) = (
                 Duration::from_millis(nominal / 2),
                 Duration::from_millis(nominal * 3 / 2 + 1),
@@ -152,6 +176,46 @@ mod tests {
             elapsed < Duration::from_secs(60) && elapsed > Duration::from_secs(45),
             "{elapsed:?}"
         );
+    }
+
+    /// How long a provider that is never reached is asked again.
+    async fn patience(mut retries: Retries) -> Duration {
+        let started = Instant::now();
+        while let Ok(at) = retries.after(failure(Class::Connect)) {
+            let pause = at - Instant::now();
+            assert!(pause <= Duration::from_millis(1_501), "{pause:?}");
+            tokio::time::sleep_until(at).await;
+        }
+        started.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_provider_that_is_not_reached_is_waited_for_within_patience_and_deadline() {
+        for (total, limit) in [(90, 20), (12, 12)] {
+            let waited = patience(retries(total, 1)).await;
+            let limit = Duration::from_secs(limit);
+            assert!(
+                waited <= limit && waited > limit - Duration::from_secs(2),
+                "{waited:?} of {limit:?}"
+            );
+        }
+        let mut away = retries(90, 2);
+        away.patience = Duration::ZERO;
+        assert!(away.after(failure(Class::Connect)).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_begins_anew_with_a_provider_that_was_reached() {
+        let mut retries = retries(90, 2);
+        for _ in 0..2 {
+            for _ in 0..8 {
+                let at = retries.after(failure(Class::Connect)).unwrap();
+                tokio::time::sleep_until(at).await;
+            }
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            let _counted = retries.after(failure(Class::Provider));
+        }
+        assert_eq!(retries.away, None);
     }
 
     #[tokio::test(start_paused = true)]

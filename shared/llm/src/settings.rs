@@ -16,7 +16,8 @@ pub struct Settings {
     /// Sent as a bearer token; none for servers that take no key.
     pub api_key: Option<SecretString>,
     pub deadlines: Deadlines,
-    /// Most tries of one call. Tries answered with 429 do not count: the total deadline bounds them.
+    /// Most tries of one call. Tries answered with 429 do not count: the total deadline bounds them. Nor do tries that
+    /// did not reach the provider: the patience bounds them.
     pub max_tries: u32,
     /// Whether `data: [DONE]` after some text ends an answer that never gave a finish reason (some
     /// adapters never do): [`Finish::Other`](crate::Finish). If not, such an answer is truncated.
@@ -37,6 +38,8 @@ pub struct Deadlines {
     pub first_token: Duration,
     /// Between two tokens.
     pub stall: Duration,
+    /// For a provider that is not reached: from the first such try in a row to the last.
+    pub patience: Duration,
     /// For the call: all tries and the waits between them.
     pub total: Duration,
 }
@@ -71,6 +74,7 @@ impl Default for Deadlines {
             connect: Duration::from_secs(3),
             first_token: Duration::from_secs(20),
             stall: Duration::from_secs(15),
+            patience: Duration::from_secs(20),
             total: Duration::from_secs(90),
         }
     }

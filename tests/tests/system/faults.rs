@@ -11,7 +11,7 @@ use story::{
     Agent, Event, EventId, InputPolicy, Outcome, OutputPolicy, Payload, Policies, Status, StoryId,
     outcome,
 };
-use system_tests::{Options, Stack};
+use system_tests::{Options, Stack, Watcher};
 use tokio::time::Instant;
 
 const FIRST_TOKEN: Duration = Duration::from_secs(2);
@@ -58,6 +58,8 @@ fn told(fault: &str, agent: Agent) -> Option<(&'static str, &'static str)> {
             ("failed", "rate")
         }
         "rate_limit_text" | "rate_limit_integer_code" | "rate_limit_flat" => ("failed", "rate"),
+        // Tried again with the usual patience, which is longer than a call here.
+        "refused" => ("failed", "connect"),
         "unauthorized" => ("failed", "auth"),
         "context_length_exceeded" => ("failed", "context"),
         "insufficient_quota" => ("failed", "quota"),
@@ -80,7 +82,7 @@ struct Row {
 #[tokio::test]
 async fn every_fault_of_the_model_ends_an_action_once_and_in_time() -> anyhow::Result<()> {
     let scenario = scenario();
-    let stack = Stack::start(Options {
+    let mut stack = Stack::start(Options {
         scenario,
         ..Options::default()
     })
@@ -103,7 +105,8 @@ async fn every_fault_of_the_model_ends_an_action_once_and_in_time() -> anyhow::R
     let pairs = TABLE
         .iter()
         .flat_map(|row| agents.map(|agent| (row.name, agent)));
-    let rows = try_join_all(pairs.map(|(fault, agent)| meet(&stack, fault, agent))).await?;
+    let mut rows = try_join_all(pairs.map(|(fault, agent)| meet(&stack, fault, agent))).await?;
+    rows.extend(refused(&mut stack).await?);
 
     let (table, wrong) = judged(&rows);
     println!("{table}");
@@ -143,36 +146,70 @@ fn scenario() -> String {
 
 /// A story of its own in which somebody meets the fault, then goes on without it.
 async fn meet(stack: &Stack, fault: &'static str, agent: Agent) -> anyhow::Result<Row> {
-    let id = format!("{agent}-{}", fault.replace('_', "-"));
-    let (output, meet) = match agent {
-        Agent::Moderator => (OutputPolicy::Hold, "read of"),
-        _ => (OutputPolicy::Off, "meet"),
-    };
-    let input = InputPolicy::Off;
-    let story = stack.story(&id, Policies { input, output }).await?;
-    let mut reader = stack.hear(&story).await?;
-    let started = Instant::now();
-    let first = turn(stack, &story, agent, &format!("I {meet} {fault}.")).await?;
-    let end = reader.end_of(&first).await?;
-    let took = started.elapsed();
-    let second = turn(stack, &story, agent, "I go on.").await?;
-    let answer = reader.end_of(&second).await?;
-    let outcome_of = |event: &Event| outcome(event).map(|(end, _)| end);
-    ensure!(
-        outcome_of(&answer) == Some(Outcome::Answered),
-        "{id} does not go on: {answer:?}"
-    );
-    for action in [&first, &second] {
-        let ends = reader.ends_of(action);
-        ensure!(ends == 1, "{id}: {action} has {ends} ends");
+    let met = Met::begin(stack, fault, agent).await?;
+    met.go_on(stack).await
+}
+
+/// No fault of the mock: it is not there. The moderator would have nothing to judge.
+async fn refused(stack: &mut Stack) -> anyhow::Result<Vec<Row>> {
+    stack.kill_model().await?;
+    let agents = [Agent::Narrator, Agent::Dialogue];
+    let met = try_join_all(agents.map(|agent| Met::begin(stack, "refused", agent))).await?;
+    stack.resume_model().await?;
+    try_join_all(met.into_iter().map(|met| met.go_on(stack))).await
+}
+
+/// Somebody who has met a fault.
+struct Met {
+    row: Row,
+    story: StoryId,
+    reader: Watcher,
+    action: EventId,
+}
+
+impl Met {
+    async fn begin(stack: &Stack, fault: &'static str, agent: Agent) -> anyhow::Result<Self> {
+        let id = format!("{agent}-{}", fault.replace('_', "-"));
+        let (output, meet) = match agent {
+            Agent::Moderator => (OutputPolicy::Hold, "read of"),
+            _ => (OutputPolicy::Off, "meet"),
+        };
+        let input = InputPolicy::Off;
+        let story = stack.story(&id, Policies { input, output }).await?;
+        let mut reader = stack.hear(&story).await?;
+        let started = Instant::now();
+        let action = turn(stack, &story, agent, &format!("I {meet} {fault}.")).await?;
+        let end = end_of(&reader.end_of(&action).await?);
+        let took = started.elapsed();
+        let row = Row {
+            fault,
+            agent,
+            end,
+            took,
+        };
+        Ok(Self {
+            row,
+            story,
+            reader,
+            action,
+        })
     }
-    let end = end_of(&end);
-    Ok(Row {
-        fault,
-        agent,
-        end,
-        took,
-    })
+
+    async fn go_on(mut self, stack: &Stack) -> anyhow::Result<Row> {
+        let next = turn(stack, &self.story, self.row.agent, "I go on.").await?;
+        let answer = self.reader.end_of(&next).await?;
+        let answered = outcome(&answer).map(|(end, _)| end);
+        ensure!(
+            answered == Some(Outcome::Answered),
+            "{} does not go on: {answer:?}",
+            self.story
+        );
+        for action in [&self.action, &next] {
+            let ends = self.reader.ends_of(action);
+            ensure!(ends == 1, "{}: {action} has {ends} ends", self.story);
+        }
+        Ok(self.row)
+    }
 }
 
 async fn turn(stack: &Stack, story: &StoryId, agent: Agent, text: &str) -> anyhow::Result<EventId> {

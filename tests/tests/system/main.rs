@@ -14,4 +14,5 @@ mod faults;
 mod moderation;
 mod outage;
 mod poison;
+mod restart;
 mod waiting;

@@ -96,6 +96,9 @@ struct Model {
     /// Longest silence between two tokens
     #[arg(long, env = "LLM_STALL_TIMEOUT", default_value = "15s", value_parser = duration)]
     llm_stall_timeout: Duration,
+    /// How long to try again while the model is not reached
+    #[arg(long, env = "LLM_PATIENCE", default_value = "20s", value_parser = duration)]
+    llm_patience: Duration,
     /// Longest call, retries included
     #[arg(long, env = "LLM_TIMEOUT", default_value = "90s", value_parser = duration)]
     llm_timeout: Duration,
@@ -126,6 +129,12 @@ impl<O: Args> Options<O> {
         telemetry::start(self.log, &self.log_filter)
     }
 
+    /// For who asks whether the model is there now.
+    pub(super) fn without_patience(mut self) -> Self {
+        self.model.llm_patience = Duration::ZERO;
+        self
+    }
+
     pub(super) fn bus(&self) -> bus::Settings {
         bus::Settings {
             prefix: self.redis.prefix.clone(),
@@ -142,6 +151,7 @@ impl<O: Args> Options<O> {
                 connect: model.llm_connect_timeout,
                 first_token: model.llm_first_token_timeout,
                 stall: model.llm_stall_timeout,
+                patience: model.llm_patience,
                 total: model.llm_timeout,
             },
             ..llm::Settings::new(&model.llm)

@@ -2,14 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod actor;
+#[path = "../../../bus/tests/server/network.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the bus tests it further")]
+mod network;
 mod stage;
 mod worker;
 
 use std::time::Duration;
 
+use actor::Act;
 use agent::{HandleError, Retry};
 use bus::Seen;
-use stage::{Act, SLOTS, Stage};
+use network::Network;
+use stage::{SLOTS, Stage};
 use story::OutputPolicy;
 
 const LEASE: Duration = Duration::from_millis(600);
@@ -147,6 +153,54 @@ async fn a_lost_lease_stops_the_turn_and_another_worker_answers_once() {
     assert_eq!(stage.answers("a", 1).await, [["one"]]);
     second.end().await;
     assert_eq!(stage.log("a").await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_turn_that_has_ended_its_event_is_counted_so_though_the_reply_was_lost() {
+    for (is, event, outcome) in [
+        ("one", "\"type\":\"narration\"", "answered"),
+        ("untellable", "\"type\":\"failed\"", "buried"),
+    ] {
+        let stage = Stage::new().await;
+        let network = Network::before(&stage.url());
+        stage.story("a").await;
+        stage.say("a", is).await;
+        network.withhold_reply(event);
+        let worker = stage.worker_over(network.url(), LEASE, 0, |id| match id {
+            "one" => Act::Answer,
+            _ => Act::Fail(HandleError::permanent("prompt", anyhow::anyhow!("no"))),
+        });
+        // The reply is waited for 2 s, and each renewal within them finds the entry gone.
+        let counted =
+            format!("storyfleet_events_total{{agent=\"narrator\",outcome=\"{outcome}\"}} 1");
+        stage
+            .until(&counted, async || worker.counts(&counted))
+            .await;
+        assert!(network.has_failed());
+        assert!(worker.counts("storyfleet_leases_lost_total{agent=\"narrator\"} 0"));
+        worker.end().await;
+        assert_eq!((stage.log("a").await.len(), stage.backlog().await), (2, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_turn_whose_event_another_worker_had_meanwhile_begins_anew() {
+    // Renewed every 2 s and looked for every second: what was borrowed is back before a renewal tells.
+    let lease = 10 * LEASE;
+    let stage = Stage::new().await;
+    stage.story("a").await;
+    stage.say("a", "one").await;
+    stage.deserter().await;
+    let mut worker = stage.worker(lease, 0, |_| Act::Hang);
+    worker.begun("one").await;
+    stage.until_renewed().await;
+    assert_eq!(stage.borrow(lease).await, [3]);
+    worker.dropped("one").await;
+    stage
+        .until("the second turn", async || worker.times_begun("one") == 2)
+        .await;
+    worker.end().await;
+    assert_eq!(stage.steal(lease).await, [3]);
 }
 
 #[tokio::test]
@@ -303,9 +357,7 @@ async fn the_backlog_is_told_while_every_slot_is_taken() {
     stage.say("last", "last").await;
     let told = format!("storyfleet_backlog{{agent=\"narrator\"}} {}", SLOTS + 1);
     stage
-        .until("the backlog", async || {
-            worker.metrics.encode().unwrap().contains(&told)
-        })
+        .until("the backlog", async || worker.counts(&told))
         .await;
     worker.tell();
     worker.end().await;

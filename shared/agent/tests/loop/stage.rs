@@ -5,12 +5,9 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent::{Agent, Effects, Emitted, HandleError, Settings, Shutdown, Turn};
-use bus::{Bus, Commit, LeaseId, NewStory, ReclaimCursor, Watch};
-use story::{
-    Action, Author, AuthorKind, Event, LogEntry, Mode, Narration, OutputPolicy, Payload, Seq,
-    Status,
-};
+use agent::{Settings, Shutdown};
+use bus::{Bus, Commit, LeaseId, NewStory, Watch};
+use story::{Action, Author, AuthorKind, Event, LogEntry, Mode, OutputPolicy, Payload, Seq};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -18,12 +15,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::actor::{Act, Actor};
 use crate::worker::Worker;
 
 /// No state that a test waits for takes longer, however slow the machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-const NARRATOR: story::Agent = story::Agent::Narrator;
+pub(crate) const NARRATOR: story::Agent = story::Agent::Narrator;
 /// Of each worker: few enough to be all taken.
 pub(crate) const SLOTS: usize = 4;
 
@@ -41,10 +39,14 @@ impl Stage {
             folder: tempfile::tempdir().unwrap(),
             port,
             redis: None,
-            bus: Bus::new(settings(port)).unwrap(),
+            bus: Bus::new(bus::Settings::new(url(port))).unwrap(),
         };
         stage.start_redis().await;
         stage
+    }
+
+    pub(crate) fn url(&self) -> String {
+        url(self.port)
     }
 
     pub(crate) async fn start_redis(&mut self) {
@@ -114,10 +116,34 @@ impl Stage {
 
     /// Takes the entries whose owners were silent for so long; gives how often each was delivered.
     pub(crate) async fn steal(&self, silent: Duration) -> Vec<u32> {
-        let mut cursor = ReclaimCursor::default();
-        let stolen = self.bus.reclaim(NARRATOR, "thief", silent, &mut cursor, 16);
+        let stolen = self.bus.reclaim(NARRATOR, "thief", silent, 16);
         let stolen = stolen.await.unwrap().into_iter();
         stolen.map(|delivery| delivery.deliveries).collect()
+    }
+
+    /// Takes all entries and lets them go; gives how often each was delivered.
+    pub(crate) async fn borrow(&self, lease: Duration) -> Vec<u32> {
+        let taken = self.bus.reclaim(NARRATOR, "thief", Duration::ZERO, 16);
+        let taken = taken.await.unwrap();
+        let leases: Vec<_> = taken
+            .iter()
+            .map(|delivery| delivery.lease.clone())
+            .collect();
+        self.bus
+            .release(NARRATOR, "thief", lease, &leases)
+            .await
+            .unwrap();
+        taken.iter().map(|delivery| delivery.deliveries).collect()
+    }
+
+    /// Until a lease that was not renewed for a second is renewed.
+    pub(crate) async fn until_renewed(&self) {
+        let old = async || {
+            let old = "XPENDING sf:{0}:work:narrator fleet IDLE 1000 - + 1";
+            self.inline(old).await.trim() != "*0"
+        };
+        self.until("the age of a lease", &old).await;
+        self.until("its renewal", async || !old().await).await;
     }
 
     /// An entry that no publisher makes.
@@ -190,6 +216,17 @@ impl Stage {
         merges: usize,
         act: impl Fn(&str) -> Act + Send + Sync + 'static,
     ) -> Worker {
+        self.worker_over(&self.url(), lease, merges, act)
+    }
+
+    /// A worker that reaches Redis at `url`.
+    pub(crate) fn worker_over(
+        &self,
+        url: &str,
+        lease: Duration,
+        merges: usize,
+        act: impl Fn(&str) -> Act + Send + Sync + 'static,
+    ) -> Worker {
         let (marks, seen) = watch::channel(Vec::new());
         let (told, tell) = watch::channel(false);
         let actor = Actor {
@@ -204,7 +241,7 @@ impl Stage {
             lease,
             drain: Duration::from_millis(200),
             listen: Some(([127, 0, 0, 1], port).into()),
-            ..Settings::new(settings(self.port))
+            ..Settings::new(bus::Settings::new(url))
         };
         let metrics = settings.metrics.clone();
         let shutdown = Shutdown::default();
@@ -254,8 +291,8 @@ impl Stage {
     }
 }
 
-fn settings(port: u16) -> bus::Settings {
-    bus::Settings::new(format!("redis://127.0.0.1:{port}"))
+fn url(port: u16) -> String {
+    format!("redis://127.0.0.1:{port}")
 }
 
 fn free_port() -> u16 {
@@ -273,113 +310,4 @@ pub(crate) async fn exchange(port: u16, request: &str) -> std::io::Result<String
     let mut reply = [0; 512];
     let length = stream.read(&mut reply).await?;
     Ok(String::from_utf8_lossy(&reply[..length]).into_owned())
-}
-
-/// What the agent does with an event.
-pub(crate) enum Act {
-    Answer,
-    AnswerWhenTold,
-    AnswerAfter(Duration),
-    Hang,
-    Panic,
-    Fail(HandleError),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mark {
-    Begun,
-    Dropped,
-}
-
-struct Actor {
-    merges: usize,
-    act: Box<dyn Fn(&str) -> Act + Send + Sync>,
-    marks: Arc<watch::Sender<Vec<(String, Mark)>>>,
-    tell: watch::Receiver<bool>,
-}
-
-/// Marks a turn that was dropped before its end.
-struct Watched {
-    id: String,
-    marks: Arc<watch::Sender<Vec<(String, Mark)>>>,
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        let mark = (std::mem::take(&mut self.id), Mark::Dropped);
-        self.marks.send_modify(|marks| marks.push(mark));
-    }
-}
-
-impl Agent for Actor {
-    fn agent(&self) -> story::Agent {
-        NARRATOR
-    }
-
-    fn takes(&self) -> &'static [&'static str] {
-        &["action"]
-    }
-
-    fn merges(&self) -> usize {
-        self.merges
-    }
-
-    async fn handle(&self, turn: Turn) -> Result<Effects, HandleError> {
-        let id = turn.event.id.to_string();
-        self.marks
-            .send_modify(|marks| marks.push((id.clone(), Mark::Begun)));
-        // A beat fails by whatever joined it.
-        let mut joined = turn
-            .waiting
-            .iter()
-            .map(|event| (self.act)(event.id.as_str()));
-        let fails = joined.find(|act| matches!(act, Act::Fail(_) | Act::Panic));
-        match fails.unwrap_or_else(|| (self.act)(&id)) {
-            Act::Answer => {
-                turn.draft.send("It rains.").await;
-                Ok(answer(&turn))
-            }
-            Act::AnswerWhenTold => {
-                turn.draft.send("It rains.").await;
-                self.tell
-                    .clone()
-                    .wait_for(|told| *told)
-                    .await
-                    .expect("the test still runs");
-                Ok(answer(&turn))
-            }
-            Act::AnswerAfter(time) => {
-                tokio::time::sleep(time).await;
-                Ok(answer(&turn))
-            }
-            Act::Hang => {
-                let _watched = Watched {
-                    id,
-                    marks: Arc::clone(&self.marks),
-                };
-                turn.draft.send("And then").await;
-                std::future::pending().await
-            }
-            Act::Panic => panic!("poison"),
-            Act::Fail(error) => Err(error),
-        }
-    }
-}
-
-fn answer(turn: &Turn) -> Effects {
-    let narration = Narration {
-        text: "It rains.".into(),
-        choices: Vec::new(),
-        speak: Vec::new(),
-        status: Status::Complete,
-        llm: None,
-    };
-    let merged = turn.waiting.len();
-    Effects {
-        emit: vec![Emitted::New(
-            turn.respond(Payload::Narration(narration), merged),
-        )],
-        merged,
-        ..Effects::default()
-    }
 }

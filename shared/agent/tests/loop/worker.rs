@@ -7,11 +7,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::stage::{Mark, PATIENCE, exchange};
+use crate::actor::Mark;
+use crate::stage::{PATIENCE, exchange};
 
 pub(crate) struct Worker {
     pub(super) port: u16,
-    pub(crate) metrics: Metrics,
+    pub(super) metrics: Metrics,
     pub(super) shutdown: Shutdown,
     pub(super) seen: watch::Receiver<Vec<(String, Mark)>>,
     pub(super) told: watch::Sender<bool>,
@@ -47,6 +48,11 @@ impl Worker {
     /// Lets [`Act::AnswerWhenTold`] answer.
     pub(crate) fn tell(&self) {
         self.told.send_replace(true);
+    }
+
+    /// Whether `line` is among the metrics.
+    pub(crate) fn counts(&self, line: &str) -> bool {
+        self.metrics.encode().unwrap().contains(line)
     }
 
     pub(crate) async fn ready(&self) {

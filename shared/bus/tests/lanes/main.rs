@@ -109,7 +109,7 @@ fn act() -> impl Strategy<Value = Act> {
 fn every_schedule_keeps_order_and_loses_nothing() {
     // One server for all cases: starting one takes longer than a case does.
     let server = Server::start();
-    let network = Network::before(&server);
+    let network = Network::before(&server.url());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -2,13 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use bus::{Bus, Settings};
-
-use super::Server;
 
 /// Ends with the process.
 pub struct Network {
@@ -21,14 +18,16 @@ type Shared = Arc<Mutex<Option<(&'static str, Fault)>>>;
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Fault {
     LoseReply,
+    WithholdReply,
     Stall,
 }
 
 impl Network {
-    pub fn before(server: &Server) -> Self {
+    /// `redis` is its URL.
+    pub fn before(redis: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("its address");
-        let redis = server.url().replace("redis://", "");
+        let redis = redis.replace("redis://", "");
         let fault = Shared::default();
         let faults = Arc::clone(&fault);
         thread::spawn(move || {
@@ -45,6 +44,10 @@ impl Network {
         }
     }
 
+    pub fn url(&self) -> &str {
+        &self.address
+    }
+
     pub fn bus(&self, shards: u16) -> Bus {
         let settings = Settings {
             shards,
@@ -56,6 +59,11 @@ impl Network {
     /// Redis does the next command that contains `word`, and then the connection drops instead of bringing the reply.
     pub fn lose_reply(&self, word: &'static str) {
         self.plan(word, Fault::LoseReply);
+    }
+
+    /// Redis does the next command that contains `word`; the connection brings nothing any more, and stays open.
+    pub fn withhold_reply(&self, word: &'static str) {
+        self.plan(word, Fault::WithholdReply);
     }
 
     /// The connection of the next command that contains `word` carries nothing any more, and stays open.
@@ -74,7 +82,7 @@ impl Network {
 }
 
 fn carry(near: &TcpStream, far: &TcpStream, faults: &Shared) {
-    let cut = Arc::new(AtomicBool::new(false));
+    let reply = Arc::<Mutex<Option<Fault>>>::default();
     for stream in [near, far] {
         stream.set_nodelay(true).expect("an open stream");
     }
@@ -85,7 +93,7 @@ fn carry(near: &TcpStream, far: &TcpStream, faults: &Shared) {
         )
     };
     let ((near, far), (back, from)) = (pair(), pair());
-    let (cutting, faults) = (Arc::clone(&cut), Arc::clone(faults));
+    let (of_reply, faults) = (Arc::clone(&reply), Arc::clone(faults));
     thread::spawn(move || {
         pass(near, far, |bytes| {
             let mut planned = faults.lock().expect("nobody panics");
@@ -94,19 +102,20 @@ fn carry(near: &TcpStream, far: &TcpStream, faults: &Shared) {
                     .windows(word.len())
                     .any(|part| part == word.as_bytes())
             });
-            let fault = fault.map(|(_, fault)| fault);
-            // The command itself passes.
-            if fault == Some(Fault::LoseReply) {
-                cutting.store(true, Ordering::SeqCst);
+            let (_, fault) = fault?;
+            if fault == Fault::Stall {
+                return Some(fault);
             }
-            fault.filter(|fault| *fault == Fault::Stall)
+            // The command itself passes.
+            *of_reply.lock().expect("nobody panics") = Some(fault);
+            None
         });
     });
     // A script that Redis does not know yet is sent again whole: that reply is the one to lose.
     thread::spawn(move || {
-        pass(from, back, |reply| {
-            let lost = cut.load(Ordering::SeqCst) && !reply.starts_with(b"-NOSCRIPT");
-            lost.then_some(Fault::LoseReply)
+        pass(from, back, |bytes| {
+            let fault = *reply.lock().expect("nobody panics");
+            fault.filter(|_| !bytes.starts_with(b"-NOSCRIPT"))
         });
     });
 }
@@ -116,7 +125,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, meets: impl Fn(&[u8]) -> Option<
     let mut buffer = [0; 64 * 1024];
     while let Ok(bytes @ 1..) = from.read(&mut buffer) {
         match meets(&buffer[..bytes]) {
-            Some(Fault::Stall) => return,
+            Some(Fault::Stall | Fault::WithholdReply) => return,
             Some(Fault::LoseReply) => break,
             None if to.write_all(&buffer[..bytes]).is_err() => break,
             None => {}

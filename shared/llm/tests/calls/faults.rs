@@ -215,6 +215,31 @@ async fn a_provider_that_is_not_there_is_tried_again() {
 }
 
 #[tokio::test]
+async fn a_provider_that_restarts_is_waited_for() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = closed.local_addr().unwrap();
+    drop(closed);
+    let patient = |url: &str| Settings {
+        deadlines: Deadlines::default(),
+        max_tries: 1,
+        ..settings(url)
+    };
+    let client = Client::new(patient(&format!("http://{address}/v1"))).unwrap();
+    let started = Instant::now();
+    let request = request();
+    let back = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        Provider::start_at(address, |_| Answer::events(&[HI, STOP, DONE]).ended()).await
+    };
+    let (answer, provider) = tokio::join!(client.complete(&request), back);
+    let (text, completion) = answer.unwrap();
+    assert_eq!(text, "Hi ");
+    assert!(completion.tries > 2, "{completion:?}");
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert_eq!(provider.requests().await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_provider_that_does_not_take_the_connection_is_given_up_in_time() {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -224,7 +249,7 @@ async fn a_provider_that_does_not_take_the_connection_is_given_up_in_time() {
     let late = |url: &str| Settings {
         deadlines: Deadlines {
             connect: Duration::from_millis(200),
-            ..Deadlines::default()
+            ..settings(url).deadlines
         },
         ..settings(url)
     };

@@ -26,6 +26,8 @@ fn settings(url: &str) -> Settings {
             connect: Duration::from_millis(500),
             first_token: Duration::from_millis(300),
             stall: Duration::from_millis(300),
+            // For one more try: the first pause is 375 ms at most, and the first two are 375 ms at least.
+            patience: Duration::from_millis(376),
             total: Duration::from_secs(8),
         },
         max_tries: 2,

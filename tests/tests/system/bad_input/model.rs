@@ -19,7 +19,7 @@ fn narrator(stack: &Stack, llm: &str, key: Option<&str>) -> anyhow::Result<(Proc
     let mut command = Command::new(program("narrator")?);
     command
         .args(["run", "--redis", &stack.redis_url(), "--llm", llm])
-        .args(["--model", "m", "--log", "json"])
+        .args(["--model", "m", "--llm-patience", "1s", "--log", "json"])
         .env_remove("LLM_API_KEY")
         .envs(key.map(|key| ("LLM_API_KEY", key)))
         .stderr(Stdio::piped());

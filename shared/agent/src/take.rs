@@ -1,0 +1,110 @@
+//! Takes work: new events, and every second what other workers left, entries whose lease has passed. It never asks for
+//! more than there are free slots.
+//!
+//! One loop does both. A slot that is free when Redis is asked is free when it answers, and while all are taken neither
+//! kind of work keeps the other from the next one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bus::Delivery;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::Agent;
+use crate::retry::Backoff;
+use crate::worker::Worker;
+
+/// Between two looks for what was left, unless the lease is shorter.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Most entries taken over at once, so that other workers get some of a dead one's.
+const AT_ONCE: usize = 16;
+
+/// While Redis was away nobody could renew: this and a third of the lease is what the living need to do so, since they
+/// wait up to 2 s to connect anew. Whoever took their events at once would pay for them again, and charge an attempt.
+const BACK: Duration = Duration::from_secs(3);
+
+/// Takes until `drain`. A read under way is waited for: dropping it could leave what it delivered to its lease.
+pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationToken) {
+    let mut reader = worker.bus.reader(worker.name, &worker.consumer);
+    let mut backoff = Backoff::default();
+    let mut look = Look::new(worker.settings.lease);
+    while let Some(free) = worker.slot(&drain).await {
+        let asked = if look.is_due(&worker) {
+            look.go_on(&worker, free).await
+        } else {
+            reader.next_within(free, look.pause()).await
+        };
+        match asked {
+            Ok(deliveries) => {
+                worker.health.redis_answered();
+                backoff.reset();
+                worker.begin(deliveries).await;
+            }
+            Err(error) => {
+                worker.health.redis_failed(error);
+                backoff.pause().await;
+            }
+        }
+    }
+}
+
+/// A look for what was left, as many at a time as there is room for. While there is more of it nothing new is read: it is
+/// older than anything in the backlog.
+struct Look {
+    every: Duration,
+    next: Instant,
+}
+
+impl Look {
+    fn new(lease: Duration) -> Self {
+        Self {
+            every: EVERY.min(lease / 2),
+            next: Instant::now(),
+        }
+    }
+
+    /// Asked each time: Redis may have been away since the last time.
+    fn is_due<A: Agent>(&mut self, worker: &Worker<A>) -> bool {
+        if !self.pause().is_zero() {
+            return false;
+        }
+        let just_back = worker
+            .health
+            .redis_is_just_back(worker.settings.lease / 3 + BACK);
+        if just_back {
+            self.over();
+        }
+        !just_back
+    }
+
+    async fn go_on<A: Agent>(
+        &mut self,
+        worker: &Worker<A>,
+        free: usize,
+    ) -> Result<Vec<Delivery>, bus::Error> {
+        let (lease, count) = (worker.settings.lease, free.min(AT_ONCE));
+        let taken = worker
+            .bus
+            .reclaim(worker.name, &worker.consumer, lease, count);
+        let taken = taken.await;
+        let may_be_more = taken.as_ref().is_ok_and(|taken| taken.len() == count);
+        if !may_be_more {
+            self.over();
+        }
+        for delivery in taken.iter().flatten() {
+            tracing::info!(lease = %delivery.lease, deliveries = delivery.deliveries, "took over an event");
+        }
+        taken
+    }
+
+    fn over(&mut self) {
+        self.next = Instant::now() + self.every;
+    }
+
+    /// Until the next look.
+    fn pause(&self) -> Duration {
+        self.next.saturating_duration_since(Instant::now())
+    }
+}

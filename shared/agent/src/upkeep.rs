@@ -1,0 +1,56 @@
+//! What a worker does for the fleet besides answering: counts the backlog, and forgets dead workers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::Agent;
+use crate::worker::Worker;
+
+/// How often the backlog is counted, unless the lease is shorter.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// In leases: 5 minutes with the usual one of 10 s.
+const SILENT: u32 = 30;
+
+pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationToken) {
+    let mut counts = interval(EVERY.min(worker.settings.lease / 2));
+    counts.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut burials = interval(worker.settings.lease * SILENT / 5);
+    burials.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let done = tokio::select! {
+            _ = counts.tick() => count(&worker).await,
+            _ = burials.tick() => forget_the_dead(&worker).await,
+            () = drain.cancelled() => return,
+        };
+        match done {
+            Ok(()) => worker.health.redis_answered(),
+            Err(error) => worker.health.redis_failed(error),
+        }
+    }
+}
+
+/// Keeps the scaling signal true.
+async fn count<A: Agent>(worker: &Worker<A>) -> Result<(), bus::Error> {
+    let backlog = worker.bus.backlog(worker.name).await?;
+    let backlog = i64::try_from(backlog).unwrap_or(i64::MAX);
+    worker.meters.backlog.set(backlog);
+    Ok(())
+}
+
+/// Each life of a worker is a consumer of its own. One that holds nothing and was silent for so many leases is over;
+/// were it not, it would be a consumer again with its next read.
+async fn forget_the_dead<A: Agent>(worker: &Worker<A>) -> Result<(), bus::Error> {
+    let silent = worker.settings.lease * SILENT;
+    let forgotten = worker
+        .bus
+        .remove_idle_consumers(worker.name, silent)
+        .await?;
+    if !forgotten.is_empty() {
+        tracing::info!(consumers = forgotten.len(), "forgot dead workers");
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! The agent of the tests, which does with each event what it is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent::{Agent, Effects, Emitted, HandleError, Turn};
+use story::{Narration, Payload, Status};
+use tokio::sync::watch;
+
+use crate::stage::NARRATOR;
+
+/// What the agent does with an event.
+pub(crate) enum Act {
+    Answer,
+    AnswerWhenTold,
+    AnswerAfter(Duration),
+    Hang,
+    Panic,
+    Fail(HandleError),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mark {
+    Begun,
+    Dropped,
+}
+
+pub(crate) struct Actor {
+    pub(crate) merges: usize,
+    pub(crate) act: Box<dyn Fn(&str) -> Act + Send + Sync>,
+    pub(crate) marks: Arc<watch::Sender<Vec<(String, Mark)>>>,
+    pub(crate) tell: watch::Receiver<bool>,
+}
+
+/// Marks a turn that was dropped before its end.
+struct Watched {
+    id: String,
+    marks: Arc<watch::Sender<Vec<(String, Mark)>>>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let mark = (std::mem::take(&mut self.id), Mark::Dropped);
+        self.marks.send_modify(|marks| marks.push(mark));
+    }
+}
+
+impl Agent for Actor {
+    fn agent(&self) -> story::Agent {
+        NARRATOR
+    }
+
+    fn takes(&self) -> &'static [&'static str] {
+        &["action"]
+    }
+
+    fn merges(&self) -> usize {
+        self.merges
+    }
+
+    async fn handle(&self, turn: Turn) -> Result<Effects, HandleError> {
+        let id = turn.event.id.to_string();
+        self.marks
+            .send_modify(|marks| marks.push((id.clone(), Mark::Begun)));
+        // A beat fails by whatever joined it.
+        let mut joined = turn
+            .waiting
+            .iter()
+            .map(|event| (self.act)(event.id.as_str()));
+        let fails = joined.find(|act| matches!(act, Act::Fail(_) | Act::Panic));
+        match fails.unwrap_or_else(|| (self.act)(&id)) {
+            Act::Answer => {
+                turn.draft.send("It rains.").await;
+                Ok(answer(&turn))
+            }
+            Act::AnswerWhenTold => {
+                turn.draft.send("It rains.").await;
+                self.tell
+                    .clone()
+                    .wait_for(|told| *told)
+                    .await
+                    .expect("the test still runs");
+                Ok(answer(&turn))
+            }
+            Act::AnswerAfter(time) => {
+                tokio::time::sleep(time).await;
+                Ok(answer(&turn))
+            }
+            Act::Hang => {
+                let _watched = Watched {
+                    id,
+                    marks: Arc::clone(&self.marks),
+                };
+                turn.draft.send("And then").await;
+                std::future::pending().await
+            }
+            Act::Panic => panic!("poison"),
+            Act::Fail(error) => Err(error),
+        }
+    }
+}
+
+fn answer(turn: &Turn) -> Effects {
+    let narration = Narration {
+        text: "It rains.".into(),
+        choices: Vec::new(),
+        speak: Vec::new(),
+        status: Status::Complete,
+        llm: None,
+    };
+    let merged = turn.waiting.len();
+    Effects {
+        emit: vec![Emitted::New(
+            turn.respond(Payload::Narration(narration), merged),
+        )],
+        merged,
+        ..Effects::default()
+    }
+}
