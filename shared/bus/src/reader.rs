@@ -6,6 +6,7 @@ use std::time::Duration;
 use redis::{Cmd, Value};
 use story::Agent;
 
+use crate::connect::Topology;
 use crate::keys::{GROUP, Keys};
 use crate::lease::millis;
 use crate::link::Link;
@@ -16,6 +17,9 @@ use crate::{Bus, Delivery, Error, LeaseId};
 /// How long one call waits for an entry.
 const BLOCK: Duration = Duration::from_secs(2);
 
+/// How long it waits on some of the shards before it looks at them all again.
+const TURN: Duration = Duration::from_millis(50);
+
 /// One consumer of one agent's work.
 pub struct Reader {
     keys: Keys,
@@ -23,7 +27,9 @@ pub struct Reader {
     agent: Agent,
     consumer: String,
     /// The shard to look at first, so that a busy one does not starve the others.
-    first: u16,
+    first: usize,
+    /// How many streams one command may name: those of a cluster are in different slots.
+    together: usize,
 }
 
 impl Bus {
@@ -38,6 +44,10 @@ impl Bus {
             agent,
             consumer: consumer.to_owned(),
             first: 0,
+            together: match self.topology {
+                Topology::Cluster(_) => 1,
+                Topology::Standalone(_) | Topology::Sentinel { .. } => usize::MAX,
+            },
         }
     }
 }
@@ -66,43 +76,80 @@ impl Reader {
             return Ok(Vec::new());
         }
         let wait = wait.min(BLOCK);
-        let shards = self.keys.shards().end;
-        if shards == 1 {
-            return self.read(0, free, Some(wait)).await;
+        // COUNT is for each stream, and no more may come than there are free slots.
+        let together = free.min(self.together);
+        let all: Vec<u16> = self.keys.shards().collect();
+        if together >= all.len() {
+            return self.read(&all, free, Some(wait)).await;
         }
-        // Streams of different hash tags cannot be read by one command, and COUNT is per stream.
+        let circle = [&all[self.first..], &all[..self.first]].concat();
+        self.first = (self.first + 1) % all.len();
         let mut found = Vec::new();
-        let first = self.first;
-        self.first = (first + 1) % shards;
-        for shard in (first..shards).chain(0..first) {
-            if found.len() >= free {
+        for shards in circle.chunks(together) {
+            let left = free - found.len();
+            let shards = &shards[..left.min(shards.len())];
+            if shards.is_empty() {
                 break;
             }
-            match self.read(shard, free - found.len(), None).await {
+            match self.read(shards, left, None).await {
                 Ok(more) => found.extend(more),
-                // What the other shards gave is ours: dropping it would leave it to its lease.
+                // As below: what the other shards gave is ours.
                 Err(_) if !found.is_empty() => break,
                 Err(error) => return Err(error),
             }
         }
         if found.is_empty() {
-            let turn = (wait / u32::from(shards)).max(Duration::from_millis(20));
-            return self.read(self.first, free, Some(turn)).await;
+            let wait = wait.min(TURN);
+            return self.read(&circle[..together], free, Some(wait)).await;
         }
         Ok(found)
     }
 
+    /// At most `free` entries, of no more shards than that: all that there are.
     async fn read(
         &self,
-        shard: u16,
+        shards: &[u16],
+        free: usize,
+        block: Option<Duration>,
+    ) -> Result<Vec<Delivery>, Error> {
+        let share = free / shards.len();
+        let mut found = self.ask(shards, share, block).await?;
+        for shard in shards {
+            let left = free - found.len();
+            if left == 0 {
+                break;
+            }
+            let given = found.iter().filter(|given| given.lease.shard == *shard);
+            if given.count() < share {
+                continue;
+            }
+            match self.ask(&[*shard], left, None).await {
+                Ok(more) => found.extend(more),
+                // What was given is ours: dropping it would leave it to its lease.
+                Err(_) => break,
+            }
+        }
+        Ok(found)
+    }
+
+    /// At most `count` entries of each shard.
+    async fn ask(
+        &self,
+        shards: &[u16],
         count: usize,
         block: Option<Duration>,
     ) -> Result<Vec<Delivery>, Error> {
-        let cmd = self.command(shard, count, block);
+        let works: Vec<String> = shards
+            .iter()
+            .map(|shard| self.keys.work(self.agent, *shard))
+            .collect();
+        let cmd = self.command(&works, count, block);
         let reply = match self.link.query(&cmd).await {
-            // The stream or the group is not there, or was removed while we waited.
+            // A stream or its group is not there, or was removed while we waited.
             Err(error) if matches!(error.code(), Some("NOGROUP" | "UNBLOCKED")) => {
-                self.make_group(shard).await?;
+                for (shard, work) in shards.iter().zip(&works) {
+                    self.make_group(*shard, work).await?;
+                }
                 self.link.query(&cmd).await?
             }
             reply => reply?,
@@ -110,22 +157,29 @@ impl Reader {
         if reply == Value::Nil {
             return Ok(Vec::new());
         }
-        let streams: Vec<(String, Vec<Entry>)> = read(reply)?;
-        let entries = streams.into_iter().flat_map(|(_, entries)| entries);
-        Ok(entries
-            .map(|(entry, fields)| Delivery {
-                agent: self.agent,
-                consumer: self.consumer.clone(),
-                lease: LeaseId { shard, entry },
-                deliveries: 1,
-                taken_from: None,
-                redriven: flag(&fields, "redrive"),
-                work: work(&fields, &self.keys, shard),
-            })
-            .collect())
+        let mut found = Vec::new();
+        for (stream, entries) in read::<Vec<(String, Vec<Entry>)>>(reply)? {
+            let at = works.iter().position(|work| *work == stream);
+            let shard = at.map(|at| shards[at]);
+            let shard = shard.ok_or_else(|| Error::data("a stream that was not asked for"))?;
+            found.extend(entries.into_iter().map(|entry| self.delivery(shard, entry)));
+        }
+        Ok(found)
     }
 
-    fn command(&self, shard: u16, count: usize, block: Option<Duration>) -> Cmd {
+    fn delivery(&self, shard: u16, (entry, fields): Entry) -> Delivery {
+        Delivery {
+            agent: self.agent,
+            consumer: self.consumer.clone(),
+            lease: LeaseId { shard, entry },
+            deliveries: 1,
+            taken_from: None,
+            redriven: flag(&fields, "redrive"),
+            work: work(&fields, &self.keys, shard),
+        }
+    }
+
+    fn command(&self, works: &[String], count: usize, block: Option<Duration>) -> Cmd {
         let mut cmd = redis::cmd("XREADGROUP");
         cmd.arg("GROUP").arg(GROUP).arg(&self.consumer);
         cmd.arg("COUNT").arg(count);
@@ -133,17 +187,18 @@ impl Reader {
             // 0 would be for ever.
             cmd.arg("BLOCK").arg(millis(block).max(1));
         }
-        cmd.arg("STREAMS")
-            .arg(self.keys.work(self.agent, shard))
-            .arg(">");
+        cmd.arg("STREAMS").arg(works);
+        for _ in works {
+            cmd.arg(">");
+        }
         cmd
     }
 
     /// At 0 and never at `$`: entries that came before the group are work too.
-    async fn make_group(&self, shard: u16) -> Result<(), Error> {
+    async fn make_group(&self, shard: u16, work: &str) -> Result<(), Error> {
         let mut cmd = redis::cmd("XGROUP");
         cmd.arg("CREATE")
-            .arg(self.keys.work(self.agent, shard))
+            .arg(work)
             .arg(GROUP)
             .arg("0")
             .arg("MKSTREAM");
