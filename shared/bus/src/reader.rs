@@ -93,7 +93,7 @@ impl Reader {
             }
             match self.read(shards, left, None).await {
                 Ok(more) => found.extend(more),
-                // What the other shards gave is ours: dropping it would leave it to its lease.
+                // As below: what the other shards gave is ours.
                 Err(_) if !found.is_empty() => break,
                 Err(error) => return Err(error),
             }
@@ -105,18 +105,45 @@ impl Reader {
         Ok(found)
     }
 
-    /// At most `free` entries, of no more shards than that.
+    /// At most `free` entries, of no more shards than that: all that there are.
     async fn read(
         &self,
         shards: &[u16],
         free: usize,
         block: Option<Duration>,
     ) -> Result<Vec<Delivery>, Error> {
+        let share = free / shards.len();
+        let mut found = self.ask(shards, share, block).await?;
+        for shard in shards {
+            let left = free - found.len();
+            if left == 0 {
+                break;
+            }
+            let given = found.iter().filter(|given| given.lease.shard == *shard);
+            if given.count() < share {
+                continue;
+            }
+            match self.ask(&[*shard], left, None).await {
+                Ok(more) => found.extend(more),
+                // What was given is ours: dropping it would leave it to its lease.
+                Err(_) => break,
+            }
+        }
+        Ok(found)
+    }
+
+    /// At most `count` entries of each shard.
+    async fn ask(
+        &self,
+        shards: &[u16],
+        count: usize,
+        block: Option<Duration>,
+    ) -> Result<Vec<Delivery>, Error> {
         let works: Vec<String> = shards
             .iter()
             .map(|shard| self.keys.work(self.agent, *shard))
             .collect();
-        let cmd = self.command(&works, free / shards.len(), block);
+        let cmd = self.command(&works, count, block);
         let reply = match self.link.query(&cmd).await {
             // A stream or its group is not there, or was removed while we waited.
             Err(error) if matches!(error.code(), Some("NOGROUP" | "UNBLOCKED")) => {
