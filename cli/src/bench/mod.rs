@@ -12,6 +12,9 @@ mod stage;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use agent::Shutdown;
+use tokio_util::task::TaskTracker;
+
 use self::backlog::{Backlog, Worked};
 use self::latency::Waits;
 use self::report::{Inflight, Latency, Memory, Report, Sides, Speed, median};
@@ -61,8 +64,13 @@ pub(crate) async fn run(args: BenchArgs, out: Output) -> anyhow::Result<ExitCode
         note("bench: this is a debug build: `make bench` measures a release build");
     }
     let plan = Plan::of(&args);
+    let asked = Shutdown::on_signals(&TaskTracker::new())?;
     let mut stage = Stage::new().await?;
-    let measured = measure(&mut stage, &plan).await;
+    // Dropping the measurement ends the processes that it started.
+    let measured = tokio::select! {
+        measured = measure(&mut stage, &plan) => measured,
+        () = asked.drain.cancelled() => Err(anyhow::anyhow!("asked to end before all was measured")),
+    };
     stage.end().await?;
     let report = measured?;
     if out.json {
