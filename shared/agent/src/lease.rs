@@ -202,7 +202,7 @@ impl<A: Agent> Worker<A> {
         }
         for id in gone {
             self.meters.leases_lost.inc();
-            tracing::warn!(lease = %id, "lease lost: the event was ended elsewhere");
+            tracing::warn!(lease = %id, "lease lost: another worker ended the event, or its group is gone");
         }
     }
 }
