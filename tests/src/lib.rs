@@ -2,15 +2,17 @@
 //! that read as a story of what happens. It waits for states, each within a deadline, and never for time to pass.
 
 pub mod chaos;
+mod model;
 mod output;
 mod process;
-mod raw;
 mod redis;
 mod stack;
 mod wait;
 
+pub use model::Model;
 pub use output::Output;
 pub use process::{Process, program};
+pub use redis::Redis;
 pub use rustix::process::Signal;
 pub use stack::{Options, Stack, Watcher, action};
-pub use wait::eventually;
+pub use wait::{eventually, lasting};

@@ -8,19 +8,19 @@ use anyhow::{Context, bail, ensure};
 use bus::{Audit, Bus, NewStory, Seen, Watch};
 use serde_json::Value;
 use story::{
-    Action, Agent, Author, AuthorKind, Character, Event, EventId, Mode, Payload, Policies, StoryId,
-    outcome,
+    Action, Agent, Author, AuthorKind, Character, Event, EventId, Mode, Outcome, Payload, Policies,
+    StoryId, outcome,
 };
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use crate::raw;
 use crate::redis::{self, Redis};
 use crate::wait::{DEADLINE, eventually};
-use crate::{Output, Process, Signal, program};
+use crate::{Model, Output, Process, Signal, program};
+
+/// Of the workers, unless a test says otherwise.
+const LEASE: Duration = Duration::from_secs(1);
 
 /// How the mock model plays its part.
 #[derive(Debug, Default)]
@@ -34,10 +34,8 @@ pub struct Options {
 /// A Redis, a model, and the way to them.
 pub struct Stack {
     pub bus: Bus,
-    redis: Redis,
-    llm: String,
-    stop: CancellationToken,
-    tasks: TaskTracker,
+    pub redis: Redis,
+    model: Model,
 }
 
 /// Someone who reads a story from its beginning.
@@ -51,25 +49,16 @@ impl Stack {
     /// # Errors
     /// When a part does not start.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
-        let redis = Redis::start()?;
+        let redis = Redis::start(&[]).await?;
         let bus = Bus::new(bus::Settings::new(redis.url()))?;
         redis::answers(&bus).await?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let llm = format!("http://{}/v1", listener.local_addr()?);
         let mut mock = mock_llm::Options::default();
         mock.latency.between_tokens = mock_llm::Delay::Constant(options.between_tokens);
         if !options.scenario.is_empty() {
             mock.scenario = options.scenario.parse()?;
         }
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        tasks.spawn(mock_llm::serve(listener, mock, stop.clone()));
-        Ok(Self {
-            bus,
-            redis,
-            llm,
-            stop,
-            tasks,
-        })
+        let model = Model::start(mock).await?;
+        Ok(Self { bus, redis, model })
     }
 
     #[must_use]
@@ -89,14 +78,14 @@ impl Stack {
                 .iter()
                 .flat_map(|(name, value)| [name.as_bytes(), value]),
         );
-        raw::command(self.redis.port(), &words).await?;
+        self.redis.command(&words).await?;
         Ok(())
     }
 
     /// The model's address, as workers are told it.
     #[must_use]
     pub fn llm(&self) -> &str {
-        &self.llm
+        self.model.url()
     }
 
     /// A worker process of `agent`, its lease 1 s.
@@ -121,9 +110,9 @@ impl Stack {
     fn command(&self, agent: Agent) -> anyhow::Result<Command> {
         let mut command = Command::new(program(agent.as_str())?);
         command
-            .args(["run", "--redis", &self.redis.url(), "--llm", &self.llm])
+            .args(["run", "--redis", &self.redis.url(), "--llm", self.llm()])
             .args(["--model", "mock"])
-            .env("STORYFLEET_LEASE", "1s");
+            .env("STORYFLEET_LEASE", format!("{}ms", LEASE.as_millis()));
         Ok(command)
     }
 
@@ -194,7 +183,7 @@ impl Stack {
     /// # Errors
     /// When the mock does not tell.
     pub async fn calls_for(&self, event: &EventId) -> anyhow::Result<u64> {
-        let admin = self.llm.replace("/v1", "/admin");
+        let admin = self.llm().replace("/v1", "/admin");
         let report = reqwest::get(format!("{admin}/calls?event={event}")).await?;
         let report: Value = report.json().await?;
         let rows = report["calls"]["events"].as_array().context("rows")?;
@@ -215,6 +204,19 @@ impl Stack {
         .await
     }
 
+    /// Waits until `agent` has so many events to do.
+    ///
+    /// # Errors
+    /// When it does not have them in time.
+    pub async fn backlog(&self, agent: Agent, events: u64) -> anyhow::Result<()> {
+        let what = format!("{events} events wait for the {agent}");
+        eventually(&what, async || {
+            let backlog = self.bus.backlog(agent).await?;
+            Ok((backlog == events).then_some(()))
+        })
+        .await
+    }
+
     /// # Errors
     /// When there is no such story.
     pub async fn hear(&self, story: &StoryId) -> anyhow::Result<Watcher> {
@@ -223,6 +225,38 @@ impl Stack {
             watch,
             seen: Vec::new(),
         })
+    }
+
+    /// Waits until no event of `agent` was left alone for as long as a lease.
+    ///
+    /// # Errors
+    /// When that does not come in time.
+    pub async fn renewed(&self, agent: Agent) -> anyhow::Result<()> {
+        let work = format!("sf:{{0}}:work:{agent}");
+        let lease = LEASE.as_millis().to_string();
+        let words = ["XPENDING", &work, "fleet", "IDLE", &lease, "-", "+", "1"];
+        let words = words.map(str::as_bytes);
+        eventually("leases are renewed", async || {
+            Ok((self.redis.command(&words).await? == "*0").then_some(()))
+        })
+        .await
+    }
+
+    /// Waits where Redis is away until so many tries to connect came; nobody is answered.
+    ///
+    /// # Errors
+    /// When they do not come in time, or Redis is there.
+    pub async fn tried(&self, times: usize) -> anyhow::Result<()> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.redis.port())).await?;
+        let tries = async {
+            for _ in 0..times {
+                listener.accept().await?;
+            }
+            anyhow::Ok(())
+        };
+        timeout(DEADLINE, tries)
+            .await
+            .with_context(|| format!("not {times} tries in time"))?
     }
 
     /// SIGKILL to Redis.
@@ -270,9 +304,7 @@ impl Stack {
 
     /// Ends the model; Redis ends with the stack.
     pub async fn end(self) {
-        self.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.model.end().await;
     }
 }
 
@@ -299,6 +331,16 @@ impl Watcher {
             Ok(found) => found,
             Err(_) => bail!("{what} did not come; seen: {:#?}", self.seen),
         }
+    }
+
+    /// How the action ends.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub async fn outcome_of(&mut self, action: &EventId) -> anyhow::Result<Outcome> {
+        let end = self.end_of(action).await?;
+        let (outcome, _) = outcome(&end).context("an end has an outcome")?;
+        Ok(outcome)
     }
 
     /// The event that ends the action.
