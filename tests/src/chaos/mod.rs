@@ -9,6 +9,7 @@ mod publish;
 mod reader;
 mod report;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -197,6 +198,7 @@ impl Run {
 
     async fn report(&mut self) -> anyhow::Result<Report> {
         let mut report = Report::new(&self.plan, self.start.elapsed(), self.fleet.blows);
+        let mut logs = HashMap::new();
         for (number, (id, policies)) in self.plan.stories.iter().enumerate() {
             let of = |publisher: &Vec<plan::Planned>| -> Vec<EventId> {
                 let here = publisher.iter().filter(|action| action.story == number);
@@ -209,10 +211,13 @@ impl Run {
                 account.lost_end(entries.len(), seq);
             }
             report.story(id, account);
+            logs.insert(id.clone(), entries);
         }
         self.over.cancel();
         while let Some(sight) = self.readers.join_next().await {
-            report.sight(sight??);
+            let mut sight = sight??;
+            sight.compare(&logs[&sight.story]);
+            report.sight(sight);
         }
         for agent in Agent::ALL {
             report.letters(&self.bus.dead(agent).await?);
