@@ -5,13 +5,14 @@ pub mod chaos;
 mod model;
 mod output;
 mod process;
-mod raw;
 mod redis;
 mod stack;
 mod wait;
 
+pub use model::Model;
 pub use output::Output;
 pub use process::{Process, program};
+pub use redis::Redis;
 pub use rustix::process::Signal;
 pub use stack::{Options, Stack, Watcher, action};
-pub use wait::eventually;
+pub use wait::{eventually, lasting};

@@ -7,37 +7,36 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::redis::port;
-use crate::stack::Options;
 use crate::{Process, program};
 
 #[derive(Debug)]
-pub(crate) struct Model {
-    /// As a worker is told it.
-    pub(crate) url: String,
-    options: Vec<String>,
+pub struct Model {
+    url: String,
+    arguments: Vec<String>,
     process: Option<Process>,
     /// Of the scenario.
     _folder: TempDir,
 }
 
 impl Model {
-    pub(crate) async fn start(options: &Options) -> anyhow::Result<Self> {
+    /// One that plays by `scenario` (empty: none), with further options: `["--seed", "7"]`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start(scenario: &str, options: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let address = format!("127.0.0.1:{}", port()?);
-        let url = format!("http://{address}/v1");
-        let pause = format!("{}ms", options.between_tokens.as_millis());
-        let mut arguments = ["--listen", &address, "--itl", &pause]
-            .map(str::to_owned)
-            .to_vec();
-        if !options.scenario.is_empty() {
+        let mut arguments = vec!["--listen".to_owned(), address.clone()];
+        arguments.extend(options.iter().map(ToString::to_string));
+        if !scenario.is_empty() {
             let file = folder.path().join("scenario.yaml");
-            std::fs::write(&file, &options.scenario)?;
+            std::fs::write(&file, scenario)?;
             let file = file.into_os_string().into_string();
             arguments.extend(["--scenario".to_owned(), file.ok().context("a name")?]);
         }
         let mut model = Self {
-            url,
-            options: arguments,
+            url: format!("http://{address}/v1"),
+            arguments,
             process: None,
             _folder: folder,
         };
@@ -45,10 +44,16 @@ impl Model {
         Ok(model)
     }
 
+    /// Its address, as workers are told it.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Starts it again; what it counted is forgotten.
     pub(crate) async fn resume(&mut self) -> anyhow::Result<()> {
         let mut command = Command::new(program("mock-llm")?);
-        command.args(&self.options).stdout(Stdio::piped());
+        command.args(&self.arguments).stdout(Stdio::piped());
         let mut process = Process::start(&mut command)?;
         process.output()?.line("ready").await?;
         self.process = Some(process);
@@ -56,7 +61,10 @@ impl Model {
     }
 
     /// SIGTERM: calls under way may finish.
-    pub(crate) async fn end(&mut self) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn end(mut self) -> anyhow::Result<()> {
         if let Some(process) = self.process.take() {
             process.end().await?;
         }

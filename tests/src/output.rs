@@ -4,25 +4,31 @@ use anyhow::Context;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::wait::DEADLINE;
 
-/// The lines so far.
+/// The lines so far. Who drops it closes the pipe, and the program may fail to write more.
 #[derive(Debug)]
-pub struct Output(watch::Receiver<Vec<String>>);
+pub struct Output {
+    lines: watch::Receiver<Vec<String>>,
+    _reading: AbortOnDropHandle<()>,
+}
 
 impl Output {
-    /// Reads until the program's end: no one needs to wait for that.
+    /// Reads until the program's end.
     pub fn of(stream: impl AsyncRead + Send + Unpin + 'static) -> Self {
-        let (sender, receiver) = watch::channel(Vec::new());
-        TaskTracker::new().spawn(async move {
+        let (sender, lines) = watch::channel(Vec::new());
+        let reading = TaskTracker::new().spawn(async move {
             let mut lines = BufReader::new(stream).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 sender.send_modify(|seen| seen.push(line));
             }
         });
-        Self(receiver)
+        Self {
+            lines,
+            _reading: AbortOnDropHandle::new(reading),
+        }
     }
 
     /// The first line that has `words`, once it was written.
@@ -31,7 +37,7 @@ impl Output {
     /// When it does not come in time.
     pub async fn line(&mut self, words: &str) -> anyhow::Result<String> {
         let found = self
-            .0
+            .lines
             .wait_for(|lines| lines.iter().any(|line| line.contains(words)));
         let ended = timeout(DEADLINE, found).await.map(|found| found.is_ok());
         let line = self.with(words).into_iter().next();
@@ -48,7 +54,7 @@ impl Output {
     /// The lines so far that have `words`.
     #[must_use]
     pub fn with(&self, words: &str) -> Vec<String> {
-        let lines = self.0.borrow();
+        let lines = self.lines.borrow();
         let found = lines.iter().filter(|line| line.contains(words));
         found.cloned().collect()
     }

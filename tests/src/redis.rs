@@ -4,37 +4,53 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use bus::Bus;
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::Command;
+use tokio::time::timeout;
 
-use crate::wait::eventually;
+use crate::wait::{DEADLINE, eventually};
 use crate::{Process, Signal};
 
 #[derive(Debug)]
-pub(crate) struct Redis {
+pub struct Redis {
     port: u16,
     data: PathBuf,
+    /// Settings that only this server has.
+    settings: Vec<String>,
     process: Option<Process>,
     /// Removed with the server, unless the data are somebody else's.
     _folder: Option<TempDir>,
 }
 
 impl Redis {
-    pub(crate) fn start() -> anyhow::Result<Self> {
+    /// A server that listens, with further settings: `["--requirepass", "…"]`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start(settings: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let mut redis = Self::start_in(folder.path())?;
+        let mut redis = Self::new(folder.path(), settings)?;
         redis._folder = Some(folder);
+        redis.listens().await?;
         Ok(redis)
     }
 
     /// A server whose data outlive it.
-    pub(crate) fn start_in(data: &Path) -> anyhow::Result<Self> {
-        let port = port()?;
+    pub(crate) async fn start_in(data: &Path) -> anyhow::Result<Self> {
+        let redis = Self::new(data, &[])?;
+        redis.listens().await?;
+        Ok(redis)
+    }
+
+    fn new(data: &Path, settings: &[&str]) -> anyhow::Result<Self> {
         let mut redis = Self {
-            port,
+            port: port()?,
             data: data.to_owned(),
+            settings: settings.iter().map(ToString::to_string).collect(),
             process: None,
             _folder: None,
         };
@@ -42,12 +58,48 @@ impl Redis {
         Ok(redis)
     }
 
+    async fn listens(&self) -> anyhow::Result<()> {
+        eventually("Redis listens", async || {
+            let connected = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await;
+            Ok(connected.ok().map(drop))
+        })
+        .await
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.url_of("")
+    }
+
+    /// For who logs in: `user:password@`.
+    #[must_use]
+    pub fn url_of(&self, login: &str) -> String {
+        format!("redis://{login}127.0.0.1:{}", self.port)
+    }
+
+    /// One command without the bus: what a program of other people, or an accident, could put there. Gives the first
+    /// line of the reply.
+    ///
+    /// # Errors
+    /// When Redis refuses.
+    pub async fn command(&self, words: &[&[u8]]) -> anyhow::Result<String> {
+        let mut message = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words {
+            message.extend(format!("${}\r\n", word.len()).into_bytes());
+            message.extend_from_slice(word);
+            message.extend(b"\r\n");
+        }
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await?;
+        stream.write_all(&message).await?;
+        let mut lines = BufReader::new(stream).lines();
+        let reply = timeout(DEADLINE, lines.next_line()).await??;
+        let reply = reply.context("Redis hung up")?;
+        ensure!(!reply.starts_with('-'), "Redis refused: {reply}");
+        Ok(reply)
     }
 
     /// Starts the server again on its data.
@@ -69,6 +121,7 @@ impl Redis {
             ])
             .args(["--maxmemory-policy", "noeviction", "--dir"])
             .arg(&self.data)
+            .args(&self.settings)
             .stdout(Stdio::null());
         self.process = Some(Process::start(&mut command)?);
         Ok(())

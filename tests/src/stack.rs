@@ -1,5 +1,6 @@
 //! The stage of a system test and its verbs.
 
+use std::net::Ipv4Addr;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -7,17 +8,19 @@ use anyhow::{Context, bail, ensure};
 use bus::{Audit, Bus, NewStory, Seen, Watch};
 use serde_json::Value;
 use story::{
-    Action, Agent, Author, AuthorKind, Character, Event, EventId, Mode, Payload, Policies, StoryId,
-    outcome,
+    Action, Agent, Author, AuthorKind, Character, Event, EventId, Mode, Outcome, Payload, Policies,
+    StoryId, outcome,
 };
+use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::model::Model;
-use crate::raw;
 use crate::redis::{self, Redis};
 use crate::wait::{DEADLINE, eventually};
-use crate::{Output, Process, Signal, program};
+use crate::{Model, Output, Process, Signal, program};
+
+/// Of the workers, unless a test says otherwise.
+const LEASE: Duration = Duration::from_secs(1);
 
 /// How the mock model plays its part.
 #[derive(Debug, Default)]
@@ -31,7 +34,7 @@ pub struct Options {
 /// A Redis, a model, and the way to them.
 pub struct Stack {
     pub bus: Bus,
-    redis: Redis,
+    pub redis: Redis,
     model: Model,
 }
 
@@ -46,10 +49,11 @@ impl Stack {
     /// # Errors
     /// When a part does not start.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
-        let redis = Redis::start()?;
+        let redis = Redis::start(&[]).await?;
         let bus = Bus::new(bus::Settings::new(redis.url()))?;
         redis::answers(&bus).await?;
-        let model = Model::start(&options).await?;
+        let pause = format!("{}ms", options.between_tokens.as_millis());
+        let model = Model::start(&options.scenario, &["--itl", &pause]).await?;
         Ok(Self { bus, redis, model })
     }
 
@@ -70,14 +74,14 @@ impl Stack {
                 .iter()
                 .flat_map(|(name, value)| [name.as_bytes(), value]),
         );
-        raw::command(self.redis.port(), &words).await?;
+        self.redis.command(&words).await?;
         Ok(())
     }
 
     /// The model's address, as workers are told it.
     #[must_use]
     pub fn llm(&self) -> &str {
-        &self.model.url
+        self.model.url()
     }
 
     /// A worker process of `agent`, its lease 1 s.
@@ -102,10 +106,9 @@ impl Stack {
     fn command(&self, agent: Agent) -> anyhow::Result<Command> {
         let mut command = Command::new(program(agent.as_str())?);
         command
-            .args(["run", "--redis", &self.redis.url()])
-            .args(["--llm", self.llm()])
+            .args(["run", "--redis", &self.redis.url(), "--llm", self.llm()])
             .args(["--model", "mock"])
-            .env("STORYFLEET_LEASE", "1s");
+            .env("STORYFLEET_LEASE", format!("{}ms", LEASE.as_millis()));
         Ok(command)
     }
 
@@ -197,6 +200,19 @@ impl Stack {
         .await
     }
 
+    /// Waits until `agent` has so many events to do.
+    ///
+    /// # Errors
+    /// When it does not have them in time.
+    pub async fn backlog(&self, agent: Agent, events: u64) -> anyhow::Result<()> {
+        let what = format!("{events} events wait for the {agent}");
+        eventually(&what, async || {
+            let backlog = self.bus.backlog(agent).await?;
+            Ok((backlog == events).then_some(()))
+        })
+        .await
+    }
+
     /// # Errors
     /// When there is no such story.
     pub async fn hear(&self, story: &StoryId) -> anyhow::Result<Watcher> {
@@ -205,6 +221,38 @@ impl Stack {
             watch,
             seen: Vec::new(),
         })
+    }
+
+    /// Waits until no event of `agent` was left alone for as long as a lease.
+    ///
+    /// # Errors
+    /// When that does not come in time.
+    pub async fn renewed(&self, agent: Agent) -> anyhow::Result<()> {
+        let work = format!("sf:{{0}}:work:{agent}");
+        let lease = LEASE.as_millis().to_string();
+        let words = ["XPENDING", &work, "fleet", "IDLE", &lease, "-", "+", "1"];
+        let words = words.map(str::as_bytes);
+        eventually("leases are renewed", async || {
+            Ok((self.redis.command(&words).await? == "*0").then_some(()))
+        })
+        .await
+    }
+
+    /// Waits where Redis is away until so many tries to connect came; nobody is answered.
+    ///
+    /// # Errors
+    /// When they do not come in time, or Redis is there.
+    pub async fn tried(&self, times: usize) -> anyhow::Result<()> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.redis.port())).await?;
+        let tries = async {
+            for _ in 0..times {
+                listener.accept().await?;
+            }
+            anyhow::Ok(())
+        };
+        timeout(DEADLINE, tries)
+            .await
+            .with_context(|| format!("not {times} tries in time"))?
     }
 
     /// SIGKILL to Redis.
@@ -270,7 +318,7 @@ impl Stack {
     ///
     /// # Panics
     /// When the model does not end.
-    pub async fn end(mut self) {
+    pub async fn end(self) {
         let ended = self.model.end().await;
         ended.expect("the model ends when it is asked to");
     }
@@ -299,6 +347,16 @@ impl Watcher {
             Ok(found) => found,
             Err(_) => bail!("{what} did not come; seen: {:#?}", self.seen),
         }
+    }
+
+    /// How the action ends.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub async fn outcome_of(&mut self, action: &EventId) -> anyhow::Result<Outcome> {
+        let end = self.end_of(action).await?;
+        let (outcome, _) = outcome(&end).context("an end has an outcome")?;
+        Ok(outcome)
     }
 
     /// The event that ends the action.

@@ -1,4 +1,5 @@
 //! Waiting for a state of another program that nothing announces: asked for again and again, within a deadline.
+//! The one place where a test sleeps.
 
 use std::time::Duration;
 
@@ -17,6 +18,15 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Those of `ask`; or when there is nothing in time.
 pub async fn eventually<T>(
     what: &str,
+    ask: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
+    within(DEADLINE, what, ask).await
+}
+
+/// The same with a deadline of its own.
+pub(crate) async fn within<T>(
+    deadline: Duration,
+    what: &str,
     mut ask: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
 ) -> anyhow::Result<T> {
     let search = async {
@@ -27,7 +37,12 @@ pub async fn eventually<T>(
             sleep(PAUSE).await;
         }
     };
-    timeout(DEADLINE, search)
+    timeout(deadline, search)
         .await
         .with_context(|| format!("not in time: {what}"))?
+}
+
+/// Lets time pass that is itself what a test is about: how long an outage lasts. Nothing is waited for.
+pub async fn lasting(time: Duration) {
+    sleep(time).await;
 }

@@ -9,23 +9,23 @@ mod publish;
 mod reader;
 mod report;
 
-use std::net::Ipv4Addr;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use bus::{Bus, NewStory};
 use story::{Agent, Character, EventId, LogEntry, Seq, StoryId};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
+use tokio::time::{Instant, interval_at};
+use tokio_util::sync::CancellationToken;
 
+use crate::Model;
 use crate::redis::{self, Redis};
+use crate::wait::within;
 
 use fleet::Fleet;
 use plan::Plan;
@@ -67,7 +67,7 @@ struct Run {
     readers: JoinSet<anyhow::Result<Sight>>,
     /// Tells the readers that all has happened.
     over: CancellationToken,
-    _model: DropGuard,
+    model: Model,
 }
 
 /// Runs the schedule of `seed` and accounts for it. `tell` is given a line now and then. What Redis and the workers wrote
@@ -102,6 +102,7 @@ async fn run_in(
     run.rest(&tell).await?;
     let mut report = run.report().await?;
     run.fleet.end().await?;
+    run.model.end().await?;
     report.wrong.append(&mut run.fleet.wrong);
     report.journal = journal::read(&logs)?;
     report.finish();
@@ -113,7 +114,7 @@ impl Run {
         let data = folder.join("redis");
         std::fs::create_dir_all(&data)?;
         std::fs::create_dir_all(&logs)?;
-        let redis = Redis::start_in(&data)?;
+        let redis = Redis::start_in(&data).await?;
         let mut settings = bus::Settings::new(redis.url());
         settings.shards = plan.shards;
         let bus = Bus::new(settings.clone())?;
@@ -124,8 +125,8 @@ impl Run {
             story.characters = [(CHARACTER.to_owned(), Character::default())].into();
             bus.create_story(&story).await?;
         }
-        let (llm, model) = model(plan.seed).await?;
-        let fleet = Fleet::start(redis, llm, plan.shards, logs)?;
+        let model = model(plan.seed).await?;
+        let fleet = Fleet::start(redis, model.url().to_owned(), plan.shards, logs)?;
         let start = Instant::now();
         let (count, published) = watch::channel(0);
         let over = CancellationToken::new();
@@ -150,7 +151,7 @@ impl Run {
             publishers,
             readers,
             over,
-            _model: model.drop_guard(),
+            model,
         })
     }
 
@@ -177,23 +178,19 @@ impl Run {
     /// Waits until no agent has anything left to do.
     async fn rest(&self, tell: &impl Fn(&str)) -> anyhow::Result<()> {
         redis::answers(&self.bus).await?;
-        let idle = async {
-            // An event that moves from one agent to the next may be missed by one look, but not by several in a row.
-            let mut looks = 0;
-            while looks < 3 {
-                let mut backlog = 0;
-                for agent in Agent::ALL {
-                    backlog += self.bus.backlog(agent).await?;
+        let idle = within(REST, "the fleet comes to rest", async || {
+            // Nobody acts any more: a story that is at rest stays so.
+            for (story, _) in &self.plan.stories {
+                if !self.bus.is_idle(story).await? {
+                    return Ok(None);
                 }
-                looks = if backlog == 0 { looks + 1 } else { 0 };
-                sleep(Duration::from_millis(50)).await;
             }
-            anyhow::Ok(())
-        };
+            Ok(Some(()))
+        });
         tokio::select! {
-            idle = timeout(REST, idle) => match idle {
-                Ok(idle) => idle,
-                Err(_) => bail!("the fleet does not come to rest: {:?}", self.bus.audit().await?),
+            idle = idle => match idle {
+                Ok(()) => Ok(()),
+                Err(error) => Err(error.context(format!("{:?}", self.bus.audit().await?))),
             },
             told = progress(&self.bus, &self.published, tell) => told,
         }
@@ -201,6 +198,7 @@ impl Run {
 
     async fn report(&mut self) -> anyhow::Result<Report> {
         let mut report = Report::new(&self.plan, self.start.elapsed(), self.fleet.blows);
+        let mut logs = HashMap::new();
         for (number, (id, policies)) in self.plan.stories.iter().enumerate() {
             let of = |publisher: &Vec<plan::Planned>| -> Vec<EventId> {
                 let here = publisher.iter().filter(|action| action.story == number);
@@ -213,10 +211,13 @@ impl Run {
                 account.lost_end(entries.len(), seq);
             }
             report.story(id, account);
+            logs.insert(id.clone(), entries);
         }
         self.over.cancel();
         while let Some(sight) = self.readers.join_next().await {
-            report.sight(sight??);
+            let mut sight = sight??;
+            sight.compare(&logs[&sight.story]);
+            report.sight(sight);
         }
         for agent in Agent::ALL {
             report.letters(&self.bus.dead(agent).await?);
@@ -226,23 +227,15 @@ impl Run {
     }
 }
 
-/// The mock model, until the token is cancelled.
-async fn model(seed: u64) -> anyhow::Result<(String, CancellationToken)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let llm = format!("http://{}/v1", listener.local_addr()?);
-    let options = mock_llm::Options {
-        seed,
-        scenario: SCENARIO.parse()?,
-        latency: mock_llm::Latency {
-            first_token: "lognormal(60ms,0.7)".parse()?,
-            between_tokens: "lognormal(12ms,0.5)".parse()?,
-            chunk_tokens: 8,
-        },
-        api_key: None,
-    };
-    let stop = CancellationToken::new();
-    TaskTracker::new().spawn(mock_llm::serve(listener, options, stop.clone()));
-    Ok((llm, stop))
+async fn model(seed: u64) -> anyhow::Result<Model> {
+    let seed = seed.to_string();
+    let options = [
+        ["--seed", &seed],
+        ["--ttft", "lognormal(60ms,0.7)"],
+        ["--itl", "lognormal(12ms,0.5)"],
+        ["--chunk-tokens", "8"],
+    ];
+    Model::start(SCENARIO, options.as_flattened()).await
 }
 
 /// Tells how far it is, for ever.
@@ -251,8 +244,9 @@ async fn progress(
     published: &watch::Receiver<usize>,
     tell: &impl Fn(&str),
 ) -> anyhow::Result<()> {
+    let mut ticks = interval_at(Instant::now() + TELL, TELL);
     loop {
-        sleep(TELL).await;
+        ticks.tick().await;
         let published = *published.borrow();
         match bus.audit().await {
             Ok(audit) => tell(&format!(

@@ -20,7 +20,9 @@ const PUBLISHERS: usize = 3;
 const BUSY: usize = 5;
 /// Actions in a second, of all publishers.
 const RATE: u32 = 35;
-const READERS: usize = 3;
+/// Readers for each way in which a story's output is judged.
+const READERS: usize = 4;
+const OUTPUTS: [OutputPolicy; 3] = [OutputPolicy::Off, OutputPolicy::Hold, OutputPolicy::Retract];
 const BETWEEN_BLOWS: Duration = Duration::from_millis(250);
 
 /// Milliseconds that a process stays frozen: always past the lease.
@@ -95,16 +97,14 @@ impl Plan {
             let concern = 16 + u64::try_from(publisher)?;
             actions(&mut source(concern), publisher, length)
         });
-        let mut readers = source(4);
+        let watched = watched(&mut source(4), &stories);
         Ok(Self {
             seed,
             shards: source(5).random_range(1..=3),
             stories,
             actions: actions.collect::<anyhow::Result<_>>()?,
             blows,
-            watched: (0..READERS)
-                .map(|_| readers.random_range(0..STORIES))
-                .collect(),
+            watched,
         })
     }
 }
@@ -115,7 +115,6 @@ pub(super) fn agent(slot: usize) -> Agent {
 }
 
 fn stories(random: &mut Xoshiro256PlusPlus) -> anyhow::Result<Vec<(StoryId, Policies)>> {
-    let outputs = [OutputPolicy::Off, OutputPolicy::Hold, OutputPolicy::Retract];
     let story = |number: usize| {
         let policies = Policies {
             input: if random.random_bool(0.5) {
@@ -123,11 +122,23 @@ fn stories(random: &mut Xoshiro256PlusPlus) -> anyhow::Result<Vec<(StoryId, Poli
             } else {
                 InputPolicy::Off
             },
-            output: outputs[random.random_range(0..outputs.len())],
+            output: OUTPUTS[random.random_range(0..OUTPUTS.len())],
         };
         Ok((format!("story-{number}").parse()?, policies))
     };
     (0..STORIES).map(story).collect()
+}
+
+/// Some stories of each output policy; where there are fewer of one, all of it.
+fn watched(random: &mut Xoshiro256PlusPlus, stories: &[(StoryId, Policies)]) -> Vec<usize> {
+    let mut numbers: Vec<usize> = (0..stories.len()).collect();
+    numbers.shuffle(random);
+    let of = |output: OutputPolicy| {
+        let numbers = numbers.iter().copied();
+        let numbers = numbers.filter(move |number| stories[*number].1.output == output);
+        numbers.take(READERS)
+    };
+    OUTPUTS.into_iter().flat_map(of).collect()
 }
 
 fn actions(
@@ -236,6 +247,7 @@ mod tests {
             assert!(count(|blow| matches!(blow, Blow::Freeze(_))) > 40);
             assert!(count(|blow| matches!(blow, Blow::StartRedis)) >= 2);
             assert!(count(|blow| matches!(blow, Blow::ThawRedis)) >= 1);
+            assert_eq!(plan.watched.len(), OUTPUTS.len() * READERS);
         }
     }
 

@@ -1,17 +1,13 @@
 //! The publishers: each sends its actions at their times, and the same action again for as long as Redis does not answer.
 
-use std::time::Duration;
-
 use anyhow::bail;
 use bus::{Bus, Error};
 use story::{Action, Author, AuthorKind, Event, Mode, Payload};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use crate::chaos::CHARACTER;
 use crate::chaos::plan::{Plan, Planned};
-
-const AGAIN: Duration = Duration::from_millis(20);
 
 /// Publishes all actions of one publisher; `count` counts those of all.
 pub(super) async fn publish(
@@ -29,12 +25,12 @@ pub(super) async fn publish(
     Ok(())
 }
 
-/// An action whose reply was lost is known by its id when it comes again.
+/// An action whose reply was lost is known by its id when it comes again. The bus paces the tries.
 async fn insist(bus: &Bus, event: &Event) -> anyhow::Result<()> {
     loop {
         match bus.publish(event).await {
             Ok(_) => return Ok(()),
-            Err(Error::Unreachable(_)) => sleep(AGAIN).await,
+            Err(Error::Unreachable(_)) => {}
             Err(error) => bail!("{} was not accepted: {error:?}", event.id),
         }
     }

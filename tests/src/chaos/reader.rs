@@ -1,5 +1,6 @@
-//! Readers who watch a story through the whole run, go away at times and come back with their cursor. They check what
-//! they are given: each event once and in its place, each draft without a hole.
+//! Readers who watch a story through the whole run, go away at times and come back with their cursor. They keep what a
+//! person's screen would show, and check it: each event once and in its place, each draft without a hole and growing into
+//! its answer, and at the end, character for character, what the log has.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bus::{Bus, Seen};
-use story::{EventId, LogEntry, StoryId};
+use story::{EventId, LogEntry, Payload, Status, StoryId};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -17,15 +18,24 @@ const REST: Duration = Duration::from_secs(30);
 const STAY: usize = 23;
 
 /// What a reader saw.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sight {
+    pub(super) story: StoryId,
     pub(super) events: u64,
     pub(super) returns: u64,
-    /// Responses whose draft was not the beginning of what was published: their text was put in its place.
+    /// Answers with a text.
+    pub(super) answers: u64,
+    /// Of them, those of which some text was there before.
+    pub(super) drafted: u64,
+    /// Of those, the ones whose draft was not the beginning of what was published: their text was put in its place.
     pub(super) replaced: u64,
+    /// How often text was taken off the screen for a new attempt.
+    pub(super) resets: u64,
     pub(super) wrong: Vec<String>,
     drafts: HashMap<EventId, Draft>,
-    seen: HashMap<EventId, u64>,
+    /// The events in their order, each with its text.
+    screen: Vec<(EventId, String)>,
+    places: HashMap<EventId, usize>,
 }
 
 #[derive(Debug, Default)]
@@ -42,27 +52,29 @@ pub(super) async fn read(
     story: StoryId,
     end: CancellationToken,
 ) -> anyhow::Result<Sight> {
-    let mut sight = Sight::default();
     let mut watch = bus.watch(&story, None).await?;
+    let mut sight = Sight::new(story);
     for count in 1_usize.. {
         tokio::select! {
             seen = watch.next() => sight.take(seen?),
             () = end.cancelled() => break,
         }
         if count.is_multiple_of(STAY) {
-            watch = come_back(&bus, &story, watch).await?;
+            watch = come_back(&bus, &sight.story, watch).await?;
             sight.returns += 1;
         }
     }
-    let last = bus.story(&story).await?.seq.0;
+    let last = bus.story(&sight.story).await?.seq.0;
     while sight.events < last {
         let seen = timeout(REST, watch.next()).await;
-        let seen =
-            seen.with_context(|| format!("a reader of {story} sees {} of {last}", sight.events))?;
+        let seen = seen.with_context(|| {
+            format!(
+                "a reader of {} sees {} of {last}",
+                sight.story, sight.events
+            )
+        })?;
         sight.take(seen?);
     }
-    let story = |wrong: &mut String| *wrong = format!("a reader of {story}: {wrong}");
-    sight.wrong.iter_mut().for_each(story);
     Ok(sight)
 }
 
@@ -79,6 +91,22 @@ async fn come_back(bus: &Bus, story: &StoryId, old: bus::Watch) -> anyhow::Resul
 }
 
 impl Sight {
+    fn new(story: StoryId) -> Self {
+        Self {
+            story,
+            events: 0,
+            returns: 0,
+            answers: 0,
+            drafted: 0,
+            replaced: 0,
+            resets: 0,
+            wrong: Vec::new(),
+            drafts: HashMap::new(),
+            screen: Vec::new(),
+            places: HashMap::new(),
+        }
+    }
+
     fn take(&mut self, seen: Seen) {
         match seen {
             Seen::Event(entry) => self.event(&entry),
@@ -106,16 +134,38 @@ impl Sight {
         if seq.0 != events {
             self.complain(format_args!("{seq} comes as event {events}"));
         }
-        if let Some(before) = self.seen.insert(event.id.clone(), seq.0) {
-            self.complain(format_args!("{} at {before} and at {seq}", event.id));
+        let place = self.screen.len();
+        if let Some(before) = self.places.insert(event.id.clone(), place) {
+            self.complain(format_args!("{} at {} and at {seq}", event.id, before + 1));
         }
-        let draft = self.drafts.remove(&event.id).unwrap_or_default();
+        let draft = self.drafts.remove(&event.id);
         let text = event.payload().text().unwrap_or_default();
-        self.replaced += u64::from(!text.starts_with(&draft.text));
+        let told = match event.payload() {
+            Payload::Narration(narration) => Some(narration.status),
+            Payload::Dialogue(dialogue) => Some(dialogue.status),
+            Payload::Retracted(retracted) => {
+                let shown = self.places.get(&retracted.target);
+                if let Some((_, text)) = shown.and_then(|at| self.screen.get_mut(*at)) {
+                    text.clear();
+                }
+                None
+            }
+            _ => None,
+        };
+        // What was taken back already has no text that a draft could grow into.
+        if let Some(status) = told.filter(|_| !event.extra.contains_key("retracted")) {
+            self.answers += 1;
+            let draft = draft.map(|draft| draft.text).unwrap_or_default();
+            self.drafted += u64::from(!draft.is_empty());
+            // An answer that was cut ends with a whole sentence, and its draft may not.
+            let cut = status == Status::Truncated && draft.starts_with(text);
+            self.replaced += u64::from(!cut && !text.starts_with(&draft));
+        }
+        self.screen.push((event.id.clone(), text.to_owned()));
     }
 
     fn delta(&mut self, re: &EventId, (attempt, i, n): (u32, u32, u32), text: &str) {
-        if self.seen.contains_key(re) {
+        if self.places.contains_key(re) {
             self.complain(format_args!("{re} goes on after its end"));
         }
         let draft = self.drafts.entry(re.clone()).or_default();
@@ -135,7 +185,7 @@ impl Sight {
     }
 
     fn draft(&mut self, re: EventId, attempt: u32, next: u32, text: String) {
-        if self.seen.contains_key(&re) {
+        if self.places.contains_key(&re) {
             self.complain(format_args!("{re} begins anew after its end"));
         }
         let draft = Draft {
@@ -143,17 +193,42 @@ impl Sight {
             next,
             text,
         };
-        self.drafts.insert(re, draft);
+        let before = self.drafts.insert(re, draft);
+        self.resets += u64::from(before.is_some_and(|before| !before.text.is_empty()));
+    }
+
+    /// What is on the screen is what the log has: no event more or less, no other character.
+    pub(super) fn compare(&mut self, log: &[LogEntry]) {
+        if self.screen.len() != log.len() {
+            let (seen, all) = (self.screen.len(), log.len());
+            self.complain(format_args!("{seen} events of {all}"));
+        }
+        let screen = std::mem::take(&mut self.screen);
+        for ((id, shown), LogEntry { seq, event }) in screen.iter().zip(log) {
+            let text = event.payload().text().unwrap_or_default();
+            if *id != event.id || shown != text {
+                self.complain(format_args!(
+                    "{id} shows {shown:?} where the log has {} with {text:?} at {seq}",
+                    event.id
+                ));
+            }
+        }
     }
 
     fn complain(&mut self, what: impl Display) {
-        self.wrong.push(what.to_string());
+        self.wrong
+            .push(format!("a reader of {}: {what}", self.story));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use story::{Author, AuthorKind, Event, Narration, Retracted, Seq};
+
+    fn sight() -> Sight {
+        Sight::new("castle".parse().unwrap())
+    }
 
     fn delta(attempt: u32, i: u32) -> Seen {
         Seen::Delta {
@@ -165,9 +240,34 @@ mod tests {
         }
     }
 
+    fn event(seq: u64, id: &str, payload: Payload) -> LogEntry {
+        let author = Author {
+            kind: AuthorKind::Agent,
+            id: "narrator".to_owned(),
+            name: String::new(),
+        };
+        let (id, story) = (id.parse().unwrap(), "castle".parse().unwrap());
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        LogEntry {
+            seq: Seq(seq),
+            event: Event::new(id, story, author, payload, at),
+        }
+    }
+
+    fn told(seq: u64, id: &str, text: &str) -> LogEntry {
+        let narration = Narration {
+            text: text.to_owned(),
+            choices: Vec::new(),
+            speak: Vec::new(),
+            status: Status::Complete,
+            llm: None,
+        };
+        event(seq, id, Payload::Narration(narration))
+    }
+
     #[test]
     fn chunks_that_join_are_fine_and_holes_and_repeats_are_not() {
-        let mut sight = Sight::default();
+        let mut sight = sight();
         for seen in [delta(1, 0), delta(1, 2), delta(2, 0), delta(2, 2)] {
             sight.take(seen);
         }
@@ -176,5 +276,43 @@ mod tests {
         sight.take(delta(2, 6));
         sight.take(Seen::Gap);
         assert_eq!(sight.wrong.len(), 3, "{:?}", sight.wrong);
+    }
+
+    #[test]
+    fn a_draft_grows_into_its_answer_or_was_replaced() {
+        for (text, replaced) in [("so so it ends.", 0), ("so it ends.", 1)] {
+            let mut sight = sight();
+            for seen in [delta(1, 0), delta(1, 2), Seen::Event(told(1, "r1", text))] {
+                sight.take(seen);
+            }
+            assert_eq!((sight.answers, sight.drafted), (1, 1));
+            assert_eq!(sight.replaced, replaced, "{text}");
+        }
+    }
+
+    #[test]
+    fn another_character_than_the_logs_is_found() {
+        let retracted = Payload::Retracted(Retracted {
+            target: "r2".parse().unwrap(),
+            reason: String::new(),
+        });
+        let (kept, gone) = (told(1, "r1", "It opens."), told(2, "r2", "A secret."));
+        let back = event(3, "t1", retracted);
+        let seen = [kept.clone(), gone.clone(), back.clone()];
+        let log = [kept, told(2, "r2", ""), back.clone()];
+        for (log, wrong) in [
+            (log.to_vec(), 0),
+            (vec![told(1, "r1", "It opens"), log[1].clone(), back], 1),
+            (log[..2].to_vec(), 1),
+            (vec![log[0].clone(), gone, log[2].clone()], 1),
+        ] {
+            let mut sight = sight();
+            seen.iter()
+                .cloned()
+                .map(Seen::Event)
+                .for_each(|seen| sight.take(seen));
+            sight.compare(&log);
+            assert_eq!(sight.wrong.len(), wrong, "{:?}", sight.wrong);
+        }
     }
 }

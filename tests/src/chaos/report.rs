@@ -21,6 +21,12 @@ const FAILURES: [&str; 8] = [
 /// Of a hundred actions, those that are answered whatever happens, and those that may fail of deaths in a row.
 const ANSWERED: u64 = 85;
 const CRASHED: u64 = 5;
+/// Of a hundred answers that readers had, those that were live text before: a third of them waits for a verdict unseen,
+/// and while Redis is away nobody sees anything. Of a hundred drafts, those that may begin anew, as after a death or a
+/// fault of the model, and those that their answer may replace, since their reader was away when they began anew.
+const DRAFTED: u64 = 30;
+const RESET: u64 = 25;
+const REPLACED: u64 = 5;
 
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -47,8 +53,13 @@ pub struct Readers {
     pub events: u64,
     /// How often one went away and came back with a cursor.
     pub returns: u64,
-    /// Responses whose text was put in the place of another draft.
+    /// Answers with a text, and those of them that were there as drafts before.
+    pub answers: u64,
+    pub drafted: u64,
+    /// Drafts in whose place another text was put by their answer.
     pub replaced: u64,
+    /// Drafts that began anew.
+    pub resets: u64,
 }
 
 impl Report {
@@ -83,7 +94,10 @@ impl Report {
     pub(super) fn sight(&mut self, mut sight: Sight) {
         self.readers.events += sight.events;
         self.readers.returns += sight.returns;
+        self.readers.answers += sight.answers;
+        self.readers.drafted += sight.drafted;
         self.readers.replaced += sight.replaced;
+        self.readers.resets += sight.resets;
         self.wrong.append(&mut sight.wrong);
     }
 
@@ -131,6 +145,31 @@ impl Report {
             unproven.map(|(what, _)| format!("no {what}: the run is too short to prove anything"));
         self.wrong.extend(unproven);
         self.mostly_answered();
+        self.live_text();
+    }
+
+    /// Readers must have seen the answers grow, and hardly ever anew.
+    fn live_text(&mut self) {
+        let Readers {
+            answers,
+            drafted,
+            resets,
+            replaced,
+            ..
+        } = self.readers;
+        if drafted == 0 || drafted * 100 < answers * DRAFTED {
+            let what = format!("{drafted} of {answers} answers were drafts: less than {DRAFTED} %");
+            self.wrong.push(what);
+        }
+        for (what, times, most) in [
+            ("began anew", resets, RESET),
+            ("were replaced", replaced, REPLACED),
+        ] {
+            if times * 100 > drafted * most {
+                let what = format!("{times} of {drafted} drafts {what}: more than {most} %");
+                self.wrong.push(what);
+            }
+        }
     }
 
     /// An account adds up even if every action failed: most must not.
@@ -181,14 +220,17 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    fn rows(&self) -> [(&'static str, String); 15] {
+    fn rows(&self) -> [(&'static str, String); 16] {
         let (account, blows, journal) = (&self.account, &self.blows, &self.journal);
         let classes = account.failed.iter();
         let classes: Vec<String> = classes.map(|(class, n)| format!("{class} {n}")).collect();
         let Readers {
             events,
             returns,
+            answers,
+            drafted,
             replaced,
+            resets,
         } = self.readers;
         [
             ("seed", format!("{}, shards {}", self.seed, self.shards)),
@@ -221,9 +263,12 @@ impl Report {
                 "FENCED",
                 format!("{}, GONE {}", journal.fenced, journal.gone),
             ),
+            ("readers", format!("{events} events, {returns} returns")),
             (
-                "readers",
-                format!("{events} events, {returns} returns, {replaced} drafts replaced"),
+                "live text",
+                format!(
+                    "{drafted} drafts of {answers} answers, {resets} resets, {replaced} replaced"
+                ),
             ),
             ("lost", account.lost.to_string()),
             ("twice", account.twice.to_string()),
@@ -251,6 +296,7 @@ mod tests {
         report.account.failed = [(class.to_owned(), failed)].into();
         (report.journal.fenced, report.journal.reclaimed) = (1, 1);
         report.readers.returns = 1;
+        (report.readers.answers, report.readers.drafted) = (100, 50);
         report
     }
 
@@ -270,9 +316,31 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_sees_answers_grow_and_hardly_ever_anew() {
+        for (drafted, resets, replaced, faults) in [
+            (100, 25, 5, 0),
+            (29, 0, 0, 1),
+            (0, 0, 0, 1),
+            (100, 26, 0, 1),
+            (100, 0, 6, 1),
+        ] {
+            let mut report = report(0, "crash");
+            report.readers = Readers {
+                answers: 100,
+                returns: 1,
+                drafted,
+                resets,
+                replaced,
+                ..Readers::default()
+            };
+            assert_eq!(wrong(report), faults);
+        }
+    }
+
+    #[test]
     fn a_run_that_shows_nothing_is_not_clean() {
         let mut idle = report(0, "crash");
         (idle.journal, idle.readers) = (Journal::default(), Readers::default());
-        assert_eq!(wrong(idle), 3);
+        assert_eq!(wrong(idle), 4);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use futures::future::{try_join, try_join_all};
-use story::{Agent, EventId, Outcome, Payload, Policies, StoryId, outcome};
+use story::{Agent, EventId, Outcome, Payload, Policies, StoryId};
 use system_tests::{Options, Output, Signal, Stack};
 use tokio::time::Instant;
 
@@ -36,7 +36,7 @@ async fn a_drain_under_load_delays_nothing_and_charges_nothing() -> anyhow::Resu
     .await?;
     let stories = stories(&stack).await?;
     let drain = format!("{}s", DRAIN.as_secs());
-    let (old, _) = stack.worker_with(Agent::Narrator, &["--drain", &drain])?;
+    let (old, _log) = stack.worker_with(Agent::Narrator, &["--drain", &drain])?;
     let _dialogue = stack.worker(Agent::Dialogue)?;
     let players = try_join_all(stories.iter().map(|story| play(&stack, story)));
     let deploy = async {
@@ -110,8 +110,8 @@ async fn handed_on(drain: &str, second_signal: bool) -> anyhow::Result<()> {
     let ended = old.end().await?;
     assert!(ended.success(), "the worker ended with {ended}");
     for story in &stories {
-        let end = stack.hear(story).await?.end_of(&first(story)?).await?;
-        assert_eq!(outcome(&end).map(|(end, _)| end), Some(Outcome::Answered));
+        let mut reader = stack.hear(story).await?;
+        assert_eq!(reader.outcome_of(&first(story)?).await?, Outcome::Answered);
     }
     let (took, over, charged) = (started.elapsed(), takeovers(&log)?.len(), charged(&log)?);
     println!("{over} events handed on and answered in {took:.1?}; attempts charged: {charged}");

@@ -1,7 +1,7 @@
 //! What the moderator blocks stays unseen.
 
 use bus::Seen;
-use story::{InputPolicy, Outcome, OutputPolicy, Policies, outcome};
+use story::{Agent, Event, InputPolicy, Outcome, OutputPolicy, Policies, Seq};
 use system_tests::{Options, Stack, Watcher, action};
 
 #[tokio::test]
@@ -19,16 +19,8 @@ async fn a_blocked_line_never_reaches_a_reader() -> anyhow::Result<()> {
         .await?;
     let allowed = stack.act(&story, "a2", "I wait").await?;
 
-    let verdict = reader.end_of(&blocked).await?;
-    assert_eq!(
-        outcome(&verdict).map(|(end, _)| end),
-        Some(Outcome::Blocked)
-    );
-    let answer = reader.end_of(&allowed).await?;
-    assert_eq!(
-        outcome(&answer).map(|(end, _)| end),
-        Some(Outcome::Answered)
-    );
+    assert_eq!(reader.outcome_of(&blocked).await?, Outcome::Blocked);
+    assert_eq!(reader.outcome_of(&allowed).await?, Outcome::Answered);
     let seen = format!("{:?}", reader.seen);
     assert!(!seen.contains("4111"), "{seen}");
     stack.audit(1).await?;
@@ -38,24 +30,40 @@ async fn a_blocked_line_never_reaches_a_reader() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_held_answer_is_read_whole_and_only_after_its_verdict() -> anyhow::Result<()> {
-    let stack = Stack::start(Options::default()).await?;
+    const ANSWER: &str = "The door gives way.";
+    let scenario = format!(
+        r#"rules:
+- when: {{ endpoint: chat }}
+  reply: {{ text: "{ANSWER}\n@@@\n{{\"choices\":[\"Go in\"],\"speak\":[]}}" }}
+"#
+    );
+    let options = Options {
+        scenario,
+        ..Options::default()
+    };
+    let stack = Stack::start(options).await?;
     let policies = Policies {
         input: InputPolicy::Off,
         output: OutputPolicy::Hold,
     };
     let story = stack.story("castle", policies).await?;
     let mut reader = stack.hear(&story).await?;
-    let _fleet = stack.fleet()?;
-    for action in [
-        stack.act(&story, "a1", "I open the door").await?,
-        stack.say(&story, "a2", "Who are you?").await?,
-    ] {
-        let answer = reader.end_of(&action).await?;
-        assert_eq!(
-            outcome(&answer).map(|(end, _)| end),
-            Some(Outcome::Answered)
-        );
+    let _answerers = [Agent::Narrator, Agent::Dialogue].map(|agent| stack.worker(agent));
+    for (id, to) in [("a1", None), ("a2", Some("Sibyl".to_owned()))] {
+        let action = action(&story, id, "Who is there?", to)?;
+        stack.bus.publish(&action).await?;
+        stack.backlog(Agent::Moderator, 1).await?;
+        // The answer is there, and nobody judges it yet.
+        let log = stack.bus.log(&story, Seq(0), 10).await?;
+        assert_eq!(log.last().map(|entry| &entry.event.id), Some(&action.id));
+
+        let moderator = stack.worker(Agent::Moderator)?;
+        let answer = reader.end_of(&action.id).await?;
+        assert_eq!(answer.payload().text(), Some(ANSWER));
+        assert!(moderator.end().await?.success());
     }
+    let kinds: Vec<&str> = reader.events().map(Event::kind).collect();
+    assert_eq!(kinds, ["action", "narration", "action", "dialogue"]);
     assert_eq!(drafts(&reader), 0);
     stack.audit(2).await?;
     stack.end().await;

@@ -6,18 +6,24 @@ use std::time::Duration;
 use anyhow::ensure;
 use bus::{Bus, Error};
 use futures::future::{try_join, try_join_all};
-use story::{Agent, EventId, Outcome, Policies, StoryId, outcome};
-use system_tests::{Options, Output, Process, Signal, Stack, action, program};
+use story::{Agent, EventId, Outcome, Policies, StoryId};
+use system_tests::{Options, Output, Process, Signal, Stack, action, lasting, program};
 use tokio::process::Command;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 
 /// How long Redis is away midway.
 const AWAY: Duration = Duration::from_secs(10);
-/// How long people go on writing before and after it.
-const AROUND: Duration = Duration::from_secs(2);
+/// How long it is away at a time when nobody may lose their events: past the lease.
+const PAST_LEASE: Duration = Duration::from_secs(2);
+/// How many events people write before and after it, all together.
+const AROUND: usize = 40;
 /// How often each of them writes.
 const EVERY: Duration = Duration::from_millis(200);
 const STORIES: usize = 4;
+/// Tries to connect to a Redis that is not there: several of each worker.
+const TRIES: usize = 20;
 
 /// How Redis goes away.
 #[derive(Debug, Clone, Copy)]
@@ -80,14 +86,13 @@ async fn living_through(options: &[&str]) -> anyhow::Result<()> {
     }
     for _ in 0..3 {
         stack.kill_redis().await?;
-        sleep(AROUND).await;
+        lasting(PAST_LEASE).await;
         stack.resume_redis().await?;
-        sleep(AROUND).await;
+        stack.renewed(Agent::Narrator).await?;
     }
     for (story, action) in &acted {
-        let end = stack.hear(story).await?.end_of(action).await?;
-        let answer = outcome(&end).map(|(end, _)| end);
-        ensure!(answer == Some(Outcome::Answered), "{end:?}");
+        let mut reader = stack.hear(story).await?;
+        assert_eq!(reader.outcome_of(action).await?, Outcome::Answered);
         assert_eq!(stack.calls_for(action).await?, 1, "it was paid for once");
     }
     for (_, log) in &narrators {
@@ -111,7 +116,7 @@ async fn up_through(away: Away) -> anyhow::Result<()> {
     let mut up = Process::start(&mut command)?;
     let (mut out, mut log) = (up.output()?, up.errors()?);
     log.line("waiting for it").await?;
-    sleep(AROUND).await;
+    stack.tried(TRIES).await?;
     stack.resume_redis().await?;
     out.line("\"ready\":true").await?;
     let said = log.with("");
@@ -133,7 +138,7 @@ async fn workers_through(away: Away) -> anyhow::Result<()> {
     for (_, log) in &mut fleet {
         log.line("Redis does not answer").await?;
     }
-    sleep(AROUND).await;
+    stack.tried(TRIES).await?;
     stack.resume_redis().await?;
     for (_, log) in &mut fleet {
         log.line("taking events").await?;
@@ -178,19 +183,26 @@ async fn outlive(stack: &mut Stack, away: Away) -> anyhow::Result<()> {
         );
     }
     let bus = stack.bus.clone();
-    let writing = try_join_all(stories.iter().map(|story| write(&bus, story)));
-    let (written, ()) = try_join(writing, take_away(stack, away)).await?;
+    let (count, written) = watch::channel(0);
+    let over = CancellationToken::new();
+    let writing = try_join_all(
+        stories
+            .iter()
+            .map(|story| write(&bus, story, &count, &over)),
+    );
+    let suffering = async {
+        take_away(stack, away, written).await?;
+        over.cancel();
+        Ok(())
+    };
+    let (written, ()) = try_join(writing, suffering).await?;
 
     let mut answered = 0;
     for (story, actions) in stories.iter().zip(&written) {
         let mut reader = stack.hear(story).await?;
         for action in actions {
-            let end = reader.end_of(action).await?;
-            let answer = outcome(&end).map(|(end, _)| end);
-            ensure!(
-                answer == Some(Outcome::Answered),
-                "{action} is not answered: {end:?}"
-            );
+            let end = reader.outcome_of(action).await?;
+            ensure!(end == Outcome::Answered, "{action} is not answered");
             answered += 1;
         }
     }
@@ -199,12 +211,17 @@ async fn outlive(stack: &mut Stack, away: Away) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn write(bus: &Bus, story: &StoryId) -> anyhow::Result<Vec<EventId>> {
+/// Writes until it is over; `count` counts what all have written.
+async fn write(
+    bus: &Bus,
+    story: &StoryId,
+    count: &watch::Sender<usize>,
+    over: &CancellationToken,
+) -> anyhow::Result<Vec<EventId>> {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let end = Instant::now() + AROUND + AWAY + AROUND;
     let mut written = Vec::new();
-    while Instant::now() < end {
+    while !over.is_cancelled() {
         ticks.tick().await;
         let id = format!("{story}-{}", written.len());
         let event = action(story, &id, "I go on.", None)?;
@@ -213,20 +230,28 @@ async fn write(bus: &Bus, story: &StoryId) -> anyhow::Result<Vec<EventId>> {
             ensure!(matches!(error, Error::Unreachable(_)), "{error}");
         }
         written.push(event.id);
+        count.send_modify(|count| *count += 1);
     }
     Ok(written)
 }
 
-async fn take_away(stack: &mut Stack, away: Away) -> anyhow::Result<()> {
-    sleep(AROUND).await;
+async fn take_away(
+    stack: &mut Stack,
+    away: Away,
+    mut written: watch::Receiver<usize>,
+) -> anyhow::Result<()> {
+    written.wait_for(|count| *count >= AROUND).await?;
     match away {
         Away::Ended => stack.signal_redis(Signal::TERM)?,
         Away::Killed => stack.kill_redis().await?,
         Away::Frozen => stack.signal_redis(Signal::STOP)?,
     }
-    sleep(AWAY).await;
+    lasting(AWAY).await;
     match away {
-        Away::Ended | Away::Killed => stack.resume_redis().await,
-        Away::Frozen => stack.signal_redis(Signal::CONT),
+        Away::Ended | Away::Killed => stack.resume_redis().await?,
+        Away::Frozen => stack.signal_redis(Signal::CONT)?,
     }
+    let until = *written.borrow() + AROUND;
+    written.wait_for(|count| *count >= until).await?;
+    Ok(())
 }

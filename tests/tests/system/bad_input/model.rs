@@ -1,15 +1,11 @@
 //! A model that is not there, or that does not take the key.
 
-use std::net::Ipv4Addr;
 use std::process::Stdio;
 
 use anyhow::Context;
 use story::{Agent, EventId, Policies};
-use system_tests::{Options, Output, Process, Stack, program};
-use tokio::net::TcpListener;
+use system_tests::{Model, Options, Output, Process, Stack, program};
 use tokio::process::Command;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::stream::dead_letter;
 use super::{FAILED, NOWHERE, SECRET, run};
@@ -54,28 +50,20 @@ async fn fails_as(class: &str, says: &str, llm: &str, key: Option<&str>) -> anyh
 
 #[tokio::test]
 async fn a_missing_or_wrong_key_fails_the_action_and_is_not_shown() -> anyhow::Result<()> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let llm = format!("http://{}/v1", listener.local_addr()?);
-    let locked = mock_llm::Options {
-        api_key: Some("the-right-key".into()),
-        ..mock_llm::Options::default()
-    };
-    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    tasks.spawn(mock_llm::serve(listener, locked, stop.clone()));
+    let model = Model::start("", &["--api-key", "the-right-key"]).await?;
+    let llm = model.url();
     let says = "is the API key set, and right?";
-    fails_as("auth", says, &llm, None).await?;
-    fails_as("auth", says, &llm, Some("sk-hunter2")).await?;
+    fails_as("auth", says, llm, None).await?;
+    fails_as("auth", says, llm, Some("sk-hunter2")).await?;
 
     let stack = Stack::start(Options::default()).await?;
     let redis = stack.redis_url();
-    let check = ["check", "--redis", &redis, "--llm", &llm, "--model", "m"];
+    let check = ["check", "--redis", &redis, "--llm", llm, "--model", "m"];
     let checked = run("narrator", &check).await?;
     assert_eq!(checked.code, Some(FAILED), "{checked:?}");
     assert!(checked.out.contains(says), "{checked:?}");
     stack.end().await;
-    stop.cancel();
-    tasks.close();
-    tasks.wait().await;
+    model.end().await?;
     Ok(())
 }
 

@@ -3,59 +3,19 @@
 use std::net::Ipv4Addr;
 use std::process::Stdio;
 
-use system_tests::{Process, eventually, program};
-use tempfile::TempDir;
+use system_tests::{Process, Redis, program};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::stream::command;
 use super::{CONFIGURATION, FAILED, NOWHERE, refused, run, says, worker_refused};
-
-/// A real server with settings of its own.
-struct Server {
-    port: u16,
-    _process: Process,
-    _folder: TempDir,
-}
-
-impl Server {
-    async fn start(settings: &[&str]) -> anyhow::Result<Self> {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let port = free.local_addr()?.port();
-        drop(free);
-        let folder = tempfile::tempdir()?;
-        let mut command = Command::new("redis-server");
-        command
-            .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
-            .args(["--save", "", "--dir"])
-            .arg(folder.path())
-            .args(settings)
-            .stdout(Stdio::null());
-        let process = Process::start(&mut command)?;
-        eventually("Redis listens", async || {
-            let connected = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
-            Ok(connected.ok().map(drop))
-        })
-        .await?;
-        Ok(Self {
-            port,
-            _process: process,
-            _folder: folder,
-        })
-    }
-
-    fn url(&self, login: &str) -> String {
-        format!("redis://{login}127.0.0.1:{}", self.port)
-    }
-}
 
 #[tokio::test]
 async fn a_wrong_or_missing_password_ends_a_program_at_once() -> anyhow::Result<()> {
-    let server = Server::start(&["--requirepass", "hunter2"]).await?;
+    let redis = Redis::start(&["--requirepass", "hunter2"]).await?;
     for login in ["", ":hunter22@", "mira:hunter2@"] {
-        let url = server.url(login);
+        let url = redis.url_of(login);
         let says = "check the user and the password";
         worker_refused(&url, &[], says).await?;
         for command in ["audit", "up"] {
@@ -65,7 +25,7 @@ async fn a_wrong_or_missing_password_ends_a_program_at_once() -> anyhow::Result<
     }
     says(
         "storyfleet",
-        &["--redis", &server.url(":hunter2@"), "audit"],
+        &["--redis", &redis.url_of(":hunter2@"), "audit"],
     )
     .await?;
     Ok(())
@@ -73,18 +33,18 @@ async fn a_wrong_or_missing_password_ends_a_program_at_once() -> anyhow::Result<
 
 #[tokio::test]
 async fn a_user_without_rights_ends_a_program_at_once() -> anyhow::Result<()> {
-    let server = Server::start(&[
+    let redis = Redis::start(&[
         "--user", "mira", "on", ">hunter2", "~*", "&*", "+@all", "-info",
     ])
     .await?;
-    let url = server.url("mira:hunter2@");
+    let url = redis.url_of("mira:hunter2@");
     worker_refused(&url, &[], "the user's ACL rules").await
 }
 
 #[tokio::test]
 async fn a_redis_that_may_drop_keys_is_refused_until_the_doctor_mends_it() -> anyhow::Result<()> {
-    let server = Server::start(&["--maxmemory-policy", "allkeys-lru"]).await?;
-    let url = server.url("");
+    let redis = Redis::start(&["--maxmemory-policy", "allkeys-lru"]).await?;
+    let url = redis.url();
     let says_so = "maxmemory-policy is allkeys-lru): set maxmemory-policy noeviction";
     worker_refused(&url, &[], says_so).await?;
     for command in [&["up"][..], &["story", "create", "castle"]] {
@@ -106,14 +66,14 @@ async fn a_redis_that_may_drop_keys_is_refused_until_the_doctor_mends_it() -> an
 
 #[tokio::test]
 async fn another_number_of_shards_is_refused_and_nothing_is_written() -> anyhow::Result<()> {
-    let server = Server::start(&[]).await?;
-    let url = server.url("");
+    let redis = Redis::start(&[]).await?;
+    let url = redis.url();
     says(
         "storyfleet",
         &["--redis", &url, "story", "create", "castle"],
     )
     .await?;
-    let before = command(&url, &[b"DBSIZE"]).await?;
+    let before = redis.command(&[b"DBSIZE"]).await?;
     let says_so = "the number of shards here is 1, not 4: start with --shards 1";
     worker_refused(&url, &["--shards", "4"], says_so).await?;
     for command in [
@@ -127,7 +87,7 @@ async fn another_number_of_shards_is_refused_and_nothing_is_written() -> anyhow:
         let arguments = [&["--redis", &url, "--shards", "4"], command].concat();
         refused("storyfleet", &arguments, CONFIGURATION, says_so).await?;
     }
-    assert_eq!(command(&url, &[b"DBSIZE"]).await?, before);
+    assert_eq!(redis.command(&[b"DBSIZE"]).await?, before);
     Ok(())
 }
 
