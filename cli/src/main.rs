@@ -32,7 +32,7 @@ async fn main() -> ExitCode {
         Ok(code) => code,
         // Whoever read our output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => exit::failed(&error),
+        Err(error) => exit::failed(error),
     }
 }
 

@@ -66,7 +66,7 @@ where
     let parsed = command.try_get_matches_from_mut(std::env::args_os());
     let parsed = parsed.and_then(|matches| Cli::<O>::from_arg_matches(&matches));
     match parsed {
-        Ok(cli) => start(agent, cli.command, build).unwrap_or_else(|error| exit::failed(&error)),
+        Ok(cli) => start(agent, cli.command, build).unwrap_or_else(exit::failed),
         Err(error) => exit::usage(&error.format(&mut command)),
     }
 }
@@ -103,11 +103,7 @@ where
                 .and_then(|setup| build(&setup, &options.own).map(|_| setup));
             let report = runtime.block_on(check::run(&options, built));
             print(&report.text(json)?)?;
-            Ok(if report.good() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
+            Ok(report.code())
         }
     }
 }
