@@ -7,6 +7,7 @@
 mod audit;
 mod bare;
 mod connect;
+mod consumers;
 mod context;
 mod dead;
 mod doctor;
@@ -14,6 +15,7 @@ mod draft;
 mod error;
 mod keys;
 mod lane;
+mod lanes;
 mod lease;
 mod link;
 mod live;
@@ -33,7 +35,7 @@ use connect::Topology;
 use keys::Keys;
 use link::Link;
 
-pub use audit::Audit;
+pub use audit::{Audit, Unreadable};
 pub use bare::{Bare, Progress, Tail};
 pub use connect::Settings;
 pub use context::Fetched;
