@@ -5,6 +5,7 @@ mod audit;
 mod bench;
 mod dead;
 mod doctor;
+mod help;
 mod output;
 mod render;
 mod send;
@@ -43,10 +44,11 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Up(args) => up::run(args, target, out).await,
         Command::Story(command) => story::run(command, &target.bus().await?, out).await,
         Command::Send(args) => send::run(args, &target.bus().await?, out).await,
-        Command::Watch(args) => watch::run(args, &target.bus().await?, out).await,
+        Command::Watch(args) => watch::run(args, &target, out).await,
         Command::Dead(command) => dead::run(command, &target.bus().await?, out).await,
         Command::Doctor(args) => doctor::run(args, &target.bus().await?, out).await,
         Command::Audit => audit::run(&target.bus().await?, out).await,
+        Command::Help { command } => help::run(&command),
         Command::Bench(args) => bench::run(args, out).await,
         Command::Bare(args) => bench::bare::run(&args, &target.bus().await?).await,
     }

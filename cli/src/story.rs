@@ -1,10 +1,12 @@
 //! `storyfleet story`: create, show, list.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use ::story::{Character, Policies, StoryId};
+use agent::exit;
+use anyhow::anyhow;
 use bus::{Bus, NewStory, Retention, Story};
 use serde_json::json;
 
@@ -24,6 +26,8 @@ pub(crate) async fn run(command: StoryCommand, bus: &Bus, out: Output) -> anyhow
 }
 
 async fn create(args: CreateArgs, bus: &Bus, out: Output) -> anyhow::Result<()> {
+    unique("--character", &args.characters)?;
+    unique("--lore", &args.lore)?;
     let new = NewStory::from(args);
     // The first to write here records the number of shards.
     bus.check_server().await?;
@@ -32,6 +36,18 @@ async fn create(args: CreateArgs, bus: &Bus, out: Output) -> anyhow::Result<()> 
         out.value(&json!({"story": new.id}))?;
     } else {
         out.line(&format!("created {0}: storyfleet send {0} \"…\"", new.id))?;
+    }
+    Ok(())
+}
+
+/// Of two with one name only the last would be kept.
+fn unique(flag: &str, pairs: &[(String, String)]) -> anyhow::Result<()> {
+    let mut names = BTreeSet::new();
+    for (name, _) in pairs {
+        if !names.insert(name) {
+            let twice = anyhow!("{flag} {name} is given twice: give each name once");
+            return Err(exit::configuration(twice));
+        }
     }
     Ok(())
 }
