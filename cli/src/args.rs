@@ -21,7 +21,7 @@ pub(crate) const GLOBAL: &str = "Options of every command";
 const EXAMPLES: &str = "\
 Examples:
   storyfleet up                                  run everything here; Ctrl-C stops it
-  storyfleet watch demo                          (in a second terminal) read the story as it is written
+  storyfleet watch demo                          (second terminal) the story as it is written
   storyfleet send demo \"I open the door\"         act in it
   storyfleet send demo \"Who are you?\" --to Sibyl --wait
   storyfleet audit                               was every action answered exactly once?
@@ -275,7 +275,7 @@ mod tests {
             ),
             ("storyfleet watch demo --from 7", "a cursor is"),
             ("storyfleet story create x --lore sea", "NAME=TEXT"),
-            ("storyfleet send demo  ", "write some words"),
+            ("storyfleet send demo ", "write some words"),
             ("storyfleet send demo hello --as \u{1b}[2J", "1 to 64"),
             ("storyfleet send demo hello --as ", "1 to 64"),
             ("storyfleet send demo hello --to \n", "1 to 64"),

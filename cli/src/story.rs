@@ -12,22 +12,30 @@ use serde_json::json;
 
 use crate::args::{CreateArgs, StoryCommand, TrimArgs};
 use crate::output::{Output, Style, one_line, plain};
+use crate::target::Target;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-pub(crate) async fn run(command: StoryCommand, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(
+    command: StoryCommand,
+    target: &Target,
+    out: Output,
+) -> anyhow::Result<ExitCode> {
+    if let StoryCommand::Create(args) = &command {
+        unique("--character", &args.characters)?;
+        unique("--lore", &args.lore)?;
+    }
+    let bus = target.bus().await?;
     match command {
-        StoryCommand::Create(args) => create(args, bus, out).await?,
-        StoryCommand::Show { story } => show(&story, bus, out).await?,
-        StoryCommand::List => list(bus, out).await?,
-        StoryCommand::Trim(args) => trim(args, bus, out).await?,
+        StoryCommand::Create(args) => create(args, &bus, out).await?,
+        StoryCommand::Show { story } => show(&story, &bus, out).await?,
+        StoryCommand::List => list(&bus, out).await?,
+        StoryCommand::Trim(args) => trim(args, &bus, out).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn create(args: CreateArgs, bus: &Bus, out: Output) -> anyhow::Result<()> {
-    unique("--character", &args.characters)?;
-    unique("--lore", &args.lore)?;
     let new = NewStory::from(args);
     // The first to write here records the number of shards.
     bus.check_server().await?;

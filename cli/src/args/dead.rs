@@ -6,6 +6,10 @@ use story::Agent;
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeadCommand {
     /// List dead letters, of one agent or of all
+    #[command(after_help = "\
+Examples:
+  storyfleet dead list
+  storyfleet dead list narrator --json | jq -r .reason")]
     List {
         /// moderator, narrator or dialogue
         agent: Option<Agent>,

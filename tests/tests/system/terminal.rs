@@ -7,6 +7,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 use story::Policies;
 use system_tests::{Options, Process, Signal, Stack, program};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 use crate::command::{run, says, storyfleet, up};
@@ -92,8 +93,11 @@ async fn watch_ends_quietly_when_nobody_reads_it_any_more() -> anyhow::Result<()
         .stderr(Stdio::piped());
     let mut watch = Process::start(&mut command)?;
     let errors = watch.errors()?;
+    let out = watch.child().stdout.take().context("a pipe")?;
+    let mut lines = BufReader::new(out).lines();
+    assert_eq!(lines.next_line().await?.as_deref(), Some("> Mira: I wait."));
     // Nothing more is written in the story, so that no write fails.
-    drop(watch.child().stdout.take());
+    drop(lines);
     assert!(watch.gone().await?.success());
     assert_eq!(errors.with(""), Vec::<String>::new());
     stack.end().await;
@@ -122,7 +126,7 @@ async fn help_is_help_and_no_error() -> anyhow::Result<()> {
         assert!(help.contains("Usage: storyfleet"), "{help}");
         assert!(help.contains("Options of every command:"), "{help}");
     }
-    refused(&["help", "sing"], 2, "there is no command 'sing'").await
+    refused(&["help", "sing"], 2, "unrecognized subcommand 'sing'").await
 }
 
 #[tokio::test]
