@@ -17,17 +17,19 @@ use tracing_subscriber::EnvFilter;
 use args::{Args, Command, Serve};
 
 fn main() -> ExitCode {
-    let done = match Args::parse().into_command() {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return exit::usage(&error),
+    };
+    let done = match args.into_command() {
         Command::Serve(args) => serve(args),
         Command::Check { script } => check(&script),
         Command::Faults { json } => say(&args::faults(json)),
     };
-    let Err(error) = done else {
-        return ExitCode::SUCCESS;
-    };
-    // With standard error closed, the exit code is all that is left to say.
-    let _ = writeln!(std::io::stderr(), "mock-llm: {error:#}");
-    ExitCode::FAILURE
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::failed(&error),
+    }
 }
 
 #[tokio::main]

@@ -90,7 +90,7 @@ async fn check_tells_good_scripts_from_bad() {
         let refused = run(&arguments).await;
         let told = text(&refused.stderr);
         assert_eq!(refused.status.code(), Some(1));
-        assert!(told.starts_with("mock-llm: "), "{told}");
+        assert!(told.starts_with("error: "), "{told}");
         assert!(
             told.contains("bad.yaml:2 is wrong: ") && told.contains("`gremlins`"),
             "{told}"
@@ -143,8 +143,13 @@ async fn help_teaches_and_wrong_flags_are_usage_errors() {
         ["--chunk-tokens", "0"],
     ] {
         let refused = run(&wrong).await;
+        let told = text(&refused.stderr);
         assert_eq!(refused.status.code(), Some(2));
-        assert!(text(&refused.stderr).contains(wrong[1]));
+        assert!(
+            told.starts_with("error: ") && told.contains(wrong[1]),
+            "{told}"
+        );
+        assert_eq!(told.lines().count(), 1, "{told}");
     }
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -28,6 +28,11 @@ struct Cli<O: Args> {
 #[derive(Debug, Subcommand)]
 enum Command<O: Args> {
     /// Answer events until SIGTERM or SIGINT; a second signal ends at once
+    #[command(after_help = "\
+Examples, of any agent:
+  narrator run --llm http://127.0.0.1:8080/v1 --model tiny
+  narrator run --redis redis://redis.local:6379 --llm https://llm.local/v1 --model tiny --llm-key-file key
+  narrator run --llm http://127.0.0.1:8080/v1 --model tiny --log json --metrics-listen 0.0.0.0:9090")]
     Run {
         #[command(flatten)]
         options: options::Options<O>,
@@ -66,7 +71,7 @@ where
     let parsed = command.try_get_matches_from_mut(std::env::args_os());
     let parsed = parsed.and_then(|matches| Cli::<O>::from_arg_matches(&matches));
     match parsed {
-        Ok(cli) => start(agent, cli.command, build).unwrap_or_else(|error| exit::failed(&error)),
+        Ok(cli) => start(agent, cli.command, build).unwrap_or_else(exit::failed),
         Err(error) => exit::usage(&error.format(&mut command)),
     }
 }
@@ -104,11 +109,7 @@ where
                 .and_then(|setup| build(&setup, &options.own).map(|_| setup));
             let report = runtime.block_on(check::run(&options, built));
             print(&report.text(json)?)?;
-            Ok(if report.good() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
+            Ok(report.code())
         }
     }
 }

@@ -1,99 +1,23 @@
-//! How a program ends that cannot go on: one line on stderr that says what to do, and an exit code that says who must act.
+//! How a program of the fleet ends that cannot go on: as any does, and with Redis's own refusals sorted.
 
-use std::borrow::Cow;
-use std::io::Write;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+pub use exit::{CONFIGURATION, configuration, is_configuration, line, usage};
 
-use crate::telemetry::one_line;
-
-/// Wrong usage or configuration: started again as it is, the program would end the same way.
-const CONFIGURATION: u8 = 2;
-
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-struct Configuration(anyhow::Error);
-
-/// Marks an error that only another configuration helps against.
-pub fn configuration(error: impl Into<anyhow::Error>) -> anyhow::Error {
-    Configuration(error.into()).into()
+/// Tells the error, and gives 2 when only another configuration helps against it, of ours or of Redis, else 1.
+#[must_use]
+pub fn failed(error: anyhow::Error) -> ExitCode {
+    exit::failed(&sorted(error))
 }
 
-/// Tells the error, and gives 2 when only another configuration helps against it, else 1.
-#[must_use]
-pub fn failed(error: &anyhow::Error) -> ExitCode {
-    tell(&line(error));
+/// The error, marked when only another configuration helps against it.
+pub(crate) fn sorted(error: anyhow::Error) -> anyhow::Error {
     let redis = error.downcast_ref::<bus::Error>();
-    if error.is::<Configuration>() || redis.is_some_and(bus::Error::is_configuration) {
-        ExitCode::from(CONFIGURATION)
+    if redis.is_some_and(bus::Error::is_configuration) {
+        configuration(error)
     } else {
-        ExitCode::FAILURE
+        error
     }
-}
-
-/// Tells what is wrong with the command line, or what was asked for with `--help`.
-#[must_use]
-pub fn usage(error: &clap::Error) -> ExitCode {
-    use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
-    match error.kind() {
-        DisplayHelp | DisplayVersion => match error.print() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_closed) => ExitCode::FAILURE,
-        },
-        DisplayHelpOnMissingArgumentOrSubcommand => {
-            tell(&error.to_string());
-            ExitCode::from(CONFIGURATION)
-        }
-        _ => {
-            tell(&usage_line(&error.to_string()));
-            ExitCode::from(CONFIGURATION)
-        }
-    }
-}
-
-/// The error and its causes on one line, fit for a terminal. It ends where the first of all causes has been told, since
-/// some errors tell their source's words too.
-#[must_use]
-pub fn line(error: &anyhow::Error) -> String {
-    let root = error.root_cause().to_string();
-    let mut told = String::new();
-    for cause in error.chain() {
-        if !told.is_empty() {
-            told.push_str(": ");
-        }
-        told.push_str(&cause.to_string());
-        if told.contains(&root) {
-            break;
-        }
-    }
-    one_line(&told)
-}
-
-/// What clap says in paragraphs.
-fn usage_line(text: &str) -> String {
-    let ends = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more");
-    let told: Vec<_> = text.lines().take_while(ends).collect();
-    let told = one_line(&told.join(" "));
-    let told = told.strip_prefix("error: ").unwrap_or(&told);
-    let words: Vec<_> = told.split(' ').map(without_login).collect();
-    format!("{}; --help shows what can be written", words.join(" "))
-}
-
-/// A URL that was written in the wrong place keeps its password to itself.
-fn without_login(word: &str) -> Cow<'_, str> {
-    match (word.find("://"), word.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme < at => {
-            Cow::Owned(format!("{}://…{}", &word[..scheme], &word[at..]))
-        }
-        _ => Cow::Borrowed(word),
-    }
-}
-
-/// Logs may not run yet, and whoever started the program reads stderr.
-fn tell(text: &str) {
-    // There is nowhere left to say that stderr is closed; the exit code says the rest.
-    let _ = writeln!(std::io::stderr(), "error: {text}");
 }
 
 #[cfg(test)]
@@ -103,32 +27,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_is_told_once() {
-        let error = anyhow!("refused").context("cannot connect: refused");
-        assert_eq!(
-            line(&error.context("Redis is away")),
-            "Redis is away: cannot connect: refused"
-        );
-    }
-
-    #[test]
-    fn only_what_another_configuration_helps_against_is_marked() {
-        let code = |error: &anyhow::Error| format!("{:?}", failed(error));
-        let denied = bus::Error::Settings("no URL".into());
-        let marked = configuration(anyhow!("no key")).context("cannot start");
-        for error in [anyhow!(denied).context("x"), marked] {
-            assert_eq!(code(&error), format!("{:?}", ExitCode::from(2)), "{error}");
+    fn what_redis_will_always_refuse_is_a_matter_of_configuration() {
+        let denied = anyhow!(bus::Error::Settings("no URL".into())).context("x");
+        let large = bus::Error::TooLarge(70_000);
+        for (error, configuration) in [(denied, true), (large.into(), false)] {
+            assert_eq!(exit::is_configuration(&sorted(error)), configuration);
         }
-        let full = bus::Error::TooLarge(70_000);
-        assert_eq!(code(&full.into()), format!("{:?}", ExitCode::FAILURE));
-    }
-
-    #[test]
-    fn a_wrong_command_line_is_one_line_without_a_password() {
-        let told = "error: unexpected argument 'redis://:word@host:1' found\n\nUsage: storyfleet audit\n\nFor more information, try '--help'.\n";
-        assert_eq!(
-            usage_line(told),
-            "unexpected argument 'redis://…@host:1' found; --help shows what can be written"
-        );
     }
 }

@@ -69,25 +69,13 @@ impl<'w> FormatFields<'w> for OneLine {
         let mut text = String::new();
         DefaultFields::new().format_fields(Writer::new(&mut text), fields)?;
         text.chars().try_for_each(|c| {
-            if steers(c) {
+            if exit::steers(c) {
                 write!(to, "{}", c.escape_default())
             } else {
                 to.write_char(c)
             }
         })
     }
-}
-
-/// Whether a terminal would act on `c`, or show what follows in another order.
-fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Text on one line without control characters, fit for a terminal.
-pub(crate) fn one_line(text: &str) -> String {
-    let clean = text.replace(steers, " ");
-    clean.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -137,15 +125,10 @@ mod tests {
                 Ok(json) => assert_eq!(json["error"], quoted),
                 Err(_) if ansi => {}
                 Err(_) => {
-                    assert!(!line.contains(steers), "{line:?}");
+                    assert!(!line.contains(exit::steers), "{line:?}");
                     assert!(line.contains(r"error=a\r\n2026 ERROR all"), "{line}");
                 }
             }
         }
-    }
-
-    #[test]
-    fn a_line_for_the_terminal_has_no_escape_in_it() {
-        assert_eq!(one_line("bad\r\n\u{1b}[31m  key"), "bad [31m key");
     }
 }

@@ -274,12 +274,16 @@ impl<A: Agent> Step<'_, A> {
             now,
         );
         failed.cause = vec![id.clone()];
-        if let Ok(work) = &self.delivery.work {
-            let event = &work.event;
-            failed.cause = story::ended_with(event, work.held);
-            failed.hop = event.hop + 1;
-            failed.trace.clone_from(&event.trace);
-            failed.audience.clone_from(&event.audience);
+        match &self.delivery.work {
+            // Readers know it by the name in its event.
+            Err(malformed) => failed.cause.extend(malformed.named.clone()),
+            Ok(work) => {
+                let event = &work.event;
+                failed.cause = story::ended_with(event, work.held);
+                failed.hop = event.hop + 1;
+                failed.trace.clone_from(&event.trace);
+                failed.audience.clone_from(&event.audience);
+            }
         }
         Some(failed)
     }

@@ -8,6 +8,7 @@ use story::{
     outcome,
 };
 
+use crate::lanes::Orphan;
 use crate::reply::read;
 use crate::{Bus, Error};
 
@@ -35,12 +36,32 @@ pub struct Audit {
     pub out_of_order: u64,
     /// Turns, waiting events and drafts that nobody will go on with.
     pub orphans: u64,
+    /// Stories that are not in the account, since what is stored of them is not what this version writes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A story that cannot be accounted for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unreadable {
+    pub story: StoryId,
+    pub why: String,
+}
+
+/// What is wrong with one story.
+pub(crate) struct Inspected {
+    pub(crate) orphans: Vec<Orphan>,
+    /// The actions that are nowhere, each with its event if the log has it.
+    pub(crate) lost: Vec<(EventId, Option<Event>)>,
+    /// Where the log ended then.
+    pub(crate) end: Seq,
 }
 
 impl Audit {
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.lost == 0 && self.duplicates == 0 && self.out_of_order == 0 && self.orphans == 0
+        let wrong = [self.lost, self.duplicates, self.out_of_order, self.orphans];
+        wrong == [0; 4] && self.unreadable.is_empty()
     }
 }
 
@@ -52,7 +73,13 @@ impl Bus {
     pub async fn audit(&self) -> Result<Audit, Error> {
         let mut audit = Audit::default();
         for story in self.stories().await? {
-            self.audit_story(&story, &mut audit).await?;
+            match self.audit_story(&story, &mut audit).await {
+                Err(error) if error.is_of_the_data() => audit.unreadable.push(Unreadable {
+                    why: error.to_string(),
+                    story,
+                }),
+                audited => _ = audited?,
+            }
         }
         for agent in Agent::ALL {
             audit.dead += self.dead_count(agent).await?;
@@ -60,7 +87,12 @@ impl Bus {
         Ok(audit)
     }
 
-    async fn audit_story(&self, story: &StoryId, audit: &mut Audit) -> Result<(), Error> {
+    /// What the doctor can do something about.
+    pub(crate) async fn inspect(&self, story: &StoryId) -> Result<Inspected, Error> {
+        self.audit_story(story, &mut Audit::default()).await
+    }
+
+    async fn audit_story(&self, story: &StoryId, audit: &mut Audit) -> Result<Inspected, Error> {
         let accepted = self.accepted(story).await?;
         let mut account = Account::default();
         self.read_log(story, &mut account).await?;
@@ -71,9 +103,21 @@ impl Bus {
         self.read_log(story, &mut account).await?;
         account.redriven = self.redriven(story).await?;
         account.held = held;
-        account.close(&lanes.waiting, audit);
+        let end = account.read;
+        let mut lost = Vec::new();
+        for (id, place) in account.close(&lanes.waiting, audit) {
+            let event = match place {
+                Some(Seq(place)) => self.log(story, Seq(place - 1), 1).await?.pop(),
+                None => None,
+            };
+            lost.push((id, event.map(|entry| entry.event)));
+        }
         audit.orphans += count(lanes.orphans.len());
-        Ok(())
+        Ok(Inspected {
+            orphans: lanes.orphans,
+            lost,
+            end,
+        })
     }
 
     async fn read_log(&self, story: &StoryId, account: &mut Account) -> Result<(), Error> {
@@ -166,20 +210,29 @@ impl Account {
         self.expected.extend(held.map(|(id, _)| id));
     }
 
-    fn close(mut self, waiting: &HashSet<EventId>, audit: &mut Audit) {
+    /// Gives the actions that are nowhere, each with its place in the log, in the log's order.
+    fn close(
+        mut self,
+        waiting: &HashSet<EventId>,
+        audit: &mut Audit,
+    ) -> Vec<(EventId, Option<Seq>)> {
         let ended = self.ended();
         audit.events += count(self.expected.len());
         audit.duplicates += self.duplicates;
         audit.out_of_order += self.out_of_order;
-        for id in &self.expected {
-            match ended.get(id) {
+        let mut lost = Vec::new();
+        for id in self.expected {
+            match ended.get(&id) {
                 Some(Outcome::Answered) => audit.answered += 1,
                 Some(Outcome::Blocked) => audit.blocked += 1,
                 Some(Outcome::Failed) => audit.failed += 1,
-                None if waiting.contains(id) => audit.in_flight += 1,
-                None => audit.lost += 1,
+                None if waiting.contains(&id) => audit.in_flight += 1,
+                None => lost.push((self.places.get(&id).copied(), id)),
             }
         }
+        lost.sort();
+        audit.lost += count(lost.len());
+        lost.into_iter().map(|(place, id)| (id, place)).collect()
     }
 
     /// The end of each event, counting what there is too much of and what came too early.

@@ -1,20 +1,16 @@
 //! What is wrong in Redis that the fleet does not mend by itself, and its repair. No repair loses an event.
 
-use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use redis::Value;
 use serde::Serialize;
-use story::{Agent, EventId, StoryId};
+use story::{Agent, StoryId};
 
+use crate::audit::Inspected;
 use crate::keys::GROUP;
 use crate::reply::read;
-use crate::script::{Script, lane_script};
 use crate::server::keeps_all;
 use crate::{Bus, Error};
-
-static LANES: Script = Script::new(lane_script!("lanes"));
-static REPAIR: Script = Script::new(lane_script!("repair"));
 
 /// A consumer with nothing pending that was not heard of for so long is gone: readers ask every 2 s.
 const STALE: Duration = Duration::from_secs(300);
@@ -27,22 +23,11 @@ pub struct Finding {
     pub fixed: bool,
 }
 
-/// What is in the lanes of one story at one moment.
-#[derive(Default)]
-pub(crate) struct Lanes {
-    /// The events that wait or are in flight, and those that a held response among them answers.
-    pub(crate) waiting: HashSet<EventId>,
-    pub(crate) orphans: Vec<Orphan>,
-}
-
-/// A turn with its state, whether a draft is written, and id and JSON of each event.
-type FoundLane = (String, String, bool, Vec<(String, Vec<u8>)>);
-
-/// What is left in a lane whose turn is nobody's.
-pub(crate) struct Orphan {
-    story: StoryId,
-    agent: Agent,
-    what: &'static str,
+/// One round of the doctor.
+struct Round<'a> {
+    bus: &'a Bus,
+    fix: bool,
+    findings: Vec<Finding>,
 }
 
 impl Bus {
@@ -51,49 +36,41 @@ impl Bus {
     /// # Errors
     /// When Redis is not reached or refuses.
     pub async fn doctor(&self, fix: bool) -> Result<Vec<Finding>, Error> {
-        let mut findings = Vec::new();
-        self.policy(fix, &mut findings).await?;
+        let mut round = Round {
+            bus: self,
+            fix,
+            findings: Vec::new(),
+        };
+        round.policy().await?;
         for shard in self.keys.shards() {
+            round.writes(shard).await?;
             for agent in Agent::ALL {
-                self.group(agent, shard, fix, &mut findings).await?;
-                self.consumers(agent, shard, fix, &mut findings).await?;
+                if round.types(self.keys.of_agent(agent, shard)).await? {
+                    round.group(agent, shard).await?;
+                    round.consumers(agent, shard).await?;
+                }
             }
         }
         for story in self.stories().await? {
-            for orphan in self.lanes(&story).await?.orphans {
-                if fix {
-                    self.repair(&orphan).await?;
-                }
-                let Orphan { story, agent, what } = orphan;
-                findings.push(Finding {
-                    what: format!("{what} of {agent} in the story {story}"),
-                    fixed: fix,
-                });
+            if round.types(self.keys.of_story(&story)).await? {
+                round.story(&story).await?;
             }
         }
-        Ok(findings)
+        Ok(round.findings)
+    }
+}
+
+impl Round<'_> {
+    fn found(&mut self, what: impl Into<String>, fixed: bool) {
+        let what = what.into();
+        self.findings.push(Finding { what, fixed });
     }
 
-    pub(crate) async fn lanes(&self, story: &StoryId) -> Result<Lanes, Error> {
-        let mut call = LANES.call();
-        call.key(self.keys.drafts(story));
-        for agent in Agent::ALL {
-            call.keys(self.keys.lane(agent, story).into_keys());
-            call.arg(agent.as_str());
-        }
-        let found: Vec<FoundLane> = read(call.run_until_answered(&self.link).await?)?;
-        let mut lanes = Lanes::default();
-        for (agent, found) in Agent::ALL.into_iter().zip(found) {
-            lanes.add(story, agent, &found);
-        }
-        Ok(lanes)
-    }
-
-    async fn policy(&self, fix: bool, findings: &mut Vec<Finding>) -> Result<(), Error> {
+    async fn policy(&mut self) -> Result<(), Error> {
         let mut get = redis::cmd("CONFIG");
         get.arg("GET").arg("maxmemory-policy");
         // A managed Redis may not tell; `check_server` reads the same from INFO.
-        let reply: Vec<String> = match self.link.query(&get).await {
+        let reply: Vec<String> = match self.bus.link.query(&get).await {
             Err(Error::Refused(_) | Error::Denied(_)) => return Ok(()),
             reply => read(reply?)?,
         };
@@ -103,119 +80,136 @@ impl Bus {
         }
         let mut set = redis::cmd("CONFIG");
         set.arg("SET").arg("maxmemory-policy").arg("noeviction");
-        let fixed = fix && self.link.query(&set).await.is_ok();
-        findings.push(Finding {
-            what: format!("maxmemory-policy is {policy}, so Redis may drop events: set noeviction"),
-            fixed,
-        });
+        let fixed = self.fix && self.bus.link.query(&set).await.is_ok();
+        let what =
+            format!("maxmemory-policy is {policy}, so Redis may drop events: set noeviction");
+        self.found(what, fixed);
         Ok(())
     }
 
-    async fn group(
-        &self,
-        agent: Agent,
-        shard: u16,
-        fix: bool,
-        findings: &mut Vec<Finding>,
-    ) -> Result<(), Error> {
-        let work = self.keys.work(agent, shard);
-        let exists: bool = read(self.link.query(redis::cmd("EXISTS").arg(&work)).await?)?;
+    /// Whether Redis takes writes: not with a full disk or memory. Asked with one that changes nothing. Where it does not,
+    /// nothing can be repaired now.
+    async fn writes(&mut self, shard: u16) -> Result<(), Error> {
+        let mut nothing = redis::cmd("SETRANGE");
+        nothing.arg(self.bus.keys.probe(shard)).arg(0).arg("");
+        match self.bus.link.query(&nothing).await {
+            Err(error @ Error::Refused(_)) => {
+                self.fix = false;
+                self.found(error.to_string(), false);
+                Ok(())
+            }
+            // A user may be allowed no more than a worker does.
+            Ok(_) | Err(Error::Denied(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether every key is of its type, or not there.
+    async fn types(&mut self, expected: Vec<(String, &'static str)>) -> Result<bool, Error> {
+        let mut pipe = redis::pipe();
+        for (key, _) in &expected {
+            pipe.cmd("TYPE").arg(key);
+        }
+        let mut good = true;
+        let found = self.bus.link.pipe(&pipe).await?;
+        for ((key, wanted), found) in expected.into_iter().zip(found) {
+            let found: String = read(found)?;
+            if found != wanted && found != "none" {
+                good = false;
+                self.found(
+                    format!("the key {key} is a {found}, not a {wanted}: another program wrote it; move it away (RENAME)"),
+                    false,
+                );
+            }
+        }
+        Ok(good)
+    }
+
+    async fn group(&mut self, agent: Agent, shard: u16) -> Result<(), Error> {
+        let link = &self.bus.link;
+        let work = self.bus.keys.work(agent, shard);
+        let exists: bool = read(link.query(redis::cmd("EXISTS").arg(&work)).await?)?;
         if !exists {
             // Readers make the stream with its group.
             return Ok(());
         }
         let mut groups = redis::cmd("XINFO");
         groups.arg("GROUPS").arg(&work);
-        let groups: Vec<Vec<Value>> = read(self.link.query(&groups).await?)?;
+        let groups: Vec<Vec<Value>> = read(link.query(&groups).await?)?;
         let has = |group: &Vec<Value>| group.get(1) == Some(&Value::BulkString(GROUP.into()));
         if groups.iter().any(has) {
             return Ok(());
         }
-        if fix {
+        if self.fix {
             let mut create = redis::cmd("XGROUP");
             create.arg("CREATE").arg(&work).arg(GROUP).arg("0");
-            match self.link.query(&create).await {
+            match link.query(&create).await {
                 Err(error) if error.code() != Some("BUSYGROUP") => return Err(error),
                 _ => {}
             }
         }
-        findings.push(Finding {
-            what: format!("the stream {work} has no group {GROUP}"),
-            fixed: fix,
-        });
+        let what = format!("the stream {work} has no group {GROUP}");
+        self.found(what, self.fix);
         Ok(())
     }
 
-    async fn consumers(
-        &self,
-        agent: Agent,
-        shard: u16,
-        fix: bool,
-        findings: &mut Vec<Finding>,
-    ) -> Result<(), Error> {
-        let work = self.keys.work(agent, shard);
-        let mut cmd = redis::cmd("XINFO");
-        cmd.arg("CONSUMERS").arg(&work).arg(GROUP);
-        let consumers: Vec<HashMap<String, Value>> = match self.link.query(&cmd).await {
-            // Neither the stream nor its group need be there yet.
-            Err(Error::Refused(_)) => return Ok(()),
-            reply => read(reply?)?,
-        };
-        let millis = |consumer: &HashMap<String, Value>, name: &str| match consumer.get(name) {
-            Some(Value::Int(number)) => u64::try_from(*number).unwrap_or(0),
-            _ => 0,
-        };
-        let stale = |consumer: &&HashMap<String, Value>| {
-            millis(consumer, "pending") == 0
-                && Duration::from_millis(millis(consumer, "idle")) > STALE
-        };
-        let stale = consumers.iter().filter(stale).count();
+    async fn consumers(&mut self, agent: Agent, shard: u16) -> Result<(), Error> {
+        let consumers = self.bus.consumers_of(agent, shard).await?.into_iter();
+        let stale = consumers.filter(|each| each.pending == 0 && each.idle > STALE);
+        let stale = stale.count();
         if stale == 0 {
             return Ok(());
         }
-        if fix {
-            self.remove_idle_consumers(agent, STALE).await?;
+        if self.fix {
+            self.bus.remove_idle_consumers(agent, STALE).await?;
         }
-        findings.push(Finding {
-            what: format!(
-                "{stale} consumers of {work} were not heard of for {} minutes",
-                STALE.as_secs() / 60
-            ),
-            fixed: fix,
-        });
+        let (work, minutes) = (self.bus.keys.work(agent, shard), STALE.as_secs() / 60);
+        let what = format!("{stale} consumers of {work} were not heard of for {minutes} minutes");
+        self.found(what, self.fix);
         Ok(())
     }
 
-    async fn repair(&self, orphan: &Orphan) -> Result<(), Error> {
-        let mut call = REPAIR.call();
-        call.keys(self.keys.lane(orphan.agent, &orphan.story).into_keys())
-            .key(self.keys.drafts(&orphan.story));
-        call.arg(orphan.agent.as_str());
-        call.run_until_answered(&self.link).await.map(|_| ())
-    }
-}
-
-impl Lanes {
-    fn add(&mut self, story: &StoryId, agent: Agent, found: &FoundLane) {
-        let (turn, state, draft, waiting) = found;
-        let what = match state.as_str() {
-            "running" => None,
-            "stranded" => Some("the turn is an entry that nobody has and nobody will be given"),
-            _ if !turn.is_empty() => Some("the turn is an entry that is not there"),
-            _ if !waiting.is_empty() => Some("events wait behind nothing"),
-            _ if *draft => Some("a draft is left that nobody writes"),
-            _ => None,
+    async fn story(&mut self, story: &StoryId) -> Result<(), Error> {
+        let bus = self.bus;
+        let read = async {
+            bus.story(story).await?;
+            bus.inspect(story).await
         };
-        self.orphans.extend(what.map(|what| Orphan {
-            story: story.clone(),
-            agent,
-            what,
-        }));
-        for (id, held) in waiting {
-            self.waiting.extend(id.parse());
-            if let Ok(event) = story::Event::decode(held) {
-                self.waiting.extend(event.cause);
+        let inspected = match read.await {
+            Err(error) if error.is_of_the_data() => {
+                self.found(format!("the story {story} cannot be read: {error}"), false);
+                return Ok(());
             }
+            inspected => inspected?,
+        };
+        for orphan in &inspected.orphans {
+            if self.fix {
+                bus.repair(story, orphan.agent).await?;
+            }
+            let (agent, what) = (orphan.agent, orphan.what);
+            let what = format!("{what} of {agent} in the story {story}");
+            self.found(what, self.fix);
         }
+        self.lost(story, &inspected).await
+    }
+
+    /// After the lanes are set going: what was lost goes behind what waits there.
+    async fn lost(&mut self, story: &StoryId, inspected: &Inspected) -> Result<(), Error> {
+        for (id, event) in &inspected.lost {
+            let readmitted = match event {
+                Some(event) if self.fix => self.bus.readmit(event, inspected.end).await?,
+                _ => false,
+            };
+            let lost =
+                format!("no agent has the action {id} of the story {story}, and none answered it");
+            let what = match event {
+                Some(_) => lost,
+                None => format!(
+                    "{lost}; it is not in the log either: ask for it to be sent again under another id"
+                ),
+            };
+            self.found(what, readmitted);
+        }
+        Ok(())
     }
 }

@@ -18,7 +18,7 @@ pub enum Error {
     )]
     Denied(redis::RedisError),
     /// Redis answered with an error.
-    #[error("Redis refused: {0}")]
+    #[error("{}", refusal(.0))]
     Refused(redis::RedisError),
     /// The server is not fit for the fleet; the text says what to do.
     #[error("{0}")]
@@ -68,6 +68,15 @@ impl Error {
         }
     }
 
+    /// Whether it tells of what is stored at one place, whatever is elsewhere.
+    pub(crate) fn is_of_the_data(&self) -> bool {
+        match self {
+            Self::Data(_) | Self::NoStory(_) => true,
+            Self::Refused(_) => !self.is_passing(),
+            _ => false,
+        }
+    }
+
     pub(crate) fn data(what: impl Into<String>) -> Self {
         Self::Data(what.into())
     }
@@ -84,6 +93,17 @@ impl Error {
     #[must_use]
     pub fn is_configuration(&self) -> bool {
         matches!(self, Self::Settings(_) | Self::Server(_) | Self::Denied(_))
+    }
+}
+
+/// What to do about a refusal, where it is known.
+fn refusal(error: &redis::RedisError) -> String {
+    match error.code() {
+        Some("MISCONF") => "Redis cannot write to its disk and refuses every change until it can: free space there, or \
+mend its folder; its own log says what failed"
+            .to_owned(),
+        Some("OOM") => "Redis has no memory left and refuses every change: raise its maxmemory".to_owned(),
+        _ => format!("Redis refused: {error}"),
     }
 }
 

@@ -109,6 +109,38 @@ impl Keys {
         self.at(shard, "stories")
     }
 
+    /// Nothing is ever there: for asking whether Redis takes writes.
+    pub(crate) fn probe(&self, shard: u16) -> String {
+        self.at(shard, "probe")
+    }
+
+    /// The keys that an agent has in a shard for all stories, each with its type.
+    pub(crate) fn of_agent(&self, agent: Agent, shard: u16) -> Vec<(String, &'static str)> {
+        vec![
+            (self.work(agent, shard), "stream"),
+            (self.dead(agent, shard), "stream"),
+        ]
+    }
+
+    /// The keys of a story alone, each with its type.
+    pub(crate) fn of_story(&self, story: &StoryId) -> Vec<(String, &'static str)> {
+        let mut keys = vec![
+            (self.ctx(story), "hash"),
+            (self.chars(story), "hash"),
+            (self.lore(story), "hash"),
+            (self.log(story), "stream"),
+            (self.gone(story), "hash"),
+            (self.seen(story), "zset"),
+            (self.redriven(story), "hash"),
+            (self.drafts(story), "hash"),
+        ];
+        for agent in Agent::ALL {
+            let lane = self.lane(agent, story);
+            keys.extend([(lane.turn, "string"), (lane.parked, "list")]);
+        }
+        keys
+    }
+
     /// What all processes of an installation must agree on.
     pub(crate) fn meta(&self) -> String {
         self.at(0, "meta")

@@ -7,6 +7,7 @@
 mod audit;
 mod bare;
 mod connect;
+mod consumers;
 mod context;
 mod dead;
 mod doctor;
@@ -14,6 +15,7 @@ mod draft;
 mod error;
 mod keys;
 mod lane;
+mod lanes;
 mod lease;
 mod link;
 mod live;
@@ -33,7 +35,7 @@ use connect::Topology;
 use keys::Keys;
 use link::Link;
 
-pub use audit::Audit;
+pub use audit::{Audit, Unreadable};
 pub use bare::{Bare, Progress, Tail};
 pub use connect::Settings;
 pub use context::Fetched;
@@ -45,7 +47,7 @@ pub use lane::{Burial, Commit, Committed, Emit, Published};
 pub use lease::Lost;
 pub use reader::Reader;
 pub use retention::Retention;
-pub use server::ServerReport;
+pub use server::{Identity, ServerReport};
 pub use stories::{NewStory, Story, StoryPatch};
 pub use view::Seen;
 pub use watch::Watch;
@@ -79,6 +81,12 @@ impl Bus {
             link,
             renewing,
         })
+    }
+
+    /// Where it is to be found; may have a password in it.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.settings.url
     }
 
     /// Whether Redis answers.

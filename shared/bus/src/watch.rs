@@ -89,6 +89,12 @@ impl Watch {
         }
     }
 
+    /// Whether Redis is out of sight: nothing new is seen until it is back.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.failures > 0
+    }
+
     /// The place after everything that was given.
     #[must_use]
     pub fn cursor(&self) -> &Cursor {

@@ -51,6 +51,8 @@ pub struct Malformed {
     pub story: Option<StoryId>,
     /// The event's id, when it names one.
     pub id: Option<EventId>,
+    /// What its event calls itself in this story, where that is another id: readers know it under this one.
+    pub named: Option<EventId>,
     /// `oversize` or `undecodable`.
     pub class: &'static str,
     pub reason: String,
@@ -87,28 +89,42 @@ pub(crate) fn work(fields: &Fields, keys: &Keys, shard: u16) -> Result<Work, Mal
         .and_then(|text| text.parse().ok())
         .filter(|story| keys.shard(story) == shard);
     let id: Option<EventId> = text(fields, "id").and_then(|text| text.parse().ok());
-    parse(fields, story.as_ref(), id.as_ref()).map_err(|reason| Malformed {
+    parse(fields, story.as_ref(), id.as_ref()).map_err(|(reason, named)| Malformed {
         class: match field(fields, "e") {
             Some(json) if json.len() > MAX_EVENT_BYTES => "oversize",
             _ => "undecodable",
         },
         story,
         id,
+        named,
         reason,
     })
 }
 
-fn parse(fields: &Fields, story: Option<&StoryId>, id: Option<&EventId>) -> Result<Work, String> {
+fn parse(
+    fields: &Fields,
+    story: Option<&StoryId>,
+    id: Option<&EventId>,
+) -> Result<Work, (String, Option<EventId>)> {
+    let unnamed = |reason: &str| (reason.to_owned(), None);
     let (Some(story), Some(id)) = (story, id) else {
-        return Err("the entry names no story of this shard or no event".into());
+        return Err(unnamed(
+            "the entry names no story of this shard or no event",
+        ));
     };
-    let part = text(fields, "part")
-        .and_then(|text| text.parse().ok())
-        .ok_or("the entry has no part")?;
-    let json = field(fields, "e").ok_or("the entry has no event")?;
-    let event = Event::decode(json).map_err(|e| e.to_string())?;
+    let part = text(fields, "part").and_then(|text| text.parse().ok());
+    let part = part.ok_or_else(|| unnamed("the entry has no part"))?;
+    let json = field(fields, "e").ok_or_else(|| unnamed("the entry has no event"))?;
+    let event = Event::decode(json).map_err(|error| unnamed(&error.to_string()))?;
     if (&event.story, &event.id) != (story, id) {
-        return Err("the entry's names are not those of its event".into());
+        let reason = format!(
+            "it was published as {:?} of {story}, and its event calls itself {:?} of {}: a producer's arguments must be what its event says",
+            id.as_str(),
+            event.id.as_str(),
+            event.story
+        );
+        let named = (event.story == *story && event.id != *id).then_some(event.id);
+        return Err((reason, named));
     }
     Ok(Work {
         story: story.clone(),

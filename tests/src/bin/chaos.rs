@@ -29,12 +29,13 @@ struct Args {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Args::parse()).await {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return exit::usage(&error),
+    };
+    match run(args).await {
         Ok(code) => code,
-        Err(error) => {
-            say(&format!("chaos: {error:#}"));
-            ExitCode::FAILURE
-        }
+        Err(error) => exit::failed(&error),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `check`: is everything there that a worker needs?
 
+use std::process::ExitCode;
+
 use bus::Bus;
 use clap::Args;
 use serde::Serialize;
@@ -17,6 +19,9 @@ struct Check {
     name: &'static str,
     ok: bool,
     says: String,
+    /// Only another configuration helps.
+    #[serde(skip)]
+    configuration: bool,
 }
 
 /// `built` is the agent's own start: options, key and prompts.
@@ -25,15 +30,19 @@ pub(super) async fn run<O: Args>(options: &Options<O>, built: anyhow::Result<Set
     let (built, model) = match built {
         Ok(setup) => (Ok("usable".to_owned()), model(&setup).await),
         Err(error) => (
-            Err(error),
+            Err(exit::configuration(error)),
             Err(anyhow::anyhow!("not asked: the configuration is wrong")),
         ),
     };
     let checks = [("configuration", built), ("redis", redis), ("model", model)];
-    let checks = checks.into_iter().map(|(name, result)| Check {
-        name,
-        ok: result.is_ok(),
-        says: result.unwrap_or_else(|error| exit::line(&error)),
+    let checks = checks.into_iter().map(|(name, result)| {
+        let result = result.map_err(exit::sorted);
+        Check {
+            name,
+            ok: result.is_ok(),
+            configuration: result.as_ref().is_err_and(exit::is_configuration),
+            says: result.unwrap_or_else(|error| exit::line(&error)),
+        }
     });
     Report {
         checks: checks.collect(),
@@ -66,6 +75,17 @@ async fn model(setup: &Setup) -> anyhow::Result<String> {
 impl Report {
     pub(super) fn good(&self) -> bool {
         self.checks.iter().all(|check| check.ok)
+    }
+
+    /// As any program's: 2 when it could never start like this.
+    pub(super) fn code(&self) -> ExitCode {
+        if self.checks.iter().any(|check| check.configuration) {
+            ExitCode::from(exit::CONFIGURATION)
+        } else if self.good() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     }
 
     pub(super) fn text(&self, json: bool) -> serde_json::Result<String> {

@@ -21,7 +21,7 @@ use story::{
 pub struct Server {
     process: Child,
     port: u16,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Server {
@@ -47,11 +47,7 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .expect("redis-server is installed");
-        let mut server = Self {
-            process,
-            port,
-            _dir: dir,
-        };
+        let mut server = Self { process, port, dir };
         let log = BufReader::new(server.process.stdout.take()?);
         log.lines()
             .map_while(Result::ok)
@@ -72,6 +68,32 @@ impl Server {
         redis::Client::open(self.url())
             .and_then(|client| client.get_connection())
             .expect("the server answers")
+    }
+
+    /// Takes the folder away in which it saves, and lets it find out: from then on it refuses every change, until `save`
+    /// is set to nothing.
+    pub fn lose_disk(&self) {
+        std::fs::remove_dir_all(self.dir.path()).expect("its folder");
+        let mut raw = self.raw();
+        let run = |raw: &mut redis::Connection, words: &[&str]| {
+            let mut cmd = redis::cmd(words[0]);
+            cmd.arg(&words[1..])
+                .exec(raw)
+                .expect("it takes the command");
+        };
+        run(&mut raw, &["CONFIG", "SET", "save", "3600 1"]);
+        run(&mut raw, &["BGSAVE"]);
+        let status = |raw: &mut redis::Connection| {
+            let info: redis::InfoDict = redis::cmd("INFO")
+                .arg("persistence")
+                .query(raw)
+                .expect("INFO");
+            info.get::<String>("rdb_last_bgsave_status")
+                .expect("a status")
+        };
+        while status(&mut raw) == "ok" {
+            std::thread::yield_now();
+        }
     }
 
     pub fn pid(&self) -> u32 {

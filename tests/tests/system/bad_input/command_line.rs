@@ -22,7 +22,7 @@ const STORYFLEET: [(&[&str], &str); 15] = [
     (&["watch", "castle", "--from", "7"],                  "a cursor is"),
     (&["dead", "show", "bard", "0/1-1"],                   "use moderator, narrator or dialogue"),
     (&["up", "--fault-rate", "2"],                         "0 to 1"),
-    (&["up", "--log", "a=b=c"],                            "the log filter"),
+    (&["up", "--log-filter", "a=b=c"],                     "the log filter"),
     (&["--shards", "0", "--redis", "redis://h", "audit"],  "at least one shard"),
     (&["--prefix", "a b", "--redis", "redis://h", "audit"], "the key prefix"),
     (&["audit", "redis://:hunter2@h"],                     "unexpected argument 'redis://…@h'"),
@@ -49,7 +49,11 @@ async fn a_wrong_command_line_is_refused() -> anyhow::Result<()> {
     }
     refused("narrator", &["run"], CONFIGURATION, "--llm <URL>").await?;
     let judge = ["run", "--tier2", "oracle"];
-    refused("moderator", &judge, CONFIGURATION, "off, endpoint, llm").await
+    refused("moderator", &judge, CONFIGURATION, "off, endpoint, llm").await?;
+    for (name, flag) in [("mock-llm", "--ttft"), ("chaos", "--minutes")] {
+        refused(name, &[flag, "soon"], CONFIGURATION, "invalid value 'soon'").await?;
+    }
+    Ok(())
 }
 
 #[tokio::test]
@@ -90,6 +94,21 @@ async fn a_wrong_url_is_refused() -> anyhow::Result<()> {
             refused(agent.as_str(), &arguments, CONFIGURATION, says).await?;
         }
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_check_ends_as_the_start_would() -> anyhow::Result<()> {
+    let check = ["check", "--redis", "redis://127.0.0.1:1", "--model", "m"];
+    for (llm, code) in [(NOWHERE, FAILED), ("nonsense", CONFIGURATION)] {
+        let checked = run("narrator", &[&check[..], &["--llm", llm]].concat()).await?;
+        assert_eq!(checked.code, Some(code), "{checked:?}");
+    }
+    let redis = [
+        "check", "--redis", "nonsense", "--model", "m", "--llm", NOWHERE,
+    ];
+    let checked = run("narrator", &redis).await?;
+    assert_eq!(checked.code, Some(CONFIGURATION), "{checked:?}");
     Ok(())
 }
 

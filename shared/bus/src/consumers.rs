@@ -1,0 +1,57 @@
+//! Who reads an agent's work: the consumers of its groups, and whether any of them is alive.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use redis::Value;
+use story::{Agent, StoryId};
+
+use crate::keys::GROUP;
+use crate::reply::read;
+use crate::{Bus, Error};
+
+/// A worker that was not heard of for so long is taken for gone: readers ask every 2 s, leases are renewed sooner than that.
+const SILENT: Duration = Duration::from_secs(10);
+
+/// One consumer of one group.
+pub(crate) struct Consumer {
+    pub(crate) pending: u64,
+    /// How long it was not heard of.
+    pub(crate) idle: Duration,
+}
+
+impl Bus {
+    /// Whether any worker of that agent was heard of in the last seconds.
+    ///
+    /// # Errors
+    /// When Redis is not reached or refuses.
+    pub async fn is_attended(&self, agent: Agent, story: &StoryId) -> Result<bool, Error> {
+        let consumers = self.consumers_of(agent, self.keys.shard(story)).await?;
+        Ok(consumers.iter().any(|consumer| consumer.idle < SILENT))
+    }
+
+    /// None where neither the stream nor its group is there yet.
+    pub(crate) async fn consumers_of(
+        &self,
+        agent: Agent,
+        shard: u16,
+    ) -> Result<Vec<Consumer>, Error> {
+        let mut cmd = redis::cmd("XINFO");
+        cmd.arg("CONSUMERS")
+            .arg(self.keys.work(agent, shard))
+            .arg(GROUP);
+        let rows: Vec<HashMap<String, Value>> = match self.link.query(&cmd).await {
+            Err(Error::Refused(_)) => return Ok(Vec::new()),
+            reply => read(reply?)?,
+        };
+        let number = |row: &HashMap<String, Value>, name: &str| match row.get(name) {
+            Some(Value::Int(number)) => u64::try_from(*number).unwrap_or(0),
+            _ => 0,
+        };
+        let consumer = |row| Consumer {
+            pending: number(row, "pending"),
+            idle: Duration::from_millis(number(row, "idle")),
+        };
+        Ok(rows.iter().map(consumer).collect())
+    }
+}

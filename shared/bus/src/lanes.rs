@@ -1,0 +1,97 @@
+//! What is in the lanes of a story at one moment, and the repair of what stands still there.
+
+use std::collections::HashSet;
+
+use story::{Agent, Event, EventId, Seq, StoryId};
+
+use crate::reply::{read, verdict};
+use crate::script::{Script, lane_script};
+use crate::{Bus, Error};
+
+static LANES: Script = Script::new(lane_script!("lanes"));
+static REPAIR: Script = Script::new(lane_script!("repair"));
+static READMIT: Script = Script::new(lane_script!("readmit"));
+
+/// What is in the lanes of one story at one moment.
+#[derive(Default)]
+pub(crate) struct Lanes {
+    /// The events that wait or are in flight, and those that a held response among them answers.
+    pub(crate) waiting: HashSet<EventId>,
+    pub(crate) orphans: Vec<Orphan>,
+}
+
+/// A turn with its state, whether a draft is written, and id and JSON of each event.
+type FoundLane = (String, String, bool, Vec<(String, Vec<u8>)>);
+
+/// What is left in a lane whose turn is nobody's.
+pub(crate) struct Orphan {
+    pub(crate) agent: Agent,
+    pub(crate) what: &'static str,
+}
+
+impl Bus {
+    pub(crate) async fn lanes(&self, story: &StoryId) -> Result<Lanes, Error> {
+        let mut call = LANES.call();
+        call.key(self.keys.drafts(story));
+        for agent in Agent::ALL {
+            call.keys(self.keys.lane(agent, story).into_keys());
+            call.arg(agent.as_str());
+        }
+        let found: Vec<FoundLane> = read(call.run_until_answered(&self.link).await?)?;
+        let mut lanes = Lanes::default();
+        for (agent, found) in Agent::ALL.into_iter().zip(found) {
+            lanes.add(agent, &found);
+        }
+        Ok(lanes)
+    }
+
+    /// Sets a lane going whose turn is nobody's.
+    pub(crate) async fn repair(&self, story: &StoryId, agent: Agent) -> Result<(), Error> {
+        let mut call = REPAIR.call();
+        call.keys(self.keys.lane(agent, story).into_keys())
+            .key(self.keys.drafts(story));
+        call.arg(agent.as_str());
+        call.run_until_answered(&self.link).await.map(|_| ())
+    }
+
+    /// Puts an action of the log into its lane again that had no answer, and was in no lane, when the log ended at `end`.
+    /// False when the log has gone on, or when no agent answers such an action.
+    pub(crate) async fn readmit(&self, event: &Event, end: Seq) -> Result<bool, Error> {
+        let (keys, story) = (&self.keys, &event.story);
+        let Some(step) = story::passed(event).into_iter().next() else {
+            return Ok(false);
+        };
+        let mut call = READMIT.call();
+        call.key(keys.ctx(story))
+            .keys(keys.lane(step.agent, story).into_keys())
+            .key(keys.redriven(story));
+        call.arg(story.as_str())
+            .arg(event.id.as_str())
+            .number(step.part)
+            .arg(event.encode())
+            .number(end.0);
+        let (word, _) = verdict(call.run_until_answered(&self.link).await?)?;
+        Ok(word == "OK")
+    }
+}
+
+impl Lanes {
+    fn add(&mut self, agent: Agent, found: &FoundLane) {
+        let (turn, state, draft, waiting) = found;
+        let what = match state.as_str() {
+            "running" => None,
+            "stranded" => Some("the turn is an entry that nobody has and nobody will be given"),
+            _ if !turn.is_empty() => Some("the turn is an entry that is not there"),
+            _ if !waiting.is_empty() => Some("events wait behind nothing"),
+            _ if *draft => Some("a draft is left that nobody writes"),
+            _ => None,
+        };
+        self.orphans.extend(what.map(|what| Orphan { agent, what }));
+        for (id, held) in waiting {
+            self.waiting.extend(id.parse());
+            if let Ok(event) = Event::decode(held) {
+                self.waiting.extend(event.cause);
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! How a program ends that cannot go on: one line on stderr that says what to do, and an exit code that says who must act.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+
+/// Wrong usage or configuration: started again as it is, the program would end the same way.
+pub const CONFIGURATION: u8 = 2;
+
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Configuration(anyhow::Error);
+
+/// Marks an error that only another configuration helps against.
+pub fn configuration(error: impl Into<anyhow::Error>) -> anyhow::Error {
+    Configuration(error.into()).into()
+}
+
+/// Whether it was marked so.
+#[must_use]
+pub fn is_configuration(error: &anyhow::Error) -> bool {
+    error.is::<Configuration>()
+}
+
+/// Tells the error, and gives 2 when only another configuration helps against it, else 1.
+#[must_use]
+pub fn failed(error: &anyhow::Error) -> ExitCode {
+    tell(&line(error));
+    if is_configuration(error) {
+        ExitCode::from(CONFIGURATION)
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Tells what is wrong with the command line, or what was asked for with `--help`.
+#[must_use]
+pub fn usage(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match error.print() {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+            // Whoever read it has seen enough.
+            Ok(()) | Err(_) => ExitCode::SUCCESS,
+        },
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            write(&error.to_string());
+            ExitCode::from(CONFIGURATION)
+        }
+        _ => {
+            tell(&usage_line(&error.to_string()));
+            ExitCode::from(CONFIGURATION)
+        }
+    }
+}
+
+/// The error and its causes on one line, fit for a terminal. It ends where the first of all causes has been told, since
+/// some errors tell their source's words too.
+#[must_use]
+pub fn line(error: &anyhow::Error) -> String {
+    let root = error.root_cause().to_string();
+    let mut told = String::new();
+    for cause in error.chain() {
+        if !told.is_empty() {
+            told.push_str(": ");
+        }
+        told.push_str(&cause.to_string());
+        if told.contains(&root) {
+            break;
+        }
+    }
+    one_line(&told)
+}
+
+/// Text on one line without control characters, fit for a terminal.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let clean = text.replace(steers, " ");
+    clean.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Whether a terminal would act on `c`, or show what follows in another order.
+#[must_use]
+pub fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// What clap says in paragraphs.
+fn usage_line(text: &str) -> String {
+    let ends = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more");
+    let told: Vec<_> = text.lines().take_while(ends).collect();
+    let told = one_line(&told.join(" "));
+    let told = told.strip_prefix("error: ").unwrap_or(&told);
+    let words: Vec<_> = told.split(' ').map(without_login).collect();
+    format!("{}; --help shows what can be written", words.join(" "))
+}
+
+/// A URL that was written in the wrong place keeps its password to itself.
+fn without_login(word: &str) -> Cow<'_, str> {
+    match (word.find("://"), word.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => {
+            Cow::Owned(format!("{}://…{}", &word[..scheme], &word[at..]))
+        }
+        _ => Cow::Borrowed(word),
+    }
+}
+
+/// Logs may not run yet, and whoever started the program reads stderr.
+fn tell(text: &str) {
+    write(&format!("error: {text}\n"));
+}
+
+fn write(text: &str) {
+    // There is nowhere left to say that stderr is closed; the exit code says the rest.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow!("refused").context("cannot connect: refused");
+        assert_eq!(
+            line(&error.context("Redis is away")),
+            "Redis is away: cannot connect: refused"
+        );
+    }
+
+    #[test]
+    fn only_what_another_configuration_helps_against_is_marked() {
+        let code = |error: &anyhow::Error| format!("{:?}", failed(error));
+        let marked = configuration(anyhow!("no key")).context("cannot start");
+        assert_eq!(code(&marked), format!("{:?}", ExitCode::from(2)));
+        assert_eq!(code(&anyhow!("full")), format!("{:?}", ExitCode::FAILURE));
+    }
+
+    #[test]
+    fn a_line_for_the_terminal_has_no_escape_in_it() {
+        assert_eq!(one_line("bad\r\n\u{1b}[31m  key"), "bad [31m key");
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_one_line_without_a_password() {
+        let told = "error: unexpected argument 'redis://:word@host:1' found\n\nUsage: storyfleet audit\n\nFor more information, try '--help'.\n";
+        assert_eq!(
+            usage_line(told),
+            "unexpected argument 'redis://…@host:1' found; --help shows what can be written"
+        );
+    }
+}
