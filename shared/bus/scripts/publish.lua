@@ -15,6 +15,7 @@
 --          {FULL}      a lane has no room: nothing written
 --          {NOSTORY}   there is no such story: nothing written
 --
+-- The JSON is not read here. An event that does not have this story and id is buried by the first agent that reads it.
 -- An id is accepted at most once within the time it is remembered, so a lost reply is answered by sending it again.
 
 local ctx, seen, log, live = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
