@@ -6,7 +6,7 @@ mod server;
 
 use bus::{Bus, Finding};
 use redis::Commands;
-use server::{Server, action, answered, create};
+use server::{Server, action, answered, create, everything};
 use story::{Agent, InputPolicy, Policies};
 
 const NARRATOR: Agent = Agent::Narrator;
@@ -173,6 +173,38 @@ async fn an_action_whose_lane_was_destroyed_is_answered_once_after_all() {
     assert_eq!(bus.backlog(NARRATOR).await.unwrap(), 0);
     let audit = bus.audit().await.unwrap();
     assert_eq!((audit.answered, audit.is_clean()), (3, true), "{audit:?}");
+}
+
+#[tokio::test]
+async fn an_action_is_not_put_back_once_the_log_has_gone_on() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    let lost = action("castle", "a");
+    bus.publish(&lost).await.unwrap();
+    answer_next(&bus).await;
+    let mut raw = server.raw();
+    let before = everything(&mut raw);
+    let mut readmit = redis::cmd("EVAL");
+    readmit.arg(concat!(
+        include_str!("../scripts/lane.lua"),
+        include_str!("../scripts/readmit.lua")
+    ));
+    readmit.arg(5);
+    for key in [
+        "ctx:castle",
+        "work:narrator",
+        "turn:narrator:castle",
+        "parked:narrator:castle",
+        "redriven:castle",
+    ] {
+        readmit.arg(format!("sf:{{0}}:{key}"));
+    }
+    // As seen before its answer was logged.
+    readmit.arg(&["castle", "a", "0"]).arg(lost.encode()).arg(1);
+    let reply: Vec<String> = readmit.query(&mut raw).unwrap();
+    assert_eq!(reply, ["MOVED"]);
+    assert_eq!(everything(&mut raw), before);
 }
 
 #[tokio::test]
