@@ -1,18 +1,27 @@
 //! The command line. `--help` is the reference.
 
+mod dead;
+mod story;
+mod text;
+
 use std::num::NonZeroUsize;
 
+use ::story::{Cursor, EventId, StoryId};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mock_llm::scenario::Rate;
 use secrecy::SecretString;
-use story::{Agent, Cursor, EventId, InputPolicy, OutputPolicy, StoryId};
 
+pub(crate) use self::dead::{DeadCommand, Letter, RedriveArgs};
+pub(crate) use self::story::{CreateArgs, StoryCommand, TrimArgs};
 use crate::target::Target;
+
+/// The options that every command has.
+pub(crate) const GLOBAL: &str = "Options of every command";
 
 const EXAMPLES: &str = "\
 Examples:
   storyfleet up                                  run everything here; Ctrl-C stops it
-  storyfleet watch demo                          (in a second terminal) read the story as it is written
+  storyfleet watch demo                          (second terminal) the story as it is written
   storyfleet send demo \"I open the door\"         act in it
   storyfleet send demo \"Who are you?\" --to Sibyl --wait
   storyfleet audit                               was every action answered exactly once?
@@ -21,13 +30,13 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 the audit is not
 
 /// People write into a story together; AI agents answer.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXAMPLES)]
+#[command(version, disable_help_subcommand = true, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) target: Target,
 
     /// Write JSON for programs, one value a line
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
 
     #[command(subcommand)]
@@ -66,10 +75,24 @@ Examples:
     Watch(WatchArgs),
 
     /// Look after events that no agent could answer
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  storyfleet dead list
+  storyfleet dead show narrator 0/1764000000000-0     why it died
+  storyfleet dead redrive --all                       once its reason is mended"
+    )]
     Dead(DeadCommand),
 
-    /// Look for what is wrong in Redis
+    /// Look for what is wrong in Redis: keys, lanes, consumers, settings, a full disk
+    #[command(after_help = "\
+Examples:
+  storyfleet doctor            what is wrong, and what to do
+  storyfleet doctor --fix      repairs what can be repaired without losing an event
+  storyfleet doctor --json | jq '.findings[] | select(.fixed | not)'
+
+Exit code 1 when anything is left to do.")]
     Doctor(DoctorArgs),
 
     /// Account for every event: answered once, in order, none lost. Exit code 3 when not
@@ -86,6 +109,13 @@ Stories are young, three turns each: the bare loop reads no history. Rounds of b
 No target that is missed is a failure.")]
     Bench(BenchArgs),
 
+    /// Show the help of a command
+    Help {
+        /// The command, as in `storyfleet help dead redrive`
+        #[arg(value_name = "COMMAND")]
+        command: Vec<String>,
+    },
+
     /// The bare loop of `bench --floor`
     #[command(hide = true)]
     Bare(BareArgs),
@@ -97,9 +127,9 @@ pub(crate) struct UpArgs {
     #[arg(long, env = "LLM_URL", default_value = "mock", value_name = "mock|URL")]
     pub(crate) llm: String,
 
-    /// The model's name at that server
-    #[arg(long, env = "LLM_MODEL", default_value = "mock", value_name = "M")]
-    pub(crate) model: String,
+    /// The model's name at that server: needed with a URL
+    #[arg(long, env = "LLM_MODEL", value_name = "M")]
+    pub(crate) model: Option<String>,
 
     /// Key of that server; better given by the variable than on the command line
     #[arg(long, env = "LLM_API_KEY", hide_env_values = true, value_name = "KEY")]
@@ -117,92 +147,31 @@ pub(crate) struct UpArgs {
     #[arg(long, default_value = "demo", value_name = "STORY")]
     pub(crate) demo: StoryId,
 
-    /// What to log, as in RUST_LOG
+    /// What is logged to stderr, as in RUST_LOG
     #[arg(
         long,
-        env = "STORYFLEET_LOG",
+        env = "RUST_LOG",
         default_value = "warn",
         value_name = "DIRECTIVES"
     )]
-    pub(crate) log: String,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum StoryCommand {
-    /// Create a story
-    #[command(after_help = "\
-Example:
-  storyfleet story create castle --title \"The castle\" --premise \"A lamp went out.\" --character \"Sibyl=Keeps the lamp.\"")]
-    Create(CreateArgs),
-    /// Show a story's settings, people and lore
-    Show {
-        /// The story to show
-        story: StoryId,
-    },
-    /// List the stories
-    List,
-    /// Delete old events for good: those that are neither among the last ones nor young
-    #[command(after_help = "\
-Example, once a day:
-  storyfleet story trim --keep 10000 --days 365
-
-Readers whose place is before what is left start anew there. Nothing is ever deleted unless this is run.")]
-    Trim(TrimArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct TrimArgs {
-    /// The story to trim [default: every one]
-    pub(crate) story: Option<StoryId>,
-    /// How many of the last events stay, whatever their age
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(100..))]
-    pub(crate) keep: u64,
-    /// How many days any event stays
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) days: u32,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CreateArgs {
-    /// Its id: 1 to 64 of a-z, 0-9 and -
-    pub(crate) story: StoryId,
-    /// What readers call it
-    #[arg(long, default_value = "")]
-    pub(crate) title: String,
-    /// How it is told
-    #[arg(long, default_value = "")]
-    pub(crate) style: String,
-    /// Where it begins
-    #[arg(long, default_value = "")]
-    pub(crate) premise: String,
-    /// Do actions wait for a verdict? hold, off
-    #[arg(long, default_value = "off", value_name = "POLICY")]
-    pub(crate) input: InputPolicy,
-    /// Are responses judged, before or after readers see them? hold, retract, off
-    #[arg(long, default_value = "off", value_name = "POLICY")]
-    pub(crate) output: OutputPolicy,
-    /// Someone whom the agents speak for; may be given again
-    #[arg(long = "character", value_name = "NAME=DESCRIPTION", value_parser = pair)]
-    pub(crate) characters: Vec<(String, String)>,
-    /// A fact of the world; may be given again
-    #[arg(long, value_name = "KEY=TEXT", value_parser = pair)]
-    pub(crate) lore: Vec<(String, String)>,
+    pub(crate) log_filter: String,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct SendArgs {
     /// The story to act in
     pub(crate) story: StoryId,
-    /// What is done, said or told, up to 64 KiB
+    /// What is done, said or told; the whole event, in JSON, has at most 64 KiB
+    #[arg(value_parser = text::words)]
     pub(crate) text: String,
     /// How: an act, words spoken, or a passage of the story itself [default: do, or say with --to]
     #[arg(long)]
     pub(crate) mode: Option<SendMode>,
     /// The character spoken to: one of the story's, who answers
-    #[arg(long, value_name = "CHARACTER")]
+    #[arg(long, value_name = "CHARACTER", value_parser = text::name)]
     pub(crate) to: Option<String>,
-    /// Who acts
-    #[arg(long = "as", default_value = "Player", value_name = "NAME")]
+    /// Who acts: 1 to 64 characters
+    #[arg(long = "as", default_value = "Player", value_name = "NAME", value_parser = text::name)]
     pub(crate) name: String,
     /// The event's id: the same id is taken once
     #[arg(long)]
@@ -232,36 +201,6 @@ pub(crate) struct WatchArgs {
     /// End after this many events
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<NonZeroUsize>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DeadCommand {
-    /// List dead letters, of one agent or of all
-    List {
-        /// moderator, narrator or dialogue
-        agent: Option<Agent>,
-    },
-    /// Show one whole, with its reason
-    Show {
-        /// The agent that gave it up
-        agent: Agent,
-        /// Its id, as `dead list` shows it
-        id: String,
-    },
-    /// Put one back into its lane; done twice it counts once
-    Redrive {
-        /// The agent that gave it up
-        agent: Agent,
-        /// Its id, as `dead list` shows it
-        id: String,
-    },
-    /// Delete one for good
-    Purge {
-        /// The agent that gave it up
-        agent: Agent,
-        /// Its id, as `dead list` shows it
-        id: String,
-    },
 }
 
 #[derive(Debug, Args)]
@@ -311,15 +250,6 @@ pub(crate) struct BareArgs {
     pub(crate) padding: usize,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.trim().is_empty() => {
-            Ok((name.trim().to_owned(), value.trim().to_owned()))
-        }
-        _ => Err("write it as NAME=TEXT".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,6 +275,15 @@ mod tests {
             ),
             ("storyfleet watch demo --from 7", "a cursor is"),
             ("storyfleet story create x --lore sea", "NAME=TEXT"),
+            ("storyfleet send demo ", "write some words"),
+            ("storyfleet send demo hello --as \u{1b}[2J", "1 to 64"),
+            ("storyfleet send demo hello --as ", "1 to 64"),
+            ("storyfleet send demo hello --to \n", "1 to 64"),
+            ("storyfleet dead redrive narrator", "<ID>"),
+            (
+                "storyfleet dead redrive narrator 0/1-0 --all",
+                "cannot be used with",
+            ),
             ("storyfleet story trim --keep 9 --days 1", "100"),
             ("storyfleet story trim --keep 100 --days 0", "1"),
         ] {
@@ -352,5 +291,8 @@ mod tests {
             assert_eq!(error.exit_code(), 2);
             assert!(error.to_string().contains(says), "{error}");
         }
+        let long = "x".repeat(65);
+        let error = Cli::try_parse_from(["storyfleet", "send", "demo", "hello", "--as", &long]);
+        assert_eq!(error.unwrap_err().exit_code(), 2);
     }
 }

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use bus::Bus;
+use bus::{Audit, Bus, Unreadable};
 
-use crate::output::Output;
+use crate::output::{Output, one_line};
 
 /// What scripts test for; 1 would read as "could not look".
 const NOT_CLEAN: u8 = 3;
@@ -28,15 +28,22 @@ pub(crate) async fn run(bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
         ] {
             out.line(&format!("{name:<13}{count}"))?;
         }
-        out.line(if audit.is_clean() {
-            "clean: every action ended once, in order, and none was lost"
-        } else {
-            "not clean: `storyfleet doctor` looks for the cause"
-        })?;
+        for Unreadable { story, why } in &audit.unreadable {
+            out.line(&format!("{story} is left out: {}", one_line(why)))?;
+        }
+        out.line(&summary(&audit))?;
     }
     Ok(if audit.is_clean() {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(NOT_CLEAN)
     })
+}
+
+fn summary(audit: &Audit) -> String {
+    match audit.in_flight {
+        _ if !audit.is_clean() => "not clean: `storyfleet doctor` looks for the cause".to_owned(),
+        0 => "clean: every action ended once, in order, and none was lost".to_owned(),
+        count => format!("nothing lost so far, {count} under way: ask again when they have ended"),
+    }
 }

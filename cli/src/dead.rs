@@ -2,37 +2,48 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
-use bus::{Bus, DeadLetter};
+use anyhow::anyhow;
+use bus::{Bus, DeadLetter, Error};
+use serde::Serialize;
+use serde_json::json;
 use story::Agent;
 
-use crate::args::DeadCommand;
-use crate::output::{Output, one_line};
+use crate::args::{DeadCommand, Letter, RedriveArgs};
+use crate::output::{Output, note, one_line};
+
+/// A dead letter as programs are given it.
+#[derive(Serialize)]
+struct Listed<'a> {
+    agent: &'a str,
+    #[serde(flatten)]
+    letter: &'a DeadLetter,
+}
 
 pub(crate) async fn run(command: DeadCommand, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
     match command {
         DeadCommand::List { agent } => list(agent, bus, out).await?,
-        DeadCommand::Show { agent, id } => show(agent, &id, bus, out).await?,
-        DeadCommand::Redrive { agent, id } => {
-            let done = bus.redrive(agent, &id).await?;
-            tell(done, &id, "is in its lane again", out)?;
-        }
-        DeadCommand::Purge { agent, id } => {
+        DeadCommand::Show(letter) => show(&letter, bus, out).await?,
+        DeadCommand::Redrive(args) => return redrive(args, bus, out).await,
+        DeadCommand::Purge(Letter { agent, id }) => {
             let done = bus.purge(agent, &id).await?;
-            tell(done, &id, "is gone", out)?;
+            tell(done, (agent, &id), "is gone", out)?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// One agent, or each.
+fn of(agent: Option<Agent>) -> Vec<Agent> {
+    agent.map_or_else(|| Agent::ALL.to_vec(), |agent| vec![agent])
+}
+
 async fn list(agent: Option<Agent>, bus: &Bus, out: Output) -> anyhow::Result<()> {
-    let agents = agent.map_or_else(|| Agent::ALL.to_vec(), |agent| vec![agent]);
     let mut none = true;
-    for agent in agents {
+    for agent in of(agent) {
         for letter in bus.dead(agent).await? {
             none = false;
             if out.json {
-                out.value(&letter)?;
+                out.value(&listed(agent, &letter))?;
             } else {
                 out.line(&headline(agent, &letter))?;
             }
@@ -44,19 +55,65 @@ async fn list(agent: Option<Agent>, bus: &Bus, out: Output) -> anyhow::Result<()
     Ok(())
 }
 
-async fn show(agent: Agent, id: &str, bus: &Bus, out: Output) -> anyhow::Result<()> {
-    let Some(letter) = bus.dead_letter(agent, id).await? else {
-        bail!("{agent} has no dead letter {id}: see `storyfleet dead list`");
-    };
+async fn show(Letter { agent, id }: &Letter, bus: &Bus, out: Output) -> anyhow::Result<()> {
+    let letter = bus.dead_letter(*agent, id).await?;
+    let letter = letter.ok_or_else(|| absent(*agent, id))?;
     if out.json {
-        out.value(&letter)?;
+        out.value(&listed(*agent, &letter))?;
     } else {
-        out.line(&headline(agent, &letter))?;
+        out.line(&headline(*agent, &letter))?;
         for (name, value) in &letter.fields {
             out.line(&format!("{}: {}", one_line(name), one_line(value)))?;
         }
     }
     Ok(())
+}
+
+async fn redrive(args: RedriveArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
+    let (Some(agent), Some(id)) = (args.agent, &args.id) else {
+        return redrive_all(&args, bus, out).await;
+    };
+    let done = bus.redrive(agent, id).await?;
+    tell(done, (agent, id), "is in its lane again", out)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// All that are there when it begins: what dies again meanwhile is not sent again and again.
+async fn redrive_all(args: &RedriveArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
+    let (mut redriven, mut left) = (0_u64, 0_u64);
+    for agent in of(args.agent) {
+        let letters = bus.dead(agent).await?.into_iter();
+        let meant = |letter: &DeadLetter| args.class.as_ref().is_none_or(|it| *it == letter.class);
+        for letter in letters.filter(meant) {
+            match bus.redrive(agent, &letter.id).await {
+                Ok(done) => redriven += u64::from(done),
+                Err(Error::Data(why)) => {
+                    left += 1;
+                    note(&format!(
+                        "{} of {agent} stays: {}",
+                        letter.id,
+                        one_line(&why)
+                    ));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    if out.json {
+        out.value(&json!({"redriven": redriven, "left": left}))?;
+    } else {
+        out.line(&format!("in their lanes again: {redriven}"))?;
+    }
+    Ok(if left == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn listed(agent: Agent, letter: &DeadLetter) -> Listed<'_> {
+    let agent = agent.as_str();
+    Listed { agent, letter }
 }
 
 fn headline(agent: Agent, letter: &DeadLetter) -> String {
@@ -70,15 +127,18 @@ fn headline(agent: Agent, letter: &DeadLetter) -> String {
     )
 }
 
-fn tell(done: bool, id: &str, says: &str, out: Output) -> anyhow::Result<()> {
+fn absent(agent: Agent, id: &str) -> anyhow::Error {
+    anyhow!("{agent} has no dead letter {id}, or has it no more: see `storyfleet dead list`")
+}
+
+fn tell(done: bool, (agent, id): (Agent, &str), says: &str, out: Output) -> anyhow::Result<()> {
+    if !done {
+        return Err(absent(agent, id));
+    }
     if out.json {
-        out.value(&serde_json::json!({"id": id, "done": done}))?;
-    } else if done {
-        out.line(&format!("{id} {says}"))?;
+        out.value(&json!({"id": id, "done": true}))?;
     } else {
-        out.line(&format!(
-            "{id} is no dead letter any more, if it was one: nothing was done"
-        ))?;
+        out.line(&format!("{id} {says}"))?;
     }
     Ok(())
 }

@@ -41,14 +41,26 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let target = cli.target;
     match cli.command {
         Command::Up(args) => up::run(args, target, out).await,
-        Command::Story(command) => story::run(command, &target.bus().await?, out).await,
+        Command::Story(command) => story::run(command, &target, out).await,
         Command::Send(args) => send::run(args, &target.bus().await?, out).await,
-        Command::Watch(args) => watch::run(args, &target.bus().await?, out).await,
+        Command::Watch(args) => watch::run(args, &target, out).await,
         Command::Dead(command) => dead::run(command, &target.bus().await?, out).await,
         Command::Doctor(args) => doctor::run(args, &target.bus().await?, out).await,
         Command::Audit => audit::run(&target.bus().await?, out).await,
+        Command::Help { command } => Ok(help(&command)),
         Command::Bench(args) => bench::run(args, out).await,
         Command::Bare(args) => bench::bare::run(&args, &target.bus().await?).await,
+    }
+}
+
+/// The same as `--help` of that command.
+fn help(command: &[String]) -> ExitCode {
+    let words = ["storyfleet"]
+        .into_iter()
+        .chain(command.iter().map(String::as_str));
+    match Cli::try_parse_from(words.chain(["--help"])) {
+        Err(shown) => exit::usage(&shown),
+        Ok(_) => ExitCode::SUCCESS,
     }
 }
 

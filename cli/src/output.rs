@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 
 /// Standard output as one command sees it.
@@ -53,6 +54,14 @@ impl Output {
         };
         format!("\x1b[{code}m{text}\x1b[0m")
     }
+}
+
+/// Whether nobody reads standard output any more: a pipe tells it only to whoever asks, or writes.
+pub(crate) fn is_closed() -> bool {
+    let out = io::stdout();
+    let mut asked = [PollFd::new(&out, PollFlags::empty())];
+    poll(&mut asked, Some(&Timespec::default())).is_ok()
+        && asked[0].revents().contains(PollFlags::ERR)
 }
 
 /// A line for the person at the terminal. When even that cannot be written there is nobody to tell.

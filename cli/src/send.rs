@@ -1,18 +1,24 @@
 //! `storyfleet send`: one action, and with `--wait` how it ended.
 
+use std::pin::pin;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::bail;
 use bus::{Bus, Published, Seen};
 use serde_json::json;
 use story::{
-    Action, Author, AuthorKind, Cursor, Event, EventId, Mode, Outcome, Payload, StoryId, Tag,
-    outcome,
+    Action, Agent, Author, AuthorKind, Cursor, Event, EventId, Mode, Outcome, Payload, Route,
+    StoryId, Tag, outcome, route,
 };
+use tokio::time::timeout;
 
 use crate::args::{SendArgs, SendMode};
-use crate::output::{Output, one_line};
+use crate::output::{Output, note, one_line};
 use crate::render;
+
+/// How long an answer may be on its way before it is asked whether anybody makes one.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(args: SendArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
     let wait = args.wait;
@@ -27,7 +33,16 @@ pub(crate) async fn run(args: SendArgs, bus: &Bus, out: Output) -> anyhow::Resul
     if !wait {
         return Ok(ExitCode::SUCCESS);
     }
-    let (end, ended) = terminal(&event.story, &event.id, published, bus).await?;
+    let (end, ended) = {
+        let mut ending = pin!(terminal(&event.story, &event.id, published, bus));
+        match timeout(PATIENCE, &mut ending).await {
+            Ok(ended) => ended?,
+            Err(_) => {
+                is_anybody_there(&event, bus).await?;
+                ending.await?
+            }
+        }
+    };
     if out.json {
         out.value(&ended)?;
     } else {
@@ -37,6 +52,23 @@ pub(crate) async fn run(args: SendArgs, bus: &Bus, out: Output) -> anyhow::Resul
         Outcome::Answered => ExitCode::SUCCESS,
         Outcome::Blocked | Outcome::Failed => ExitCode::FAILURE,
     })
+}
+
+/// Says so when the one who would act on the event does not run.
+async fn is_anybody_there(event: &Event, bus: &Bus) -> anyhow::Result<()> {
+    let policies = bus.story(&event.story).await?.policies;
+    let agents = match route(event, policies) {
+        Route::Held => vec![Agent::Moderator],
+        Route::Logged(steps) => steps.into_iter().map(|step| step.agent).collect(),
+    };
+    for agent in agents {
+        if !bus.is_attended(agent, &event.story).await? {
+            note(&format!(
+                "no {agent} runs at the moment, so nobody answers: start one, or `storyfleet up`; waiting"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Nobody answers for a name that the story does not have.

@@ -1,24 +1,36 @@
 //! `storyfleet story`: create, show, list.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use ::story::{Character, Policies, StoryId};
+use agent::exit;
+use anyhow::anyhow;
 use bus::{Bus, NewStory, Retention, Story};
 use serde_json::json;
 
 use crate::args::{CreateArgs, StoryCommand, TrimArgs};
 use crate::output::{Output, Style, one_line, plain};
+use crate::target::Target;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-pub(crate) async fn run(command: StoryCommand, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(
+    command: StoryCommand,
+    target: &Target,
+    out: Output,
+) -> anyhow::Result<ExitCode> {
+    if let StoryCommand::Create(args) = &command {
+        unique("--character", &args.characters)?;
+        unique("--lore", &args.lore)?;
+    }
+    let bus = target.bus().await?;
     match command {
-        StoryCommand::Create(args) => create(args, bus, out).await?,
-        StoryCommand::Show { story } => show(&story, bus, out).await?,
-        StoryCommand::List => list(bus, out).await?,
-        StoryCommand::Trim(args) => trim(args, bus, out).await?,
+        StoryCommand::Create(args) => create(args, &bus, out).await?,
+        StoryCommand::Show { story } => show(&story, &bus, out).await?,
+        StoryCommand::List => list(&bus, out).await?,
+        StoryCommand::Trim(args) => trim(args, &bus, out).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -32,6 +44,18 @@ async fn create(args: CreateArgs, bus: &Bus, out: Output) -> anyhow::Result<()> 
         out.value(&json!({"story": new.id}))?;
     } else {
         out.line(&format!("created {0}: storyfleet send {0} \"…\"", new.id))?;
+    }
+    Ok(())
+}
+
+/// Of two with one name only the last would be kept.
+fn unique(flag: &str, pairs: &[(String, String)]) -> anyhow::Result<()> {
+    let mut names = BTreeSet::new();
+    for (name, _) in pairs {
+        if !names.insert(name) {
+            let twice = anyhow!("{flag} {name} is given twice: give each name once");
+            return Err(exit::configuration(twice));
+        }
     }
     Ok(())
 }

@@ -11,6 +11,8 @@ use bus::Bus;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use crate::args::GLOBAL;
+
 /// Of one command to Redis.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -20,6 +22,7 @@ pub(crate) struct Target {
     #[arg(
         long,
         global = true,
+        help_heading = GLOBAL,
         env = "REDIS_URL",
         hide_env_values = true,
         value_name = "URL"
@@ -27,13 +30,20 @@ pub(crate) struct Target {
     pub(crate) redis: Option<String>,
 
     /// Where `storyfleet up` keeps its data and other commands find its address
-    #[arg(long, global = true, default_value = ".storyfleet", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = GLOBAL,
+        default_value = ".storyfleet",
+        value_name = "DIR"
+    )]
     pub(crate) data: PathBuf,
 
     /// What keys begin with, so that several fleets can share a Redis
     #[arg(
         long,
         global = true,
+        help_heading = GLOBAL,
         env = "STORYFLEET_PREFIX",
         default_value = "sf",
         value_name = "PREFIX"
@@ -44,6 +54,7 @@ pub(crate) struct Target {
     #[arg(
         long,
         global = true,
+        help_heading = GLOBAL,
         env = "STORYFLEET_SHARDS",
         default_value_t = 1,
         value_name = "N"
@@ -74,6 +85,15 @@ impl Target {
         let bus = Bus::new(self.settings(url))?;
         bus.check_shards().await?;
         Ok(bus)
+    }
+
+    /// Whether the folder tells of another Redis than that of `bus`.
+    pub(crate) fn has_moved(&self, bus: &Bus) -> anyhow::Result<bool> {
+        if self.redis.is_some() {
+            return Ok(false);
+        }
+        let state = State::read(&self.data)?;
+        Ok(state.is_some_and(|state| state.redis != bus.url()))
     }
 
     pub(crate) fn settings(&self, url: String) -> bus::Settings {
@@ -112,7 +132,7 @@ impl State {
         private(&new)
             .and_then(|mut file| file.write_all(&bytes))
             .and_then(|()| fs::rename(&new, &path))
-            .with_context(|| format!("cannot write {}", path.display()))
+            .with_context(|| not_writable(&path))
     }
 
     pub(crate) fn remove(data: &Path) -> anyhow::Result<()> {
@@ -127,6 +147,14 @@ impl State {
     fn path(data: &Path) -> PathBuf {
         data.join("state.json")
     }
+}
+
+/// What to do about a data folder in which nothing can be written.
+pub(crate) fn not_writable(path: &Path) -> String {
+    format!(
+        "cannot write {}: make its folder writable and see that its disk has room, or give another --data DIR",
+        path.display()
+    )
 }
 
 /// A file for our user alone: the address may have a password in it.

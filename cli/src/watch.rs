@@ -1,36 +1,57 @@
-//! `storyfleet watch`: a story as it is written.
+//! `storyfleet watch`: a story as it is written, also when Redis was away or is elsewhere now.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bus::{Bus, Seen, Watch};
+use bus::{Bus, Error, Seen, Watch};
 use serde_json::{Value, json};
-use story::{Seq, StoryId};
+use story::{Cursor, Seq, StoryId};
 use tokio::time::timeout;
 
 use crate::args::WatchArgs;
-use crate::output::Output;
+use crate::output::{Output, is_closed, note};
 use crate::render::Renderer;
+use crate::target::Target;
 
-/// How long nothing is seen before it is asked whether anything is still to come.
+/// How long nothing is seen before it is asked whether anything is still to come, and from where.
 const QUIET: Duration = Duration::from_millis(200);
 
-pub(crate) async fn run(args: WatchArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
+/// One story, read over whichever Redis has it.
+struct Reading<'a> {
+    target: &'a Target,
+    story: StoryId,
+    from: Option<Cursor>,
+    bus: Bus,
+    watch: Watch,
+    /// Whether it was told that Redis is away.
+    told: bool,
+}
+
+pub(crate) async fn run(args: WatchArgs, target: &Target, out: Output) -> anyhow::Result<ExitCode> {
     let mut seq = args.from.as_ref().map_or(Seq(0), |cursor| cursor.seq);
-    let mut watch = bus.watch(&args.story, args.from).await?;
+    let bus = target.bus().await?;
+    let mut reading = Reading {
+        watch: bus.watch(&args.story, args.from.clone()).await?,
+        target,
+        story: args.story,
+        from: args.from,
+        bus,
+        told: false,
+    };
     let mut renderer = Renderer::new(out);
     let mut left = args.count.map_or(usize::MAX, std::num::NonZeroUsize::get);
     while left > 0 {
-        let next = watch.next();
-        let seen = if args.until_idle {
-            match timeout(QUIET, next).await {
-                Ok(seen) => seen?,
-                Err(_) if is_idle(bus, &args.story, seq).await? => break,
-                Err(_) => continue,
+        let seen = timeout(QUIET, reading.watch.next()).await;
+        reading.tell();
+        let Ok(seen) = seen else {
+            let over = args.until_idle && reading.is_idle(seq).await?;
+            if over || is_closed() {
+                break;
             }
-        } else {
-            next.await?
+            reading.follow().await?;
+            continue;
         };
+        let seen = seen?;
         match &seen {
             Seen::Event(entry) => {
                 seq = entry.seq;
@@ -40,7 +61,7 @@ pub(crate) async fn run(args: WatchArgs, bus: &Bus, out: Output) -> anyhow::Resu
             _ => {}
         }
         if out.json {
-            out.value(&value(&seen, &watch))?;
+            out.value(&value(&seen, &reading.watch))?;
         } else {
             out.text(&renderer.render(&seen))?;
         }
@@ -48,10 +69,59 @@ pub(crate) async fn run(args: WatchArgs, bus: &Bus, out: Output) -> anyhow::Resu
     Ok(ExitCode::SUCCESS)
 }
 
-/// Nothing of the story is waiting or in flight, and the log's end has been seen. An agent's commit makes the next step's work and
-/// takes its own away in one instant, so no moment between two steps looks idle.
-async fn is_idle(bus: &Bus, story: &StoryId, seen: Seq) -> anyhow::Result<bool> {
-    Ok(bus.is_idle(story).await? && bus.story(story).await?.seq <= seen)
+impl Reading<'_> {
+    /// Once when Redis is lost, once when it is back.
+    fn tell(&mut self) {
+        let lost = self.watch.is_lost();
+        if lost != self.told {
+            self.told = lost;
+            note(if lost {
+                "Redis is out of sight: waiting for it"
+            } else {
+                "Redis is back"
+            });
+        }
+    }
+
+    /// Goes on at another Redis when this one is lost and `storyfleet up` was started anew: its port is another one.
+    async fn follow(&mut self) -> anyhow::Result<()> {
+        if !self.watch.is_lost() || !self.target.has_moved(&self.bus)? {
+            return Ok(());
+        }
+        // Nothing was seen yet: from where it was to begin.
+        let cursor = Some(self.watch.cursor().clone()).filter(|cursor| !cursor.epoch.is_empty());
+        let again = async {
+            let bus = self.target.bus().await?;
+            let watch = bus.watch(&self.story, cursor.or(self.from.clone())).await?;
+            anyhow::Ok((bus, watch))
+        };
+        match again.await {
+            Ok((bus, watch)) => {
+                (self.bus, self.watch) = (bus, watch);
+                self.tell();
+                Ok(())
+            }
+            Err(error) if is_unreachable(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Nothing of the story is waiting or in flight, and the log's end has been seen. An agent's commit makes the next
+    /// step's work and takes its own away in one instant, so no moment between two steps looks idle.
+    async fn is_idle(&self, seen: Seq) -> anyhow::Result<bool> {
+        let asked = async {
+            let idle = self.bus.is_idle(&self.story).await?;
+            Ok(idle && self.bus.story(&self.story).await?.seq <= seen)
+        };
+        match asked.await {
+            Err(Error::Unreachable(_)) => Ok(false),
+            asked => Ok(asked?),
+        }
+    }
+}
+
+fn is_unreachable(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Error::Unreachable(_)))
 }
 
 fn value(seen: &Seen, watch: &Watch) -> Value {

@@ -77,6 +77,16 @@ impl Stack {
         self.redis.url()
     }
 
+    /// One command to Redis, behind the back of the bus.
+    ///
+    /// # Errors
+    /// When Redis refuses.
+    pub async fn redis(&self, words: &[&str]) -> anyhow::Result<()> {
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        raw::command(self.redis.port(), &words).await?;
+        Ok(())
+    }
+
     /// Puts an entry into the work stream of `agent` behind the back of the bus.
     ///
     /// # Errors

@@ -53,7 +53,7 @@ struct Ready {
 impl Stage {
     pub(super) async fn new() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let redis = Server::start(&Folder::claim(folder.path())?)?;
+        let redis = Server::start(&Folder::claim(folder.path()).await?)?;
         let bus = Bus::new(Settings::new(&redis.url))?;
         let answers = async {
             let mut looks = interval(LOOK);

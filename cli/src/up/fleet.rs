@@ -19,13 +19,9 @@ pub(super) struct Fleet {
 impl Fleet {
     /// Does no I/O: what is wrong here is the configuration.
     pub(super) fn new(args: &UpArgs, model: &Model) -> anyhow::Result<Self> {
-        let settings = llm::Settings {
-            api_key: args.llm_key.clone().filter(|_| model.is_remote()),
-            ..llm::Settings::new(model.base_url())
-        };
         let setup = Setup {
-            llm: llm::Client::new(settings)?,
-            model: args.model.clone(),
+            llm: model.client()?,
+            model: model.name.clone(),
             prompts: None,
         };
         let judging = moderator::Options {

@@ -4,6 +4,7 @@
 mod demo;
 mod fleet;
 mod model;
+mod orphan;
 pub(crate) mod redis;
 
 use std::process::ExitCode;
@@ -33,10 +34,10 @@ pub(crate) async fn run(args: UpArgs, target: Target, out: Output) -> anyhow::Re
     } else {
         Format::Pretty
     };
-    telemetry::start(format, &args.log).map_err(exit::configuration)?;
+    telemetry::start(format, &args.log_filter).map_err(exit::configuration)?;
     let tasks = TaskTracker::new();
     let shutdown = Shutdown::on_signals(&tasks)?;
-    let folder = Folder::claim(&target.data)?;
+    let folder = Folder::claim(&target.data).await?;
     let model = Model::start(&args, &tasks).await?;
     let fleet = Fleet::new(&args, &model).map_err(exit::configuration)?;
     let (url, mut server) = match &target.redis {
@@ -119,6 +120,9 @@ impl Up {
             return Ok(());
         };
         ready?;
+        if let Some(doubt) = self.model.doubt().await {
+            note(&doubt);
+        }
         self.say_ready()?;
         fleet.run(self.settings.clone(), &self.shutdown).await
     }

@@ -11,7 +11,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::target::State;
+use super::orphan;
+use crate::target::not_writable;
 
 /// Names that the server may have, the first found is taken.
 const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
@@ -22,7 +23,10 @@ const STOP: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
-    lock: File,
+    /// Ends with this process, however it ends.
+    _ours: File,
+    /// Is the server's too, which may outlive this process: no other writes the data meanwhile.
+    servers: File,
 }
 
 #[derive(Debug)]
@@ -32,16 +36,25 @@ pub(crate) struct Server {
 }
 
 impl Folder {
-    pub(crate) fn claim(path: &Path) -> anyhow::Result<Self> {
-        fs::create_dir_all(path)
-            .with_context(|| format!("cannot make the folder {}", path.display()))?;
+    pub(crate) async fn claim(path: &Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(path).with_context(|| not_writable(path))?;
         let path = path.canonicalize()?;
-        let lock = File::create(path.join("lock"))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path, lock }),
-            Err(TryLockError::WouldBlock) => bail!(in_use(&path)?),
-            Err(TryLockError::Error(error)) => Err(error).context("cannot lock the data folder"),
-        }
+        let Some(ours) = lock(&path.join("lock"))? else {
+            bail!(
+                "a `storyfleet up` already runs in {}: use it, stop it, or give another --data DIR",
+                path.display()
+            );
+        };
+        let held = path.join("redis.lock");
+        let servers = match lock(&held)? {
+            Some(servers) => servers,
+            None => orphan::end(&path, &held).await?,
+        };
+        Ok(Self {
+            path,
+            _ours: ours,
+            servers,
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -49,16 +62,14 @@ impl Folder {
     }
 }
 
-/// The lock is also held by the server that a killed `up` left behind, so that two never write one data folder.
-fn in_use(path: &Path) -> anyhow::Result<String> {
-    let left_behind = State::read(path)?
-        .and_then(|state| state.redis_pid)
-        .map(|pid| format!(" (if it was killed, stop the Redis it left behind: kill {pid})"))
-        .unwrap_or_default();
-    Ok(format!(
-        "a `storyfleet up` already runs in {}: use it, stop it, or give another --data DIR{left_behind}",
-        path.display()
-    ))
+/// Takes a lock file; `None`: another process has it.
+pub(super) fn lock(path: &Path) -> anyhow::Result<Option<File>> {
+    let file = File::create(path).with_context(|| not_writable(path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error).context("cannot lock the data folder"),
+    }
 }
 
 impl Server {
@@ -120,7 +131,7 @@ fn spawn(folder: &Folder, port: u16) -> anyhow::Result<Child> {
             .args(["--logfile", "redis.log", "--dir"])
             .arg(&folder.path)
             // The lock lives as long as any process that holds the file.
-            .stdin(Stdio::from(folder.lock.try_clone()?))
+            .stdin(Stdio::from(folder.servers.try_clone()?))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .process_group(0)

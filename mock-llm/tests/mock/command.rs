@@ -145,7 +145,10 @@ async fn help_teaches_and_wrong_flags_are_usage_errors() {
         let refused = run(&wrong).await;
         let told = text(&refused.stderr);
         assert_eq!(refused.status.code(), Some(2));
-        assert!(told.starts_with("error: ") && told.contains(wrong[1]), "{told}");
+        assert!(
+            told.starts_with("error: ") && told.contains(wrong[1]),
+            "{told}"
+        );
         assert_eq!(told.lines().count(), 1, "{told}");
     }
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

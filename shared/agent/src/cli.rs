@@ -28,6 +28,11 @@ struct Cli<O: Args> {
 #[derive(Debug, Subcommand)]
 enum Command<O: Args> {
     /// Answer events until SIGTERM or SIGINT; a second signal ends at once
+    #[command(after_help = "\
+Examples, of any agent:
+  narrator run --llm http://127.0.0.1:8080/v1 --model tiny
+  narrator run --redis redis://redis.local:6379 --llm https://llm.local/v1 --model tiny --llm-key-file key
+  narrator run --llm http://127.0.0.1:8080/v1 --model tiny --log json --metrics-listen 0.0.0.0:9090")]
     Run {
         #[command(flatten)]
         options: options::Options<O>,

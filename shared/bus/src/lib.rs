@@ -47,7 +47,7 @@ pub use lane::{Burial, Commit, Committed, Emit, Published};
 pub use lease::ReclaimCursor;
 pub use reader::Reader;
 pub use retention::Retention;
-pub use server::ServerReport;
+pub use server::{Identity, ServerReport};
 pub use stories::{NewStory, Story, StoryPatch};
 pub use view::Seen;
 pub use watch::Watch;
@@ -81,6 +81,12 @@ impl Bus {
             link,
             renewing,
         })
+    }
+
+    /// Where it is to be found; may have a password in it.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.settings.url
     }
 
     /// Whether Redis answers.

@@ -20,7 +20,33 @@ pub struct ServerReport {
     pub warnings: Vec<String>,
 }
 
+/// Which server answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub pid: u32,
+    /// Where it keeps its data.
+    pub folder: String,
+}
+
 impl Bus {
+    /// Which server answers.
+    ///
+    /// # Errors
+    /// When it does not, or does not tell.
+    pub async fn identity(&self) -> Result<Identity, Error> {
+        let info = self.info().await?;
+        let pid = info
+            .get("process_id")
+            .and_then(|pid| pid.trim().parse().ok());
+        let mut get = redis::cmd("CONFIG");
+        get.arg("GET").arg("dir");
+        let folder: Vec<String> = read(self.link.query(&get).await?)?;
+        match (pid, folder.into_iter().nth(1)) {
+            (Some(pid), Some(folder)) => Ok(Identity { pid, folder }),
+            _ => Err(Error::data("the server does not tell which it is")),
+        }
+    }
+
     /// Checks the version, the eviction policy, persistence and the number of shards. The first check of an
     /// installation records its number of shards.
     ///

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-fn storyfleet(data: &Path, arguments: &[&str]) -> anyhow::Result<Command> {
+pub(crate) fn storyfleet(data: &Path, arguments: &[&str]) -> anyhow::Result<Command> {
     let mut command = Command::new(program("storyfleet")?);
     command
         .arg("--data")
@@ -44,7 +44,7 @@ pub(crate) async fn says(data: &Path, arguments: &[&str]) -> anyhow::Result<Stri
 }
 
 /// A running `up` and its `ready` line.
-async fn up(data: &Path, arguments: &[&str]) -> anyhow::Result<(Process, Value)> {
+pub(crate) async fn up(data: &Path, arguments: &[&str]) -> anyhow::Result<(Process, Value)> {
     let arguments = [&["up", "--json"], arguments].concat();
     let mut process = Process::start(storyfleet(data, &arguments)?.stdout(Stdio::piped()))?;
     let out = process.child().stdout.take().context("a pipe")?;

@@ -12,6 +12,8 @@ mod deaths;
 mod drain;
 mod faults;
 mod moderation;
+mod operator;
 mod outage;
 mod poison;
+mod terminal;
 mod waiting;

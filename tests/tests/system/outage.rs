@@ -104,7 +104,7 @@ async fn up_through(away: Away) -> anyhow::Result<()> {
     let mut command = Command::new(program("storyfleet")?);
     command
         .args(["up", "--json", "--redis", &stack.redis_url()])
-        .args(["--llm", stack.llm(), "--data"])
+        .args(["--llm", stack.llm(), "--model", "mock", "--data"])
         .arg(data.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

@@ -22,7 +22,7 @@ const STORYFLEET: [(&[&str], &str); 15] = [
     (&["watch", "castle", "--from", "7"],                  "a cursor is"),
     (&["dead", "show", "bard", "0/1-1"],                   "use moderator, narrator or dialogue"),
     (&["up", "--fault-rate", "2"],                         "0 to 1"),
-    (&["up", "--log", "a=b=c"],                            "the log filter"),
+    (&["up", "--log-filter", "a=b=c"],                     "the log filter"),
     (&["--shards", "0", "--redis", "redis://h", "audit"],  "at least one shard"),
     (&["--prefix", "a b", "--redis", "redis://h", "audit"], "the key prefix"),
     (&["audit", "redis://:hunter2@h"],                     "unexpected argument 'redis://…@h'"),
@@ -104,7 +104,9 @@ async fn a_check_ends_as_the_start_would() -> anyhow::Result<()> {
         let checked = run("narrator", &[&check[..], &["--llm", llm]].concat()).await?;
         assert_eq!(checked.code, Some(code), "{checked:?}");
     }
-    let redis = ["check", "--redis", "nonsense", "--model", "m", "--llm", NOWHERE];
+    let redis = [
+        "check", "--redis", "nonsense", "--model", "m", "--llm", NOWHERE,
+    ];
     let checked = run("narrator", &redis).await?;
     assert_eq!(checked.code, Some(CONFIGURATION), "{checked:?}");
     Ok(())

@@ -1,0 +1,68 @@
+//! `storyfleet story …`.
+
+use clap::{Args, Subcommand};
+use story::{InputPolicy, OutputPolicy, StoryId};
+
+use super::text::pair;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoryCommand {
+    /// Create a story
+    #[command(after_help = "\
+Example:
+  storyfleet story create castle --title \"The castle\" --premise \"A lamp went out.\" --character \"Sibyl=Keeps the lamp.\"")]
+    Create(CreateArgs),
+    /// Show a story's settings, people and lore
+    Show {
+        /// The story to show
+        story: StoryId,
+    },
+    /// List the stories
+    List,
+    /// Delete old events for good: those that are neither among the last ones nor young
+    #[command(after_help = "\
+Example, once a day:
+  storyfleet story trim --keep 10000 --days 365
+
+Readers whose place is before what is left start anew there. Nothing is ever deleted unless this is run.")]
+    Trim(TrimArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrimArgs {
+    /// The story to trim [default: every one]
+    pub(crate) story: Option<StoryId>,
+    /// How many of the last events stay, whatever their age: at least 100
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(100..))]
+    pub(crate) keep: u64,
+    /// How many days any event stays
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) days: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// Its id: 1 to 64 of a-z, 0-9 and -
+    pub(crate) story: StoryId,
+    /// What readers call it
+    #[arg(long, default_value = "")]
+    pub(crate) title: String,
+    /// How it is told
+    #[arg(long, default_value = "")]
+    pub(crate) style: String,
+    /// Where it begins
+    #[arg(long, default_value = "")]
+    pub(crate) premise: String,
+    /// Do actions wait for a verdict? hold, off
+    #[arg(long, default_value = "off", value_name = "POLICY")]
+    pub(crate) input: InputPolicy,
+    /// Are responses judged, before or after readers see them? hold, retract, off
+    #[arg(long, default_value = "off", value_name = "POLICY")]
+    pub(crate) output: OutputPolicy,
+    /// Someone whom the agents speak for; may be given again
+    #[arg(long = "character", value_name = "NAME=DESCRIPTION", value_parser = pair)]
+    pub(crate) characters: Vec<(String, String)>,
+    /// A fact of the world; may be given again
+    #[arg(long, value_name = "KEY=TEXT", value_parser = pair)]
+    pub(crate) lore: Vec<(String, String)>,
+}

@@ -1,0 +1,30 @@
+//! What people write on a command line, and what cannot be meant.
+
+/// The longest name of a person or a character, in characters.
+const MAX_NAME: usize = 64;
+
+/// Words that an agent can answer.
+pub(super) fn words(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("there is nothing in it to answer: write some words".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// A name as it stands before what is said.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    let fits = (1..=MAX_NAME).contains(&name.chars().count()) && !name.contains(exit::steers);
+    if !fits {
+        return Err(format!(
+            "a name has 1 to {MAX_NAME} characters, none of them a control character"
+        ));
+    }
+    Ok(name.to_owned())
+}
+
+/// `NAME=TEXT`
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as NAME=TEXT")?;
+    Ok((name(key)?, value.trim().to_owned()))
+}
