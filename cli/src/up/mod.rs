@@ -37,7 +37,12 @@ pub(crate) async fn run(args: UpArgs, target: Target, out: Output) -> anyhow::Re
     telemetry::start(format, &args.log_filter).map_err(exit::configuration)?;
     let tasks = TaskTracker::new();
     let shutdown = Shutdown::on_signals(&tasks)?;
-    let folder = Folder::claim(&target.data).await?;
+    // Another's server may have to end first: that can be given up.
+    let claim = Folder::claim(&target.data);
+    let Some(folder) = shutdown.drain.run_until_cancelled(claim).await else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let folder = folder?;
     let model = Model::start(&args, &tasks).await?;
     let fleet = Fleet::new(&args, &model).map_err(exit::configuration)?;
     let (url, mut server) = match &target.redis {

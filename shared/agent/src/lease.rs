@@ -227,6 +227,7 @@ mod tests {
             work: Err(bus::Malformed {
                 story: None,
                 id: None,
+                named: None,
                 class: "undecodable",
                 reason: String::new(),
             }),
