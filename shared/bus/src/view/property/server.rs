@@ -136,13 +136,13 @@ impl Server {
         let lost = if all { self.log.len() } else { lost };
         let kept = self.log.len().saturating_sub(lost);
         self.end -= u64::try_from(self.log.len() - kept).unwrap();
-        let lost = self.log.drain(kept..).map(|entry| entry.event.id);
-        self.lost.extend(lost);
+        self.log.truncate(kept);
         if all {
             self.epoch += 1;
             self.end = 0;
         }
-        self.history.split_off(&(self.end + 1));
+        let lost = self.history.split_off(&(self.end + 1));
+        self.lost.extend(lost.into_values());
     }
 
     pub(super) fn entries(&self, after: Seq) -> Vec<LogEntry> {
