@@ -66,6 +66,7 @@ pub(crate) struct View {
     /// The log may begin anywhere: nothing was given yet that it must join to.
     fresh: bool,
     recent: VecDeque<(Seq, EventId)>,
+    /// Where the reader is in each draft, those last heard of at the end.
     running: VecDeque<Position>,
     due: Due,
     ready: VecDeque<Seen>,
@@ -130,7 +131,7 @@ impl View {
         Some(seen)
     }
 
-    /// Live messages may have been missed: everything is read again from where the reader is.
+    /// Messages may have been missed: the log is read on from where the reader is.
     pub(crate) fn read_again(&mut self) {
         // The event at the place itself is read too: that is how another history shows.
         self.due = Due::Log(Seq(self.place.0.saturating_sub(1)));
@@ -138,6 +139,9 @@ impl View {
 
     /// Takes the page that [`Due::Log`] asked for.
     pub(crate) fn page(&mut self, page: Page) {
+        let Due::Log(after) = self.due else {
+            return;
+        };
         let epoch = self.epoch.get_or_insert_with(|| page.epoch.clone());
         if *epoch != page.epoch || page.end < self.place {
             return self.gap(page.epoch);
@@ -145,13 +149,9 @@ impl View {
         if self.cursor.epoch.is_empty() {
             self.cursor.epoch.clone_from(&page.epoch);
         }
-        let checks = self.place > Seq(0) && self.due != Due::Log(self.place) && !self.fresh;
-        if checks
-            && page
-                .entries
-                .first()
-                .is_none_or(|first| first.seq != self.place)
-        {
+        let first = page.entries.first();
+        let joins = first.is_some_and(|first| first.seq.0 == after.0 + 1);
+        if after < self.place && !joins && !self.fresh {
             return self.gap(page.epoch);
         }
         let before = self.place;
@@ -160,7 +160,7 @@ impl View {
                 return self.gap(page.epoch);
             }
         }
-        let stuck = self.place == before && self.due == Due::Log(before);
+        let stuck = self.place == before && after.0 + 1 >= before.0;
         if stuck && self.place < page.end {
             // Retention left none of the events up to the log's end.
             if !self.fresh {
@@ -168,21 +168,19 @@ impl View {
             }
             self.place = page.end;
         }
-        self.due = if self.place < page.end {
-            Due::Log(self.place)
+        if self.place < page.end {
+            self.read_again();
         } else {
-            Due::Drafts
-        };
+            self.due = Due::Drafts;
+        }
     }
 
     /// Takes the read that [`Due::Drafts`] asked for.
     pub(crate) fn drafts(&mut self, drafts: Drafts) {
         if drafts.end > self.place {
-            self.due = Due::Log(self.place);
-            return;
+            return self.read_again();
         }
-        let runs = |at: &Position| drafts.running.iter().any(|draft| draft.re == at.response);
-        self.running.retain(runs);
+        // What runs no more stays known: its last chunks may be on their way still, and were given.
         for draft in drafts.running {
             self.draft(draft);
         }
@@ -196,11 +194,12 @@ impl View {
                 let event = *event;
                 self.give(LogEntry { seq, event });
             }
-            Message::Event { seq, .. } if seq > self.place => self.due = Due::Log(self.place),
+            Message::Event { seq, .. } if seq > self.place => self.read_again(),
             Message::Event { seq, event } => {
                 let known = self.recent.iter().find(|(at, _)| *at == seq);
                 if known.is_some_and(|(_, id)| *id != event.id) {
-                    self.read_again();
+                    // Of another history, or late from one that is over: the log knows.
+                    self.due = Due::Log(Seq(seq.0.saturating_sub(1)));
                 }
             }
             Message::Delta {
@@ -222,7 +221,8 @@ impl View {
     fn entry(&mut self, entry: LogEntry) -> bool {
         let tag = Tag::of(&entry.event.id);
         if entry.seq < self.place {
-            return true;
+            let known = self.recent.iter().find(|(at, _)| *at == entry.seq);
+            return known.is_none_or(|(_, id)| *id == entry.event.id);
         }
         if entry.seq == self.place {
             self.remember(&entry);

@@ -1,0 +1,182 @@
+//! What a story's readers read, as its writers, a failover and retention change it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use story::{
+    Author, AuthorKind, Event, EventId, Failed, LogEntry, Narration, Payload, Seq, Status,
+};
+
+use crate::view::{Chunk, Message, Running};
+
+/// Events in one page.
+const PAGE: usize = 3;
+
+#[derive(Default)]
+pub(super) struct Server {
+    pub(super) epoch: u32,
+    pub(super) ids: u32,
+    pub(super) end: u64,
+    pub(super) log: Vec<LogEntry>,
+    /// The log as if nothing was ever trimmed.
+    pub(super) history: BTreeMap<u64, EventId>,
+    /// Events that a failover took away.
+    pub(super) lost: Vec<EventId>,
+    pub(super) drafts: BTreeMap<usize, Running>,
+    /// Drafts of events that were given up on.
+    pub(super) buried: Vec<Running>,
+    pub(super) channel: VecDeque<Message>,
+    /// A failover that the reader was not told of: from now on it must not miss a message, or nothing would show it.
+    pub(super) silent: bool,
+}
+
+impl Server {
+    pub(super) fn id(&mut self) -> EventId {
+        self.ids += 1;
+        format!("e{}", self.ids).parse().unwrap()
+    }
+
+    pub(super) fn append(&mut self, id: EventId, payload: Payload, attempt: u32) {
+        self.end += 1;
+        let author = Author {
+            kind: AuthorKind::Agent,
+            id: "narrator".into(),
+            name: String::new(),
+        };
+        let story = "castle".parse().unwrap();
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        let mut event = Event::new(id.clone(), story, author, payload, at);
+        // Here a hop stands for the attempt that was committed.
+        event.hop = attempt;
+        let seq = Seq(self.end);
+        self.history.insert(self.end, id);
+        self.log.push(LogEntry {
+            seq,
+            event: event.clone(),
+        });
+        let event = Box::new(event);
+        self.channel.push_back(Message::Event { seq, event });
+    }
+
+    pub(super) fn write(&mut self, writer: usize, n: u32) {
+        if !self.drafts.contains_key(&writer) {
+            let re = self.id();
+            let (attempt, chunks) = (1, Vec::new());
+            self.drafts.insert(
+                writer,
+                Running {
+                    re,
+                    attempt,
+                    chunks,
+                },
+            );
+        }
+        let draft = self.drafts.get_mut(&writer).unwrap();
+        let i = draft.chunks.last().map_or(0, |last| last.i + last.n);
+        let text: String = (i..i + n)
+            .map(|i| format!("<{}.{}.{i}>", draft.re, draft.attempt))
+            .collect();
+        let (re, attempt) = (draft.re.clone(), draft.attempt);
+        draft.chunks.push(Chunk {
+            i,
+            n,
+            text: text.clone(),
+        });
+        self.channel.push_back(Message::Delta {
+            re,
+            attempt,
+            i,
+            n,
+            text,
+        });
+    }
+
+    pub(super) fn reset(&mut self, writer: usize) {
+        if let Some(draft) = self.drafts.get_mut(&writer) {
+            draft.attempt += 1;
+            draft.chunks.clear();
+            let (re, attempt) = (draft.re.clone(), draft.attempt);
+            self.channel.push_back(Message::Reset { re, attempt });
+        }
+    }
+
+    pub(super) fn commit(&mut self, writer: usize) {
+        if let Some(draft) = self.drafts.remove(&writer) {
+            let text = text(&draft);
+            self.append(draft.re, told(text), draft.attempt);
+        }
+    }
+
+    pub(super) fn bury(&mut self, writer: usize) {
+        if let Some(draft) = self.drafts.remove(&writer) {
+            let id = self.id();
+            let failed = Failed {
+                agent: "narrator".into(),
+                class: "provider".into(),
+                tries: 3,
+                notice: String::new(),
+            };
+            self.append(id, Payload::Failed(failed), 1);
+            self.buried.push(draft);
+        }
+    }
+
+    pub(super) fn redrive(&mut self, writer: usize) {
+        if self.drafts.contains_key(&writer) {
+            return;
+        }
+        if let Some(mut draft) = self.buried.pop() {
+            // The number of attempts is kept when the text goes.
+            draft.chunks.clear();
+            self.drafts.insert(writer, draft);
+            self.reset(writer);
+        }
+    }
+
+    pub(super) fn failover(&mut self, lost: usize, all: bool) {
+        let lost = if all { self.log.len() } else { lost };
+        let kept = self.log.len().saturating_sub(lost);
+        self.end -= u64::try_from(self.log.len() - kept).unwrap();
+        self.log.truncate(kept);
+        if all {
+            self.epoch += 1;
+            self.end = 0;
+        }
+        let lost = self.history.split_off(&(self.end + 1));
+        self.lost.extend(lost.into_values());
+    }
+
+    pub(super) fn entries(&self, after: Seq) -> Vec<LogEntry> {
+        let entries = self.log.iter().filter(|entry| entry.seq > after);
+        entries.take(PAGE).cloned().collect()
+    }
+
+    /// Of an attempt that is over there are none.
+    pub(super) fn chunks(&self, re: EventId, attempt: u32) -> Running {
+        let running = self.drafts.values();
+        let mut same = running.filter(|draft| (&draft.re, draft.attempt) == (&re, attempt));
+        let chunks = same.next().map(|draft| draft.chunks.clone());
+        Running {
+            re,
+            attempt,
+            chunks: chunks.unwrap_or_default(),
+        }
+    }
+}
+
+pub(super) fn told(text: String) -> Payload {
+    Payload::Narration(Narration {
+        text,
+        choices: Vec::new(),
+        speak: Vec::new(),
+        status: Status::Complete,
+        llm: None,
+    })
+}
+
+pub(super) fn text(draft: &Running) -> String {
+    draft
+        .chunks
+        .iter()
+        .map(|chunk| chunk.text.as_str())
+        .collect()
+}
