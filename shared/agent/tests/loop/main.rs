@@ -214,7 +214,10 @@ async fn what_a_dead_worker_left_is_taken_over_before_the_backlog_is_done() {
         stage.story(&story).await;
         stage.say(&story, &story).await;
     }
-    let worker = stage.worker(LEASE, 0, |_| Act::AnswerAfter(LEASE / 2));
+    // New events come sooner than what was left can be taken over.
+    let network = Network::before(&stage.url());
+    network.slow_scripts();
+    let worker = stage.worker_over(network.url(), LEASE, 0, |_| Act::AnswerAfter(LEASE / 2));
     assert_eq!(stage.answers("left", 1).await, [["left"]]);
     assert!(stage.backlog().await > 8);
     worker.end().await;

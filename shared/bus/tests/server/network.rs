@@ -2,18 +2,27 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
+use std::time::Duration;
 
 use bus::{Bus, Settings};
 
 /// Ends with the process.
 pub struct Network {
     address: String,
-    fault: Shared,
+    faults: Arc<Faults>,
 }
 
-type Shared = Arc<Mutex<Option<(&'static str, Fault)>>>;
+#[derive(Default)]
+struct Faults {
+    planned: Mutex<Option<(&'static str, Fault)>>,
+    slow: AtomicBool,
+}
+
+/// Of each reply, where it is slow.
+const SLOW: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Fault {
@@ -28,19 +37,19 @@ impl Network {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("its address");
         let redis = redis.replace("redis://", "");
-        let fault = Shared::default();
-        let faults = Arc::clone(&fault);
+        let faults = Arc::<Faults>::default();
+        let shared = Arc::clone(&faults);
         thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
                 let Ok(far) = TcpStream::connect(&redis) else {
                     return;
                 };
-                carry(&near, &far, &faults);
+                carry(&near, &far, &shared);
             }
         });
         Self {
             address: format!("redis://{address}"),
-            fault,
+            faults,
         }
     }
 
@@ -71,17 +80,26 @@ impl Network {
         self.plan(word, Fault::Stall);
     }
 
+    /// From now on replies are late where scripts are run, and only there.
+    pub fn slow_scripts(&self) {
+        self.faults.slow.store(true, Ordering::SeqCst);
+    }
+
     /// Whether what was planned has happened.
     pub fn has_failed(&self) -> bool {
-        self.fault.lock().expect("nobody panics").is_none()
+        self.planned().is_none()
     }
 
     fn plan(&self, word: &'static str, fault: Fault) {
-        *self.fault.lock().expect("nobody panics") = Some((word, fault));
+        *self.planned() = Some((word, fault));
+    }
+
+    fn planned(&self) -> MutexGuard<'_, Option<(&'static str, Fault)>> {
+        self.faults.planned.lock().expect("nobody panics")
     }
 }
 
-fn carry(near: &TcpStream, far: &TcpStream, faults: &Shared) {
+fn carry(near: &TcpStream, far: &TcpStream, faults: &Arc<Faults>) {
     let reply = Arc::<Mutex<Option<Fault>>>::default();
     for stream in [near, far] {
         stream.set_nodelay(true).expect("an open stream");
@@ -93,16 +111,19 @@ fn carry(near: &TcpStream, far: &TcpStream, faults: &Shared) {
         )
     };
     let ((near, far), (back, from)) = (pair(), pair());
-    let (of_reply, faults) = (Arc::clone(&reply), Arc::clone(faults));
+    let runs_scripts = Arc::new(AtomicBool::new(false));
+    let (of_reply, scripts, planned) = (
+        Arc::clone(&reply),
+        Arc::clone(&runs_scripts),
+        Arc::clone(faults),
+    );
     thread::spawn(move || {
         pass(near, far, |bytes| {
-            let mut planned = faults.lock().expect("nobody panics");
-            let fault = planned.take_if(|(word, _)| {
-                bytes
-                    .windows(word.len())
-                    .any(|part| part == word.as_bytes())
-            });
-            let (_, fault) = fault?;
+            if contains(bytes, "EVAL") {
+                scripts.store(true, Ordering::SeqCst);
+            }
+            let mut planned = planned.planned.lock().expect("nobody panics");
+            let (_, fault) = planned.take_if(|(word, _)| contains(bytes, word))?;
             if fault == Fault::Stall {
                 return Some(fault);
             }
@@ -111,13 +132,22 @@ fn carry(near: &TcpStream, far: &TcpStream, faults: &Shared) {
             None
         });
     });
-    // A script that Redis does not know yet is sent again whole: that reply is the one to lose.
+    let faults = Arc::clone(faults);
     thread::spawn(move || {
         pass(from, back, |bytes| {
+            if faults.slow.load(Ordering::SeqCst) && runs_scripts.load(Ordering::SeqCst) {
+                thread::sleep(SLOW);
+            }
             let fault = *reply.lock().expect("nobody panics");
+            // A script that Redis does not know yet is sent again whole: that reply is the one to lose.
             fault.filter(|_| !bytes.starts_with(b"-NOSCRIPT"))
         });
     });
+}
+
+fn contains(bytes: &[u8], word: &str) -> bool {
+    let mut parts = bytes.windows(word.len());
+    parts.any(|part| part == word.as_bytes())
 }
 
 /// Passes on what comes, until the fault that `meets` finds in it.
