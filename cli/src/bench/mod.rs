@@ -131,9 +131,7 @@ async fn measure(stage: &mut Stage, plan: &Plan) -> anyhow::Result<Report> {
         let peaks = rounds.iter().map(|round| round.peak_mb);
         peaks.fold(0.0, f64::max)
     };
-    let in_hand = |rounds: &[Worked]| median(rounds.iter().map(|round| round.in_flight));
-    let ideal_per_s = IN_FLIGHT as f64 / CALL.first.as_secs_f64();
-    let rates = speeds(&calls);
+    let inflight = inflight(&calls);
     let rss_mb = Memory {
         idle: idle(0),
         rested: idle(1),
@@ -152,14 +150,8 @@ async fn measure(stage: &mut Stage, plan: &Plan) -> anyhow::Result<Report> {
         long: speeds(&grown),
         streamed: speeds(&streamed),
         rss_mb,
-        inflight_ratio: rates.fleet.events_per_s / ideal_per_s,
-        inflight: Inflight {
-            ideal_per_s,
-            floor_per_s: rates.floor.events_per_s,
-            fleet_per_s: rates.fleet.events_per_s,
-            floor_mean: in_hand(&calls.floor),
-            fleet_mean: in_hand(&calls.fleet),
-        },
+        inflight_ratio: inflight.fleet_per_s / inflight.ideal_per_s,
+        inflight,
         targets: Vec::new(),
         rounds: plan.rounds,
         events: plan.events,
@@ -167,6 +159,18 @@ async fn measure(stage: &mut Stage, plan: &Plan) -> anyhow::Result<Report> {
     };
     report.judge();
     Ok(report)
+}
+
+fn inflight(rounds: &Sides<Vec<Worked>>) -> Inflight {
+    let in_hand = |rounds: &[Worked]| median(rounds.iter().map(|round| round.in_flight));
+    let rates = speeds(rounds);
+    Inflight {
+        ideal_per_s: IN_FLIGHT as f64 / CALL.first.as_secs_f64(),
+        floor_per_s: rates.floor.events_per_s,
+        fleet_per_s: rates.fleet.events_per_s,
+        floor_mean: in_hand(&rounds.floor),
+        fleet_mean: in_hand(&rounds.fleet),
+    }
 }
 
 fn speeds(rounds: &Sides<Vec<Worked>>) -> Sides<Speed> {

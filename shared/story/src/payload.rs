@@ -228,10 +228,13 @@ impl Payload {
     }
 }
 
+/// A payload, and the fields that it does not know.
+type Read = (Payload, Map<String, Value>);
+
 fn split<T: DeserializeOwned>(
     mut fields: Map<String, Value>,
     wrap: impl FnOnce(T) -> Payload,
-) -> Result<(Payload, Map<String, Value>), (serde_json::Error, Map<String, Value>)> {
+) -> Result<Read, (serde_json::Error, Map<String, Value>)> {
     let mut known: &[&str] = &[];
     let from = Fields {
         all: &fields,
