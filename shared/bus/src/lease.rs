@@ -7,7 +7,7 @@ use story::{Agent, StoryId};
 
 use crate::reply::read;
 use crate::script::{JANITOR, RECLAIM, RELEASE, RENEW};
-use crate::work::{Fields, flag, work};
+use crate::work::{Fields, work};
 use crate::{Bus, Delivery, Error, LeaseId};
 
 /// Where the next look for abandoned entries goes on, in each shard. It must be carried from look to look: from the
@@ -137,7 +137,6 @@ impl Bus {
                         consumer: consumer.to_owned(),
                         lease: LeaseId { shard, entry },
                         deliveries,
-                        redriven: flag(&fields, "redrive"),
                         work: work(&fields, &self.keys, shard),
                     }),
             );

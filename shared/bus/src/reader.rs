@@ -10,7 +10,7 @@ use crate::keys::{GROUP, Keys};
 use crate::lease::millis;
 use crate::link::Link;
 use crate::reply::{Entry, read};
-use crate::work::{flag, work};
+use crate::work::work;
 use crate::{Bus, Delivery, Error, LeaseId};
 
 /// How long one call waits for an entry.
@@ -105,7 +105,6 @@ impl Reader {
                 consumer: self.consumer.clone(),
                 lease: LeaseId { shard, entry },
                 deliveries: 1,
-                redriven: flag(&fields, "redrive"),
                 work: work(&fields, &self.keys, shard),
             })
             .collect())

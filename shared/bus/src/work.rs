@@ -15,8 +15,6 @@ pub struct Delivery {
     pub lease: LeaseId,
     /// How often it was delivered, this time included.
     pub deliveries: u32,
-    /// An operator sent it again from the dead letters.
-    pub redriven: bool,
     pub work: Result<Work, Malformed>,
 }
 
@@ -38,9 +36,6 @@ pub struct Work {
     pub held: bool,
     pub event: Event,
 }
-
-/// A step that waits in its lane behind the one in flight.
-pub type Parked = Work;
 
 /// An entry that cannot be read; it can only be buried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +112,7 @@ fn parse(fields: &Fields, story: Option<&StoryId>, id: Option<&EventId>) -> Resu
     })
 }
 
-pub(crate) fn flag(fields: &Fields, name: &str) -> bool {
+fn flag(fields: &Fields, name: &str) -> bool {
     field(fields, name) == Some(b"1")
 }
 
