@@ -50,31 +50,12 @@ impl Turn {
         response(self.agent, &self.event, self.part)
     }
 
-    /// The id of a further event of this turn, told apart by `name`.
-    #[must_use]
-    pub fn response_named(&self, name: &str) -> EventId {
-        let maker = format!("{}/{name}", self.agent);
-        self.event
-            .id
-            .derive(&self.event.story, &maker, self.part, self.event.at)
-    }
-
     /// The answer to the event and to the first `merged` of those waiting.
     #[must_use]
     pub fn respond(&self, payload: Payload, merged: usize) -> Event {
-        self.event_with(self.response(), payload, merged)
-    }
-
-    /// A further event of this turn, caused by the event alone.
-    #[must_use]
-    pub fn respond_named(&self, name: &str, payload: Payload) -> Event {
-        self.event_with(self.response_named(name), payload, 0)
-    }
-
-    fn event_with(&self, id: EventId, payload: Payload, merged: usize) -> Event {
         let answered = || std::iter::once(&self.event).chain(self.waiting.iter().take(merged));
         let mut event = Event::new(
-            id,
+            self.response(),
             self.event.story.clone(),
             author(self.agent),
             payload,

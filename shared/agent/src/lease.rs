@@ -223,7 +223,6 @@ mod tests {
             },
             deliveries,
             taken_from: taken_from.map(str::to_owned),
-            redriven: false,
             work: Err(bus::Malformed {
                 story: None,
                 id: None,

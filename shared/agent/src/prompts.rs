@@ -117,11 +117,6 @@ impl Prompts {
             .get(name)
             .ok_or_else(|| Error::Unknown(name.to_owned()))
     }
-
-    /// `name@version#sha` of each, in the order of their names.
-    pub fn references(&self) -> impl Iterator<Item = &str> {
-        self.by_name.values().map(Prompt::reference)
-    }
 }
 
 impl Prompt {

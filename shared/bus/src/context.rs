@@ -7,14 +7,14 @@ use crate::reply::{Entry, next};
 use crate::retract::{event_of, seq_of};
 use crate::stories::known;
 use crate::work::{unpack, work};
-use crate::{Bus, Delivery, Error, Parked};
+use crate::{Bus, Delivery, Error, Work};
 
 /// What [`Bus::context`] read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fetched {
     pub context: Context,
     /// What waits behind the entry in its lane, oldest first; it ends before one that cannot be read.
-    pub parked: Vec<Parked>,
+    pub parked: Vec<Work>,
     /// The last attempt at the response to this entry that had a draft; 0 = none. The response's id is
     /// `event.id.derive(story, agent, part, event.at)`.
     pub attempt: u32,

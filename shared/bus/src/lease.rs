@@ -7,7 +7,7 @@ use story::{Agent, StoryId};
 
 use crate::reply::read;
 use crate::script::{JANITOR, RECLAIM, RELEASE, RENEW};
-use crate::work::{Fields, flag, work};
+use crate::work::{Fields, work};
 use crate::{Bus, Delivery, Error, LeaseId};
 
 /// An entry that was taken over, how often it was delivered, and who had it.
@@ -125,7 +125,6 @@ impl Bus {
                         lease: LeaseId { shard, entry },
                         deliveries,
                         taken_from: Some(owner),
-                        redriven: flag(&fields, "redrive"),
                         work: work(&fields, &self.keys, shard),
                     }),
             );

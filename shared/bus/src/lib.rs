@@ -51,7 +51,7 @@ pub use server::{Identity, ServerReport};
 pub use stories::{NewStory, Story, StoryPatch};
 pub use view::Seen;
 pub use watch::Watch;
-pub use work::{Delivery, LeaseId, Malformed, Parked, Work};
+pub use work::{Delivery, LeaseId, Malformed, Work};
 
 /// The way to Redis. Cheap to clone; all clones share two connections.
 #[derive(Clone)]

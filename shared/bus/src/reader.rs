@@ -11,7 +11,7 @@ use crate::keys::{GROUP, Keys};
 use crate::lease::millis;
 use crate::link::Link;
 use crate::reply::{Entry, read};
-use crate::work::{flag, work};
+use crate::work::work;
 use crate::{Bus, Delivery, Error, LeaseId};
 
 /// How long one call waits for an entry.
@@ -174,7 +174,6 @@ impl Reader {
             lease: LeaseId { shard, entry },
             deliveries: 1,
             taken_from: None,
-            redriven: flag(&fields, "redrive"),
             work: work(&fields, &self.keys, shard),
         }
     }

@@ -17,8 +17,6 @@ pub struct Delivery {
     pub deliveries: u32,
     /// The consumer whose lease ran out; none had it when it comes from the reader.
     pub taken_from: Option<String>,
-    /// An operator sent it again from the dead letters.
-    pub redriven: bool,
     pub work: Result<Work, Malformed>,
 }
 
@@ -40,9 +38,6 @@ pub struct Work {
     pub held: bool,
     pub event: Event,
 }
-
-/// A step that waits in its lane behind the one in flight.
-pub type Parked = Work;
 
 /// An entry that cannot be read; it can only be buried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +130,7 @@ fn parse(
     })
 }
 
-pub(crate) fn flag(fields: &Fields, name: &str) -> bool {
+fn flag(fields: &Fields, name: &str) -> bool {
     field(fields, name) == Some(b"1")
 }
 

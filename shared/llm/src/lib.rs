@@ -41,7 +41,7 @@ pub use class::{Class, Retry, Row, TABLE};
 pub use client::Client;
 pub use error::Error;
 pub use moderation::Moderation;
-pub use request::{Labels, Message, Request, Role, Schema};
+pub use request::{Labels, Message, Request, Schema};
 pub use settings::{Deadlines, Settings};
 
 /// A log filter's directive against async-openai's own error events, which quote answers.

@@ -15,7 +15,6 @@ pub struct Request {
     pub temperature: Option<f32>,
     pub max_tokens: Option<u32>,
     pub stop: Vec<String>,
-    pub seed: Option<u64>,
     /// The answer must be JSON of this shape.
     pub schema: Option<Schema>,
     /// Sent as headers, not in the body.
@@ -24,16 +23,15 @@ pub struct Request {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Message {
-    pub role: Role,
-    pub content: String,
+    role: Role,
+    content: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+enum Role {
     System,
     User,
-    Assistant,
 }
 
 /// A named JSON Schema, kept as written: models fill properties in the order of the schema.
@@ -53,7 +51,7 @@ pub struct Labels {
 }
 
 impl Message {
-    pub fn new(role: Role, content: impl Into<String>) -> Self {
+    fn new(role: Role, content: impl Into<String>) -> Self {
         Self {
             role,
             content: content.into(),
@@ -66,10 +64,6 @@ impl Message {
 
     pub fn user(content: impl Into<String>) -> Self {
         Self::new(Role::User, content)
-    }
-
-    pub fn assistant(content: impl Into<String>) -> Self {
-        Self::new(Role::Assistant, content)
     }
 }
 
@@ -132,8 +126,6 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     stop: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
-    seed: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     response_format: Option<ResponseFormat<'a>>,
     stream: bool,
     stream_options: StreamOptions,
@@ -165,7 +157,6 @@ impl<'a> Body<'a> {
             temperature: request.temperature,
             max_tokens: request.max_tokens,
             stop: &request.stop,
-            seed: request.seed,
             response_format: request
                 .schema
                 .as_ref()
@@ -223,7 +214,6 @@ mod tests {
             temperature: Some(0.8),
             max_tokens: Some(400),
             stop: vec!["Mira:".into()],
-            seed: Some(7),
             schema: Some(
                 Schema::new(
                     "beat",
@@ -233,7 +223,7 @@ mod tests {
             ),
             ..request()
         };
-        insta::assert_snapshot!(full.body().get(), @r#"{"model":"m","messages":[{"role":"system","content":"You narrate."},{"role":"user","content":"I draw \"it\"\n"}],"temperature":0.8,"max_tokens":400,"stop":["Mira:"],"seed":7,"response_format":{"type":"json_schema","json_schema":{"name":"beat","strict":true,"schema":{"type":"object","properties":{"text":{},"choices":{}}}}},"stream":true,"stream_options":{"include_usage":true}}"#);
+        insta::assert_snapshot!(full.body().get(), @r#"{"model":"m","messages":[{"role":"system","content":"You narrate."},{"role":"user","content":"I draw \"it\"\n"}],"temperature":0.8,"max_tokens":400,"stop":["Mira:"],"response_format":{"type":"json_schema","json_schema":{"name":"beat","strict":true,"schema":{"type":"object","properties":{"text":{},"choices":{}}}}},"stream":true,"stream_options":{"include_usage":true}}"#);
         assert_eq!(full.body().get(), full.clone().body().get());
     }
 

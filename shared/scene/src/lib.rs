@@ -13,6 +13,4 @@ mod view;
 pub use budget::Budget;
 pub use tell::{End, Told, report, request, tell};
 pub use text::{plain, sentences};
-pub use view::{
-    Fact, Line, Person, Setting, facts, history, people, player, said, setting, sharers,
-};
+pub use view::{Fact, Line, Person, Setting, facts, history, people, player, said, setting};

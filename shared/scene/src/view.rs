@@ -146,8 +146,7 @@ pub fn history(context: &Context, turn: &Event, within: Budget) -> Vec<Line> {
 }
 
 /// Whether everyone who may see `turn` may see `event` too.
-#[must_use]
-pub fn sharers(event: &Event, turn: &Event) -> bool {
+fn sharers(event: &Event, turn: &Event) -> bool {
     event.audience.is_none() || event.audience == turn.audience
 }
 

@@ -1,5 +1,4 @@
 //! One test per row of the table of classes: the fault, the requests that it costs, the time it takes.
-//! (`cancelled` is a dropped call: see `streams`.)
 
 use std::time::Duration;
 
