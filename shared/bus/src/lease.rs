@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use story::{Agent, StoryId};
 
-use crate::reply::read;
+use crate::reply::{Fields, read};
 use crate::script::{JANITOR, RECLAIM, RELEASE, RENEW};
-use crate::work::{Fields, work};
+use crate::work::work;
 use crate::{Bus, Delivery, Error, LeaseId};
 
 /// Where the next look for abandoned entries goes on, in each shard. It must be carried from look to look: from the
