@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bus::{Commit, Committed, ReclaimCursor};
 use redis::Commands;
-use server::{Server, action, answered, create, everything, ids, one};
+use server::{Server, action, answered, castle, create, everything, ids, one};
 use story::{Agent, Policies, Seq};
 
 const NARRATOR: Agent = Agent::Narrator;
@@ -14,10 +14,7 @@ const LEASE: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_worker_that_lost_its_lease_writes_nothing() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
+    let (server, bus) = castle(&["a"]).await;
     let zombie = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
     let mut cursor = ReclaimCursor::default();
     let claimed = bus.reclaim(NARRATOR, "w2", Duration::ZERO, &mut cursor, 10);
@@ -42,10 +39,7 @@ async fn a_worker_that_lost_its_lease_writes_nothing() {
 
 #[tokio::test]
 async fn a_released_entry_is_claimed_at_once_and_the_attempt_is_not_charged() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
+    let (_server, bus) = castle(&["a"]).await;
     let delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
     let mut cursor = ReclaimCursor::default();
     let early = bus
@@ -65,10 +59,7 @@ async fn a_released_entry_is_claimed_at_once_and_the_attempt_is_not_charged() {
 
 #[tokio::test]
 async fn renewing_keeps_the_delivery_count() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
+    let (_server, bus) = castle(&["a"]).await;
     let delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
     for _ in 0..3 {
         let lost = bus
@@ -116,10 +107,7 @@ async fn reclaim_reaches_the_tail_behind_many_live_entries() {
 
 #[tokio::test]
 async fn a_lost_group_is_made_again_from_the_first_entry() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
+    let (server, bus) = castle(&["a"]).await;
     let mut reader = bus.reader(NARRATOR, "w1");
     let first = one(reader.next(10).await.unwrap());
     let destroyed: bool = server
