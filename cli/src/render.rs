@@ -107,9 +107,7 @@ impl Renderer {
     fn expect_speakers(&mut self, seen: &Event) {
         self.speakers.remove(&seen.id);
         let mut expect = |part, character: &str| {
-            let response = seen
-                .id
-                .derive(&seen.story, Agent::Dialogue.as_str(), part, seen.at);
+            let response = seen.response(Agent::Dialogue, part);
             self.speakers.insert(response, character.to_owned());
         };
         match seen.payload() {

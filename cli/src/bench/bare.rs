@@ -74,7 +74,7 @@ impl Loop {
             id: AGENT.as_str().to_owned(),
             name: String::new(),
         };
-        let id = event.id.derive(&event.story, AGENT.as_str(), 0, event.at);
+        let id = event.response(AGENT, 0);
         let now = jiff::Timestamp::now();
         let mut answer = Event::new(id, event.story.clone(), author, said, now);
         answer.cause = vec![event.id.clone()];

@@ -47,7 +47,7 @@ impl Turn {
     /// The id of the answer: the same in every try, so that the same answer is never published twice.
     #[must_use]
     pub fn response(&self) -> EventId {
-        response(self.agent, &self.event, self.part)
+        self.event.response(self.agent, self.part)
     }
 
     /// The answer to the event and to the first `merged` of those waiting.
@@ -67,12 +67,6 @@ impl Turn {
         event.audience.clone_from(&self.event.audience);
         event
     }
-}
-
-pub(crate) fn response(agent: story::Agent, event: &Event, part: u32) -> EventId {
-    event
-        .id
-        .derive(&event.story, agent.as_str(), part, event.at)
 }
 
 pub(crate) fn author(agent: story::Agent) -> Author {

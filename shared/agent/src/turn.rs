@@ -8,11 +8,11 @@ use story::{Event, EventId, Failed, Payload, Policies, Route, StoryId};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::agent::{author, notice, response};
+use crate::agent::{author, notice};
 use crate::lease::Held;
 use crate::metrics::Outcome;
 use crate::retry::Backoff;
-use crate::worker::{MAX_DELIVERIES, Worker};
+use crate::worker::{HISTORY, MAX_DELIVERIES, Worker};
 use crate::{Agent, DraftSender, Effects, Emitted, HandleError, Retry, Turn, draft, exit};
 
 /// Runs a delivery to its end, or until its lease is lost. `held` keeps its lease for as long.
@@ -125,8 +125,7 @@ impl<A: Agent> Step<'_, A> {
 
     /// What the agent makes of the event and of up to `merges` that wait behind it.
     async fn told(&self, work: &Work, merges: usize) -> Result<Commit, Untold> {
-        let history = self.worker.settings.history;
-        let ask = || self.worker.bus.context(&self.delivery, history, merges);
+        let ask = || self.worker.bus.context(&self.delivery, HISTORY, merges);
         let fetched = match self.insist(ask).await {
             Ok(fetched) => fetched,
             // Deleted while the event waited: the entry ends without a trace.
@@ -142,7 +141,7 @@ impl<A: Agent> Step<'_, A> {
         };
         let effects = self.handle(work, fetched, waiting).await.map_err(untold)?;
         self.worker.meters.spent(&effects.spent);
-        let response = response(self.worker.name, &work.event, work.part);
+        let response = work.response(self.worker.name);
         commit(effects, &ids, policies, response).map_err(untold)
     }
 

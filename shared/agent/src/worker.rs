@@ -25,6 +25,9 @@ pub const MAX_DELIVERIES: u32 = 3;
 const ROUND: Duration = Duration::from_secs(5);
 
 /// How a worker runs.
+/// Events of the log that an agent is given.
+pub(crate) const HISTORY: usize = 40;
+
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub bus: bus::Settings,
@@ -36,8 +39,6 @@ pub struct Settings {
     pub lease: Duration,
     /// How long what is in flight may go on once the worker is asked to end.
     pub drain: Duration,
-    /// Events of the log that an agent is given.
-    pub history: usize,
     /// Where `/metrics`, `/livez` and `/readyz` are served; `None` = nowhere.
     pub listen: Option<SocketAddr>,
     pub metrics: Metrics,
@@ -52,7 +53,6 @@ impl Settings {
             concurrency: 64,
             lease: Duration::from_secs(10),
             drain: Duration::from_secs(45),
-            history: 40,
             listen: None,
             metrics: Metrics::new(),
         }

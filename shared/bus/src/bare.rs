@@ -10,8 +10,8 @@ use story::{Agent, Event, StoryId};
 use crate::keys::GROUP;
 use crate::lease::millis;
 use crate::link::Link;
+use crate::log::readable;
 use crate::reply::{Entry, read};
-use crate::retract::event_of;
 use crate::{Bus, Delivery, Error};
 
 /// How long one look at the logs waits for something new.
@@ -134,7 +134,7 @@ impl Bare {
         let mut events = Vec::new();
         for log in self.bus.link.pipe(&pipe).await? {
             let entries: Vec<Entry> = read(log)?;
-            events.extend(entries.iter().filter_map(|(_, fields)| event_of(fields)));
+            events.extend(entries.iter().filter_map(|(_, fields)| readable(fields)));
         }
         Ok(events)
     }
@@ -166,7 +166,7 @@ impl Tail {
             {
                 seen.1.clone_from(last);
             }
-            events.extend(entries.iter().filter_map(|(_, fields)| event_of(fields)));
+            events.extend(entries.iter().filter_map(|(_, fields)| readable(fields)));
         }
         Ok(events)
     }

@@ -3,8 +3,8 @@
 use redis::Value;
 use story::{Context, LogEntry};
 
+use crate::log::{readable, seq};
 use crate::reply::{Entry, next};
-use crate::retract::{event_of, seq_of};
 use crate::stories::known;
 use crate::work::{unpack, work};
 use crate::{Bus, Delivery, Error, Work};
@@ -16,7 +16,7 @@ pub struct Fetched {
     /// What waits behind the entry in its lane, oldest first; it ends before one that cannot be read.
     pub parked: Vec<Work>,
     /// The last attempt at the response to this entry that had a draft; 0 = none. The response's id is
-    /// `event.id.derive(story, agent, part, event.at)`.
+    /// `event.response(agent, part)`.
     pub attempt: u32,
     /// Redis's clock.
     pub now: jiff::Timestamp,
@@ -67,16 +67,7 @@ impl Bus {
         let attempt: Option<u32> = next(&mut replies)?;
         let (seconds, micros): (i64, i32) = next(&mut replies)?;
         Ok(Fetched {
-            context: Context {
-                title: story.title,
-                style: story.style,
-                premise: story.premise,
-                summary: story.summary,
-                policies: story.policies,
-                characters: story.characters,
-                lore: story.lore,
-                history: log,
-            },
+            context: story.context(log),
             parked: waiting
                 .iter()
                 .map_while(|packed| work(&unpack(packed)?, keys, delivery.lease.shard).ok())
@@ -93,11 +84,11 @@ fn events(replies: &mut impl Iterator<Item = Value>) -> Result<Vec<LogEntry>, Er
     let entries: Vec<Entry> = next(replies)?;
     let readable = entries
         .into_iter()
-        .filter_map(|(place, fields)| Some((place, event_of(&fields)?)));
+        .filter_map(|(place, fields)| Some((place, readable(&fields)?)));
     readable
         .map(|(place, event)| {
             Ok(LogEntry {
-                seq: seq_of(&place)?,
+                seq: seq(&place)?,
                 event,
             })
         })

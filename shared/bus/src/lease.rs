@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use story::{Agent, StoryId};
 
-use crate::reply::read;
+use crate::reply::{Fields, read};
 use crate::script::{JANITOR, RECLAIM, RELEASE, RENEW};
-use crate::work::{Fields, work};
+use crate::work::work;
 use crate::{Bus, Delivery, Error, LeaseId};
 
 /// An entry that was taken over, how often it was delivered, and who had it.

@@ -45,6 +45,7 @@ pub use draft::{Draft, DraftChunk, Drafted};
 pub use error::Error;
 pub use lane::{Burial, Commit, Committed, Emit, Published};
 pub use lease::Lost;
+pub use link::backoff;
 pub use reader::Reader;
 pub use retention::Retention;
 pub use server::{Identity, ServerReport};

@@ -141,9 +141,10 @@ fn connecting(shape: Arc<Shape>, delay: Duration) -> Connecting {
     .shared()
 }
 
-/// None at first, then 50 ms doubled with each failure, and between half and all of that, so that a fleet that lost its
+/// How long to wait before the next try, after so many failed ones: not at all at first, then 50 ms doubled with each failure, and between half and all of that, so that a fleet that lost its
 /// server does not return as one.
-pub(crate) fn backoff(failures: u32) -> Duration {
+#[must_use]
+pub fn backoff(failures: u32) -> Duration {
     if failures == 0 {
         return Duration::ZERO;
     }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use story::{Event, LogEntry, Seq, StoryId};
 
-use crate::reply::{Entry, next};
+use crate::reply::{Entry, Fields, next, read};
 use crate::view::Page;
+use crate::work::field;
 use crate::{Bus, Error};
 
 /// The most that one read gives.
@@ -49,7 +50,7 @@ impl Bus {
         let stored: Vec<Entry> = next(&mut replies)?;
         let mut entries = stored
             .iter()
-            .map(|(id, fields)| Ok((seq(id)?, event(story, id, fields))))
+            .map(|(id, fields)| Ok((seq(id)?.0, event(story, id, fields))))
             .collect::<Result<BTreeMap<u64, Event>, Error>>()?;
         let last = entries.keys().next_back().copied().unwrap_or(0);
         let end = end.unwrap_or(0).max(last);
@@ -86,7 +87,7 @@ impl Bus {
         }
         let mut cmd = redis::cmd("HMGET");
         cmd.arg(self.keys.gone(story)).arg(&missing);
-        let tombstones: Vec<Option<Vec<u8>>> = crate::reply::read(self.link.query(&cmd).await?)?;
+        let tombstones: Vec<Option<Vec<u8>>> = read(self.link.query(&cmd).await?)?;
         for (seq, tombstone) in missing.into_iter().zip(tombstones) {
             if let Some(json) = tombstone {
                 entries.insert(seq, decode(story, &format!("{seq}-0"), &json));
@@ -96,15 +97,24 @@ impl Bus {
     }
 }
 
-/// `<seq>-0`
-fn seq(id: &str) -> Result<u64, Error> {
+/// The place that an entry's id `<seq>-0` is.
+pub(crate) fn seq(id: &str) -> Result<Seq, Error> {
     let seq = id.strip_suffix("-0").and_then(|seq| seq.parse().ok());
-    seq.ok_or_else(|| Error::data(format!("the log has an entry '{id}'")))
+    seq.map(Seq)
+        .ok_or_else(|| Error::data(format!("the log has an entry '{id}'")))
 }
 
-fn event(story: &StoryId, id: &str, fields: &[(Vec<u8>, Vec<u8>)]) -> Event {
-    let json = fields.iter().find(|(name, _)| name == b"e");
-    decode(story, id, json.map_or(b"", |(_, json)| json))
+/// The event of an entry, if this version can act on it.
+pub(crate) fn readable(fields: &Fields) -> Option<Event> {
+    Event::decode(json(fields)).ok()
+}
+
+fn event(story: &StoryId, id: &str, fields: &Fields) -> Event {
+    decode(story, id, json(fields))
+}
+
+fn json(fields: &Fields) -> &[u8] {
+    field(fields, "e").unwrap_or_default()
 }
 
 /// Whatever a program of other people put there, it keeps its place: as an event of the type `unreadable`.

@@ -30,5 +30,8 @@ pub(crate) fn next<T: FromRedisValue>(
     )
 }
 
+/// The fields of a stream entry or of a parked element, by name.
+pub(crate) type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// A stream entry: its id and its fields.
-pub(crate) type Entry = (String, Vec<(Vec<u8>, Vec<u8>)>);
+pub(crate) type Entry = (String, Fields);

@@ -2,6 +2,7 @@
 
 use story::{Author, AuthorKind, Dialogue, Event, EventId, Narration, Payload, Seq, StoryId};
 
+use crate::log::{readable, seq};
 use crate::reply::{Entry, read};
 use crate::{Bus, Error};
 
@@ -30,9 +31,9 @@ impl Bus {
             cmd.arg("COUNT").arg(PAGE);
             let page: Vec<Entry> = read(self.link.query(&cmd).await?)?;
             for (place, fields) in &page {
-                let event = event_of(fields).filter(|event| event.id == *id);
+                let event = readable(fields).filter(|event| event.id == *id);
                 if let Some(tombstone) = event.as_ref().and_then(tombstone) {
-                    let seq = seq_of(place)?;
+                    let seq = seq(place)?;
                     return Ok(Some(Retraction { seq, tombstone }));
                 }
             }
@@ -42,20 +43,6 @@ impl Bus {
             }
         }
     }
-}
-
-/// The event of a log entry, if this version can read it.
-pub(crate) fn event_of(fields: &[(Vec<u8>, Vec<u8>)]) -> Option<Event> {
-    let (_, json) = fields.iter().find(|(name, _)| name == b"e")?;
-    Event::decode(json).ok()
-}
-
-pub(crate) fn seq_of(place: &str) -> Result<Seq, Error> {
-    place
-        .strip_suffix("-0")
-        .and_then(|seq| seq.parse().ok())
-        .map(Seq)
-        .ok_or_else(|| Error::data(format!("a log entry has the id {place}")))
 }
 
 /// What stays of a response: which event stood there, whose it was and what it answers; none of its words. `None` when

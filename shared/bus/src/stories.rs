@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 
 use redis::Value;
-use story::{Character, Policies, Seq, StoryId};
+use story::{Character, Context, LogEntry, Policies, Seq, StoryId};
 
 use crate::reply::{next, read, verdict};
 use crate::script::{Call, STORY};
@@ -68,6 +68,23 @@ impl NewStory {
             policies: Policies::default(),
             characters: BTreeMap::new(),
             lore: BTreeMap::new(),
+        }
+    }
+}
+
+impl Story {
+    /// What an agent is told of it, with the end of its log.
+    #[must_use]
+    pub fn context(self, history: Vec<LogEntry>) -> Context {
+        Context {
+            title: self.title,
+            style: self.style,
+            premise: self.premise,
+            summary: self.summary,
+            policies: self.policies,
+            characters: self.characters,
+            lore: self.lore,
+            history,
         }
     }
 }

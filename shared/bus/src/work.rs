@@ -5,6 +5,7 @@ use std::fmt;
 use story::{Agent, Event, EventId, MAX_EVENT_BYTES, StoryId};
 
 use crate::keys::Keys;
+use crate::reply::Fields;
 
 /// One entry, delivered to one consumer. [`crate::Bus::commit`] and [`crate::Bus::bury`] consume it; a clone is for asking
 /// again when Redis was not reached.
@@ -57,8 +58,7 @@ impl Work {
     /// The id of the agent's response to this step.
     #[must_use]
     pub fn response(&self, agent: Agent) -> EventId {
-        let at = self.event.at;
-        self.id.derive(&self.story, agent.as_str(), self.part, at)
+        self.event.response(agent, self.part)
     }
 }
 
@@ -73,9 +73,6 @@ impl fmt::Display for Malformed {
         f.write_str(&self.reason)
     }
 }
-
-/// The fields of an entry or of a parked element, by name.
-pub(crate) type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Reads the fields of an entry in `shard`.
 pub(crate) fn work(fields: &Fields, keys: &Keys, shard: u16) -> Result<Work, Malformed> {
@@ -138,7 +135,7 @@ fn text<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
     std::str::from_utf8(field(fields, name)?).ok()
 }
 
-fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a [u8]> {
+pub(crate) fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a [u8]> {
     fields
         .iter()
         .find(|(key, _)| key == name.as_bytes())

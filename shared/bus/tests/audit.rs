@@ -4,37 +4,26 @@
 
 mod server;
 
-use bus::{Audit, Bus, Commit, Emit};
+use bus::{Audit, Bus};
 use redis::Commands;
-use server::{Server, action, answer, answer_to, create, event};
+use server::{Server, action, answer_to, answered, castle, create, event, failure};
 use story::{
-    Action, Agent, AuthorKind, Event, Failed, InputPolicy, Mode, OutputPolicy, Payload, Policies,
-    Route, Seq,
+    Action, Agent, AuthorKind, Event, InputPolicy, Mode, OutputPolicy, Payload, Policies, Seq,
 };
 
 const NARRATOR: Agent = Agent::Narrator;
 
 async fn answer_next(bus: &Bus) {
     let delivery = bus.reader(NARRATOR, "w1").next(1).await.unwrap().remove(0);
-    let effects = Commit {
-        emit: vec![Emit {
-            event: answer(&delivery),
-            route: Route::Logged(Vec::new()),
-        }],
-        ..Commit::default()
-    };
+    let effects = answered(&delivery);
     bus.commit(delivery, &effects).await.unwrap();
 }
 
 /// A story with one action answered and one on its way.
-async fn castle(server: &Server) -> Bus {
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    for id in ["a", "b"] {
-        bus.publish(&action("castle", id)).await.unwrap();
-    }
+async fn half_answered() -> (Server, Bus) {
+    let (server, bus) = castle(&["a", "b"]).await;
     answer_next(&bus).await;
-    bus
+    (server, bus)
 }
 
 /// Puts an answer into the log behind the protocol's back.
@@ -46,16 +35,8 @@ fn forge(server: &Server, seq: u64, cause: &str, id: &str) {
 
 /// The same with the narrator's failure.
 fn forge_failure(server: &Server, seq: u64, cause: &str) {
-    let failed = Failed {
-        agent: "narrator".into(),
-        class: "provider".into(),
-        tries: 3,
-        notice: String::new(),
-    };
     let id = format!("failed-{seq}");
-    let mut event = event("castle", &id, AuthorKind::Agent, Payload::Failed(failed));
-    event.cause = vec![cause.parse().unwrap()];
-    put(server, seq, &event);
+    put(server, seq, &failure("castle", &id, cause));
 }
 
 fn put(server: &Server, seq: u64, event: &Event) {
@@ -75,8 +56,7 @@ fn put(server: &Server, seq: u64, event: &Event) {
 
 #[tokio::test]
 async fn what_is_answered_and_what_waits_is_counted() {
-    let server = Server::start();
-    let bus = castle(&server).await;
+    let (_server, bus) = half_answered().await;
     let expected = Audit {
         events: 2,
         answered: 1,
@@ -105,8 +85,7 @@ async fn a_held_action_is_in_flight_though_the_log_has_it_not() {
 
 #[tokio::test]
 async fn a_second_answer_is_a_duplicate_and_an_early_one_out_of_order() {
-    let server = Server::start();
-    let bus = castle(&server).await;
+    let (server, bus) = half_answered().await;
     forge(&server, 4, "b", "late");
     forge(&server, 5, "a", "again");
     let audit = bus.audit().await.unwrap();
@@ -119,8 +98,7 @@ async fn a_second_answer_is_a_duplicate_and_an_early_one_out_of_order() {
 
 #[tokio::test]
 async fn an_end_after_a_failure_is_a_duplicate_unless_an_operator_sent_it_again() {
-    let server = Server::start();
-    let bus = castle(&server).await;
+    let (server, bus) = half_answered().await;
     forge_failure(&server, 4, "b");
     assert_eq!(bus.audit().await.unwrap().duplicates, 0);
     forge_failure(&server, 5, "b");
@@ -188,8 +166,7 @@ async fn what_is_published_during_an_audit_is_not_lost() {
 
 #[tokio::test]
 async fn an_entry_destroyed_with_its_consumer_is_an_orphan_that_the_doctor_sets_going() {
-    let server = Server::start();
-    let bus = castle(&server).await;
+    let (server, bus) = half_answered().await;
     bus.publish(&action("castle", "c")).await.unwrap();
     let held = bus.reader(NARRATOR, "w1").next(1).await.unwrap();
     assert_eq!(bus.audit().await.unwrap().orphans, 0);
@@ -209,9 +186,7 @@ async fn an_entry_destroyed_with_its_consumer_is_an_orphan_that_the_doctor_sets_
 
 #[tokio::test]
 async fn a_look_at_the_lanes_does_not_move_what_is_parked_there() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
+    let (server, bus) = castle(&[]).await;
     for i in 0..40 {
         let long = Payload::Action(Action {
             mode: Mode::Do,
@@ -252,8 +227,7 @@ fn sent(server: &Server) -> u64 {
 
 #[tokio::test]
 async fn a_lane_whose_turn_is_nobodys_is_an_orphan_that_the_doctor_sets_going() {
-    let server = Server::start();
-    let bus = castle(&server).await;
+    let (server, bus) = half_answered().await;
     bus.publish(&action("castle", "c")).await.unwrap();
     let mut raw = server.raw();
     let turn: String = raw.get("sf:{0}:turn:narrator:castle").unwrap();
@@ -284,8 +258,7 @@ async fn a_lane_whose_turn_is_nobodys_is_an_orphan_that_the_doctor_sets_going() 
 
 #[tokio::test]
 async fn a_missing_group_and_a_wrong_policy_are_found_and_fixed() {
-    let server = Server::start();
-    let bus = castle(&server).await;
+    let (server, bus) = half_answered().await;
     let mut raw = server.raw();
     redis::cmd("XGROUP")
         .arg(&["DESTROY", "sf:{0}:work:narrator", "fleet"])

@@ -4,44 +4,23 @@
 
 mod server;
 
-use bus::{Burial, Bus, Commit, Delivery, Draft, DraftChunk, Drafted, Emit};
+use bus::{Bus, Delivery, DraftChunk, Drafted};
 use redis::Commands;
-use server::{Server, action, answer, create, event};
-use story::{Agent, AuthorKind, Failed, Payload, Policies, Route};
+use server::{action, answered, castle, draft, failure, given_up};
+use story::Agent;
 
 const NARRATOR: Agent = Agent::Narrator;
 
 async fn bury(bus: &Bus, id: &str) {
     bus.publish(&action("castle", id)).await.unwrap();
     let delivery = bus.reader(NARRATOR, "w1").next(1).await.unwrap().remove(0);
-    let failed = Failed {
-        agent: "narrator".into(),
-        class: "provider".into(),
-        tries: 3,
-        notice: "The narrator lost the thread.".into(),
-    };
-    let payload = Payload::Failed(failed);
-    let mut failed = event(
-        "castle",
-        &format!("failed-{id}"),
-        AuthorKind::Agent,
-        payload,
-    );
-    failed.cause = vec![id.parse().unwrap()];
-    let burial = Burial {
-        reason: "the model said no".into(),
-        class: "provider".into(),
-        tries: 3,
-        failed: Some(failed),
-    };
-    bus.bury(delivery, &burial).await.unwrap();
+    let failed = failure("castle", &format!("failed-{id}"), id);
+    bus.bury(delivery, &given_up(Some(failed))).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_dead_letter_keeps_the_event_and_says_why() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
+    let (_server, bus) = castle(&[]).await;
     bury(&bus, "a").await;
     let letters = bus.dead(NARRATOR).await.unwrap();
     let [letter] = &letters[..] else {
@@ -51,7 +30,7 @@ async fn a_dead_letter_keeps_the_event_and_says_why() {
     assert_eq!(letter.event.as_ref().unwrap().as_str(), "a");
     assert_eq!(
         (letter.reason.as_str(), letter.class.as_str(), letter.tries),
-        ("the model said no", "provider", 3)
+        ("it always fails", "crash", 3)
     );
     assert!(letter.fields["e"].contains("text of a"));
     let again = bus.dead_letter(NARRATOR, &letter.id).await.unwrap();
@@ -61,9 +40,7 @@ async fn a_dead_letter_keeps_the_event_and_says_why() {
 
 #[tokio::test]
 async fn a_redriven_event_is_answered_once_and_the_audit_is_clean() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
+    let (_server, bus) = castle(&[]).await;
     bury(&bus, "a").await;
     let id = bus.dead(NARRATOR).await.unwrap().remove(0).id;
     let audit = bus.audit().await.unwrap();
@@ -72,13 +49,7 @@ async fn a_redriven_event_is_answered_once_and_the_audit_is_clean() {
     assert!(!bus.redrive(NARRATOR, &id).await.unwrap());
     assert_eq!(bus.backlog(NARRATOR).await.unwrap(), 1);
     let delivery = bus.reader(NARRATOR, "w1").next(5).await.unwrap().remove(0);
-    let effects = Commit {
-        emit: vec![Emit {
-            event: answer(&delivery),
-            route: Route::Logged(Vec::new()),
-        }],
-        ..Commit::default()
-    };
+    let effects = answered(&delivery);
     bus.commit(delivery, &effects).await.unwrap();
     let audit = bus.audit().await.unwrap();
     assert_eq!((audit.answered, audit.failed, audit.dead), (1, 0, 0));
@@ -87,33 +58,16 @@ async fn a_redriven_event_is_answered_once_and_the_audit_is_clean() {
 
 #[tokio::test]
 async fn what_was_redriven_stands_behind_what_came_after_it_though_nobody_was_told_of_its_burial() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    for id in ["a", "b"] {
-        bus.publish(&action("castle", id)).await.unwrap();
-    }
+    let (_server, bus) = castle(&["a", "b"]).await;
     let mut reader = bus.reader(NARRATOR, "w1");
-    let burial = Burial {
-        reason: "the model said no".into(),
-        class: "provider".into(),
-        tries: 3,
-        failed: None,
-    };
     let first = reader.next(1).await.unwrap().remove(0);
-    bus.bury(first, &burial).await.unwrap();
+    bus.bury(first, &given_up(None)).await.unwrap();
     let id = bus.dead(NARRATOR).await.unwrap().remove(0).id;
     assert!(bus.redrive(NARRATOR, &id).await.unwrap());
     for expected in ["b", "a"] {
         let delivery = reader.next(1).await.unwrap().remove(0);
         assert_eq!(delivery.work.as_ref().unwrap().id.as_str(), expected);
-        let effects = Commit {
-            emit: vec![Emit {
-                event: answer(&delivery),
-                route: Route::Logged(Vec::new()),
-            }],
-            ..Commit::default()
-        };
+        let effects = answered(&delivery);
         bus.commit(delivery, &effects).await.unwrap();
     }
     let audit = bus.audit().await.unwrap();
@@ -122,9 +76,7 @@ async fn what_was_redriven_stands_behind_what_came_after_it_though_nobody_was_to
 
 #[tokio::test]
 async fn a_purged_letter_is_gone_and_a_strange_id_names_none() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
+    let (_server, bus) = castle(&[]).await;
     bury(&bus, "a").await;
     for strange in ["", "1-0", "0/x", "9/1-0", "0/1-0"] {
         let found = bus.dead_letter(NARRATOR, strange).await.unwrap();
@@ -139,9 +91,7 @@ async fn a_purged_letter_is_gone_and_a_strange_id_names_none() {
 
 #[tokio::test]
 async fn an_entry_of_more_fields_than_a_script_can_pass_on_is_buried_too() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
+    let (server, bus) = castle(&[]).await;
     let mut entry = redis::cmd("XADD");
     entry
         .arg("sf:{0}:work:narrator")
@@ -153,54 +103,33 @@ async fn an_entry_of_more_fields_than_a_script_can_pass_on_is_buried_too() {
     }
     entry.exec(&mut server.raw()).unwrap();
     let delivery = bus.reader(NARRATOR, "w1").next(1).await.unwrap().remove(0);
-    let burial = Burial {
-        reason: "the entry names no event".into(),
-        class: "undecodable".into(),
-        tries: 1,
-        failed: None,
-    };
-    bus.bury(delivery, &burial).await.unwrap();
+    bus.bury(delivery, &given_up(None)).await.unwrap();
     let letter = bus.dead(NARRATOR).await.unwrap().remove(0);
     assert_eq!(letter.fields["left_out"], "4001");
     assert_eq!(
         (letter.fields["story"].as_str(), letter.class.as_str()),
-        ("castle", "undecodable")
+        ("castle", "crash")
     );
 }
 
 #[tokio::test]
 async fn what_is_redriven_days_later_is_no_earlier_attempt_and_no_text_is_left() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
+    let (server, bus) = castle(&["a"]).await;
     let mut reader = bus.reader(NARRATOR, "w1");
-    let draft = |delivery: &Delivery| {
+    let drafted = |delivery: &Delivery| {
         let work = delivery.work.as_ref().unwrap();
-        Draft {
-            story: work.story.clone(),
-            agent: NARRATOR,
-            consumer: delivery.consumer.clone(),
-            lease: delivery.lease.clone(),
-            re: work.response(NARRATOR),
-        }
+        draft(delivery, work.response(NARRATOR))
     };
     let delivery = reader.next(1).await.unwrap().remove(0);
     let chunk = DraftChunk {
-        draft: &draft(&delivery),
+        draft: &drafted(&delivery),
         attempt: 1,
         i: 0,
         n: 1,
         text: "Once",
     };
     assert_eq!(bus.draft(&chunk).await.unwrap(), Drafted::Ok);
-    let burial = Burial {
-        reason: "the model said no".into(),
-        class: "provider".into(),
-        tries: 3,
-        failed: None,
-    };
-    bus.bury(delivery, &burial).await.unwrap();
+    bus.bury(delivery, &given_up(None)).await.unwrap();
     let mut raw = server.raw();
     let texts: Vec<String> = raw.keys("*:draft:*").unwrap();
     assert_eq!(texts, [""; 0]);
@@ -215,6 +144,6 @@ async fn what_is_redriven_days_later_is_no_earlier_attempt_and_no_text_is_left()
     let delivery = reader.next(1).await.unwrap().remove(0);
     let fetched = bus.context(&delivery, 1, 0).await.unwrap();
     assert_eq!(fetched.attempt, 1);
-    let attempt = bus.reset_draft(&draft(&delivery)).await.unwrap();
+    let attempt = bus.reset_draft(&drafted(&delivery)).await.unwrap();
     assert_eq!(attempt, Some(2));
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bus::{Bus, Seen, Settings, Watch};
 use redis::Commands;
-use server::{Server, action, create, story};
+use server::{Server, action, castle, create, place, story};
 use story::{Event, Policies, Seq};
 
 /// How far away a slow Redis is, one way: several times what the reader waits for anything.
@@ -29,13 +29,6 @@ async fn next(watch: &mut Watch) -> Seen {
     };
     let seen = tokio::time::timeout(Duration::from_secs(20), ticks).await;
     seen.expect("something to see")
-}
-
-fn place(seen: &Seen) -> (u64, &str) {
-    match seen {
-        Seen::Event(entry) => (entry.seq.0, entry.event.id.as_str()),
-        other => panic!("{other:?} is not an event"),
-    }
 }
 
 /// The same Redis over a network that is slow; gives its address. Ends with the process.
@@ -81,10 +74,7 @@ async fn a_slow_redis_is_seen_by_a_reader_who_never_waits_long() {
 
 #[tokio::test]
 async fn what_no_live_message_told_of_is_seen_when_the_quiet_is_doubted() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
+    let (server, bus) = castle(&["a"]).await;
     let mut watch = bus.watch(&story("castle"), None).await.unwrap();
     assert_eq!(place(&next(&mut watch).await), (1, "a"));
     let more = tokio::time::timeout(4 * TICK, watch.next()).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bus::{Commit, Committed};
 use redis::Commands;
-use server::{Server, action, answered, create, everything, ids, one};
+use server::{Server, action, answered, castle, create, everything, ids, one};
 use story::{Agent, Policies, Seq};
 
 const NARRATOR: Agent = Agent::Narrator;
@@ -14,10 +14,7 @@ const LEASE: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_worker_that_lost_its_lease_writes_nothing() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
+    let (server, bus) = castle(&["a"]).await;
     let zombie = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
     let claimed = bus.reclaim(NARRATOR, "w2", Duration::ZERO, 10);
     let claimed = one(claimed.await.unwrap());
@@ -44,10 +41,7 @@ async fn a_worker_that_lost_its_lease_writes_nothing() {
 
 #[tokio::test]
 async fn a_released_entry_is_claimed_at_once_and_the_attempt_is_not_charged() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
+    let (_server, bus) = castle(&["a"]).await;
     let delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
     let early = bus.reclaim(NARRATOR, "w2", LEASE, 10).await.unwrap();
     assert!(early.is_empty());
@@ -60,10 +54,7 @@ async fn a_released_entry_is_claimed_at_once_and_the_attempt_is_not_charged() {
 
 #[tokio::test]
 async fn renewing_keeps_the_delivery_count() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
+    let (_server, bus) = castle(&["a"]).await;
     let delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
     for _ in 0..3 {
         let lost = bus
@@ -102,10 +93,7 @@ async fn who_has_one_free_slot_takes_over_what_is_behind_many_live_entries() {
 
 #[tokio::test]
 async fn a_lost_group_is_made_again_from_the_first_entry() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
+    let (server, bus) = castle(&["a"]).await;
     let mut reader = bus.reader(NARRATOR, "w1");
     let first = one(reader.next(10).await.unwrap());
     let destroyed: bool = server

@@ -1,21 +1,34 @@
 //! A network that fails at the worst moment: replies that are lost, and a connection that hangs.
 
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
 mod server;
 
-use bus::{Burial, Commit, Committed, Published};
+use bus::{Bus, Commit, Committed, Delivery, Published};
 use server::network::Network;
-use server::{Server, action, answer, answered, create, one, story};
+use server::{Server, action, answer, answered, create, given_up, one, story};
 use story::{Agent, Policies, Seq};
 
 const NARRATOR: Agent = Agent::Narrator;
 
 /// The ids in the castle's log, in order.
-async fn log(bus: &bus::Bus) -> Vec<String> {
+async fn log(bus: &Bus) -> Vec<String> {
     let log = bus
         .log(&story("castle"), Seq(0), 100)
         .await
         .expect("the log");
     log.iter().map(|entry| entry.event.id.to_string()).collect()
+}
+
+/// An action that a narrator behind a network was given.
+async fn delivered() -> (Server, Network, Bus, Delivery) {
+    let server = Server::start();
+    let network = Network::before(&server.url());
+    let bus = network.bus(1);
+    create(&bus, "castle", Policies::default()).await;
+    bus.publish(&action("castle", "a")).await.unwrap();
+    let delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
+    (server, network, bus, delivery)
 }
 
 #[tokio::test]
@@ -42,18 +55,8 @@ async fn a_commit_whose_reply_was_lost_is_told_as_done_and_was_done_once() {
 
 #[tokio::test]
 async fn an_event_is_buried_and_redriven_once_though_both_replies_were_lost() {
-    let server = Server::start();
-    let network = Network::before(&server.url());
-    let bus = network.bus(1);
-    create(&bus, "castle", Policies::default()).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
-    let delivery = one(bus.reader(NARRATOR, "w1").next(5).await.unwrap());
-    let burial = Burial {
-        reason: "it always fails".into(),
-        class: "crash".into(),
-        tries: 3,
-        failed: Some(answer(&delivery)),
-    };
+    let (_server, network, bus, delivery) = delivered().await;
+    let burial = given_up(Some(answer(&delivery)));
     network.lose_reply("EVAL");
     let done = bus.bury(delivery, &burial).await.unwrap();
     assert!(network.has_failed());
@@ -73,12 +76,7 @@ async fn an_event_is_buried_and_redriven_once_though_both_replies_were_lost() {
 
 #[tokio::test]
 async fn leases_are_renewed_while_other_work_hangs() {
-    let server = Server::start();
-    let network = Network::before(&server.url());
-    let bus = network.bus(1);
-    create(&bus, "castle", Policies::default()).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
-    let delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
+    let (_server, network, bus, delivery) = delivered().await;
     network.stall("XRANGE");
     let castle = story("castle");
     let hanging = bus.log(&castle, Seq(0), 100);
@@ -98,12 +96,7 @@ async fn leases_are_renewed_while_other_work_hangs() {
 
 #[tokio::test]
 async fn a_lease_is_renewed_at_once_over_a_connection_that_dropped_unnoticed() {
-    let server = Server::start();
-    let network = Network::before(&server.url());
-    let bus = network.bus(1);
-    create(&bus, "castle", Policies::default()).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
-    let delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
+    let (_server, network, bus, delivery) = delivered().await;
     let leases = [delivery.lease];
     network.lose_reply("EVAL");
     let renewed = bus.renew(NARRATOR, "w1", &leases).await;

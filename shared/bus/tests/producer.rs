@@ -5,8 +5,8 @@
 mod server;
 
 use bus::Published;
-use server::{Server, action, create};
-use story::{Agent, Policies};
+use server::{action, castle};
+use story::Agent;
 
 const SCRIPT: &str = concat!(
     include_str!("../scripts/lane.lua"),
@@ -15,9 +15,7 @@ const SCRIPT: &str = concat!(
 
 #[tokio::test]
 async fn the_documented_call_puts_an_action_into_its_lane_once() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
+    let (server, bus) = castle(&[]).await;
     let event = action("castle", "turn-1");
     let call = || {
         let mut call = redis::cmd("EVAL");

@@ -2,9 +2,11 @@
 
 mod server;
 
-use bus::{Burial, Commit, Committed, Emit, Error, Published};
+use bus::{Commit, Committed, Emit, Error, Published};
 use redis::Commands;
-use server::{Server, action, answer, answered, create, everything, ids, one, story};
+use server::{
+    Server, action, answer, answered, castle, create, everything, given_up, ids, one, story,
+};
 use story::{Agent, InputPolicy, OutputPolicy, Policies, Route, Seq, Step};
 
 const NARRATOR: Agent = Agent::Narrator;
@@ -28,12 +30,7 @@ fn from<T: redis::FromRedisValue>(value: redis::Value) -> redis::RedisResult<T> 
 
 #[tokio::test]
 async fn one_story_is_answered_in_order() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    for id in ["a", "b", "c"] {
-        bus.publish(&action("castle", id)).await.unwrap();
-    }
+    let (server, bus) = castle(&["a", "b", "c"]).await;
     let mut reader = bus.reader(NARRATOR, "w1");
     for id in ["a", "b", "c"] {
         let delivery = one(reader.next(10).await.unwrap());
@@ -80,9 +77,7 @@ async fn a_reader_takes_no_more_than_it_has_room_for() {
 
 #[tokio::test]
 async fn an_event_published_twice_is_accepted_once() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
+    let (server, bus) = castle(&[]).await;
     let event = action("castle", "a");
     assert_eq!(
         bus.publish(&event).await.unwrap(),
@@ -95,10 +90,7 @@ async fn an_event_published_twice_is_accepted_once() {
 
 #[tokio::test]
 async fn a_commit_sent_again_is_gone_and_writes_nothing() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
+    let (server, bus) = castle(&["a"]).await;
     let delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
     let again = delivery.clone();
     let effects = answered(&again);
@@ -108,24 +100,16 @@ async fn a_commit_sent_again_is_gone_and_writes_nothing() {
         bus.commit(again.clone(), &effects).await.unwrap(),
         Committed::Gone
     );
-    assert_eq!(bus.bury(again, &burial()).await.unwrap(), Committed::Gone);
+    assert_eq!(
+        bus.bury(again, &given_up(None)).await.unwrap(),
+        Committed::Gone
+    );
     assert_eq!(everything(&mut server.raw()), before);
-}
-
-fn burial() -> Burial {
-    Burial {
-        reason: "it always fails".into(),
-        class: "crash".into(),
-        tries: 3,
-        failed: None,
-    }
 }
 
 #[tokio::test]
 async fn a_malformed_entry_is_buried_and_stops_nobody() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
+    let (server, bus) = castle(&[]).await;
     let work = "sf:{0}:work:narrator";
     let _: String = server.raw().xadd(work, "*", &[("junk", "\u{7f}")]).unwrap();
     bus.publish(&action("castle", "a")).await.unwrap();
@@ -135,7 +119,7 @@ async fn a_malformed_entry_is_buried_and_stops_nobody() {
     let bad = deliveries.pop().unwrap();
     assert!(bad.work.is_err());
     assert_eq!(
-        bus.bury(bad, &burial()).await.unwrap(),
+        bus.bury(bad, &given_up(None)).await.unwrap(),
         Committed::Done(Vec::new())
     );
     let effects = answered(&good);
@@ -164,18 +148,10 @@ async fn a_malformed_entry_is_buried_and_stops_nobody() {
 
 #[tokio::test]
 async fn a_buried_event_tells_its_readers_and_lets_the_next_one_go() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    for id in ["a", "b"] {
-        bus.publish(&action("castle", id)).await.unwrap();
-    }
+    let (server, bus) = castle(&["a", "b"]).await;
     let mut reader = bus.reader(NARRATOR, "w1");
     let delivery = one(reader.next(10).await.unwrap());
-    let burial = Burial {
-        failed: Some(answer(&delivery)),
-        ..burial()
-    };
+    let burial = given_up(Some(answer(&delivery)));
     let done = bus.bury(delivery, &burial).await.unwrap();
     assert_eq!(done, Committed::Done(vec![Seq(3)]));
     assert_eq!(log(&server, "castle"), ["a", "b", "re-a"]);
@@ -231,9 +207,7 @@ async fn a_held_action_is_seen_only_when_the_moderator_lets_it_pass() {
 
 #[tokio::test]
 async fn a_full_lane_refuses_until_one_is_answered() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
+    let (server, bus) = castle(&[]).await;
     // One in flight and 1,000 behind it.
     for i in 0..=1_000 {
         bus.publish(&action("castle", &format!("e{i}")))
@@ -265,12 +239,7 @@ async fn a_story_that_does_not_exist_takes_no_event() {
 
 #[tokio::test]
 async fn parked_events_answered_in_the_same_beat_end_with_it() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    for id in ["a", "b", "c", "d"] {
-        bus.publish(&action("castle", id)).await.unwrap();
-    }
+    let (server, bus) = castle(&["a", "b", "c", "d"]).await;
     let mut reader = bus.reader(NARRATOR, "w1");
     let delivery = one(reader.next(10).await.unwrap());
     let fetched = bus.context(&delivery, 10, 2).await.unwrap();
@@ -295,12 +264,7 @@ async fn parked_events_answered_in_the_same_beat_end_with_it() {
 
 #[tokio::test]
 async fn follow_ups_stand_behind_what_waited_in_their_lane() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    for id in ["a", "b"] {
-        bus.publish(&action("castle", id)).await.unwrap();
-    }
+    let (_server, bus) = castle(&["a", "b"]).await;
     let mut reader = bus.reader(NARRATOR, "w1");
     let delivery = one(reader.next(10).await.unwrap());
     let mut effects = answered(&delivery);

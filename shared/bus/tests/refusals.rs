@@ -4,15 +4,13 @@
 
 mod server;
 
-use bus::{Bus, Draft, DraftChunk, Drafted, Error, Published, Settings};
-use server::{Server, action, create};
-use story::{Agent, Policies, Seq};
+use bus::{Bus, DraftChunk, Drafted, Error, Published, Settings};
+use server::{action, castle, draft};
+use story::{Agent, Seq};
 
 #[tokio::test]
 async fn an_event_that_the_log_refuses_can_be_sent_again() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
+    let (server, bus) = castle(&[]).await;
     // A log that is ahead of the story's count, as after a partial restore.
     let mut ahead = redis::cmd("XADD");
     ahead.arg("sf:{0}:log:castle").arg("1-0").arg("e").arg("{}");
@@ -25,9 +23,7 @@ async fn an_event_that_the_log_refuses_can_be_sent_again() {
 
 #[tokio::test]
 async fn a_channel_that_is_denied_costs_readers_time_and_no_text() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
+    let (server, _) = castle(&[]).await;
     let mut deaf = redis::cmd("ACL");
     deaf.arg("SETUSER")
         .arg("deaf")
@@ -44,13 +40,7 @@ async fn a_channel_that_is_denied_costs_readers_time_and_no_text() {
         .unwrap()
         .remove(0);
     let work = delivery.work.as_ref().unwrap();
-    let draft = Draft {
-        story: work.story.clone(),
-        agent: Agent::Narrator,
-        consumer: delivery.consumer.clone(),
-        lease: delivery.lease.clone(),
-        re: work.response(Agent::Narrator),
-    };
+    let draft = draft(&delivery, work.response(Agent::Narrator));
     let attempt = deaf.reset_draft(&draft).await.unwrap().unwrap();
     let chunk = DraftChunk {
         draft: &draft,

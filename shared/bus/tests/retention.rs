@@ -8,21 +8,20 @@ use std::time::Duration;
 
 use bus::{Bus, Retention, Seen};
 use redis::Commands;
-use server::{Server, action, create, story};
-use story::{Policies, Seq};
+use server::{Server, action, castle, story};
+use story::Seq;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// A story of 250 actions, which is more than one run of the script looks at.
-async fn castle(server: &Server) -> Bus {
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
+async fn long_castle() -> (Server, Bus) {
+    let (server, bus) = castle(&[]).await;
     for i in 1..=250 {
         bus.publish(&action("castle", &format!("a{i}")))
             .await
             .unwrap();
     }
-    bus
+    (server, bus)
 }
 
 async fn trim(bus: &Bus, events: u64, age: Duration) -> u64 {
@@ -32,8 +31,7 @@ async fn trim(bus: &Bus, events: u64, age: Duration) -> u64 {
 
 #[tokio::test]
 async fn only_what_is_both_old_and_far_behind_goes() {
-    let server = Server::start();
-    let bus = castle(&server).await;
+    let (_server, bus) = long_castle().await;
     assert_eq!(trim(&bus, 3, HOUR).await, 0);
     assert_eq!(trim(&bus, 250, Duration::ZERO).await, 0);
     assert_eq!(trim(&bus, 3, Duration::ZERO).await, 247);
@@ -45,8 +43,7 @@ async fn only_what_is_both_old_and_far_behind_goes() {
 
 #[tokio::test]
 async fn what_went_is_not_missed_by_the_audit_and_its_ids_still_count_once() {
-    let server = Server::start();
-    let bus = castle(&server).await;
+    let (_server, bus) = long_castle().await;
     trim(&bus, 3, Duration::ZERO).await;
     let audit = bus.audit().await.unwrap();
     assert_eq!((audit.events, audit.in_flight, audit.lost), (3, 3, 0));
@@ -56,8 +53,7 @@ async fn what_went_is_not_missed_by_the_audit_and_its_ids_still_count_once() {
 
 #[tokio::test]
 async fn a_tombstone_goes_with_its_time_and_an_old_cursor_gets_a_gap() {
-    let server = Server::start();
-    let bus = castle(&server).await;
+    let (server, bus) = long_castle().await;
     let mut watch = bus.watch(&story("castle"), None).await.unwrap();
     watch.next().await.unwrap();
     let cursor = watch.cursor().clone();

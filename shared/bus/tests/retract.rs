@@ -6,8 +6,8 @@ mod server;
 
 use bus::{Bus, Commit, Emit, Published};
 use redis::Commands;
-use server::{Server, action, answer, create, story};
-use story::{Agent, Policies, Route, Seq, Step};
+use server::{action, answer, castle, story};
+use story::{Agent, Route, Seq, Step};
 
 const JUDGED: Step = Step {
     agent: Agent::Moderator,
@@ -57,10 +57,7 @@ async fn texts(bus: &Bus) -> Vec<(u64, String)> {
 
 #[tokio::test]
 async fn an_event_taken_back_keeps_its_place_without_its_words() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
+    let (server, bus) = castle(&["a"]).await;
     answered(&bus).await;
     bus.publish(&action("castle", "b")).await.unwrap();
     taken_back(&bus).await;
@@ -75,10 +72,7 @@ async fn an_event_taken_back_keeps_its_place_without_its_words() {
 
 #[tokio::test]
 async fn nobody_can_put_an_event_in_the_way_of_a_response_that_is_judged() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
+    let (server, bus) = castle(&["a"]).await;
     answered(&bus).await;
     let shield = action("castle", "re-a");
     assert_eq!(bus.publish(&shield).await.unwrap(), Published::Duplicate);
@@ -97,9 +91,7 @@ async fn nobody_can_put_an_event_in_the_way_of_a_response_that_is_judged() {
 
 #[tokio::test]
 async fn no_page_is_too_small_to_show_what_was_taken_back() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
+    let (server, bus) = castle(&[]).await;
     let mut raw = server.raw();
     for seq in 1..=6_u64 {
         let event = action("castle", &format!("a{seq}"));

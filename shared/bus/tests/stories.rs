@@ -3,15 +3,12 @@
 mod server;
 
 use bus::{Bus, Commit, Emit, Error, Published, Settings, StoryPatch};
-use server::{Server, action, answer, create, everything, story};
+use server::{Server, action, answer, castle, create, everything, story};
 use story::{Agent, OutputPolicy, Policies, Route};
 
 #[tokio::test]
 async fn a_story_is_made_once() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
+    let (server, bus) = castle(&["a"]).await;
     let before = everything(&mut server.raw());
     let again = bus.create_story(&bus::NewStory::new(story("castle"))).await;
     assert!(matches!(again, Err(Error::StoryExists(_))), "{again:?}");
@@ -20,9 +17,7 @@ async fn a_story_is_made_once() {
 
 #[tokio::test]
 async fn a_patch_changes_what_it_names_and_nothing_else() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
+    let (_server, bus) = castle(&[]).await;
     let sea = |text: Option<&str>| [("sea".to_owned(), text.map(str::to_owned))].into();
     let first = StoryPatch {
         title: Some("The castle".into()),

@@ -10,9 +10,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use bus::{Bus, Commit, Delivery, Draft, DraftChunk, Drafted, Emit, Seen, Settings, Watch};
-use server::{Server, action, answer, create, story};
-use story::{Agent, Policies, Route, Seq};
+use bus::{Bus, Commit, Delivery, Draft, DraftChunk, Drafted, Seen, Settings, Watch};
+use server::{action, answer, answered, castle, create, draft, place, story};
+use story::{Agent, Policies, Seq};
 
 const NARRATOR: Agent = Agent::Narrator;
 
@@ -26,13 +26,7 @@ async fn begun(bus: &Bus, id: &str) -> (Delivery, Draft) {
     bus.publish(&action("castle", id)).await.unwrap();
     let mut deliveries = bus.reader(NARRATOR, "w1").next(1).await.unwrap();
     let delivery = deliveries.remove(0);
-    let draft = Draft {
-        story: story("castle"),
-        agent: NARRATOR,
-        consumer: "w1".into(),
-        lease: delivery.lease.clone(),
-        re: answer(&delivery).id,
-    };
+    let draft = draft(&delivery, answer(&delivery).id);
     (delivery, draft)
 }
 
@@ -48,23 +42,11 @@ async fn write(bus: &Bus, draft: &Draft, attempt: u32, i: u32, text: &str) -> Dr
 }
 
 async fn commit(bus: &Bus, delivery: Delivery) {
-    let event = answer(&delivery);
     let effects = Commit {
-        responses: vec![event.id.clone()],
-        emit: vec![Emit {
-            event,
-            route: Route::Logged(Vec::new()),
-        }],
-        ..Commit::default()
+        responses: vec![answer(&delivery).id],
+        ..answered(&delivery)
     };
     bus.commit(delivery, &effects).await.unwrap();
-}
-
-fn place(seen: &Seen) -> (u64, &str) {
-    match seen {
-        Seen::Event(entry) => (entry.seq.0, entry.event.id.as_str()),
-        other => panic!("{other:?} is not an event"),
-    }
 }
 
 fn words(seen: &Seen) -> (u32, &str) {
@@ -76,9 +58,7 @@ fn words(seen: &Seen) -> (u32, &str) {
 
 #[tokio::test]
 async fn an_answer_is_seen_as_it_grows_and_then_whole() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
+    let (_server, bus) = castle(&[]).await;
     let (delivery, draft) = begun(&bus, "a").await;
     let mut watch = bus.watch(&story("castle"), None).await.unwrap();
     assert_eq!(place(&next(&mut watch).await), (1, "a"));
@@ -95,9 +75,7 @@ async fn an_answer_is_seen_as_it_grows_and_then_whole() {
 
 #[tokio::test]
 async fn a_reader_that_returns_gets_only_what_it_missed() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
+    let (_server, bus) = castle(&[]).await;
     let (_delivery, draft) = begun(&bus, "a").await;
     for (i, text) in (0..).zip(["one ", "two "]) {
         write(&bus, &draft, 1, i, text).await;
@@ -115,9 +93,7 @@ async fn a_reader_that_returns_gets_only_what_it_missed() {
 
 #[tokio::test]
 async fn a_chunk_sent_twice_is_read_once_and_an_old_attempt_not_at_all() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
+    let (_server, bus) = castle(&[]).await;
     let (delivery, draft) = begun(&bus, "a").await;
     for _ in 0..2 {
         assert_eq!(write(&bus, &draft, 1, 0, "one").await, Drafted::Ok);
@@ -136,10 +112,7 @@ async fn a_chunk_sent_twice_is_read_once_and_an_old_attempt_not_at_all() {
 
 #[tokio::test]
 async fn a_cursor_of_another_history_gives_a_gap_and_a_fresh_start() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
+    let (_server, bus) = castle(&["a"]).await;
     let mut watch = bus.watch(&story("castle"), None).await.unwrap();
     next(&mut watch).await;
     let mut other = watch.cursor().clone();
@@ -157,10 +130,7 @@ async fn a_cursor_of_another_history_gives_a_gap_and_a_fresh_start() {
 
 #[tokio::test]
 async fn a_lost_connection_costs_no_event() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
+    let (server, bus) = castle(&["a"]).await;
     let mut watch = bus.watch(&story("castle"), None).await.unwrap();
     next(&mut watch).await;
     for (seq, id) in (2..).zip(["b", "c", "d"]) {
@@ -176,10 +146,7 @@ async fn a_lost_connection_costs_no_event() {
 
 #[tokio::test]
 async fn a_live_message_larger_than_any_event_is_not_even_read() {
-    let server = Server::start();
-    let bus = server.bus();
-    create(&bus, "castle", Policies::default()).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
+    let (server, bus) = castle(&["a"]).await;
     let mut watch = bus.watch(&story("castle"), None).await.unwrap();
     assert_eq!(place(&next(&mut watch).await), (1, "a"));
     let mut huge = action("castle", "huge");

@@ -9,7 +9,7 @@ pub(crate) fn of_answer(status: u16, body: &[u8]) -> Error {
     let text = String::from_utf8_lossy(body);
     let mut error = match serde_json::from_slice::<Value>(body) {
         Ok(value) => of_body(Some(status), value.get("error").unwrap_or(&value)),
-        Err(_) => Error::new(class(Some(status), &text.to_lowercase()), plain(&text)),
+        Err(_) => Error::new(class(Some(status), &text.to_lowercase()), quotable(&text)),
     };
     error.status = Some(status);
     error.message = match error.message.trim() {
@@ -87,7 +87,7 @@ fn class(status: Option<u16>, words: &str) -> Class {
 }
 
 /// Text for people is kept; a web page is not worth quoting.
-fn plain(text: &str) -> &str {
+fn quotable(text: &str) -> &str {
     if text.trim_start().starts_with('<') {
         "a web page, not an API's answer: is the base URL right?"
     } else {

@@ -12,5 +12,5 @@ mod view;
 
 pub use budget::Budget;
 pub use tell::{End, Told, report, request, tell};
-pub use text::{plain, sentences};
+pub use text::{plain, sentences, unseen};
 pub use view::{Fact, Line, Person, Setting, facts, history, people, player, said, setting};

@@ -57,7 +57,8 @@ pub fn sentences(text: &str) -> &str {
 }
 
 /// Control characters other than white space, and those that only steer how text is shown or joined.
-fn unseen(c: char) -> bool {
+#[must_use]
+pub fn unseen(c: char) -> bool {
     // Nearly all text is this.
     if matches!(c, ' '..='~') {
         return false;

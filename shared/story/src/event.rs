@@ -7,7 +7,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{EventId, Payload, StoryId, Traceparent, Unknown};
+use crate::{Agent, EventId, Payload, StoryId, Traceparent, Unknown};
 
 /// The largest event that is accepted anywhere, in bytes of JSON.
 pub const MAX_EVENT_BYTES: usize = 64 * 1024;
@@ -98,6 +98,13 @@ impl Event {
             audience: None,
             extra: Map::new(),
         }
+    }
+
+    /// The id of an agent's response to it: the same in every try, so that the same answer is never published twice.
+    /// `part` tells the steps apart that one event causes.
+    #[must_use]
+    pub fn response(&self, agent: Agent, part: u32) -> EventId {
+        self.id.derive(&self.story, agent.as_str(), part, self.at)
     }
 
     /// Whether those who may see it can be named again in each answer, with room for the answer.

@@ -70,7 +70,7 @@ pub(crate) fn judge(text: &str) -> Finding {
 fn even(text: &str, leet: bool) -> String {
     let seen = text
         .chars()
-        .filter(|c| !unseen(*c))
+        .filter(|c| !dropped(*c))
         .flat_map(char::to_lowercase);
     let mut even = String::with_capacity(text.len());
     for c in seen {
@@ -85,11 +85,9 @@ fn even(text: &str, leet: bool) -> String {
     even
 }
 
-fn unseen(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{300}'..='\u{36f}' | '\u{feff}' | '\u{fe00}'..='\u{fe0f}')
-        || c.is_control() && !c.is_whitespace()
+/// What cannot be seen, and marks that only change how the letter before them looks.
+fn dropped(c: char) -> bool {
+    scene::unseen(c) || matches!(c, '\u{300}'..='\u{36f}' | '\u{fe00}'..='\u{fe0f}')
 }
 
 fn letter(c: char) -> char {
@@ -155,6 +153,7 @@ mod tests {
             "UNDERAGE  PORN",
             "und3rag3 p0rn",
             "under\u{200b}age po\u{ad}rn",
+            "underage po\u{e0061}rn",
             "undеrage pоrn",
             "ｕｎｄｅｒａｇｅ ｐｏｒｎ",
             "undérage porn",

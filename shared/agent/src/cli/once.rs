@@ -11,6 +11,7 @@ use serde::Deserialize;
 use story::{Character, Context, Event, LogEntry, Policies, Seq, StoryId};
 
 use super::options::Options;
+use crate::worker::HISTORY;
 use crate::{Agent, DraftSender, Effects, Turn};
 
 #[derive(Debug, Args)]
@@ -117,21 +118,9 @@ fn written(file: &Path) -> anyhow::Result<Context> {
     })
 }
 
-/// How many events of the log an agent is given, as in a worker.
-const HISTORY: u64 = 40;
-
 async fn stored(bus: &Bus, id: &StoryId) -> anyhow::Result<Context> {
     let story = bus.story(id).await?;
-    let after = Seq(story.seq.0.saturating_sub(HISTORY));
-    let history = bus.log(id, after, usize::try_from(HISTORY)?).await?;
-    Ok(Context {
-        title: story.title,
-        style: story.style,
-        premise: story.premise,
-        summary: story.summary,
-        policies: story.policies,
-        characters: story.characters,
-        lore: story.lore,
-        history,
-    })
+    let after = story.seq.0.saturating_sub(u64::try_from(HISTORY)?);
+    let history = bus.log(id, Seq(after), HISTORY).await?;
+    Ok(story.context(history))
 }

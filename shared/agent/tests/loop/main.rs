@@ -41,11 +41,7 @@ async fn events_of_a_story_are_answered_in_order() {
 
 #[tokio::test]
 async fn waiting_events_join_a_beat() {
-    let stage = Stage::new().await;
-    stage.story("a").await;
-    for id in ["one", "two", "three", "four"] {
-        stage.say("a", id).await;
-    }
+    let stage = Stage::with(&["one", "two", "three", "four"]).await;
     let worker = stage.worker(LEASE, 2, |_| Act::Answer);
     let answers = stage.answers("a", 2).await;
     assert_eq!(answers, [vec!["one", "two", "three"], vec!["four"]]);
@@ -91,11 +87,7 @@ async fn an_answer_that_takes_time_is_read_as_it_grows_and_one_that_does_not_is_
 
 #[tokio::test]
 async fn an_event_is_not_given_up_for_what_joined_its_beat() {
-    let stage = Stage::new().await;
-    stage.story("a").await;
-    for id in ["one", "untellable", "three"] {
-        stage.say("a", id).await;
-    }
+    let stage = Stage::with(&["one", "untellable", "three"]).await;
     let worker = stage.worker(LEASE, 2, |id| match id {
         "untellable" => Act::Fail(HandleError::permanent(
             "context",
@@ -112,9 +104,7 @@ async fn an_event_is_not_given_up_for_what_joined_its_beat() {
 
 #[tokio::test]
 async fn a_drain_past_its_limit_gives_the_event_back_uncharged() {
-    let stage = Stage::new().await;
-    stage.story("a").await;
-    stage.say("a", "one").await;
+    let stage = Stage::with(&["one"]).await;
     let mut worker = stage.worker(Duration::from_secs(60), 0, |_| Act::Hang);
     worker.begun("one").await;
     worker.end().await;
@@ -124,9 +114,7 @@ async fn a_drain_past_its_limit_gives_the_event_back_uncharged() {
 
 #[tokio::test]
 async fn a_worker_that_is_gone_is_forgotten() {
-    let stage = Stage::new().await;
-    stage.story("a").await;
-    stage.say("a", "one").await;
+    let stage = Stage::with(&["one"]).await;
     stage.ghost().await;
     assert!(stage.knows_the_ghost().await);
     let worker = stage.worker(Duration::from_millis(100), 0, |_| Act::Answer);
@@ -140,9 +128,7 @@ async fn a_worker_that_is_gone_is_forgotten() {
 
 #[tokio::test]
 async fn a_lost_lease_stops_the_turn_and_another_worker_answers_once() {
-    let stage = Stage::new().await;
-    stage.story("a").await;
-    stage.say("a", "one").await;
+    let stage = Stage::with(&["one"]).await;
     let mut first = stage.worker(LEASE, 0, |_| Act::Hang);
     first.begun("one").await;
     assert_eq!(stage.steal(Duration::ZERO).await, [2]);
@@ -225,10 +211,7 @@ async fn what_a_dead_worker_left_is_taken_over_before_the_backlog_is_done() {
 
 #[tokio::test]
 async fn poison_is_buried_after_three_deliveries_and_the_story_goes_on() {
-    let stage = Stage::new().await;
-    stage.story("a").await;
-    stage.say("a", "poison").await;
-    stage.say("a", "next").await;
+    let stage = Stage::with(&["poison", "next"]).await;
     let worker = stage.worker(LEASE, 0, |id| match id {
         "poison" => Act::Panic,
         _ => Act::Answer,
@@ -245,11 +228,7 @@ async fn poison_is_buried_after_three_deliveries_and_the_story_goes_on() {
 
 #[tokio::test]
 async fn nothing_dies_of_the_poison_behind_it() {
-    let stage = Stage::new().await;
-    stage.story("a").await;
-    for id in ["one", "two", "poison"] {
-        stage.say("a", id).await;
-    }
+    let stage = Stage::with(&["one", "two", "poison"]).await;
     let worker = stage.worker(LEASE, 2, |id| match id {
         "poison" => Act::Panic,
         _ => Act::Answer,
@@ -267,10 +246,7 @@ async fn nothing_dies_of_the_poison_behind_it() {
 
 #[tokio::test]
 async fn the_agent_decides_whether_a_failure_is_tried_again() {
-    let stage = Stage::new().await;
-    stage.story("a").await;
-    stage.say("a", "never").await;
-    stage.say("a", "later").await;
+    let stage = Stage::with(&["never", "later"]).await;
     let worker = stage.worker(LEASE, 0, |id| {
         let retry = if id == "never" {
             Retry::Never
@@ -333,9 +309,7 @@ async fn a_worker_outlives_redis_and_answers_when_it_is_back() {
 
 #[tokio::test]
 async fn a_worker_that_starts_while_redis_is_full_waits_like_one_that_runs() {
-    let stage = Stage::new().await;
-    stage.story("a").await;
-    stage.say("a", "one").await;
+    let stage = Stage::with(&["one"]).await;
     stage.limit_memory("1").await;
     let worker = stage.worker(LEASE, 0, |_| Act::Answer);
     worker.not_ready().await;

@@ -49,6 +49,16 @@ impl Stage {
         url(self.port)
     }
 
+    /// In the story "a" these actions were said.
+    pub(crate) async fn with(ids: &[&str]) -> Self {
+        let stage = Self::new().await;
+        stage.story("a").await;
+        for id in ids {
+            stage.say("a", id).await;
+        }
+        stage
+    }
+
     pub(crate) async fn start_redis(&mut self) {
         let child = Command::new("redis-server")
             .args([

@@ -221,9 +221,7 @@ impl Model {
 impl Step {
     /// The id of the answer to it.
     pub(crate) fn response(&self, agent: Agent) -> EventId {
-        let event = &self.event;
-        let id = &event.id;
-        id.derive(&event.story, agent.as_str(), self.part, event.at)
+        self.event.response(agent, self.part)
     }
 
     /// What comes to an end with it.

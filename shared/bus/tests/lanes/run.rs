@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bus::{Burial, Bus, Committed, Delivery, Draft, DraftChunk, Drafted, NewStory, Published};
+use bus::{Burial, Bus, Committed, Delivery, DraftChunk, Drafted, NewStory, Published};
 use redis::Commands;
 use story::{Agent, Event, Mode, Payload, Seq};
 
@@ -10,7 +10,7 @@ use crate::Act;
 use crate::answers::{self, Choice};
 use crate::model::{At, Head, Model, SHARDS, STORIES, Standing, Step, shard};
 use crate::server::network::Network;
-use crate::server::{Server, action, everything, story};
+use crate::server::{Server, action, draft, everything, story};
 
 const LEASE: Duration = Duration::from_secs(10);
 
@@ -198,18 +198,21 @@ impl<'a> Run<'a> {
         });
     }
 
-    fn take(&mut self, hand: usize) -> Option<Hand> {
-        (!self.hands.is_empty()).then(|| self.hands.remove(hand % self.hands.len()))
+    /// A hand, and what a call with it should find.
+    fn take(&mut self, hand: usize) -> Option<(Hand, Standing)> {
+        let hand = hand.checked_rem(self.hands.len())?;
+        let hand = self.hands.remove(hand);
+        let standing = self.model.standing(hand.at, &hand.delivery);
+        Some((hand, standing))
     }
 
     pub(crate) async fn commit(&mut self, hand: usize, choice: Choice, lost: bool) {
-        let Some(Hand {
-            at, delivery, step, ..
-        }) = self.take(hand)
-        else {
+        let Some((hand, standing)) = self.take(hand) else {
             return;
         };
-        let standing = self.model.standing(at, &delivery);
+        let Hand {
+            at, delivery, step, ..
+        } = hand;
         let mut steps = vec![step];
         let waiting = self.model.lanes[&at].steps.iter().skip(1);
         // Its context was read when it was the head.
@@ -225,13 +228,12 @@ impl<'a> Run<'a> {
     }
 
     async fn bury(&mut self, hand: usize, lost: bool) {
-        let Some(Hand {
-            at, delivery, step, ..
-        }) = self.take(hand)
-        else {
+        let Some((hand, standing)) = self.take(hand) else {
             return;
         };
-        let standing = self.model.standing(at, &delivery);
+        let Hand {
+            at, delivery, step, ..
+        } = hand;
         self.buried += 1;
         let failed = answers::failed(at, &step, self.buried);
         let burial = Burial {
@@ -269,18 +271,12 @@ impl<'a> Run<'a> {
 
     /// As a worker does it: a response that was begun before is begun anew.
     async fn draft(&mut self, hand: usize, anew: bool) {
-        let Some(mut hand) = self.take(hand) else {
+        let Some((mut hand, standing)) = self.take(hand) else {
             return;
         };
         let (at, re) = (hand.at, hand.step.response(hand.at.0));
-        let owner = self.model.standing(at, &hand.delivery) == Standing::Owner;
-        let draft = Draft {
-            story: hand.step.event.story.clone(),
-            agent: at.0,
-            consumer: hand.delivery.consumer.clone(),
-            lease: hand.delivery.lease.clone(),
-            re: re.clone(),
-        };
+        let owner = standing == Standing::Owner;
+        let draft = draft(&hand.delivery, re.clone());
         if anew || (hand.attempt.is_none() && hand.before > 0) {
             let attempt = self.bus.reset_draft(&draft).await.expect("a reset");
             assert_eq!(attempt, owner.then(|| self.model.reset(at, &re)));
@@ -306,10 +302,9 @@ impl<'a> Run<'a> {
     }
 
     async fn release(&mut self, hand: usize) {
-        let Some(Hand { at, delivery, .. }) = self.take(hand) else {
+        let Some((Hand { at, delivery, .. }, standing)) = self.take(hand) else {
             return;
         };
-        let standing = self.model.standing(at, &delivery);
         let (agent, leases) = (delivery.agent, [delivery.lease]);
         let release = self.bus.release(agent, &delivery.consumer, LEASE, &leases);
         release.await.expect("release");

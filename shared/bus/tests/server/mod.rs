@@ -11,10 +11,11 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
-use bus::{Bus, Commit, Delivery, Emit, NewStory, Settings};
+use bus::{Burial, Bus, Commit, Delivery, Draft, Emit, NewStory, Seen, Settings};
 use redis::Commands;
 use story::{
-    Action, Author, AuthorKind, Event, Mode, Narration, Payload, Policies, Route, Status, StoryId,
+    Action, Author, AuthorKind, Event, EventId, Failed, Mode, Narration, Payload, Policies, Route,
+    Status, StoryId,
 };
 
 /// Ends with the test.
@@ -131,6 +132,18 @@ pub async fn create(bus: &Bus, id: &str, policies: Policies) {
     bus.create_story(&new).await.expect("the story is new");
 }
 
+/// The story "castle" on a server of its own, where these actions were published.
+pub async fn castle(ids: &[&str]) -> (Server, Bus) {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    for id in ids {
+        let published = bus.publish(&action("castle", id)).await;
+        published.expect("the action is new");
+    }
+    (server, bus)
+}
+
 /// A person's action, which the narrator answers.
 pub fn action(story_id: &str, id: &str) -> Event {
     let action = Action {
@@ -179,6 +192,49 @@ pub fn event(story_id: &str, id: &str, kind: AuthorKind, payload: Payload) -> Ev
         payload,
         jiff::Timestamp::UNIX_EPOCH,
     )
+}
+
+/// The narrator's failure to answer it.
+pub fn failure(story_id: &str, id: &str, cause: &str) -> Event {
+    let failed = Failed {
+        agent: "narrator".into(),
+        class: "crash".into(),
+        tries: 3,
+        notice: "The narrator lost the thread.".into(),
+    };
+    let mut failure = event(story_id, id, AuthorKind::Agent, Payload::Failed(failed));
+    failure.cause = vec![cause.parse().expect("an event id")];
+    failure
+}
+
+/// Why something is given up; readers are told `failed`.
+pub fn given_up(failed: Option<Event>) -> Burial {
+    Burial {
+        reason: "it always fails".into(),
+        class: "crash".into(),
+        tries: 3,
+        failed,
+    }
+}
+
+/// A draft of the response `re` to a delivered event.
+pub fn draft(delivery: &Delivery, re: EventId) -> Draft {
+    let work = delivery.work.as_ref().expect("a readable entry");
+    Draft {
+        story: work.story.clone(),
+        agent: delivery.agent,
+        consumer: delivery.consumer.clone(),
+        lease: delivery.lease.clone(),
+        re,
+    }
+}
+
+/// The place and the id of an event that was seen.
+pub fn place(seen: &Seen) -> (u64, &str) {
+    match seen {
+        Seen::Event(entry) => (entry.seq.0, entry.event.id.as_str()),
+        other => panic!("{other:?} is not an event"),
+    }
 }
 
 /// What a narrator commits: one answer.
