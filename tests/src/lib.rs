@@ -8,11 +8,13 @@ mod process;
 mod redis;
 mod stack;
 mod wait;
+mod watcher;
 
 pub use model::Model;
 pub use output::Output;
 pub use process::{Process, program};
 pub use redis::Redis;
 pub use rustix::process::Signal;
-pub use stack::{Options, Stack, Watcher, action};
+pub use stack::{Options, Stack, action};
 pub use wait::{eventually, lasting};
+pub use watcher::Watcher;

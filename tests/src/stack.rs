@@ -4,12 +4,11 @@ use std::net::Ipv4Addr;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
-use bus::{Audit, Bus, NewStory, Seen, Watch};
+use anyhow::{Context, ensure};
+use bus::{Audit, Bus, NewStory};
 use serde_json::Value;
 use story::{
-    Action, Agent, Author, AuthorKind, Character, Event, EventId, Mode, Outcome, Payload, Policies,
-    StoryId, outcome,
+    Action, Agent, Author, AuthorKind, Character, Event, EventId, Mode, Payload, Policies, StoryId,
 };
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -17,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::redis::{self, Redis};
 use crate::wait::{DEADLINE, eventually};
-use crate::{Model, Output, Process, Signal, program};
+use crate::{Model, Output, Process, Signal, Watcher, program};
 
 /// Of the workers, unless a test says otherwise.
 const LEASE: Duration = Duration::from_secs(1);
@@ -36,13 +35,6 @@ pub struct Stack {
     pub bus: Bus,
     pub redis: Redis,
     model: Model,
-}
-
-/// Someone who reads a story from its beginning.
-pub struct Watcher {
-    watch: Watch,
-    /// All that was seen.
-    pub seen: Vec<Seen>,
 }
 
 impl Stack {
@@ -226,11 +218,7 @@ impl Stack {
     /// # Errors
     /// When there is no such story.
     pub async fn hear(&self, story: &StoryId) -> anyhow::Result<Watcher> {
-        let watch = self.bus.watch(story, None).await?;
-        Ok(Watcher {
-            watch,
-            seen: Vec::new(),
-        })
+        Ok(Watcher::new(self.bus.watch(story, None).await?))
     }
 
     /// Waits until no event of `agent` was left alone for as long as a lease.
@@ -334,72 +322,6 @@ impl Stack {
     }
 }
 
-impl Watcher {
-    /// Reads on until something is as wanted.
-    ///
-    /// # Errors
-    /// When it does not come in time.
-    pub async fn until(
-        &mut self,
-        what: &str,
-        wanted: impl Fn(&Seen) -> bool,
-    ) -> anyhow::Result<Seen> {
-        let search = async {
-            loop {
-                let seen = self.watch.next().await?;
-                self.seen.push(seen.clone());
-                if wanted(&seen) {
-                    return anyhow::Ok(seen);
-                }
-            }
-        };
-        match timeout(DEADLINE, search).await {
-            Ok(found) => found,
-            Err(_) => bail!("{what} did not come; seen: {:#?}", self.seen),
-        }
-    }
-
-    /// How the action ends.
-    ///
-    /// # Errors
-    /// When it does not end in time.
-    pub async fn outcome_of(&mut self, action: &EventId) -> anyhow::Result<Outcome> {
-        let end = self.end_of(action).await?;
-        let (outcome, _) = outcome(&end).context("an end has an outcome")?;
-        Ok(outcome)
-    }
-
-    /// The event that ends the action.
-    ///
-    /// # Errors
-    /// When it does not come in time.
-    pub async fn end_of(&mut self, action: &EventId) -> anyhow::Result<Event> {
-        let known = self.events().find(|event| ends(event, action)).cloned();
-        if let Some(event) = known {
-            return Ok(event);
-        }
-        let wanted = |seen: &Seen| matches!(seen, Seen::Event(entry) if ends(&entry.event, action));
-        match self.until(&format!("the end of {action}"), wanted).await? {
-            Seen::Event(entry) => Ok(entry.event),
-            other => bail!("{other:?} is no event"),
-        }
-    }
-
-    /// How many events seen so far end the action.
-    #[must_use]
-    pub fn ends_of(&self, action: &EventId) -> usize {
-        self.events().filter(|event| ends(event, action)).count()
-    }
-
-    /// The events seen so far, in order.
-    pub fn events(&self) -> impl Iterator<Item = &Event> {
-        self.seen.iter().filter_map(|seen| match seen {
-            Seen::Event(entry) => Some(&entry.event),
-            _ => None,
-        })
-    }
-}
-
 /// What Mira does, or says to a character.
 ///
 /// # Errors
@@ -424,8 +346,4 @@ pub fn action(story: &StoryId, id: &str, text: &str, to: Option<String>) -> anyh
         Payload::Action(action),
         jiff::Timestamp::now(),
     ))
-}
-
-fn ends(event: &Event, action: &EventId) -> bool {
-    outcome(event).is_some_and(|(_, causes)| causes.contains(action))
 }

@@ -1,0 +1,90 @@
+//! A reader of a story in a system test, who waits for what must come.
+
+use anyhow::{Context, bail};
+use bus::{Seen, Watch};
+use story::{Event, EventId, Outcome, outcome};
+use tokio::time::timeout;
+
+use crate::wait::DEADLINE;
+
+/// Someone who reads a story from its beginning.
+pub struct Watcher {
+    watch: Watch,
+    /// All that was seen.
+    pub seen: Vec<Seen>,
+}
+
+impl Watcher {
+    pub(crate) fn new(watch: Watch) -> Self {
+        let seen = Vec::new();
+        Self { watch, seen }
+    }
+
+    /// Reads on until something is as wanted.
+    ///
+    /// # Errors
+    /// When it does not come in time.
+    pub async fn until(
+        &mut self,
+        what: &str,
+        wanted: impl Fn(&Seen) -> bool,
+    ) -> anyhow::Result<Seen> {
+        let search = async {
+            loop {
+                let seen = self.watch.next().await?;
+                self.seen.push(seen.clone());
+                if wanted(&seen) {
+                    return anyhow::Ok(seen);
+                }
+            }
+        };
+        match timeout(DEADLINE, search).await {
+            Ok(found) => found,
+            Err(_) => bail!("{what} did not come; seen: {:#?}", self.seen),
+        }
+    }
+
+    /// How the action ends.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub async fn outcome_of(&mut self, action: &EventId) -> anyhow::Result<Outcome> {
+        let end = self.end_of(action).await?;
+        let (outcome, _) = outcome(&end).context("an end has an outcome")?;
+        Ok(outcome)
+    }
+
+    /// The event that ends the action.
+    ///
+    /// # Errors
+    /// When it does not come in time.
+    pub async fn end_of(&mut self, action: &EventId) -> anyhow::Result<Event> {
+        let known = self.events().find(|event| ends(event, action)).cloned();
+        if let Some(event) = known {
+            return Ok(event);
+        }
+        let wanted = |seen: &Seen| matches!(seen, Seen::Event(entry) if ends(&entry.event, action));
+        match self.until(&format!("the end of {action}"), wanted).await? {
+            Seen::Event(entry) => Ok(entry.event),
+            other => bail!("{other:?} is no event"),
+        }
+    }
+
+    /// How many events seen so far end the action.
+    #[must_use]
+    pub fn ends_of(&self, action: &EventId) -> usize {
+        self.events().filter(|event| ends(event, action)).count()
+    }
+
+    /// The events seen so far, in order.
+    pub fn events(&self) -> impl Iterator<Item = &Event> {
+        self.seen.iter().filter_map(|seen| match seen {
+            Seen::Event(entry) => Some(&entry.event),
+            _ => None,
+        })
+    }
+}
+
+fn ends(event: &Event, action: &EventId) -> bool {
+    outcome(event).is_some_and(|(_, causes)| causes.contains(action))
+}
