@@ -39,28 +39,29 @@ pub(crate) struct Target {
     )]
     pub(crate) data: PathBuf,
 
-    /// What keys begin with, so that several fleets can share a Redis
+    /// What keys begin with, so that several fleets can share a Redis [default: that of `storyfleet up`, else sf]
     #[arg(
         long,
         global = true,
         help_heading = GLOBAL,
         env = "STORYFLEET_PREFIX",
-        default_value = "sf",
         value_name = "PREFIX"
     )]
-    pub(crate) prefix: String,
+    prefix: Option<String>,
 
-    /// Into how many shards the keys are split: the same for all of a fleet's life
+    /// Into how many shards the keys are split: the same for all of a fleet's life [default: as `storyfleet up`, else 1]
     #[arg(
         long,
         global = true,
         help_heading = GLOBAL,
         env = "STORYFLEET_SHARDS",
-        default_value_t = 1,
         value_name = "N"
     )]
-    pub(crate) shards: u16,
+    shards: Option<u16>,
 }
+
+const PREFIX: &str = "sf";
+const SHARDS: u16 = 1;
 
 /// What `up` leaves in the data folder for the other commands.
 #[derive(Debug, Serialize, Deserialize)]
@@ -68,21 +69,27 @@ pub(crate) struct State {
     pub(crate) redis: String,
     /// Of the Redis server that belongs to the folder.
     pub(crate) redis_pid: Option<u32>,
+    pub(crate) prefix: String,
+    pub(crate) shards: u16,
 }
 
 impl Target {
     /// The way there. Looks at once whether the fleet has as many shards as we think: with another number, what we send
     /// would lie where nobody reads.
     pub(crate) async fn bus(&self) -> anyhow::Result<Bus> {
-        let url = match (&self.redis, State::read(&self.data)?) {
-            (Some(url), _) => url.clone(),
-            (None, Some(state)) => state.redis,
+        let settings = match (&self.redis, State::read(&self.data)?) {
+            (Some(url), _) => self.settings(url.clone()),
+            (None, Some(state)) => bus::Settings {
+                prefix: self.prefix.clone().unwrap_or(state.prefix),
+                shards: self.shards.unwrap_or(state.shards),
+                ..self.settings(state.redis)
+            },
             (None, None) => bail!(
                 "no fleet runs in {}: start `storyfleet up`, or give --redis URL",
                 self.data.display()
             ),
         };
-        let bus = Bus::new(self.settings(url))?;
+        let bus = Bus::new(settings)?;
         bus.check_shards().await?;
         Ok(bus)
     }
@@ -99,8 +106,8 @@ impl Target {
     pub(crate) fn settings(&self, url: String) -> bus::Settings {
         bus::Settings {
             url,
-            prefix: self.prefix.clone(),
-            shards: self.shards,
+            prefix: self.prefix.clone().unwrap_or_else(|| PREFIX.to_owned()),
+            shards: self.shards.unwrap_or(SHARDS),
             timeout: TIMEOUT,
         }
     }
@@ -193,6 +200,8 @@ mod tests {
         let state = State {
             redis: "redis://h:1".to_owned(),
             redis_pid: Some(7),
+            prefix: PREFIX.to_owned(),
+            shards: SHARDS,
         };
         state.write(data.path()).unwrap();
         assert_eq!(

@@ -57,6 +57,8 @@ pub(crate) async fn run(args: UpArgs, target: Target, out: Output) -> anyhow::Re
     let state = State {
         redis: url,
         redis_pid: server.as_ref().and_then(Server::pid),
+        prefix: settings.prefix.clone(),
+        shards: settings.shards,
     };
     state.write(folder.path())?;
     let redis = without_password(&state.redis);

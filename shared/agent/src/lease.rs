@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bus::{Delivery, LeaseId, Lost};
 use prometheus::IntGauge;
@@ -168,9 +169,12 @@ impl Drop for Held {
     }
 }
 
-/// Renews every lease three times within its length, until `end`.
+/// Between two renewals, also of long leases: a loop that is silent for longer is taken for stuck.
+const OFTEN: Duration = Duration::from_secs(10);
+
+/// Renews every lease three times within its length or more often, until `end`.
 pub(crate) async fn renew<A: Agent>(worker: Arc<Worker<A>>, end: CancellationToken) {
-    let mut ticks = interval(worker.settings.lease / 3);
+    let mut ticks = interval(OFTEN.min(worker.settings.lease / 3));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {

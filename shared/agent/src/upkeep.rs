@@ -26,9 +26,9 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
             _ = burials.tick() => forget_the_dead(&worker).await,
             () = drain.cancelled() => return,
         };
-        match done {
-            Ok(()) => worker.health.redis_answered(),
-            Err(error) => worker.health.redis_failed(error),
+        // That it can be read says little: a Redis that refuses to write is not there for a worker.
+        if let Err(error) = done {
+            worker.health.redis_failed(error);
         }
     }
 }

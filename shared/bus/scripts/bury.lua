@@ -24,6 +24,12 @@ if refused then
   return refused
 end
 
+local reply = { 'OK' }
+if failed ~= '' and #KEYS > 2 and redis.call('EXISTS', KEYS[5]) == 1 then
+  -- First: what the log refuses is not lost with its entry.
+  reply[2] = record(KEYS[5], KEYS[6], KEYS[7], failed)
+end
+
 local found = redis.call('XRANGE', work, entry, entry)[1]
 local fields, letter = found and found[2] or {}, {}
 for i = 1, math.min(#fields, MAX_TEXTS) do
@@ -41,11 +47,7 @@ end
 redis.call('XADD', dead, '*', unpack(letter))
 finish(work, entry)
 
-local reply = { 'OK' }
 if #KEYS > 2 then
-  if failed ~= '' and redis.call('EXISTS', KEYS[5]) == 1 then
-    reply[2] = record(KEYS[5], KEYS[6], KEYS[7], failed)
-  end
   redis.call('HDEL', KEYS[8], agent)
   local attempt = KEYS[9] and redis.call('HGET', KEYS[8], 'n:' .. ARGV[8])
   if attempt then

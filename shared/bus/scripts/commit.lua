@@ -58,8 +58,8 @@ if #consumed > 0 then
   redis.call('LPOP', own.parked, #consumed)
 end
 
-finish(own.work, entry)
 if redis.call('EXISTS', ctx) == 0 then
+  finish(own.work, entry)
   advance(own, entry)
   return { 'OK' }
 end
@@ -103,5 +103,7 @@ each(function()
     admit(lane, entry_of(story, id, part, event, false))
   end)
 end)
+-- Last: whatever the log refuses is not lost with its entry.
+finish(own.work, entry)
 advance(own, entry)
 return reply

@@ -127,7 +127,8 @@ local function now_ms()
   return clock
 end
 
--- The next event of the log, with the time in ms; gives its seq.
+-- The next event of the log, with the time in ms; gives its seq. The log may refuse (its key was used for something else, or
+-- it is ahead of the count): the script ends here, so whatever ends an entry comes after this.
 local function record(ctx, log, live, event)
   local seq = redis.call('HINCRBY', ctx, 'seq', 1)
   redis.call('XADD', log, seq .. '-0', 'e', event, 't', string.format('%.0f', now_ms()))

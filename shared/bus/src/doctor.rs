@@ -51,7 +51,14 @@ impl Bus {
                 }
             }
         }
-        for story in self.stories().await? {
+        let (stories, strange) = self.named_stories().await?;
+        for name in strange {
+            let what = format!(
+                "{name:?} is among the stories and is no story's name: another program put it there; remove it (SREM)"
+            );
+            round.found(what, false);
+        }
+        for story in stories {
             if round.types(self.keys.of_story(&story)).await? {
                 round.story(&story).await?;
             }

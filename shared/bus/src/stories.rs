@@ -164,16 +164,25 @@ impl Bus {
     /// # Errors
     /// When Redis was not reached.
     pub async fn stories(&self) -> Result<Vec<StoryId>, Error> {
-        let mut stories = Vec::new();
+        Ok(self.named_stories().await?.0)
+    }
+
+    /// All stories, and what else stands among their names: no story can be called that.
+    pub(crate) async fn named_stories(&self) -> Result<(Vec<StoryId>, Vec<String>), Error> {
+        let (mut stories, mut strange) = (Vec::new(), Vec::new());
         for shard in self.keys.shards() {
             let mut cmd = redis::cmd("SMEMBERS");
             cmd.arg(self.keys.stories(shard));
-            for id in read::<Vec<String>>(self.link.query(&cmd).await?)? {
-                stories.push(id.parse().map_err(|e| Error::data(format!("{e}")))?);
+            for name in read::<Vec<Vec<u8>>>(self.link.query(&cmd).await?)? {
+                let name = String::from_utf8_lossy(&name);
+                match name.parse() {
+                    Ok(id) => stories.push(id),
+                    Err(_) => strange.push(name.into_owned()),
+                }
             }
         }
         stories.sort();
-        Ok(stories)
+        Ok((stories, strange))
     }
 
     /// What is known of a story.

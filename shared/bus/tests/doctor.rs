@@ -59,6 +59,19 @@ async fn a_key_of_another_type_is_named_and_other_stories_are_looked_at() {
 }
 
 #[tokio::test]
+async fn a_name_that_no_story_can_have_is_told_and_other_stories_are_looked_at() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    let _: u64 = server.raw().sadd("sf:{0}:stories", b"No\xff\x1b!").unwrap();
+    assert_eq!(bus.stories().await.unwrap(), [server::story("castle")]);
+    assert!(bus.audit().await.unwrap().is_clean());
+    let findings = bus.doctor(true).await.unwrap();
+    assert!(says(&findings, "is no story's name"), "{findings:?}");
+    assert!(!format!("{findings:?}").contains('\u{1b}'));
+}
+
+#[tokio::test]
 async fn a_story_whose_settings_are_lost_or_spoilt_is_found() {
     let server = Server::start();
     let bus = server.bus();

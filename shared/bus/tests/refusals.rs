@@ -4,9 +4,12 @@
 
 mod server;
 
-use bus::{Bus, DraftChunk, Drafted, Error, Published, Settings};
-use server::{action, castle, draft};
+use bus::{Bus, Committed, DraftChunk, Drafted, Error, Published, Settings};
+use redis::Commands;
+use server::{action, answered, castle, draft, failure, given_up, ids, one};
 use story::{Agent, Seq};
+
+const NARRATOR: Agent = Agent::Narrator;
 
 #[tokio::test]
 async fn an_event_that_the_log_refuses_can_be_sent_again() {
@@ -22,6 +25,32 @@ async fn an_event_that_the_log_refuses_can_be_sent_again() {
 }
 
 #[tokio::test]
+async fn an_entry_whose_end_the_log_refuses_is_not_lost() {
+    for buried in [false, true] {
+        let (server, bus) = castle(&["a", "b"]).await;
+        let delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
+        let end = async || match buried {
+            true => {
+                let failed = failure("castle", "f", "a");
+                bus.bury(delivery.clone(), &given_up(Some(failed))).await
+            }
+            false => bus.commit(delivery.clone(), &answered(&delivery)).await,
+        };
+        let log = "sf:{0}:log:castle";
+        server.raw().rename::<_, _, ()>(log, "away").unwrap();
+        server.raw().set::<_, _, ()>(log, "another's").unwrap();
+        assert!(matches!(end().await, Err(Error::Refused(_))), "{buried}");
+        assert_eq!(bus.dead(NARRATOR).await.unwrap(), []);
+
+        server.raw().rename::<_, _, ()>("away", log).unwrap();
+        assert!(matches!(end().await, Ok(Committed::Done(_))), "{buried}");
+        let next = one(bus.reader(NARRATOR, "w1").next(5).await.unwrap());
+        assert_eq!(ids(&[next]), ["b"]);
+        assert_eq!(bus.dead(NARRATOR).await.unwrap().len(), usize::from(buried));
+    }
+}
+
+#[tokio::test]
 async fn a_channel_that_is_denied_costs_readers_time_and_no_text() {
     let (server, _) = castle(&[]).await;
     let mut deaf = redis::cmd("ACL");
@@ -33,14 +62,9 @@ async fn a_channel_that_is_denied_costs_readers_time_and_no_text() {
     let deaf = Bus::new(Settings::new(url)).unwrap();
 
     deaf.publish(&action("castle", "a")).await.unwrap();
-    let delivery = deaf
-        .reader(Agent::Narrator, "w1")
-        .next(1)
-        .await
-        .unwrap()
-        .remove(0);
+    let delivery = deaf.reader(NARRATOR, "w1").next(1).await.unwrap().remove(0);
     let work = delivery.work.as_ref().unwrap();
-    let draft = draft(&delivery, work.response(Agent::Narrator));
+    let draft = draft(&delivery, work.response(NARRATOR));
     let attempt = deaf.reset_draft(&draft).await.unwrap().unwrap();
     let chunk = DraftChunk {
         draft: &draft,
