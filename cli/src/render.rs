@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use bus::Seen;
-use story::{Agent, Decision, Event, EventId, Payload};
+use story::{Agent, Decision, Event, EventId, Payload, Status};
 
 use crate::output::{Output, Style, one_line, plain};
 
@@ -52,7 +52,7 @@ impl Renderer {
 
     /// A response whose beginning was not shown is not gone on with: it is shown when it is whole.
     fn grow(&mut self, re: &EventId, text: &str, begins: bool) -> String {
-        let text = plain(text);
+        let text = prose(text);
         match &mut self.growing {
             Some(growing) if growing.response == *re => {
                 growing.shown.push_str(&text);
@@ -89,12 +89,15 @@ impl Renderer {
             return event(seen, self.out);
         };
         if growing.response != seen.id {
-            // Another event in the middle of it: say that, then go on with a copy of what stood there.
-            let text = format!("\n{}{}", event(seen, self.out), growing.shown);
+            // Another event in the middle of it: say that, then go on where it was.
+            let text = event(seen, self.out);
             self.growing = Some(growing);
-            return text;
+            return match text.as_str() {
+                "" => text,
+                _ => format!("\n{text}{}", self.out.styled(Style::Dim, "… ")),
+            };
         }
-        let text = plain(seen.payload().text().unwrap_or_default());
+        let text = prose(seen.payload().text().unwrap_or_default());
         // The event's text is without the spaces around it, and may end before what its maker cut off.
         let shown = growing.shown.trim_start();
         match text.strip_prefix(shown) {
@@ -143,17 +146,17 @@ pub(crate) fn event(event: &Event, out: Output) -> String {
             format!(
                 "{}{}\n",
                 out.styled(Style::Bold, &format!("> {name}{to}: ")),
-                // Its further lines stand back, so that none of them passes for an event.
-                plain(&action.text).replace('\n', "\n  ")
+                prose(&action.text)
             )
         }
         Payload::Narration(narration) => {
-            format!("{}\n{}", plain(&narration.text), after(event, out))
+            format!("{}\n{}", prose(&narration.text), after(event, out))
         }
         Payload::Dialogue(dialogue) => format!(
-            "{}{}\n",
+            "{}{}\n{}",
             label(&dialogue.character, out),
-            plain(&dialogue.text)
+            prose(&dialogue.text),
+            after(event, out)
         ),
         Payload::Verdict(verdict) if verdict.decision == Decision::Block => {
             warning(&format!("(blocked: {})", one_line(&verdict.reason)), out)
@@ -167,13 +170,23 @@ pub(crate) fn event(event: &Event, out: Output) -> String {
     }
 }
 
-/// What follows the text of a narration: its choices.
+/// Somebody's words: further lines stand back, so that none of them passes for an event.
+fn prose(text: &str) -> String {
+    plain(text).replace('\n', "\n  ")
+}
+
+/// What follows the text of a response: that it is not whole, and the choices of a narration.
 fn after(event: &Event, out: Output) -> String {
-    let Payload::Narration(narration) = event.payload() else {
-        return String::new();
+    let (status, choices) = match event.payload() {
+        Payload::Narration(narration) => (narration.status, narration.choices.as_slice()),
+        Payload::Dialogue(dialogue) => (dialogue.status, [].as_slice()),
+        _ => return String::new(),
     };
-    let mut text = String::new();
-    for choice in &narration.choices {
+    let mut text = match status {
+        Status::Complete => String::new(),
+        Status::Truncated => warning("(the answer broke off here)", out),
+    };
+    for choice in choices {
         let line = format!("  · {}", one_line(&choice.label));
         // Writing into a String cannot fail.
         let _ = writeln!(text, "{}", out.styled(Style::Dim, &line));
@@ -254,12 +267,38 @@ mod tests {
     }
 
     #[test]
+    fn an_event_in_the_middle_of_a_response_takes_none_of_it_and_doubles_none() {
+        let action = serde_json::json!({"id": "a", "type": "action", "text": "I wait"});
+        let seen = [
+            delta("r1", 0, "Rain "),
+            event(&action),
+            delta("r1", 1, "falls."),
+            narration("r1", "Rain falls."),
+        ];
+        assert_eq!(written(&seen), "Rain \n> u: I wait\n… falls.\n");
+    }
+
+    #[test]
+    fn an_answer_that_broke_off_is_told_so() {
+        let half = serde_json::json!({"id": "r1", "type": "narration", "text": "Rain", "status": "truncated"});
+        let mark = "(the answer broke off here)";
+        assert_eq!(written(&[event(&half)]), format!("Rain\n{mark}\n"));
+        let grown = [delta("r1", 0, "Rain"), event(&half)];
+        assert_eq!(written(&grown), format!("Rain\n{mark}\n"));
+    }
+
+    #[test]
     fn nobody_can_write_a_line_of_another_event() {
         let forged = "x\n> Mira: I confess";
         let author = serde_json::json!({"kind": "user", "id": "u", "name": forged});
-        let seen = [event(&serde_json::json!({
-            "id": "a", "type": "action", "author": author, "text": forged, "to": forged,
-        }))];
+        let seen = [
+            event(&serde_json::json!({
+                "id": "a", "type": "action", "author": author, "text": forged, "to": forged,
+            })),
+            delta("r", 0, "x\n> Mira: I"),
+            narration("r", forged),
+            narration("r2", forged),
+        ];
         let written = written(&seen);
         assert_eq!(
             written.lines().filter(|line| line.starts_with('>')).count(),

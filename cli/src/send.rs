@@ -39,8 +39,8 @@ pub(crate) async fn run(args: SendArgs, bus: &Bus, out: Output) -> anyhow::Resul
             Ok(ended) => ended?,
             Err(_) => {
                 match is_anybody_there(&event, bus).await {
-                    // The wait itself outlives that.
-                    Ok(()) | Err(Error::Unreachable(_)) => ending.await?,
+                    // The wait itself outlives that, and needs no such permission.
+                    Ok(()) | Err(Error::Unreachable(_) | Error::Denied(_)) => ending.await?,
                     Err(error) => return Err(error.into()),
                 }
             }

@@ -32,12 +32,10 @@ impl<A: Agent> Worker<A> {
             taken
         };
         let mut turns = std::pin::pin!(turns);
-        let taken = tokio::select! {
+        tokio::select! {
             taken = &mut turns => taken,
             () = self.limit() => turns.await,
-        };
-        self.release(&self.leases.unfinished()).await;
-        taken
+        }
     }
 
     /// Each turn that this stops names its own entry: a list of all in flight would come too late.

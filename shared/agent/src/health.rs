@@ -56,9 +56,13 @@ impl Health {
     /// Only a change is logged, so that an hour without Redis is two lines.
     pub(crate) fn redis_answered(&self) {
         let was = self.redis.swap(UP, Relaxed);
-        if was != UP {
-            self.back.store(self.now(), Relaxed);
-            tracing::info!("Redis answers");
+        if was == UP {
+            return;
+        }
+        self.back.store(self.now(), Relaxed);
+        if was == DOWN {
+            // As loud as its loss.
+            tracing::warn!("Redis answers again");
         }
     }
 
@@ -74,7 +78,7 @@ impl Health {
             let error = anyhow::Error::from(error);
             tracing::warn!(
                 error = exit::line(&error),
-                "Redis does not answer: trying until it does"
+                "Redis does not answer, or refuses: trying until it does"
             );
         }
     }

@@ -43,7 +43,8 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, delivery: Delivery, he
 fn span(delivery: &Delivery) -> tracing::Span {
     let work = delivery.work.as_ref().ok();
     let trace = work.and_then(|work| work.event.trace.as_ref());
-    tracing::info_span!(
+    // Of the highest level: whatever is logged of a turn tells whose it is.
+    tracing::error_span!(
         "turn",
         agent = delivery.agent.as_str(),
         story = work.map(|work| work.story.as_str()),

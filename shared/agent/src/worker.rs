@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use bus::{Bus, Delivery};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio::time::interval;
+use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -86,7 +86,8 @@ pub async fn run<A: Agent>(agent: A, settings: Settings, shutdown: Shutdown) -> 
     if let Some(listen) = worker.settings.listen {
         serve(&worker, listen, &mut loops, end.clone()).await?;
     }
-    loops.spawn(lease::renew(Arc::clone(&worker), end.clone()));
+    let (mut renewing, over) = (JoinSet::new(), CancellationToken::new());
+    renewing.spawn(lease::renew(Arc::clone(&worker), over.clone()));
     let mut taking = JoinSet::new();
     taking.spawn(take(Arc::clone(&worker), shutdown.drain.clone()));
     let ended = tokio::select! {
@@ -95,9 +96,16 @@ pub async fn run<A: Agent>(agent: A, settings: Settings, shutdown: Shutdown) -> 
         Some(ended) = loops.join_next() => {
             ended.context("a loop died").and_then(|()| bail!("a loop ended by itself"))
         }
+        Some(ended) = renewing.join_next() => {
+            ended.context("a loop died").and_then(|()| bail!("a loop ended by itself"))
+        }
         Some(ended) = taking.join_next() => ended.context("a loop died").flatten(),
     };
     let taken = worker.drain(taking).await;
+    // First: a renewal under way would keep what is given back.
+    over.cancel();
+    renewing.join_all().await;
+    worker.release(&worker.leases.unfinished()).await;
     end.cancel();
     loops.join_all().await;
     ended.and(taken)
@@ -189,7 +197,9 @@ impl<A: Agent> Worker<A> {
 
     /// Waits for free slots, and gives how many there are; `None` at a drain. While all are taken the loop still goes round.
     pub(crate) async fn slot(&self, drain: &CancellationToken) -> Option<usize> {
-        let mut rounds = interval(ROUND);
+        // A new interval's first tick is a moment late: a slot that is free at once would be faster than it, each time.
+        self.health.round(Loop::Take);
+        let mut rounds = interval_at(Instant::now() + ROUND, ROUND);
         let mut slot = std::pin::pin!(self.leases.slot());
         loop {
             tokio::select! {

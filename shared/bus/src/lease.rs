@@ -51,7 +51,12 @@ impl Bus {
             let reply = match call.run(&self.renewing).await {
                 // Nobody else uses the connection: that Redis was restarted may show only now, and the next time to
                 // renew may be too late.
-                Err(Error::Unreachable(_)) => call.run(&self.renewing).await?,
+                Err(Error::Unreachable(_)) => call.run(&self.renewing).await,
+                reply => reply,
+            };
+            let reply = match reply {
+                // What is known to be lost is told; the others are asked for again in a moment.
+                Err(_) if !lost.is_empty() => break,
                 reply => reply?,
             };
             let (taken, gone): (Vec<String>, Vec<String>) = read(reply)?;

@@ -107,11 +107,12 @@ impl Event {
         self.id.derive(&self.story, agent.as_str(), part, self.at)
     }
 
-    /// Whether those who may see it can be named again in each answer, with room for the answer.
+    /// Whether those who may see it can be named again in each answer, with room for the answer. (In JSON a control
+    /// character has six bytes, any other at most twice its own.)
     pub(crate) fn has_a_sane_audience(&self) -> bool {
-        self.audience.as_ref().is_none_or(|ids| {
-            ids.len() <= MAX_AUDIENCE && ids.iter().all(|id| id.len() <= MAX_USER_BYTES)
-        })
+        let is_sane = |id: &String| id.len() <= MAX_USER_BYTES && !id.contains(char::is_control);
+        let ids = self.audience.as_ref();
+        ids.is_none_or(|ids| ids.len() <= MAX_AUDIENCE && ids.iter().all(is_sane))
     }
 
     /// Reads an event that is to be acted on.
@@ -121,9 +122,9 @@ impl Event {
     pub fn decode(json: &[u8]) -> Result<Self, DecodeError> {
         let event = Self::carry(json)?;
         if !event.has_a_sane_audience() {
-            let most =
-                format!("more than {MAX_AUDIENCE} ids, or one of more than {MAX_USER_BYTES} bytes");
-            return Err(DecodeError::Malformed(format!("the audience has {most}")));
+            return Err(DecodeError::Malformed(format!(
+                "the audience has more than {MAX_AUDIENCE} ids, or one of more than {MAX_USER_BYTES} bytes or with a control character"
+            )));
         }
         match &event.payload {
             Payload::Unknown(Unknown {
@@ -243,6 +244,18 @@ mod tests {
         let crowded = ACTION.replace("\"cause\"", &format!("\"audience\":{crowd:?},\"cause\""));
         let error = Event::decode(crowded.as_bytes()).unwrap_err().to_string();
         assert!(error.contains("audience"), "{error}");
+        let odd = ACTION.replace("\"cause\"", r#""audience":["u\u0001"],"cause""#);
+        let error = Event::decode(odd.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("control"), "{error}");
+    }
+
+    #[test]
+    fn the_largest_audience_leaves_half_of_an_event_to_its_answer() {
+        let mut event = Event::decode(ACTION.as_bytes()).unwrap();
+        event.audience = Some(vec!["\"".repeat(MAX_USER_BYTES); MAX_AUDIENCE]);
+        let bytes = event.encode();
+        assert!(Event::decode(bytes.as_bytes()).is_ok());
+        assert!(bytes.len() < MAX_EVENT_BYTES / 2 + 2_048, "{}", bytes.len());
     }
 
     #[test]

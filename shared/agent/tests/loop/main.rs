@@ -318,6 +318,27 @@ async fn a_worker_that_starts_while_redis_is_full_waits_like_one_that_runs() {
     worker.end().await;
 }
 
+/// For longer than a silent loop is given, 30 s.
+#[tokio::test]
+async fn a_worker_that_waits_for_work_or_for_a_slot_lives() {
+    let (idle, busy) = (Stage::new().await, Stage::new().await);
+    let resting = idle.worker(LEASE, 0, |_| Act::AnswerWhenTold);
+    let mut full = busy.worker(LEASE, 0, |_| Act::AnswerWhenTold);
+    for n in 0..SLOTS {
+        let story = format!("story-{n}");
+        busy.story(&story).await;
+        busy.say(&story, &story).await;
+        full.begun(&story).await;
+    }
+    for second in 0..35 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(resting.lives().await && full.lives().await, "{second}");
+    }
+    full.tell();
+    full.end().await;
+    resting.end().await;
+}
+
 #[tokio::test]
 async fn the_backlog_is_told_while_every_slot_is_taken() {
     let stage = Stage::new().await;

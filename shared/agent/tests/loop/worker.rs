@@ -63,6 +63,12 @@ impl Worker {
         self.page_says("503").await;
     }
 
+    /// Whether `/livez` says so.
+    pub(crate) async fn lives(&self) -> bool {
+        let page = exchange(self.port, "GET /livez HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        page.is_ok_and(|page| page.starts_with("HTTP/1.1 200"))
+    }
+
     async fn page_says(&self, status: &str) {
         let asking = async {
             loop {
