@@ -29,7 +29,8 @@ pub enum Retry {
     Counted,
     /// As often as the total deadline allows: being told to wait is no failure of the request.
     Free,
-    /// As often as [`Deadlines::patience`](crate::Deadlines) allows: a server that restarts is back in seconds.
+    /// As often as [`Deadlines::patience`](crate::Deadlines) allows: a server that restarts is back in seconds, and has
+    /// had none of the request.
     Patient,
 }
 
@@ -50,9 +51,9 @@ pub const TABLE: [Row; 13] = [
     row(Class::Quota,      "quota",     Retry::Never,   "the account has no credit left (402, insufficient_quota)"),
     row(Class::FirstToken, "ttft",      Retry::Counted, "no token came within the first-token deadline"),
     row(Class::Stall,      "stall",     Retry::Counted, "the tokens stopped coming for longer than the stall deadline"),
-    row(Class::Truncated,  "truncated", Retry::Counted, "the stream ended, or was cut, before the answer did"),
+    row(Class::Truncated,  "truncated", Retry::Counted, "the connection was closed or cut after the request was sent, before the answer was whole"),
     row(Class::Provider,   "provider",  Retry::Counted, "the provider failed (5xx, 408) or answered something that is no answer"),
-    row(Class::Connect,    "connect",   Retry::Patient, "the provider was not reached, or hung up before it answered"),
+    row(Class::Connect,    "connect",   Retry::Patient, "no connection was made: refused, unreachable, an unknown name, TLS, the connect deadline"),
     row(Class::Auth,       "auth",      Retry::Never,   "the key is missing, wrong or not allowed (401, 403)"),
     row(Class::Context,    "context",   Retry::Never,   "the prompt is longer than the model's window"),
     row(Class::Request,    "request",   Retry::Never,   "the provider refused the request (other 4xx), or it cannot be sent"),

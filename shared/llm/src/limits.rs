@@ -45,8 +45,9 @@ pub(crate) struct Retries {
     /// Counted tries that may still follow.
     left: u32,
     delays: ExponentialBackoff,
+    /// What is left of it.
     patience: Duration,
-    /// Since when the provider is not reached.
+    /// While the provider is not reached: when it is tried next.
     away: Option<Instant>,
     /// While it is not: shorter ones, since nothing is asked of it and the answer waits for its return.
     away_delays: ExponentialBackoff,
@@ -81,17 +82,14 @@ impl Retries {
     }
 
     fn next_try(&mut self, failure: &Error) -> Option<Instant> {
-        let retry = failure.class.retry();
-        if retry == Retry::Patient {
-            return self.when_back();
+        match failure.class.retry() {
+            Retry::Never => return None,
+            Retry::Patient => return self.when_back(),
+            Retry::Counted => self.left = self.left.checked_sub(1)?,
+            Retry::Free => {}
         }
         self.away = None;
         self.away_delays.reset();
-        match retry {
-            Retry::Counted => self.left = self.left.checked_sub(1)?,
-            Retry::Never => return None,
-            Retry::Free | Retry::Patient => {}
-        }
         let delay = self
             .delays
             .next_backoff()?
@@ -101,11 +99,16 @@ impl Retries {
             .filter(|at| *at < self.deadline)
     }
 
+    /// Every wait, and every try for a connection that followed one, is taken from the patience of the call: it is not
+    /// had again with each counted try.
     fn when_back(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        let away = *self.away.get_or_insert(now);
-        let at = now.checked_add(self.away_delays.next_backoff()?)?;
-        (at < self.deadline && at - away <= self.patience).then_some(at)
+        let tried = self.away.map_or(Duration::ZERO, |at| now - at);
+        let delay = self.away_delays.next_backoff()?;
+        self.patience = self.patience.checked_sub(tried + delay)?;
+        let at = now.checked_add(delay)?;
+        self.away = Some(at);
+        (at < self.deadline).then_some(at)
     }
 }
 
@@ -205,17 +208,46 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn patience_begins_anew_with_a_provider_that_was_reached() {
-        let mut retries = retries(90, 2);
+    async fn only_the_time_that_a_provider_is_away_costs_patience() {
+        let mut retries = retries(90, 3);
         for _ in 0..2 {
-            for _ in 0..8 {
+            for _ in 0..4 {
                 let at = retries.after(failure(Class::Connect)).unwrap();
                 tokio::time::sleep_until(at).await;
             }
-            tokio::time::sleep(Duration::from_secs(10)).await;
+            tokio::time::sleep(Duration::from_secs(20)).await;
             let _counted = retries.after(failure(Class::Provider));
         }
         assert_eq!(retries.away, None);
+        assert!(retries.after(failure(Class::Connect)).is_ok());
+    }
+
+    /// It takes a request, dies of it, and is back when it was not reached twice.
+    #[tokio::test(start_paused = true)]
+    async fn patience_and_counted_tries_add_up_and_do_not_multiply() {
+        for (max_tries, last) in [(3, Class::Truncated), (1000, Class::Connect)] {
+            let mut retries = retries(9000, max_tries);
+            let (mut sent, mut away) = (0, Duration::ZERO);
+            let given_up = 'call: loop {
+                for class in [Class::Truncated, Class::Connect, Class::Connect] {
+                    sent += u32::from(class == Class::Truncated);
+                    let at = match retries.after(failure(class)) {
+                        Ok(at) => at,
+                        Err(error) => break 'call error,
+                    };
+                    if class == Class::Connect {
+                        away += at - Instant::now();
+                    }
+                    tokio::time::sleep_until(at).await;
+                }
+            };
+            assert_eq!(given_up.class, last);
+            assert!(sent <= max_tries && away <= Duration::from_secs(20));
+            match last {
+                Class::Connect => assert!(away > Duration::from_secs(19), "{away:?}"),
+                _ => assert_eq!(sent, max_tries),
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

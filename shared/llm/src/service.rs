@@ -93,8 +93,9 @@ pub(crate) fn transport(error: reqwest::Error) -> Error {
             format!("cannot connect to {place} (is the model's URL right, and is it up?)"),
         )
     } else {
+        // It may have had the request, be at work on it and charge for it, or have died of it.
         (
-            Class::Connect,
+            Class::Truncated,
             format!("{place} hung up before it answered"),
         )
     };

@@ -17,7 +17,7 @@ pub struct Settings {
     pub api_key: Option<SecretString>,
     pub deadlines: Deadlines,
     /// Most tries of one call. Tries answered with 429 do not count: the total deadline bounds them. Nor do tries that
-    /// did not reach the provider: the patience bounds them.
+    /// made no connection, so sent nothing: the patience bounds them.
     pub max_tries: u32,
     /// Whether `data: [DONE]` after some text ends an answer that never gave a finish reason (some
     /// adapters never do): [`Finish::Other`](crate::Finish). If not, such an answer is truncated.
@@ -38,7 +38,7 @@ pub struct Deadlines {
     pub first_token: Duration,
     /// Between two tokens.
     pub stall: Duration,
-    /// For a provider that is not reached: from the first such try in a row to the last.
+    /// For a provider that is not reached: in one call, however often it goes away.
     pub patience: Duration,
     /// For the call: all tries and the waits between them.
     pub total: Duration,

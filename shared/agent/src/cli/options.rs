@@ -96,7 +96,7 @@ struct Model {
     /// Longest silence between two tokens
     #[arg(long, env = "LLM_STALL_TIMEOUT", default_value = "15s", value_parser = duration)]
     llm_stall_timeout: Duration,
-    /// How long to try again while the model is not reached
+    /// How long a call tries again while the model takes no connection
     #[arg(long, env = "LLM_PATIENCE", default_value = "20s", value_parser = duration)]
     llm_patience: Duration,
     /// Longest call, retries included

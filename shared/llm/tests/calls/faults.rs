@@ -209,8 +209,31 @@ async fn a_provider_that_is_not_there_is_tried_again() {
         "cannot connect to http://{closed} (is the model's URL right, and is it up?): Connection refused"
     );
     assert!(error.message.starts_with(&says), "{error}");
+}
 
-    fault(|| Answer::nothing().cut(), Class::Connect, 2).await;
+/// Whoever hangs up may have died of the request, or charge for it. The first answer keeps the connection, so that the
+/// request goes over an old one once and over new ones then.
+#[tokio::test]
+async fn a_request_that_was_sent_is_sent_again_no_more_often_than_tries_are_counted() {
+    let provider = Provider::start(|n| match n {
+        0 => Answer::events(&[HI, STOP, DONE]).ended(),
+        _ => Answer::nothing().cut(),
+    });
+    let provider = provider.await;
+    let patient = Settings {
+        deadlines: Deadlines::default(),
+        max_tries: 3,
+        ..settings(&provider.url)
+    };
+    let client = Client::new(patient).unwrap();
+    client.complete(&request()).await.unwrap();
+    let error = client.complete(&request()).await.unwrap_err();
+    assert_eq!((error.class, error.tries), (Class::Truncated, 3), "{error}");
+    assert!(
+        error.message.contains("hung up before it answered"),
+        "{error}"
+    );
+    assert_eq!(provider.requests().await.len(), 1 + 3);
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ async fn answers_that_are_none_have_a_class() {
             |_, _, _| Answer::plain("200 OK", "", "{").cut(),
             Class::Provider,
         ),
-        (|_, _, _| Answer::nothing().cut(), Class::Connect),
+        (|_, _, _| Answer::nothing().cut(), Class::Truncated),
         (|_, _, _| Answer::nothing().hangs(), Class::FirstToken),
     ] {
         let provider = Provider::start(move |_| answer("401 No", "", "")).await;
