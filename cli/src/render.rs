@@ -275,7 +275,7 @@ mod tests {
             delta("r1", 1, "falls."),
             narration("r1", "Rain falls."),
         ];
-        assert_eq!(written(&seen), "Rain \n> u: I wait\n… falls.\n");
+        assert_eq!(written(&seen), "Rain \n> x: I wait\n… falls.\n");
     }
 
     #[test]
