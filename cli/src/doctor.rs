@@ -24,6 +24,7 @@ pub(crate) async fn run(args: DoctorArgs, bus: &Bus, out: Output) -> anyhow::Res
         }
         out.line(match (findings.is_empty(), sick) {
             (true, _) => "nothing is wrong",
+            (false, true) if args.fix => "what was found and not fixed is for you to mend",
             (false, true) => {
                 "`storyfleet doctor --fix` repairs what can be repaired without losing an event"
             }

@@ -163,9 +163,10 @@ impl From<prompts::Error> for HandleError {
 /// What readers are told about a class of failure.
 pub(crate) fn notice(class: &str) -> &'static str {
     match class {
-        "rate" | "ttft" | "stall" | "truncated" | "provider" | "connect" | "deadline" => {
+        "rate" | "ttft" | "stall" | "connect" | "deadline" => {
             "The storyteller could not be reached in time. Try again."
         }
+        "truncated" | "provider" => "The storyteller lost the thread. Try again.",
         "blocked" => "The storyteller cannot continue with that. Try something else.",
         "context" => "The story has grown too long for the storyteller.",
         "oversize" => "That was too long to be told.",

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::ensure;
 use futures::future::try_join_all;
 use story::{Agent, EventId, Outcome, Policies, StoryId, outcome};
-use system_tests::{Options, Stack};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use system_tests::{Options, Stack, lasting};
+use tokio::time::{MissedTickBehavior, interval};
 
 /// How long the model is away.
 const AWAY: Duration = Duration::from_secs(3);
@@ -36,9 +36,9 @@ async fn a_restart_of_the_model_fails_no_action() -> anyhow::Result<()> {
     let bus = stack.bus.clone();
     let writing = try_join_all(rooms.iter().map(|room| write(&bus, room)));
     let away = async {
-        sleep(AWAY / 2).await;
+        lasting(AWAY / 2).await;
         stack.kill_model().await?;
-        sleep(AWAY).await;
+        lasting(AWAY).await;
         stack.resume_model().await
     };
     let (acted, away) = tokio::join!(writing, away);
