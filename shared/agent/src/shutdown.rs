@@ -16,13 +16,14 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// The first SIGTERM or SIGINT drains, the second ends at once.
+    /// The first SIGTERM, SIGINT or SIGHUP (the terminal was closed) drains, the second ends at once.
     ///
     /// # Errors
     /// When the system refuses a signal handler.
     pub fn on_signals(tracker: &TaskTracker) -> io::Result<Self> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
         let shutdown = Self::default();
         let Self { drain, now } = shutdown.clone();
         tracker.spawn(async move {
@@ -33,6 +34,7 @@ impl Shutdown {
                 tokio::select! {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
+                    _ = hangup.recv() => {}
                     () = now.cancelled() => return,
                 }
                 tracing::info!("asked to end: {says}");
