@@ -55,6 +55,10 @@ pub(crate) struct Inspected {
     pub(crate) lost: Vec<(EventId, Option<Event>)>,
     /// Where the log ended then.
     pub(crate) end: Seq,
+    /// The first and the last place of every hole between two events of the log.
+    pub(crate) holes: Vec<(u64, u64)>,
+    /// How many events the story counts, when its log ends before.
+    pub(crate) ahead: Option<Seq>,
 }
 
 impl Audit {
@@ -104,6 +108,13 @@ impl Bus {
         account.redriven = self.redriven(story).await?;
         account.held = held;
         let end = account.read;
+        let ahead = Some(account.counted).filter(|counted| end > Seq(0) && *counted > end);
+        let mut holes = std::mem::take(&mut account.holes);
+        if !holes.is_empty() {
+            // Retention may have run meanwhile: what is missing before the first event is its work.
+            let first = self.log(story, Seq(0), 1).await?.pop();
+            holes.retain(|(from, _)| first.as_ref().is_some_and(|first| first.seq.0 < *from));
+        }
         let mut lost = Vec::new();
         for (id, place) in account.close(&lanes.waiting, audit) {
             let event = match place {
@@ -117,16 +128,23 @@ impl Bus {
             orphans: lanes.orphans,
             lost,
             end,
+            holes,
+            ahead,
         })
     }
 
     async fn read_log(&self, story: &StoryId, account: &mut Account) -> Result<(), Error> {
         loop {
-            let page = self.log(story, account.read, PAGE).await?;
-            if page.is_empty() {
+            let page = self.page(story, account.read, PAGE).await?;
+            account.counted = page.end;
+            if page.entries.is_empty() {
                 return Ok(());
             }
-            for entry in page {
+            for entry in page.entries {
+                let (from, upto) = (account.read.0 + 1, entry.seq.0 - 1);
+                if account.read > Seq(0) && from <= upto {
+                    account.holes.push((from, upto));
+                }
                 account.read = entry.seq;
                 account.entry(entry);
             }
@@ -172,6 +190,9 @@ impl Bus {
 #[derive(Default)]
 struct Account {
     read: Seq,
+    /// The log's end by its own count.
+    counted: Seq,
+    holes: Vec<(u64, u64)>,
     places: HashMap<EventId, Seq>,
     actions: HashSet<EventId>,
     /// The actions that must have an end, or be on their way to it.

@@ -197,7 +197,30 @@ impl Round<'_> {
             let what = format!("{what} of {agent} in the story {story}");
             self.found(what, self.fix);
         }
+        self.destroyed(story, &inspected);
         self.lost(story, &inspected).await
+    }
+
+    /// What a program of other people, or a disk, took out of the log: nothing has it any more.
+    fn destroyed(&mut self, story: &StoryId, inspected: &Inspected) {
+        let log = self.bus.keys.log(story);
+        for (from, upto) in &inspected.holes {
+            let events = match from == upto {
+                true => format!("event {from}"),
+                false => format!("events {from} to {upto}"),
+            };
+            self.found(
+                format!("the log {log} has no {events}: destroyed, not retracted or trimmed; readers pass over the hole, and only a backup has it"),
+                false,
+            );
+        }
+        if let Some(counted) = inspected.ahead {
+            let end = inspected.end;
+            self.found(
+                format!("the story {story} counts {counted} events and its log ends at {end}: the last ones were destroyed, or the count was changed; the next event leaves a hole, which readers pass over"),
+                false,
+            );
+        }
     }
 
     /// After the lanes are set going: what was lost goes behind what waits there.

@@ -54,15 +54,18 @@ impl Bus {
             .collect::<Result<BTreeMap<u64, Event>, Error>>()?;
         let last = entries.keys().next_back().copied().unwrap_or(0);
         let end = end.unwrap_or(0).max(last);
-        let first = entries.keys().next().copied();
-        let mut window = after.0.saturating_add(1)..=end.min(after.0.saturating_add(limit));
-        self.fill(story, &mut entries, window.clone()).await?;
-        if let (Some(first), None) = (first, entries.range(window.clone()).next()) {
-            // Neither an event nor what is left of one: retention was here.
-            window = first..=end.min(first.saturating_add(limit - 1));
-            self.fill(story, &mut entries, window.clone()).await?;
+        let from = after.0.saturating_add(1);
+        let mut upto = end.min(after.0.saturating_add(limit));
+        self.fill(story, &mut entries, from..=upto).await?;
+        let next = entries.range(upto.saturating_add(1)..).next();
+        if let (Some((&next, _)), false) = (next, entries.contains_key(&upto)) {
+            // Neither an event nor what is left of one: retention was here, or something that destroys.
+            upto = end.min(next.saturating_add(limit - 1));
+            self.fill(story, &mut entries, next..=upto).await?;
         }
-        let entries = entries.range(window).map(|(seq, event)| LogEntry {
+        let entries = entries.range(from..).take_while(|(seq, _)| **seq <= upto);
+        let entries = entries.take(usize::try_from(limit).unwrap_or(usize::MAX));
+        let entries = entries.map(|(seq, event)| LogEntry {
             seq: Seq(*seq),
             event: event.clone(),
         });

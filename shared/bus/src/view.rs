@@ -43,7 +43,8 @@ pub enum Seen {
         upto: u32,
         text: String,
     },
-    /// What was given is another history, or too old to go on from: what follows starts at the log's beginning.
+    /// What was given is another history, or too old to go on from, or an event after it is missing from the log: what
+    /// follows starts at the log's beginning.
     Gap,
 }
 
@@ -65,6 +66,11 @@ pub(crate) struct View {
     tag: Tag,
     /// The log may begin anywhere: nothing was given yet that it must join to.
     fresh: bool,
+    /// Up to here the last gap stands for every event that is missing.
+    told: Seq,
+    /// The log's end by its own count, when it was last read to its end. No event may stand there: a count that ran
+    /// ahead is not waited for.
+    counted: Seq,
     recent: VecDeque<(Seq, EventId)>,
     /// Where the reader is in each draft, those last heard of at the end.
     running: VecDeque<Position>,
@@ -82,6 +88,8 @@ impl View {
             place: cursor.seq,
             tag: cursor.tag,
             fresh,
+            told: Seq(0),
+            counted: Seq(0),
             recent: VecDeque::new(),
             running: cursor.draft.clone().into_iter().collect(),
             due: Due::Live,
@@ -144,7 +152,7 @@ impl View {
         };
         let epoch = self.epoch.get_or_insert_with(|| page.epoch.clone());
         if *epoch != page.epoch || page.end < self.place {
-            return self.gap(page.epoch);
+            return self.gap(page.epoch, page.end);
         }
         if self.cursor.epoch.is_empty() {
             self.cursor.epoch.clone_from(&page.epoch);
@@ -152,32 +160,33 @@ impl View {
         let first = page.entries.first();
         let joins = first.is_some_and(|first| first.seq.0 == after.0 + 1);
         if after < self.place && !joins && !self.fresh {
-            return self.gap(page.epoch);
+            return self.gap(page.epoch, page.end);
         }
-        let before = self.place;
+        let (before, empty) = (self.place, page.entries.is_empty());
         for entry in page.entries {
             if !self.entry(entry) {
-                return self.gap(page.epoch);
+                return self.gap(page.epoch, page.end);
             }
         }
-        let stuck = self.place == before && after.0 + 1 >= before.0;
-        if stuck && self.place < page.end {
+        let over = self.place == before && after.0 + 1 >= before.0;
+        if over && empty && self.place < page.end {
             // Retention left none of the events up to the log's end.
             if !self.fresh {
-                return self.gap(page.epoch);
+                return self.gap(page.epoch, page.end);
             }
             self.place = page.end;
         }
-        if self.place < page.end {
+        if self.place < page.end && !over {
             self.read_again();
         } else {
+            self.counted = page.end;
             self.due = Due::Drafts;
         }
     }
 
     /// Takes the read that [`Due::Drafts`] asked for.
     pub(crate) fn drafts(&mut self, drafts: Drafts) {
-        if drafts.end > self.place {
+        if drafts.end > self.place.max(self.counted) {
             return self.read_again();
         }
         // What runs no more stays known: its last chunks may be on their way still, and were given.
@@ -228,7 +237,7 @@ impl View {
             self.remember(&entry);
             return tag == self.tag;
         }
-        if entry.seq.0 != self.place.0 + 1 && !self.fresh {
+        if entry.seq.0 != self.place.0 + 1 && !self.fresh && entry.seq > self.told {
             return false;
         }
         self.give(entry);
@@ -358,8 +367,11 @@ impl View {
         self.recent.iter().any(|(_, id)| id == re)
     }
 
-    fn gap(&mut self, epoch: String) {
+    /// Starts anew, and passes over what is missing up to this end of the log: no reader is told of it twice.
+    fn gap(&mut self, epoch: String, end: Seq) {
         self.epoch = Some(epoch);
+        self.told = end;
+        self.counted = Seq(0);
         self.place = Seq(0);
         self.tag = Tag::START;
         self.fresh = true;

@@ -4,9 +4,11 @@
 
 mod server;
 
-use bus::{Bus, Finding};
+use std::time::Duration;
+
+use bus::{Bus, Finding, Retention};
 use redis::Commands;
-use server::{Server, action, answered, create, everything};
+use server::{Server, action, answered, create, everything, story};
 use story::{Agent, InputPolicy, Policies};
 
 const NARRATOR: Agent = Agent::Narrator;
@@ -239,4 +241,38 @@ async fn a_held_action_that_was_destroyed_is_told_and_cannot_be_put_back() {
         "{findings:?}"
     );
     assert!(!findings[0].fixed);
+}
+
+#[tokio::test]
+async fn a_hole_in_a_log_and_a_count_ahead_of_it_are_told() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    for id in ["a", "b", "c", "d", "e", "f"] {
+        bus.publish(&action("castle", id)).await.unwrap();
+        answer_next(&bus).await;
+    }
+    let trimmed = Retention {
+        events: 8,
+        age: Duration::ZERO,
+    };
+    assert_eq!(bus.trim(&story("castle"), trimmed).await.unwrap(), 4);
+    assert_eq!(bus.doctor(true).await.unwrap(), []);
+    let mut raw = server.raw();
+    let log = "sf:{0}:log:castle";
+    // An answer, an action with its answer, and the log's end.
+    let gone = ["6-0", "9-0", "10-0"];
+    let _: u64 = raw.xdel(log, &gone).unwrap();
+    let _: u64 = raw.hincr("sf:{0}:ctx:castle", "seq", 2).unwrap();
+    for fix in [false, true] {
+        let findings = bus.doctor(fix).await.unwrap();
+        for words in [
+            "the log sf:{0}:log:castle has no event 6:",
+            "the log sf:{0}:log:castle has no events 9 to 10:",
+            "the story castle counts 14 events and its log ends at 12:",
+        ] {
+            let found = findings.iter().find(|found| found.what.contains(words));
+            assert!(!found.expect(words).fixed, "{findings:?}");
+        }
+    }
 }

@@ -11,7 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use bus::{Bus, Commit, Delivery, Draft, DraftChunk, Drafted, Seen, Settings, Watch};
-use server::{action, answer, answered, castle, create, draft, place, story};
+use redis::Commands;
+use server::{Server, action, answer, answered, castle, create, draft, place, story};
 use story::{Agent, Policies, Seq};
 
 const NARRATOR: Agent = Agent::Narrator;
@@ -202,4 +203,80 @@ async fn a_restart_of_redis_costs_no_event() {
     assert_eq!(place(&next(&mut watch).await), (2, "b"));
     redis.kill().unwrap();
     redis.wait().unwrap();
+}
+
+/// Everything that is seen until it is quiet for this long, without its text.
+async fn all(watch: &mut Watch, quiet: Duration) -> Vec<Option<u64>> {
+    let mut all = Vec::new();
+    while let Ok(seen) = tokio::time::timeout(quiet, watch.next()).await {
+        all.push(match seen.unwrap() {
+            Seen::Event(entry) => Some(entry.seq.0),
+            Seen::Gap => None,
+            other => panic!("{other:?} is not in the log"),
+        });
+        assert!(all.len() < 100, "it never comes to rest: {all:?}");
+    }
+    all
+}
+
+fn commands(server: &Server) -> u64 {
+    let info: redis::InfoDict = redis::cmd("INFO")
+        .arg("stats")
+        .query(&mut server.raw())
+        .unwrap();
+    info.get("total_commands_processed").unwrap()
+}
+
+fn destroy(server: &Server, seq: u64) {
+    let id = format!("{seq}-0");
+    let gone: u64 = server.raw().xdel("sf:{0}:log:castle", &[id]).unwrap();
+    assert_eq!(gone, 1);
+}
+
+/// Longer than the pause after which a quiet subscription is doubted and the log read again.
+const LONG: Duration = Duration::from_secs(6);
+
+#[tokio::test]
+async fn a_hole_in_the_log_gives_one_gap_and_all_that_is_left() {
+    let (server, bus) = castle(&["a", "b", "c", "d"]).await;
+    let mut watch = bus.watch(&story("castle"), None).await.unwrap();
+    next(&mut watch).await;
+    let cursor = watch.cursor().clone();
+    destroy(&server, 2);
+    for from in [None, Some(cursor)] {
+        let before = commands(&server);
+        let mut watch = bus.watch(&story("castle"), from).await.unwrap();
+        let seen = all(&mut watch, LONG).await;
+        assert_eq!(seen, [None, Some(1), Some(3), Some(4)]);
+        let commands = commands(&server) - before;
+        assert!(commands < 60, "{commands} commands");
+        let cursor = watch.cursor().clone();
+        let mut later = bus.watch(&story("castle"), Some(cursor)).await.unwrap();
+        assert_eq!(all(&mut later, Duration::from_millis(300)).await, []);
+    }
+}
+
+#[tokio::test]
+async fn a_hole_wider_than_a_page_hides_nothing_behind_it() {
+    let ids: Vec<String> = (1..=450).map(|i| format!("a{i}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let (server, bus) = castle(&ids).await;
+    (5..450).for_each(|seq| destroy(&server, seq));
+    let mut watch = bus.watch(&story("castle"), None).await.unwrap();
+    let seen = all(&mut watch, Duration::from_secs(1)).await;
+    assert_eq!(seen, [None, Some(1), Some(2), Some(3), Some(4), Some(450)]);
+}
+
+#[tokio::test]
+async fn a_count_that_is_ahead_of_the_log_keeps_no_reader_busy() {
+    let (server, bus) = castle(&["a", "b"]).await;
+    let _: u64 = server.raw().hincr("sf:{0}:ctx:castle", "seq", 1).unwrap();
+    let before = commands(&server);
+    let mut watch = bus.watch(&story("castle"), None).await.unwrap();
+    assert_eq!(all(&mut watch, LONG).await, [Some(1), Some(2)]);
+    let commands = commands(&server) - before;
+    assert!(commands < 60, "{commands} commands");
+    bus.publish(&action("castle", "c")).await.unwrap();
+    let seen = all(&mut watch, Duration::from_secs(1)).await;
+    assert_eq!(seen, [None, Some(1), Some(2), Some(4)]);
 }

@@ -21,6 +21,8 @@ pub(super) struct Server {
     pub(super) history: BTreeMap<u64, EventId>,
     /// Events that a failover took away.
     pub(super) lost: Vec<EventId>,
+    /// Events that something else took out of the log.
+    pub(super) destroyed: Vec<EventId>,
     pub(super) drafts: BTreeMap<usize, Running>,
     /// Drafts of events that were given up on.
     pub(super) buried: Vec<Running>,
@@ -135,14 +137,22 @@ impl Server {
     pub(super) fn failover(&mut self, lost: usize, all: bool) {
         let lost = if all { self.log.len() } else { lost };
         let kept = self.log.len().saturating_sub(lost);
-        self.end -= u64::try_from(self.log.len() - kept).unwrap();
-        self.log.truncate(kept);
+        if let Some(first) = self.log.drain(kept..).next() {
+            self.end = first.seq.0 - 1;
+        }
         if all {
             self.epoch += 1;
             self.end = 0;
         }
         let lost = self.history.split_off(&(self.end + 1));
         self.lost.extend(lost.into_values());
+    }
+
+    /// Never the last event: that one cannot be told from a count that is ahead. Nor the first: that is retention's.
+    pub(super) fn destroy(&mut self, back: usize) {
+        if let Some(at) = self.log.len().checked_sub(back + 2).filter(|at| *at > 0) {
+            self.destroyed.push(self.log.remove(at).event.id);
+        }
     }
 
     pub(super) fn entries(&self, after: Seq) -> Vec<LogEntry> {
