@@ -44,7 +44,8 @@ fn summary(audit: &Audit) -> String {
     match audit.in_flight {
         _ if !audit.is_clean() => "not clean: `storyfleet doctor` looks for the cause".to_owned(),
         0 if audit.events == 0 => {
-            "no action was sent so far: is this the Redis, and the prefix, that you mean?".to_owned()
+            "no action was sent so far: is this the Redis, and the prefix, that you mean?"
+                .to_owned()
         }
         0 => "clean: every action ended once, in order, and none was lost".to_owned(),
         count => format!("nothing lost so far, {count} under way: ask again when they have ended"),

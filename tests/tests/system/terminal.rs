@@ -226,7 +226,8 @@ async fn a_model_is_named_and_one_that_is_not_there_is_told_once() -> anyhow::Re
         let mut fleet = Process::start(&mut command)?;
         let (mut out, errors) = (fleet.output()?, fleet.errors()?);
         out.line("ready: ").await?;
-        fleet.signal(Signal::TERM)?;
+        // As when its terminal is closed.
+        fleet.signal(Signal::HUP)?;
         assert!(fleet.gone().await?.success());
         assert_eq!(
             errors.with("").len(),
