@@ -8,8 +8,8 @@
 -- True after every script: at most one entry of a lane is in work, turn names it, and parked is empty without it.
 --
 -- An entry is a flat list of names and values: story, id, part, e (event JSON), and held = 1 when the event is not
--- in the log, redrive = 1 when an operator sent it again. A parked element holds the same list, each text as
--- <bytes>:<text>, so that no text can be mistaken for another.
+-- in the log. A parked element holds the same list, each text as <bytes>:<text>, so that no text can be mistaken for
+-- another.
 --
 -- A live message may be lost (a channel that the ACL denies, a subscriber that is away): readers repair holes from the
 -- log. So its failure must not leave a half-done script.

@@ -4,7 +4,7 @@
 -- ARGV  1 story  2 event id  3 part  4 event JSON
 --       5 the log's end when it had no answer and was in no lane
 --
--- Replies  {OK}     it is in its lane, with redrive = 1
+-- Replies  {OK}     it is in its lane
 --          {MOVED}  something was logged since, which may be its answer: nothing written
 --
 -- Looks again by itself, so that two who do it at once do it once. It is counted as a redrive is.
@@ -34,9 +34,6 @@ for _, packed in ipairs(redis.call('LRANGE', lane.parked, 0, -1)) do
   end
 end
 
-local fields = entry_of(ARGV[1], id, ARGV[3], ARGV[4], false)
-fields[#fields + 1] = 'redrive'
-fields[#fields + 1] = '1'
 redis.call('HINCRBY', KEYS[5], id, 1)
-admit(lane, fields)
+admit(lane, entry_of(ARGV[1], id, ARGV[3], ARGV[4], false))
 return { 'OK' }

@@ -3,7 +3,7 @@
 -- KEYS  1 dead:<agent>   2 3 4 its lane: work, turn, parked   5 redriven:<story>
 -- ARGV  1 dead letter   2 … the ids whose end it may bring: its own, and when held those it answers
 --
--- Replies  {OK}    it is in its lane again, with redrive = 1
+-- Replies  {OK}    it is in its lane again
 --          {GONE}  there is no such dead letter: nothing written. After a lost reply of the same call: done
 --
 -- Letter and entry are never both there, so that however often this runs, an event is redriven once for each burial.
@@ -21,8 +21,6 @@ for i = 1, #letter[2], 2 do
     fields[#fields + 1] = letter[2][i + 1]
   end
 end
-fields[#fields + 1] = 'redrive'
-fields[#fields + 1] = '1'
 redis.call('XDEL', KEYS[1], ARGV[1])
 for i = 2, #ARGV do
   redis.call('HINCRBY', KEYS[5], ARGV[i], 1)

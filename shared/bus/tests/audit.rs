@@ -6,10 +6,8 @@ mod server;
 
 use bus::{Audit, Bus};
 use redis::Commands;
-use server::{Server, action, answer_to, answered, castle, create, event, failure};
-use story::{
-    Action, Agent, AuthorKind, Event, InputPolicy, Mode, OutputPolicy, Payload, Policies, Seq,
-};
+use server::{Server, action, answer_to, answered, castle, create, event, failure, held_castle};
+use story::{Action, Agent, AuthorKind, Event, Mode, OutputPolicy, Payload, Policies, Seq};
 
 const NARRATOR: Agent = Agent::Narrator;
 
@@ -69,14 +67,7 @@ async fn what_is_answered_and_what_waits_is_counted() {
 
 #[tokio::test]
 async fn a_held_action_is_in_flight_though_the_log_has_it_not() {
-    let server = Server::start();
-    let bus = server.bus();
-    let policies = Policies {
-        input: InputPolicy::Hold,
-        ..Policies::default()
-    };
-    create(&bus, "castle", policies).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
+    let (server, bus) = held_castle().await;
     let audit = bus.audit().await.unwrap();
     assert_eq!((audit.events, audit.in_flight), (1, 1));
     let _: u64 = server.raw().del("sf:{0}:work:moderator").unwrap();

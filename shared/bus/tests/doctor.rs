@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bus::{Bus, Finding, Retention};
 use redis::Commands;
-use server::{Server, action, answered, create, everything, story};
-use story::{Agent, InputPolicy, Policies};
+use server::{Server, action, answered, create, everything, held_castle, story};
+use story::{Agent, Policies};
 
 const NARRATOR: Agent = Agent::Narrator;
 
@@ -224,14 +224,7 @@ async fn an_action_is_not_put_back_once_the_log_has_gone_on() {
 
 #[tokio::test]
 async fn a_held_action_that_was_destroyed_is_told_and_cannot_be_put_back() {
-    let server = Server::start();
-    let bus = server.bus();
-    let policies = Policies {
-        input: InputPolicy::Hold,
-        ..Policies::default()
-    };
-    create(&bus, "castle", policies).await;
-    bus.publish(&action("castle", "a")).await.unwrap();
+    let (server, bus) = held_castle().await;
     for key in ["work:moderator", "turn:moderator:castle"] {
         let _: u64 = server.raw().del(format!("sf:{{0}}:{key}")).unwrap();
     }

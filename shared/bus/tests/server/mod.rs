@@ -132,6 +132,21 @@ pub async fn create(bus: &Bus, id: &str, policies: Policies) {
     bus.create_story(&new).await.expect("the story is new");
 }
 
+/// The action "a" in "castle", where it waits for the moderator.
+pub async fn held_castle() -> (Server, Bus) {
+    let server = Server::start();
+    let bus = server.bus();
+    let policies = Policies {
+        input: story::InputPolicy::Hold,
+        ..Policies::default()
+    };
+    create(&bus, "castle", policies).await;
+    bus.publish(&action("castle", "a"))
+        .await
+        .expect("published");
+    (server, bus)
+}
+
 /// The story "castle" on a server of its own, where these actions were published.
 pub async fn castle(ids: &[&str]) -> (Server, Bus) {
     let server = Server::start();
