@@ -5,6 +5,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::process::Pid;
 use serde_json::Value;
 use story::Policies;
 use system_tests::{Options, Process, Signal, Stack, program};
@@ -137,14 +138,19 @@ async fn a_second_up_on_the_same_folder_says_so() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What `up` left in the folder, and the process of its Redis.
+pub(crate) fn state_of(data: &Path) -> anyhow::Result<(Value, Pid)> {
+    let state: Value = serde_json::from_slice(&std::fs::read(data.join("state.json"))?)?;
+    let pid = i32::try_from(state["redis_pid"].as_i64().context("a pid")?)?;
+    Ok((state, Pid::from_raw(pid).context("a pid is not 0")?))
+}
+
 #[tokio::test]
 async fn up_ends_in_order_when_its_redis_dies() -> anyhow::Result<()> {
     let data = tempfile::tempdir()?;
     let (fleet, _) = up(data.path(), &[]).await?;
     let file = data.path().join("state.json");
-    let state: Value = serde_json::from_slice(&std::fs::read(&file)?)?;
-    let pid = i32::try_from(state["redis_pid"].as_i64().context("a pid")?)?;
-    let pid = rustix::process::Pid::from_raw(pid).context("a pid is not 0")?;
+    let (_, pid) = state_of(data.path())?;
     rustix::process::kill_process(pid, Signal::KILL)?;
     assert_eq!(fleet.gone().await?.code(), Some(1));
     assert!(!file.exists(), "the state file is left");

@@ -10,7 +10,7 @@ use system_tests::{Options, Process, Signal, Stack, program};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
-use crate::command::{run, says, storyfleet, up};
+use crate::command::{run, says, state_of, storyfleet, up};
 
 async fn refused(arguments: &[&str], code: i32, words: &str) -> anyhow::Result<()> {
     let nowhere = tempfile::tempdir()?;
@@ -65,9 +65,7 @@ async fn a_server_that_cannot_be_told_to_be_the_orphan_is_not_ended() -> anyhow:
     let data = tempfile::tempdir()?;
     let (fleet, _) = up(data.path(), &[]).await?;
     let file = data.path().join("state.json");
-    let state: Value = serde_json::from_slice(&std::fs::read(&file)?)?;
-    let pid = i32::try_from(state["redis_pid"].as_i64().context("a pid")?)?;
-    let pid = rustix::process::Pid::from_raw(pid).context("a pid is not 0")?;
+    let (state, pid) = state_of(data.path())?;
     fleet.kill().await?;
     let mut other = state.clone();
     other["redis_pid"] = std::process::id().into();

@@ -17,6 +17,7 @@ use bus::Seen;
 use network::Network;
 use stage::{SLOTS, Stage};
 use story::OutputPolicy;
+use worker::Worker;
 
 const LEASE: Duration = Duration::from_millis(600);
 
@@ -318,18 +319,43 @@ async fn a_worker_that_starts_while_redis_is_full_waits_like_one_that_runs() {
     worker.end().await;
 }
 
+/// A worker with an event in each of its slots, which waits to be told to answer.
+async fn full(stage: &Stage) -> Worker {
+    let mut worker = stage.worker(LEASE, 0, |_| Act::AnswerWhenTold);
+    for n in 0..SLOTS {
+        let story = format!("story-{n}");
+        stage.story(&story).await;
+        stage.say(&story, &story).await;
+        worker.begun(&story).await;
+    }
+    worker
+}
+
+#[tokio::test]
+async fn a_worker_is_not_ready_while_redis_answers_and_refuses_to_write() {
+    let stage = Stage::with(&[]).await;
+    let worker = stage.worker(LEASE, 0, |_| Act::Answer);
+    worker.ready().await;
+    stage.needs_replicas("1").await;
+    worker.not_ready().await;
+    // The backlog is counted twice a lease meanwhile, and that is answered.
+    for _ in 0..20 {
+        tokio::time::sleep(LEASE / 4).await;
+        assert!(!worker.is_ready().await);
+    }
+    stage.needs_replicas("0").await;
+    worker.ready().await;
+    stage.say("a", "one").await;
+    assert_eq!(stage.answers("a", 1).await, [["one"]]);
+    worker.end().await;
+}
+
 /// For longer than a silent loop is given, 30 s.
 #[tokio::test]
 async fn a_worker_that_waits_for_work_or_for_a_slot_lives() {
     let (idle, busy) = (Stage::new().await, Stage::new().await);
     let resting = idle.worker(LEASE, 0, |_| Act::AnswerWhenTold);
-    let mut full = busy.worker(LEASE, 0, |_| Act::AnswerWhenTold);
-    for n in 0..SLOTS {
-        let story = format!("story-{n}");
-        busy.story(&story).await;
-        busy.say(&story, &story).await;
-        full.begun(&story).await;
-    }
+    let full = full(&busy).await;
     for second in 0..35 {
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(resting.lives().await && full.lives().await, "{second}");
@@ -342,13 +368,7 @@ async fn a_worker_that_waits_for_work_or_for_a_slot_lives() {
 #[tokio::test]
 async fn the_backlog_is_told_while_every_slot_is_taken() {
     let stage = Stage::new().await;
-    let mut worker = stage.worker(LEASE, 0, |_| Act::AnswerWhenTold);
-    for n in 0..SLOTS {
-        let story = format!("story-{n}");
-        stage.story(&story).await;
-        stage.say(&story, &story).await;
-        worker.begun(&story).await;
-    }
+    let worker = full(&stage).await;
     // Longer than until the next look for abandoned events, which then waits for a slot.
     tokio::time::sleep(LEASE).await;
     stage.story("last").await;

@@ -165,6 +165,12 @@ impl Stage {
     }
 
     /// With a limit of 1 byte Redis refuses every write; 0 is none.
+    /// As a primary whose replicas are gone: it refuses every write.
+    pub(crate) async fn needs_replicas(&self, count: &str) {
+        let words = format!("CONFIG SET min-replicas-to-write {count}");
+        assert_eq!(self.inline(&words).await.trim(), "+OK");
+    }
+
     pub(crate) async fn limit_memory(&self, bytes: &str) {
         let reply = self.inline(&format!("CONFIG SET maxmemory {bytes}")).await;
         assert_eq!(reply.trim(), "+OK");

@@ -63,17 +63,25 @@ impl Worker {
         self.page_says("503").await;
     }
 
-    /// Whether `/livez` says so.
     pub(crate) async fn lives(&self) -> bool {
-        let page = exchange(self.port, "GET /livez HTTP/1.1\r\nhost: a\r\n\r\n").await;
-        page.is_ok_and(|page| page.starts_with("HTTP/1.1 200"))
+        self.page("livez").await.starts_with("HTTP/1.1 200")
+    }
+
+    pub(crate) async fn is_ready(&self) -> bool {
+        self.page("readyz").await.starts_with("HTTP/1.1 200")
+    }
+
+    /// Empty before the worker listens.
+    async fn page(&self, name: &str) -> String {
+        let ask = format!("GET /{name} HTTP/1.1\r\nhost: a\r\n\r\n");
+        exchange(self.port, &ask).await.unwrap_or_default()
     }
 
     async fn page_says(&self, status: &str) {
         let asking = async {
             loop {
-                let page = exchange(self.port, "GET /readyz HTTP/1.1\r\nhost: a\r\n\r\n").await;
-                if page.is_ok_and(|page| page.starts_with(&format!("HTTP/1.1 {status}"))) {
+                let page = self.page("readyz").await;
+                if page.starts_with(&format!("HTTP/1.1 {status}")) {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;
