@@ -71,7 +71,10 @@ Examples:
 Examples:
   storyfleet watch demo
   storyfleet watch demo --json --until-idle | jq -r 'select(.t == \"event\") | .event.text'
-  storyfleet watch demo --json --from 4k2hq0v1m9xz-12-8f3a   go on after that cursor")]
+  storyfleet watch demo --json --from 4k2hq0v1m9xz-12-8f3a   go on after that cursor
+
+Each line of --json has `t` and `cursor`, the place after it: `event` (seq, event), and of an answer that is being written
+`delta` (re, attempt, text), `snapshot` (all of its text until now) and `reset` (it begins anew); `gap`: read from the start.")]
     Watch(WatchArgs),
 
     /// Look after events that no agent could answer

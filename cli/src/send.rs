@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use bus::{Bus, Error, Published, Seen};
 use serde_json::json;
 use story::{
@@ -28,9 +28,10 @@ pub(crate) async fn run(args: SendArgs, bus: &Bus, out: Output) -> anyhow::Resul
     let event = action(args);
     let published = bus.publish(&event).await?;
     if !wait || !out.json {
-        tell(&event.id, published, out)?;
+        tell(&event.id, published, out).with_context(|| sent(&event.id))?;
     }
     if !wait {
+        ask_who_is_there(&event, bus, "").await?;
         return Ok(ExitCode::SUCCESS);
     }
     let (end, ended) = {
@@ -38,11 +39,8 @@ pub(crate) async fn run(args: SendArgs, bus: &Bus, out: Output) -> anyhow::Resul
         match timeout(PATIENCE, &mut ending).await {
             Ok(ended) => ended?,
             Err(_) => {
-                match is_anybody_there(&event, bus).await {
-                    // The wait itself outlives that, and needs no such permission.
-                    Ok(()) | Err(Error::Unreachable(_) | Error::Denied(_)) => ending.await?,
-                    Err(error) => return Err(error.into()),
-                }
+                ask_who_is_there(&event, bus, "; waiting").await?;
+                ending.await?
             }
         }
     };
@@ -57,21 +55,39 @@ pub(crate) async fn run(args: SendArgs, bus: &Bus, out: Output) -> anyhow::Resul
     })
 }
 
-/// Says so when the one who would act on the event does not run.
-async fn is_anybody_there(event: &Event, bus: &Bus) -> Result<(), Error> {
+/// Says so when one who would act on the event does not run. What was sent is sent: that it could not be asked is no
+/// failure, and a producer needs no permission for it.
+async fn ask_who_is_there(event: &Event, bus: &Bus, and: &str) -> Result<(), Error> {
+    let missing = match who_is_missing(event, bus).await {
+        Err(Error::Unreachable(_) | Error::Denied(_)) => return Ok(()),
+        missing => missing?,
+    };
+    for agent in missing {
+        note(&format!(
+            "no {agent} runs at the moment, so nobody answers: start one, or `storyfleet up`{and}"
+        ));
+    }
+    Ok(())
+}
+
+async fn who_is_missing(event: &Event, bus: &Bus) -> Result<Vec<Agent>, Error> {
     let policies = bus.story(&event.story).await?.policies;
     let agents = match route(event, policies) {
         Route::Held => vec![Agent::Moderator],
         Route::Logged(steps) => steps.into_iter().map(|step| step.agent).collect(),
     };
+    let mut missing = Vec::new();
     for agent in agents {
         if !bus.is_attended(agent, &event.story).await? {
-            note(&format!(
-                "no {agent} runs at the moment, so nobody answers: start one, or `storyfleet up`; waiting"
-            ));
+            missing.push(agent);
         }
     }
-    Ok(())
+    Ok(missing)
+}
+
+/// What is true although it could not be written.
+fn sent(id: &EventId) -> String {
+    format!("{id} was sent, but that cannot be written")
 }
 
 /// Nobody answers for a name that the story does not have.

@@ -124,10 +124,12 @@ fn is_unreachable(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(Error::Unreachable(_)))
 }
 
+/// What was seen, with the place after it: what `--from` takes to go on there, in the middle of an answer too.
 fn value(seen: &Seen, watch: &Watch) -> Value {
+    let cursor = watch.cursor().to_string();
     match seen {
         Seen::Event(entry) => json!({
-            "t": "event", "seq": entry.seq, "cursor": watch.cursor().to_string(), "event": entry.event,
+            "t": "event", "seq": entry.seq, "cursor": cursor, "event": entry.event,
         }),
         Seen::Delta {
             re,
@@ -136,17 +138,19 @@ fn value(seen: &Seen, watch: &Watch) -> Value {
             n,
             text,
         } => json!({
-            "t": "delta", "re": re, "attempt": attempt, "i": i, "n": n, "text": text,
+            "t": "delta", "re": re, "attempt": attempt, "i": i, "n": n, "text": text, "cursor": cursor,
         }),
-        Seen::Reset { re, attempt } => json!({"t": "reset", "re": re, "attempt": attempt}),
+        Seen::Reset { re, attempt } => {
+            json!({"t": "reset", "re": re, "attempt": attempt, "cursor": cursor})
+        }
         Seen::Snapshot {
             re,
             attempt,
             upto,
             text,
         } => json!({
-            "t": "snapshot", "re": re, "attempt": attempt, "upto": upto, "text": text,
+            "t": "snapshot", "re": re, "attempt": attempt, "upto": upto, "text": text, "cursor": cursor,
         }),
-        Seen::Gap => json!({"t": "gap"}),
+        Seen::Gap => json!({"t": "gap", "cursor": cursor}),
     }
 }

@@ -5,10 +5,17 @@ const MAX_NAME: usize = 64;
 
 /// Words that an agent can answer.
 pub(super) fn words(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() {
+    if !text.contains(shows) {
         return Err("there is nothing in it to answer: write some words".to_owned());
     }
     Ok(text.to_owned())
+}
+
+/// Whether a reader sees anything of it.
+fn shows(c: char) -> bool {
+    let is_wide =
+        !matches!(c, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2064}' | '\u{feff}');
+    is_wide && !c.is_whitespace() && !exit::steers(c)
 }
 
 /// A name as it stands before what is said.
@@ -27,4 +34,19 @@ pub(super) fn name(text: &str) -> Result<String, String> {
 pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as NAME=TEXT")?;
     Ok((name(key)?, value.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_sees_is_nothing_to_answer() {
+        for text in ["", " \n", "\u{200b}", "\u{feff} \u{202e}", "\u{7}"] {
+            assert!(words(text).is_err(), "{text:?}");
+        }
+        for text in ["?", "\u{200b}a", "👩\u{200d}🚀", "…"] {
+            assert_eq!(words(text).as_deref(), Ok(text));
+        }
+    }
 }

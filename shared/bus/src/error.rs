@@ -9,7 +9,7 @@ pub enum Error {
     Settings(String),
     /// Redis was not reached, or did not answer in time. The next call reconnects; what was asked may have been done.
     // Not a source, as the next two: the client's error prints what it comes from, and a chain would say it twice.
-    #[error("Redis is not reachable (is its URL right, and is it up?): {0}")]
+    #[error("{}", away(.0))]
     Unreachable(redis::RedisError),
     /// Redis does not let us in, or forbids a command. While a fleet runs an operator may be changing the password: only
     /// at a start is it final.
@@ -93,6 +93,17 @@ impl Error {
     #[must_use]
     pub fn is_configuration(&self) -> bool {
         matches!(self, Self::Settings(_) | Self::Server(_) | Self::Denied(_))
+    }
+}
+
+/// Why nothing can be done there now.
+fn away(error: &redis::RedisError) -> String {
+    match error.code() {
+        Some("READONLY") => {
+            "this Redis is a replica and takes no writes: give the URL of its master".to_owned()
+        }
+        Some("LOADING") => "Redis is loading its data: it can be used when that is done".to_owned(),
+        _ => format!("Redis is not reachable (is its URL right, and is it up?): {error}"),
     }
 }
 

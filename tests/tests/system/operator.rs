@@ -1,5 +1,6 @@
 //! What operators are told: an audit while events are under way, a sick Redis, dead letters that are not there.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -8,7 +9,7 @@ use story::{Agent, Policies};
 use system_tests::{Options, Stack, eventually, program};
 use tokio::process::Command;
 
-use crate::command::{run, says};
+use crate::command::{run, says, storyfleet};
 
 /// Ends with 1 and says this on one line.
 async fn refused(stack: &Stack, arguments: &[&str], words: &str) -> anyhow::Result<()> {
@@ -216,11 +217,31 @@ async fn sending_to_nobody_says_so_and_waits() -> anyhow::Result<()> {
             "I wait.",
             "--wait",
         ])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::piped());
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     let mut send = system_tests::Process::start(&mut command)?;
     let mut errors = send.errors()?;
     errors.line("no narrator runs at the moment").await?;
+    let (nowhere, url) = (tempfile::tempdir()?, stack.redis_url());
+    let send_only = ["--redis", &url, "send", "castle", "I wait.", "--id", "a2"];
+    let sent = run(nowhere.path(), &send_only).await?;
+    assert!(sent.status.success(), "{sent:?}");
+    let errors = String::from_utf8(sent.stderr).context("text")?;
+    assert!(
+        errors.contains("no narrator runs at the moment"),
+        "{errors}"
+    );
+    let again = storyfleet(nowhere.path(), &send_only)?
+        .stdout(std::fs::File::options().write(true).open("/dev/full")?)
+        .stderr(Stdio::piped())
+        .spawn()?
+        .wait_with_output()
+        .await?;
+    let errors = String::from_utf8(again.stderr).context("text")?;
+    assert!(
+        errors.starts_with("error: a2 was sent, but that cannot be written: No space left"),
+        "{errors}"
+    );
     let _narrator = stack.worker(Agent::Narrator)?;
     assert!(send.gone().await?.success());
     stack.end().await;

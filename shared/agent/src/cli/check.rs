@@ -19,16 +19,24 @@ struct Check {
     name: &'static str,
     ok: bool,
     says: String,
+    /// What may be wrong although everything answers.
+    warnings: Vec<String>,
     /// Only another configuration helps.
     #[serde(skip)]
     configuration: bool,
+}
+
+/// What a part says of itself when it is usable, and what may be wrong although it answers.
+struct Usable {
+    says: String,
+    warnings: Vec<String>,
 }
 
 /// `built` is the agent's own start: options, key and prompts.
 pub(super) async fn run<O: Args>(options: &Options<O>, built: anyhow::Result<Setup>) -> Report {
     let redis = redis(options).await;
     let (built, model) = match built {
-        Ok(setup) => (Ok("usable".to_owned()), model(&setup).await),
+        Ok(setup) => (Ok(Usable::new("usable")), model(&setup).await),
         Err(error) => (
             Err(exit::configuration(error)),
             Err(anyhow::anyhow!("not asked: the configuration is wrong")),
@@ -37,11 +45,18 @@ pub(super) async fn run<O: Args>(options: &Options<O>, built: anyhow::Result<Set
     let checks = [("configuration", built), ("redis", redis), ("model", model)];
     let checks = checks.into_iter().map(|(name, result)| {
         let result = result.map_err(exit::sorted);
+        let (ok, configuration) = (
+            result.is_ok(),
+            result.as_ref().is_err_and(exit::is_configuration),
+        );
+        let Usable { says, warnings } =
+            result.unwrap_or_else(|error| Usable::new(exit::line(&error)));
         Check {
             name,
-            ok: result.is_ok(),
-            configuration: result.as_ref().is_err_and(exit::is_configuration),
-            says: result.unwrap_or_else(|error| exit::line(&error)),
+            ok,
+            says,
+            warnings,
+            configuration,
         }
     });
     Report {
@@ -49,26 +64,43 @@ pub(super) async fn run<O: Args>(options: &Options<O>, built: anyhow::Result<Set
     }
 }
 
-async fn redis<O: Args>(options: &Options<O>) -> anyhow::Result<String> {
+async fn redis<O: Args>(options: &Options<O>) -> anyhow::Result<Usable> {
     let report = Bus::new(options.bus())?.check_server().await?;
-    let version = format!("version {}", report.version);
-    Ok(std::iter::once(version)
-        .chain(report.warnings)
-        .collect::<Vec<_>>()
-        .join("; "))
+    Ok(Usable {
+        says: format!("version {}", report.version),
+        warnings: report.warnings,
+    })
 }
 
-async fn model(setup: &Setup) -> anyhow::Result<String> {
+async fn model(setup: &Setup) -> anyhow::Result<Usable> {
     let model = &setup.model;
     match setup.llm.models().await {
-        Ok(models) if models.contains(model) => Ok(format!("{model} is offered")),
-        Ok(models) => Ok(format!(
-            "reached; {model} is not among the {} models listed",
+        Ok(models) if models.contains(model) => Ok(Usable::new(format!("{model} is offered"))),
+        Ok(models) => Ok(Usable::doubtful(format!(
+            "{model} is not among the {} models listed: see that --model is written as the server does",
             models.len()
-        )),
+        ))),
         // Some servers have no list of models: that one answered is enough.
-        Err(error) if error.status == Some(404) => Ok("reached; it lists no models".to_owned()),
+        Err(error) if error.status == Some(404) => Ok(Usable::doubtful(
+            "it lists no models: see that --llm ends as the server's API does, mostly in /v1",
+        )),
         Err(error) => Err(error.into()),
+    }
+}
+
+impl Usable {
+    fn new(says: impl Into<String>) -> Self {
+        Self {
+            says: says.into(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn doubtful(warning: impl Into<String>) -> Self {
+        Self {
+            says: "reached".to_owned(),
+            warnings: vec![warning.into()],
+        }
     }
 }
 
@@ -95,8 +127,13 @@ impl Report {
             );
         }
         let line = |check: &Check| {
-            let mark = if check.ok { "ok  " } else { "FAIL" };
-            format!("{mark} {}: {}", check.name, check.says)
+            let mark = match check {
+                Check { ok: false, .. } => "FAIL",
+                Check { warnings, .. } if !warnings.is_empty() => "warn",
+                _ => "ok  ",
+            };
+            let says = [std::slice::from_ref(&check.says), &check.warnings].concat();
+            format!("{mark} {}: {}", check.name, says.join("; "))
         };
         Ok(self.checks.iter().map(line).collect::<Vec<_>>().join("\n"))
     }

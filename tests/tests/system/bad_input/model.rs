@@ -83,3 +83,26 @@ async fn a_model_that_is_not_there_fails_the_action() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_doubtful_model_or_url_is_warned_of_before_a_worker_starts() -> anyhow::Result<()> {
+    let stack = Stack::start(Options::default()).await?;
+    let redis = stack.redis_url();
+    let without_path = stack.llm().trim_end_matches("/v1");
+    for (llm, warning) in [
+        (stack.llm(), "warn model: reached; nosuch is not among the"),
+        (
+            without_path,
+            "warn model: reached; it lists no models: see that --llm ends",
+        ),
+    ] {
+        let check = [
+            "check", "--redis", &redis, "--llm", llm, "--model", "nosuch",
+        ];
+        let checked = run("narrator", &check).await?;
+        assert_eq!(checked.code, Some(0), "{checked:?}");
+        assert!(checked.out.contains(warning), "{checked:?}");
+    }
+    stack.end().await;
+    Ok(())
+}

@@ -91,6 +91,18 @@ async fn another_number_of_shards_is_refused_and_nothing_is_written() -> anyhow:
     Ok(())
 }
 
+#[tokio::test]
+async fn a_replica_is_told_from_a_redis_that_is_not_there() -> anyhow::Result<()> {
+    let redis = Redis::start(&[]).await?;
+    let url = redis.url();
+    let create = ["--redis", &url, "story", "create", "castle"];
+    says("storyfleet", &create).await?;
+    redis.command(&[b"REPLICAOF", b"127.0.0.1", b"1"]).await?;
+    let send = ["--redis", &url, "send", "castle", "I wait"];
+    let says_so = "a replica and takes no writes: give the URL of its master";
+    refused("storyfleet", &send, FAILED, says_so).await
+}
+
 /// Answers as a Redis of that version does that knows of no fleet. No server so old can be had.
 async fn old_redis(version: &'static str) -> anyhow::Result<(u16, AbortOnDropHandle<()>)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
