@@ -1,7 +1,7 @@
 //! Whether a worker lives (its loops go round) and is ready (Redis answers, it takes work), and the pages that say so.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -28,23 +28,38 @@ pub(crate) struct Health {
     started: Instant,
     /// When each loop last went round, in ms since `started`.
     rounds: [AtomicU64; 2],
-    redis: AtomicU8,
-    /// When Redis answered for the first time, or again after it had been away, in ms since `started`.
-    back: AtomicU64,
+    redis: Mutex<Redis>,
     draining: AtomicBool,
 }
 
-const UNKNOWN: u8 = 0;
-const UP: u8 = 1;
-const DOWN: u8 = 2;
+/// Redis as its askers find it.
+#[derive(Debug, Default)]
+struct Redis {
+    /// Whether it was told, in the log and to whoever asks, that Redis answers or that it does not.
+    told: Option<bool>,
+    /// Those who have asked in vain and ask again.
+    in_trouble: u32,
+    /// The loops among them.
+    loops_in_trouble: u32,
+    /// When it answered a loop for the first time, or again after it had been away.
+    back: Option<Instant>,
+}
+
+/// One who asks Redis again and again until it answers. Redis is well while no asker is in trouble: a full one still
+/// answers what only reads, and so the answer to one asker says nothing of what another one waits for.
+#[derive(Debug)]
+pub(crate) struct Asker<'a> {
+    health: &'a Health,
+    is_loop: bool,
+    in_trouble: bool,
+}
 
 impl Health {
     pub(crate) fn new() -> Self {
         Self {
             started: Instant::now(),
             rounds: Default::default(),
-            redis: AtomicU8::new(UNKNOWN),
-            back: AtomicU64::new(0),
+            redis: Mutex::default(),
             draining: AtomicBool::new(false),
         }
     }
@@ -53,34 +68,31 @@ impl Health {
         self.rounds[which as usize].store(self.now(), Relaxed);
     }
 
-    /// Only a change is logged, so that an hour without Redis is two lines.
-    pub(crate) fn redis_answered(&self) {
-        let was = self.redis.swap(UP, Relaxed);
-        if was == UP {
-            return;
+    /// For one question, until it is answered.
+    pub(crate) fn asker(&self) -> Asker<'_> {
+        Asker {
+            health: self,
+            is_loop: false,
+            in_trouble: false,
         }
-        self.back.store(self.now(), Relaxed);
-        if was == DOWN {
-            // As loud as its loss.
-            tracing::warn!("Redis answers again");
+    }
+
+    /// For a loop, whose questions show whether leases could be renewed.
+    pub(crate) fn loop_asker(&self) -> Asker<'_> {
+        Asker {
+            is_loop: true,
+            ..self.asker()
         }
     }
 
     /// Whether Redis is away, or has been back for less than `time`. Whoever starts cannot know that it was not away.
     pub(crate) fn redis_is_just_back(&self, time: Duration) -> bool {
-        let back = self.back.load(Relaxed);
-        self.redis.load(Relaxed) != UP
-            || u128::from(self.now().saturating_sub(back)) < time.as_millis()
+        let redis = self.redis();
+        redis.loops_in_trouble > 0 || redis.back.is_none_or(|back| back.elapsed() < time)
     }
 
-    pub(crate) fn redis_failed(&self, error: bus::Error) {
-        if self.redis.swap(DOWN, Relaxed) != DOWN {
-            let error = anyhow::Error::from(error);
-            tracing::warn!(
-                error = exit::line(&error),
-                "Redis does not answer, or refuses: trying until it does"
-            );
-        }
+    fn redis(&self) -> MutexGuard<'_, Redis> {
+        self.redis.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn drain(&self) {
@@ -97,11 +109,61 @@ impl Health {
     }
 
     pub(crate) fn ready(&self) -> bool {
-        self.redis.load(Relaxed) == UP && !self.draining.load(Relaxed)
+        self.redis().told == Some(true) && !self.draining.load(Relaxed)
     }
 
     fn now(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Only a change is logged, so that an hour without Redis is two lines.
+impl Asker<'_> {
+    pub(crate) fn answered(&mut self) {
+        let mut redis = self.health.redis();
+        if self.is_loop && (self.in_trouble || redis.back.is_none()) {
+            redis.back = Some(Instant::now());
+        }
+        self.leave(&mut redis);
+        if redis.in_trouble > 0 {
+            return;
+        }
+        if redis.told.replace(true) == Some(false) {
+            // As loud as its loss.
+            tracing::warn!("Redis answers again");
+        }
+    }
+
+    pub(crate) fn failed(&mut self, error: bus::Error) {
+        let mut redis = self.health.redis();
+        if !self.in_trouble {
+            self.in_trouble = true;
+            redis.in_trouble += 1;
+            redis.loops_in_trouble += u32::from(self.is_loop);
+        }
+        if redis.told.replace(false) != Some(false) {
+            let error = anyhow::Error::from(error);
+            tracing::warn!(
+                error = exit::line(&error),
+                "Redis does not answer, or refuses: trying until it does"
+            );
+        }
+    }
+
+    fn leave(&mut self, redis: &mut Redis) {
+        if self.in_trouble {
+            self.in_trouble = false;
+            redis.in_trouble -= 1;
+            redis.loops_in_trouble -= u32::from(self.is_loop);
+        }
+    }
+}
+
+/// Who gives up was not answered: that says the next answer to somebody else.
+impl Drop for Asker<'_> {
+    fn drop(&mut self) {
+        let health = self.health;
+        self.leave(&mut health.redis());
     }
 }
 
@@ -157,30 +219,51 @@ mod tests {
         assert!(health.live());
     }
 
+    fn gone() -> bus::Error {
+        bus::Error::Server("gone".into())
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn redis_is_just_back_at_the_start_and_after_it_was_away() {
+    async fn redis_is_just_back_at_the_start_and_after_a_loop_had_lost_it() {
         let health = Health::new();
-        health.redis_answered();
+        let mut asker = health.loop_asker();
+        assert!(health.redis_is_just_back(STUCK));
+        asker.answered();
         assert!(health.redis_is_just_back(STUCK));
         tokio::time::advance(2 * STUCK).await;
         assert!(!health.redis_is_just_back(STUCK));
-        health.redis_failed(bus::Error::Server("gone".into()));
+        asker.failed(gone());
+        tokio::time::advance(2 * STUCK).await;
         assert!(health.redis_is_just_back(STUCK));
-        health.redis_answered();
+        asker.answered();
         assert!(health.redis_is_just_back(STUCK));
         tokio::time::advance(2 * STUCK).await;
+        assert!(!health.redis_is_just_back(STUCK));
+        // One event's misfortune keeps nobody from what the dead left.
+        let mut turn = health.asker();
+        turn.failed(gone());
+        assert!(!health.redis_is_just_back(STUCK));
+        turn.answered();
         assert!(!health.redis_is_just_back(STUCK));
     }
 
     #[test]
-    fn a_worker_is_ready_while_redis_answers_and_it_takes_work() {
+    fn a_worker_is_ready_while_nobody_waits_for_redis_and_it_takes_work() {
         let health = Health::new();
+        let mut reads = health.loop_asker();
         assert!(!health.ready());
-        health.redis_answered();
+        reads.answered();
         assert!(health.ready());
-        health.redis_failed(bus::Error::Server("gone".into()));
+        let (mut commits, mut given_up) = (health.asker(), health.asker());
+        commits.failed(gone());
+        given_up.failed(gone());
+        reads.answered();
         assert!(!health.ready());
-        health.redis_answered();
+        commits.answered();
+        drop(given_up);
+        assert!(!health.ready());
+        reads.answered();
+        assert!(health.ready());
         health.drain();
         assert!(!health.ready());
     }

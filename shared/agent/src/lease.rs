@@ -176,6 +176,7 @@ const OFTEN: Duration = Duration::from_secs(10);
 pub(crate) async fn renew<A: Agent>(worker: Arc<Worker<A>>, end: CancellationToken) {
     let mut ticks = interval(OFTEN.min(worker.settings.lease / 3));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut asker = worker.health.loop_asker();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -184,14 +185,16 @@ pub(crate) async fn renew<A: Agent>(worker: Arc<Worker<A>>, end: CancellationTok
         worker.health.round(Loop::Renew);
         let ids = worker.leases.ids();
         if ids.is_empty() {
+            // Nothing is lost any more.
+            asker.answered();
             continue;
         }
         match worker.bus.renew(worker.name, &worker.consumer, &ids).await {
             Ok(lost) => {
-                worker.health.redis_answered();
+                asker.answered();
                 worker.lost(&lost);
             }
-            Err(error) => worker.health.redis_failed(error),
+            Err(error) => asker.failed(error),
         }
     }
 }

@@ -30,6 +30,7 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
     let mut reader = worker.bus.reader(worker.name, &worker.consumer);
     let mut backoff = Backoff::default();
     let mut look = Look::new(worker.settings.lease);
+    let mut asker = worker.health.loop_asker();
     while let Some(free) = worker.slot(&drain).await {
         let asked = if look.is_due(&worker) {
             look.go_on(&worker, free).await
@@ -38,12 +39,12 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
         };
         match asked {
             Ok(deliveries) => {
-                worker.health.redis_answered();
+                asker.answered();
                 backoff.reset();
                 worker.begin(deliveries).await;
             }
             Err(error) => {
-                worker.health.redis_failed(error);
+                asker.failed(error);
                 backoff.pause().await;
             }
         }

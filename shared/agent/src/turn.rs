@@ -285,6 +285,10 @@ impl<A: Agent> Step<'_, A> {
                 failed.audience.clone_from(&event.audience);
             }
         }
+        if failed.encode().len() > story::MAX_EVENT_BYTES {
+            // No agent answers so many at once. What cannot be told would keep its lane for ever.
+            failed.cause = vec![id.clone()];
+        }
         Some(failed)
     }
 
@@ -295,14 +299,15 @@ impl<A: Agent> Step<'_, A> {
         F: Future<Output = Result<T, bus::Error>>,
     {
         let mut backoff = Backoff::default();
+        let mut asker = self.worker.health.asker();
         loop {
             match ask().await {
                 Err(error) if error.is_passing() => {
-                    self.worker.health.redis_failed(error);
+                    asker.failed(error);
                     backoff.pause().await;
                 }
                 answer => {
-                    self.worker.health.redis_answered();
+                    asker.answered();
                     return answer;
                 }
             }

@@ -20,15 +20,16 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
     counts.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut burials = interval(worker.settings.lease * SILENT / 5);
     burials.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut asker = worker.health.asker();
     loop {
         let done = tokio::select! {
             _ = counts.tick() => count(&worker).await,
             _ = burials.tick() => forget_the_dead(&worker).await,
             () = drain.cancelled() => return,
         };
-        // That it can be read says little: a Redis that refuses to write is not there for a worker.
-        if let Err(error) = done {
-            worker.health.redis_failed(error);
+        match done {
+            Ok(()) => asker.answered(),
+            Err(error) => asker.failed(error),
         }
     }
 }

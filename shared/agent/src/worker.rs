@@ -24,10 +24,10 @@ pub const MAX_DELIVERIES: u32 = 3;
 /// How often the loop that waits for a slot says that it is alive.
 const ROUND: Duration = Duration::from_secs(5);
 
-/// How a worker runs.
 /// Events of the log that an agent is given.
 pub(crate) const HISTORY: usize = 40;
 
+/// How a worker runs.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub bus: bus::Settings,
@@ -213,11 +213,17 @@ impl<A: Agent> Worker<A> {
 
     async fn check(&self) -> anyhow::Result<()> {
         let mut backoff = Backoff::default();
+        let mut asker = self.health.loop_asker();
         loop {
             self.health.round(Loop::Take);
-            match self.bus.check_server().await {
+            let checked = async {
+                let report = self.bus.check_server().await?;
+                self.bus.check_rights(bus::Role::Worker).await?;
+                Ok::<_, bus::Error>(report)
+            };
+            match checked.await {
                 Ok(report) => {
-                    self.health.redis_answered();
+                    asker.answered();
                     for warning in report.warnings {
                         tracing::warn!("{warning}");
                     }
@@ -225,7 +231,7 @@ impl<A: Agent> Worker<A> {
                 }
                 // Here a refused password is final: nobody changes it while a worker that never ran waits.
                 Err(error) if error.is_passing() && !matches!(error, bus::Error::Denied(_)) => {
-                    self.health.redis_failed(error);
+                    asker.failed(error);
                 }
                 Err(error) => return Err(error.into()),
             }

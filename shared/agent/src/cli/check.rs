@@ -65,7 +65,9 @@ pub(super) async fn run<O: Args>(options: &Options<O>, built: anyhow::Result<Set
 }
 
 async fn redis<O: Args>(options: &Options<O>) -> anyhow::Result<Usable> {
-    let report = Bus::new(options.bus())?.check_server().await?;
+    let bus = Bus::new(options.bus())?;
+    let report = bus.check_server().await?;
+    bus.check_rights(bus::Role::Worker).await?;
     Ok(Usable {
         says: format!("version {}", report.version),
         warnings: report.warnings,

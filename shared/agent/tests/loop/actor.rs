@@ -13,6 +13,8 @@ use crate::stage::NARRATOR;
 pub(crate) enum Act {
     Answer,
     AnswerWhenTold,
+    /// The same, and nothing is read before.
+    AnswerAtOnceWhenTold,
     AnswerAfter(Duration),
     Hang,
     Panic,
@@ -75,11 +77,11 @@ impl Agent for Actor {
             }
             Act::AnswerWhenTold => {
                 turn.draft.send("It rains.").await;
-                self.tell
-                    .clone()
-                    .wait_for(|told| *told)
-                    .await
-                    .expect("the test still runs");
+                self.told().await;
+                Ok(answer(&turn))
+            }
+            Act::AnswerAtOnceWhenTold => {
+                self.told().await;
                 Ok(answer(&turn))
             }
             Act::AnswerAfter(time) => {
@@ -97,6 +99,15 @@ impl Agent for Actor {
             Act::Panic => panic!("poison"),
             Act::Fail(error) => Err(error),
         }
+    }
+}
+
+impl Actor {
+    async fn told(&self) {
+        let mut tell = self.tell.clone();
+        tell.wait_for(|told| *told)
+            .await
+            .expect("the test still runs");
     }
 }
 

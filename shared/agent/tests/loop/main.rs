@@ -288,6 +288,23 @@ async fn what_is_no_event_is_buried_and_others_are_answered() {
 }
 
 #[tokio::test]
+async fn what_answers_too_much_to_be_told_is_buried_too() {
+    let stage = Stage::with(&[]).await;
+    stage.overlong().await;
+    let worker = stage.worker(LEASE, 0, |_| {
+        let error = anyhow::anyhow!("no");
+        Act::Fail(HandleError::permanent("blocked", error))
+    });
+    stage
+        .until("the burial", async || stage.dead().await == 1)
+        .await;
+    let failures = stage.failures("a").await;
+    assert_eq!(failures, [("blocked".to_owned(), "overlong".to_owned())]);
+    worker.end().await;
+    assert_eq!(stage.backlog().await, 0);
+}
+
+#[tokio::test]
 async fn a_worker_outlives_redis_and_answers_when_it_is_back() {
     let mut stage = Stage::new().await;
     stage.story("a").await;
@@ -331,18 +348,38 @@ async fn full(stage: &Stage) -> Worker {
     worker
 }
 
+/// The backlog is counted twice a lease meanwhile, and that is answered.
+async fn stays_not_ready(worker: &Worker) {
+    worker.not_ready().await;
+    for _ in 0..20 {
+        tokio::time::sleep(LEASE / 4).await;
+        assert!(!worker.is_ready().await);
+    }
+}
+
+/// A full Redis takes reads, deliveries and renewals, and refuses what an answer writes (once a script has written, as to
+/// end a draft, it may go on).
+#[tokio::test]
+async fn a_worker_is_not_ready_while_an_answer_waits_for_a_full_redis() {
+    let stage = Stage::with(&["one"]).await;
+    let mut worker = stage.worker(LEASE, 0, |_| Act::AnswerAtOnceWhenTold);
+    worker.begun("one").await;
+    stage.limit_memory("1").await;
+    worker.tell();
+    stays_not_ready(&worker).await;
+    stage.limit_memory("0").await;
+    assert_eq!(stage.answers("a", 1).await, [["one"]]);
+    worker.ready().await;
+    worker.end().await;
+}
+
 #[tokio::test]
 async fn a_worker_is_not_ready_while_redis_answers_and_refuses_to_write() {
     let stage = Stage::with(&[]).await;
     let worker = stage.worker(LEASE, 0, |_| Act::Answer);
     worker.ready().await;
     stage.needs_replicas("1").await;
-    worker.not_ready().await;
-    // The backlog is counted twice a lease meanwhile, and that is answered.
-    for _ in 0..20 {
-        tokio::time::sleep(LEASE / 4).await;
-        assert!(!worker.is_ready().await);
-    }
+    stays_not_ready(&worker).await;
     stage.needs_replicas("0").await;
     worker.ready().await;
     stage.say("a", "one").await;

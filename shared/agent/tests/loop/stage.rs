@@ -97,26 +97,38 @@ impl Stage {
     }
 
     pub(crate) async fn say(&self, story: &str, id: &str) {
-        let action = Action {
-            mode: Mode::Do,
-            text: "I wait".into(),
-            to: None,
-            choice: None,
-            target: None,
-        };
-        let author = Author {
-            kind: AuthorKind::User,
-            id: "u1".into(),
-            name: "Mira".into(),
-        };
-        let event = Event::new(
-            id.parse().unwrap(),
-            story.parse().unwrap(),
-            author,
-            Payload::Action(action),
-            jiff::Timestamp::UNIX_EPOCH,
-        );
-        self.bus.publish(&event).await.unwrap();
+        self.bus.publish(&said(story, id)).await.unwrap();
+    }
+
+    /// An entry in the story "a" that answers as much as fits and waits for its verdict. No publisher of ours makes it.
+    pub(crate) async fn overlong(&self) {
+        let mut event = said("a", "overlong");
+        while event.encode().len() + 70 < story::MAX_EVENT_BYTES {
+            let id = format!("{:064}", event.cause.len());
+            event.cause.push(id.parse().unwrap());
+        }
+        let event = event.encode();
+        let words = [
+            "XADD",
+            "sf:{0}:work:narrator",
+            "*",
+            "story",
+            "a",
+            "id",
+            "overlong",
+            "part",
+            "0",
+            "held",
+            "1",
+            "e",
+            &event,
+        ];
+        let mut request = format!("*{}\r\n", words.len());
+        for word in words {
+            request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+        }
+        let reply = exchange(self.port, &request).await.unwrap();
+        assert!(reply.starts_with('$'), "{reply}");
     }
 
     pub(crate) async fn hear(&self, story: &str) -> Watch {
@@ -326,4 +338,26 @@ pub(crate) async fn exchange(port: u16, request: &str) -> std::io::Result<String
     let mut reply = [0; 512];
     let length = stream.read(&mut reply).await?;
     Ok(String::from_utf8_lossy(&reply[..length]).into_owned())
+}
+
+fn said(story: &str, id: &str) -> Event {
+    let action = Action {
+        mode: Mode::Do,
+        text: "I wait".into(),
+        to: None,
+        choice: None,
+        target: None,
+    };
+    let author = Author {
+        kind: AuthorKind::User,
+        id: "u1".into(),
+        name: "Mira".into(),
+    };
+    Event::new(
+        id.parse().unwrap(),
+        story.parse().unwrap(),
+        author,
+        Payload::Action(action),
+        jiff::Timestamp::UNIX_EPOCH,
+    )
 }
