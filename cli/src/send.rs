@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use bus::{Bus, Error, Published, Seen};
+use bus::{Bus, Error, Published, Role, Seen};
 use serde_json::json;
 use story::{
     Action, Agent, Author, AuthorKind, Cursor, Event, EventId, Mode, Outcome, Payload, Route,
@@ -26,6 +26,7 @@ pub(crate) async fn run(args: SendArgs, bus: &Bus, out: Output) -> anyhow::Resul
         is_there(name, &args.story, bus).await?;
     }
     let event = action(args);
+    bus.check_rights(Role::Producer).await?;
     let published = bus.publish(&event).await?;
     if !wait || !out.json {
         tell(&event.id, published, out).with_context(|| sent(&event.id))?;

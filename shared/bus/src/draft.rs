@@ -13,8 +13,8 @@ use crate::script::{Call, Script};
 use crate::view::{Chunk, Drafts, Running};
 use crate::{Bus, Error, LeaseId};
 
-static DRAFT: Script = Script::new(include_str!("../scripts/draft.lua"));
-static RESET: Script = Script::new(include_str!("../scripts/reset.lua"));
+pub(crate) static DRAFT: Script = Script::new(include_str!("../scripts/draft.lua"));
+pub(crate) static RESET: Script = Script::new(include_str!("../scripts/reset.lua"));
 
 /// How long a draft's text outlives its last chunk.
 const LIFE: Duration = Duration::from_secs(3_600);

@@ -56,6 +56,12 @@ impl Script {
         }
     }
 
+    /// The commands that it runs, as often as it does, except those whose failure it bears (`pcall`).
+    pub(crate) fn commands(&self) -> impl Iterator<Item = &'static str> {
+        let calls = self.code.split("redis.call('").skip(1);
+        calls.filter_map(|rest| rest.split('\'').next())
+    }
+
     fn sha(&self) -> &str {
         self.sha
             .get_or_init(|| redis::Script::new(self.code).get_hash().to_owned())

@@ -4,7 +4,7 @@
 
 mod server;
 
-use bus::{Bus, Committed, DraftChunk, Drafted, Error, Published, Settings};
+use bus::{Bus, Committed, DraftChunk, Drafted, Error, Published, Role, Settings};
 use redis::Commands;
 use server::{action, answered, castle, draft, failure, given_up, ids, one};
 use story::{Agent, Seq};
@@ -50,16 +50,83 @@ async fn an_entry_whose_end_the_log_refuses_is_not_lost() {
     }
 }
 
+/// A bus of a user whom Redis allows this.
+fn user(server: &server::Server, rules: &[&str]) -> Bus {
+    let mut set = redis::cmd("ACL");
+    set.arg("SETUSER").arg("mira");
+    set.arg(&["reset", "on", ">word", "~*", "&*"]).arg(rules);
+    set.exec(&mut server.raw()).unwrap();
+    let url = server.url().replace("redis://", "redis://mira:word@");
+    Bus::new(Settings::new(url)).unwrap()
+}
+
+/// All that a worker's scripts run, and then what only a producer's does.
+const COMMANDS: [&str; 28] = [
+    "DEL",
+    "EXISTS",
+    "GETDEL",
+    "HDEL",
+    "HGET",
+    "HINCRBY",
+    "HMGET",
+    "HSET",
+    "LINDEX",
+    "LPOP",
+    "LRANGE",
+    "PEXPIRE",
+    "RPUSH",
+    "SET",
+    "TIME",
+    "XACK",
+    "XADD",
+    "XCLAIM",
+    "XDEL",
+    "XINFO",
+    "XPENDING",
+    "XRANGE",
+    "ZADD",
+    "EVAL",
+    "EVALSHA",
+    "LLEN",
+    "ZREMRANGEBYSCORE",
+    "ZSCORE",
+];
+
+#[tokio::test]
+async fn a_user_who_may_not_run_a_script_to_its_end_is_told_so_before() {
+    let (server, _) = castle(&[]).await;
+    let keys = || {
+        redis::cmd("DBSIZE")
+            .query::<u64>(&mut server.raw())
+            .unwrap()
+    };
+    let before = keys();
+    for role in [Role::Worker, Role::Producer] {
+        user(&server, &["+@all"]).check_rights(role).await.unwrap();
+    }
+    let (worker, producer) = (&COMMANDS[..25], &COMMANDS[23..]);
+    for (role, commands) in [(Role::Worker, worker), (Role::Producer, producer)] {
+        for command in commands {
+            // A script is run by its hash, and by its text only when that is not known.
+            redis::cmd("SCRIPT")
+                .arg("FLUSH")
+                .exec(&mut server.raw())
+                .unwrap();
+            let without = format!("-{}", command.to_lowercase());
+            let user = user(&server, &["+@all", &without]);
+            let refused = user.check_rights(role).await.unwrap_err();
+            assert!(refused.is_configuration(), "{refused}");
+            let told = refused.to_string().to_uppercase();
+            assert!(told.contains(command), "{command}: {told}");
+        }
+    }
+    assert_eq!(keys(), before);
+}
+
 #[tokio::test]
 async fn a_channel_that_is_denied_costs_readers_time_and_no_text() {
     let (server, _) = castle(&[]).await;
-    let mut deaf = redis::cmd("ACL");
-    deaf.arg("SETUSER")
-        .arg("deaf")
-        .arg(["on", ">word", "~*", "+@all", "resetchannels"].as_slice());
-    deaf.exec(&mut server.raw()).unwrap();
-    let url = server.url().replace("redis://", "redis://deaf:word@");
-    let deaf = Bus::new(Settings::new(url)).unwrap();
+    let deaf = user(&server, &["+@all", "resetchannels"]);
 
     deaf.publish(&action("castle", "a")).await.unwrap();
     let delivery = deaf.reader(NARRATOR, "w1").next(1).await.unwrap().remove(0);

@@ -1,0 +1,62 @@
+//! What the user of the connection may do. Redis denies a command only when it is reached, in the middle of a script too,
+//! and what the script did before then stands: an event would be logged and in no lane, or answered and answered again.
+//! So whoever runs scripts asks first.
+
+use crate::draft::{DRAFT, RESET};
+use crate::reply::read;
+use crate::script::{BURY, COMMIT, PUBLISH, RECLAIM, RELEASE, RENEW, Script};
+use crate::{Bus, Error};
+
+static RIGHTS: Script = Script::new(include_str!("../scripts/rights.lua"));
+
+/// Who runs scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Publishes what people do.
+    Producer,
+    /// Answers it.
+    Worker,
+}
+
+impl Role {
+    /// Without those whose failure a script bears.
+    fn commands(self) -> Vec<&'static str> {
+        let scripts: &[&Script] = match self {
+            Self::Producer => &[&PUBLISH],
+            Self::Worker => &[&COMMIT, &BURY, &RENEW, &RELEASE, &RECLAIM, &DRAFT, &RESET],
+        };
+        let mut commands: Vec<_> = scripts.iter().flat_map(|each| each.commands()).collect();
+        commands.sort_unstable();
+        commands.dedup();
+        commands
+    }
+}
+
+impl Bus {
+    /// Whether the user may run every command of the role's scripts.
+    ///
+    /// # Errors
+    /// [`Error::Server`] names those that are denied; or Redis was not reached.
+    pub async fn check_rights(&self, role: Role) -> Result<(), Error> {
+        let mut denied: Vec<String> = Vec::new();
+        for shard in self.keys.shards() {
+            let mut call = RIGHTS.call();
+            call.key(self.keys.probe(shard));
+            for command in role.commands() {
+                call.arg(command);
+            }
+            denied.extend(read::<Vec<String>>(
+                call.run_until_answered(&self.link).await?,
+            )?);
+        }
+        if denied.is_empty() {
+            return Ok(());
+        }
+        denied.sort_unstable();
+        denied.dedup();
+        Err(Error::Server(format!(
+            "Redis denies this user {}, which the fleet's scripts need: allow it in the user's ACL rules",
+            denied.join(", ")
+        )))
+    }
+}
