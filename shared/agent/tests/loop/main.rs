@@ -301,6 +301,9 @@ async fn a_worker_that_starts_while_redis_is_full_waits_like_one_that_runs() {
     let stage = Stage::with(&["one"]).await;
     stage.limit_memory("1").await;
     let worker = stage.worker(LEASE, 0, |_| Act::Answer);
+    // It is not ready from its first moment on: only Redis knows whether the two have met.
+    let met = async || stage.has_refused_for_memory().await;
+    stage.until("a refusal", met).await;
     worker.not_ready().await;
     stage.limit_memory("0").await;
     assert_eq!(stage.answers("a", 1).await, [["one"]]);
