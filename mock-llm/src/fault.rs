@@ -52,6 +52,7 @@ pub(crate) enum Kind {
     NoFirstToken,
     Stall,
     Eof,
+    NoFinishReason,
     Cut,
     CutUtf8,
     BadSse,
@@ -92,11 +93,12 @@ const MILLIS: Option<(u32, Unit)> = Some((50, Unit::Milliseconds));
 
 /// Every fault, in the order of their kinds.
 #[rustfmt::skip]
-pub const TABLE: [Row; 36] = [
+pub const TABLE: [Row; 37] = [
     row(Kind::NoHeaders,             "no_headers",              None,   true,  "nothing is ever answered, not even headers"),
     row(Kind::NoFirstToken,          "no_first_token",          None,   true,  "headers come, a body never does"),
     row(Kind::Stall,                 "stall",                   TOKENS, true,  "after n tokens nothing more comes, and the connection stays open"),
     row(Kind::Eof,                   "eof",                     TOKENS, true,  "after n tokens the body ends cleanly: no finish_reason, no [DONE]"),
+    row(Kind::NoFinishReason,        "no_finish_reason",        TOKENS, true,  "after n tokens comes [DONE], as if the answer were whole: no finish_reason"),
     row(Kind::Cut,                   "cut",                     TOKENS, true,  "after n tokens the connection is reset"),
     row(Kind::CutUtf8,               "cut_utf8",                TOKENS, true,  "after n tokens the connection is reset inside a character of several bytes"),
     row(Kind::BadSse,                "bad_sse",                 TOKENS, true,  "after n tokens comes a line that is no SSE field, then the rest"),
@@ -184,7 +186,7 @@ impl Fault {
     }
 
     fn row(self) -> &'static Row {
-        const ROWS: &[Row; 36] = &TABLE;
+        const ROWS: &[Row; 37] = &TABLE;
         &ROWS[self.kind as usize]
     }
 }

@@ -206,6 +206,10 @@ impl Progress {
         match kind {
             Kind::Stall => return Next::End(Ending::Hang),
             Kind::Eof => return Next::End(Ending::Complete),
+            Kind::NoFinishReason => {
+                frames.done(out);
+                return Next::End(Ending::Complete);
+            }
             Kind::Cut => return Next::End(Ending::Cut),
             Kind::CutUtf8 => {
                 frames.split_character(out);

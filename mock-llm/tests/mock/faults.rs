@@ -50,6 +50,12 @@ faults! {
         assert_eq!(heard.end, End::Clean);
         wire.is_half_a_json(End::Clean).await;
     }
+    no_finish_reason(wire) {
+        let heard = wire.stream().await;
+        assert_eq!((pieces(&heard.body), heard.finish(), heard.is_done()), (5, None, true));
+        assert_eq!(heard.end, End::Clean);
+        wire.is_half_a_json(End::Clean).await;
+    }
     cut(wire) {
         let heard = wire.stream().await;
         assert_eq!((pieces(&heard.body), heard.finish()), (5, None));

@@ -104,21 +104,11 @@ pub enum Emitted {
     Passed(Event),
 }
 
-/// Whether another try of the whole turn could help. Model calls have been retried already when this is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retry {
-    /// The same turn would fail the same way: it is given up at once.
-    Never,
-    /// Once the lease has passed, any worker tries again, up to [`MAX_DELIVERIES`](crate::MAX_DELIVERIES).
-    AfterLease,
-}
-
-/// Why a turn failed. Whoever makes it decides whether it is tried again; the loop obeys.
+/// Why a turn failed for good: what another try could mend, the model layer has tried again.
 #[derive(Debug)]
 pub struct HandleError {
     /// A wire name: `rate`, `prompt` …
     pub class: &'static str,
-    pub retry: Retry,
     /// Model calls made in vain; 0 = the turn itself counts.
     pub tries: u32,
     /// Words fit for readers.
@@ -130,7 +120,6 @@ impl HandleError {
     pub fn permanent(class: &'static str, source: impl Into<anyhow::Error>) -> Self {
         Self {
             class,
-            retry: Retry::Never,
             tries: 0,
             notice: notice(class).to_owned(),
             source: source.into(),

@@ -49,7 +49,7 @@ mod turn;
 mod upkeep;
 mod worker;
 
-pub use agent::{Agent, Effects, Emitted, HandleError, Retry, Turn};
+pub use agent::{Agent, Effects, Emitted, HandleError, Turn};
 pub use cli::{NoOptions, Setup, main};
 pub use draft::DraftSender;
 pub use metrics::Metrics;

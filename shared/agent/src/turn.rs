@@ -13,7 +13,7 @@ use crate::lease::Held;
 use crate::metrics::Outcome;
 use crate::retry::Backoff;
 use crate::worker::{HISTORY, MAX_DELIVERIES, Worker};
-use crate::{Agent, DraftSender, Effects, Emitted, HandleError, Retry, Turn, draft, exit};
+use crate::{Agent, DraftSender, Effects, Emitted, HandleError, Turn, draft, exit};
 
 /// Runs a delivery to its end, or until its lease is lost. `held` keeps its lease for as long.
 pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, delivery: Delivery, held: Held) {
@@ -189,13 +189,9 @@ impl<A: Agent> Step<'_, A> {
         Ok(self.ended(&committed, Outcome::Answered))
     }
 
-    /// Buries what cannot be answered, unless another delivery may answer it.
+    /// Buries what cannot be answered.
     async fn failed(&self, error: &HandleError) -> Outcome {
         let deliveries = self.delivery.deliveries;
-        if error.retry == Retry::AfterLease && deliveries < MAX_DELIVERIES {
-            tracing::warn!(class = error.class, %error, deliveries, "failed: to be tried again when the lease has passed");
-            return Outcome::Postponed;
-        }
         tracing::error!(class = error.class, %error, deliveries, "failed for good: to the dead letters");
         let tries = if error.tries > 0 {
             error.tries

@@ -21,6 +21,9 @@ use crate::{Agent, Metrics, Shutdown, exit, health, take, turn, upkeep};
 /// An event delivered more often than this is buried as `crash`: whoever answered it died of it.
 pub const MAX_DELIVERIES: u32 = 3;
 
+/// Renewed three times while it lasts, each within a round trip.
+pub(crate) const SHORTEST_LEASE: Duration = Duration::from_millis(100);
+
 /// How often the loop that waits for a slot says that it is alive.
 const ROUND: Duration = Duration::from_secs(5);
 
@@ -153,7 +156,7 @@ async fn serve<A: Agent>(
 
 impl<A: Agent> Worker<A> {
     fn new(agent: A, settings: Settings, shutdown: Shutdown) -> anyhow::Result<Self> {
-        if settings.concurrency == 0 || settings.lease < Duration::from_millis(100) {
+        if settings.concurrency == 0 || settings.lease < SHORTEST_LEASE {
             let what = "the concurrency must be at least 1 and the lease at least 100ms";
             return Err(exit::configuration(anyhow::anyhow!(what)));
         }

@@ -134,8 +134,12 @@ impl Bus {
             call.arg(name.as_str()).arg(value.as_str());
         }
         let retraction = match &effects.retract {
-            Some(id) => self.retraction(story, id).await?,
-            None => None,
+            Some(id) => self.retraction(&delivery, story, id).await?,
+            None => Ok(None),
+        };
+        let retraction = match retraction {
+            Ok(retraction) => retraction,
+            Err(refused) => return Ok(refused),
         };
         call.count(retraction.as_slice());
         if let Some(gone) = retraction {

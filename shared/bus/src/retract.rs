@@ -2,9 +2,10 @@
 
 use story::{Author, AuthorKind, Dialogue, Event, EventId, Narration, Payload, Seq, StoryId};
 
+use crate::keys::GROUP;
 use crate::log::{readable, seq};
 use crate::reply::{Entry, read};
-use crate::{Bus, Error};
+use crate::{Bus, Committed, Delivery, Error};
 
 /// How many events one look at the log takes. The event meant is nearly always among the last few.
 const PAGE: usize = 100;
@@ -19,11 +20,15 @@ impl Bus {
     /// Looks for the response `id` from the log's end. `None` when the log has it no more. An event's place never
     /// changes, so it can be found before the script that takes it away runs. A person's event is never meant: whoever
     /// computes a response's id could else put one of their own in its way.
+    ///
+    /// What was taken back already is nowhere, and a log can be long: before each further page it is asked whether the
+    /// entry still stands. If it does not, the commit is refused, as its script would refuse it.
     pub(crate) async fn retraction(
         &self,
+        delivery: &Delivery,
         story: &StoryId,
         id: &EventId,
-    ) -> Result<Option<Retraction>, Error> {
+    ) -> Result<Result<Option<Retraction>, Committed>, Error> {
         let mut end = "+".to_owned();
         loop {
             let mut cmd = redis::cmd("XREVRANGE");
@@ -34,14 +39,35 @@ impl Bus {
                 let event = readable(fields).filter(|event| event.id == *id);
                 if let Some(tombstone) = event.as_ref().and_then(tombstone) {
                     let seq = seq(place)?;
-                    return Ok(Some(Retraction { seq, tombstone }));
+                    return Ok(Ok(Some(Retraction { seq, tombstone })));
                 }
             }
             match page.last() {
-                Some((oldest, _)) => end = format!("({oldest}"),
-                None => return Ok(None),
+                Some((oldest, _)) if page.len() == PAGE => end = format!("({oldest}"),
+                _ => return Ok(Ok(None)),
+            }
+            if let Some(refused) = self.refusal(delivery).await? {
+                return Ok(Err(refused));
             }
         }
+    }
+
+    /// What lane.lua's `refusal` would say.
+    async fn refusal(&self, delivery: &Delivery) -> Result<Option<Committed>, Error> {
+        let (lease, consumer) = (&delivery.lease, &delivery.consumer);
+        let mut cmd = redis::cmd("XPENDING");
+        cmd.arg(self.keys.work(delivery.agent, lease.shard))
+            .arg(GROUP);
+        cmd.arg(&lease.entry).arg(&lease.entry).arg(1);
+        let rows: Vec<(String, String, u64, u64)> = match self.link.query(&cmd).await {
+            Err(error) if error.code() == Some("NOGROUP") => Vec::new(),
+            rows => read(rows?)?,
+        };
+        Ok(match rows.first() {
+            None => Some(Committed::Gone),
+            Some((_, owner, ..)) if owner != consumer => Some(Committed::Fenced),
+            Some(_) => None,
+        })
     }
 }
 

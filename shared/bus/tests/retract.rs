@@ -4,7 +4,9 @@
 
 mod server;
 
-use bus::{Bus, Commit, Emit, Published};
+use std::time::Duration;
+
+use bus::{Bus, Commit, Committed, Delivery, Emit, Published};
 use redis::Commands;
 use server::{action, answer, castle, story};
 use story::{Agent, Route, Seq, Step};
@@ -32,18 +34,21 @@ async fn answered(bus: &Bus) {
     bus.commit(delivery, &effects).await.unwrap();
 }
 
-async fn taken_back(bus: &Bus) {
-    let delivery = bus
-        .reader(Agent::Moderator, "m1")
-        .next(1)
-        .await
-        .unwrap()
-        .remove(0);
-    let effects = Commit {
+async fn judged(bus: &Bus) -> Delivery {
+    let mut reader = bus.reader(Agent::Moderator, "m1");
+    reader.next(1).await.unwrap().remove(0)
+}
+
+fn retracting() -> Commit {
+    Commit {
         retract: Some("re-a".parse().unwrap()),
         ..Commit::default()
-    };
-    bus.commit(delivery, &effects).await.unwrap();
+    }
+}
+
+async fn taken_back(bus: &Bus) {
+    let delivery = judged(bus).await;
+    bus.commit(delivery, &retracting()).await.unwrap();
 }
 
 async fn texts(bus: &Bus) -> Vec<(u64, String)> {
@@ -111,4 +116,54 @@ async fn no_page_is_too_small_to_show_what_was_taken_back() {
     let _: u64 = raw.del("sf:{0}:gone:castle").unwrap();
     let page = bus.log(&story("castle"), Seq(1), 1).await.unwrap();
     assert_eq!(page[0].seq, Seq(6), "retention left nothing before it");
+}
+
+/// How often Redis was asked for a page of a log, from its end.
+fn pages(raw: &mut redis::Connection) -> u64 {
+    let stats: redis::InfoDict = redis::cmd("INFO").arg("commandstats").query(raw).unwrap();
+    let told: Option<String> = stats.get("cmdstat_xrevrange");
+    let calls = told.and_then(|told| {
+        let calls = told.strip_prefix("calls=")?.split(',').next()?;
+        calls.parse().ok()
+    });
+    calls.unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_long_log_is_searched_only_while_the_entry_stands() {
+    let (server, bus) = castle(&["a"]).await;
+    answered(&bus).await;
+    for n in 0..250 {
+        bus.publish(&action("castle", &format!("b{n}")))
+            .await
+            .unwrap();
+    }
+    let mut raw = server.raw();
+    let delivery = judged(&bus).await;
+    let taken = bus.commit(delivery.clone(), &retracting()).await.unwrap();
+    assert_eq!(taken, Committed::Done(Vec::new()));
+    assert_eq!(pages(&mut raw), 3);
+    // As after a lost reply.
+    let again = bus.commit(delivery, &retracting()).await.unwrap();
+    assert_eq!(again, Committed::Gone);
+    assert_eq!(pages(&mut raw), 4);
+    assert_eq!(texts(&bus).await[1], (2, String::new()));
+}
+
+#[tokio::test]
+async fn whoever_lost_the_entry_stops_searching_and_takes_nothing_back() {
+    let (server, bus) = castle(&["a"]).await;
+    answered(&bus).await;
+    for n in 0..250 {
+        bus.publish(&action("castle", &format!("b{n}")))
+            .await
+            .unwrap();
+    }
+    let delivery = judged(&bus).await;
+    let moderator = Agent::Moderator;
+    let taken = bus.reclaim(moderator, "m2", Duration::ZERO, 1).await;
+    assert_eq!(taken.unwrap().len(), 1);
+    let fenced = bus.commit(delivery, &retracting()).await.unwrap();
+    assert_eq!(fenced, Committed::Fenced);
+    assert_eq!(pages(&mut server.raw()), 1);
 }

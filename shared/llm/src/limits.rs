@@ -90,10 +90,9 @@ impl Retries {
         }
         self.away = None;
         self.away_delays.reset();
-        let delay = self
-            .delays
-            .next_backoff()?
-            .max(failure.retry_after.unwrap_or_default());
+        // Never before the time asked for, and some of the backoff after it: many calls are told the same.
+        let asked = failure.retry_after.unwrap_or_default();
+        let delay = asked.checked_add(self.delays.next_backoff()?)?;
         Instant::now()
             .checked_add(delay)
             .filter(|at| *at < self.deadline)
@@ -124,6 +123,8 @@ fn delays(longest: Duration) -> ExponentialBackoff {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::Deadlines;
 
@@ -262,15 +263,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_longer_of_retry_after_and_backoff_counts() {
-        let told = Error {
-            retry_after: Some(Duration::from_secs(5)),
-            ..failure(Class::Rate)
-        };
-        assert_eq!(
-            retries(60, 3).after(told).unwrap(),
-            Instant::now() + Duration::from_secs(5)
-        );
+    async fn calls_told_the_same_wait_come_back_after_it_and_not_together() {
+        let asked = Duration::from_secs(5);
+        let times: BTreeSet<Instant> = (0..20)
+            .map(|_| {
+                let told = Error {
+                    retry_after: Some(asked),
+                    ..failure(Class::Rate)
+                };
+                retries(60, 3).after(told).unwrap()
+            })
+            .collect();
+        let (first, last) = (*times.first().unwrap(), *times.last().unwrap());
+        assert!(times.len() > 10, "{times:?}");
+        assert!(first > Instant::now() + asked);
+        assert!(last < Instant::now() + asked + Duration::from_millis(400));
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,7 +8,11 @@ use anyhow::Context as _;
 use clap::Args;
 use secrecy::SecretString;
 
+use crate::worker::SHORTEST_LEASE;
 use crate::{Settings, telemetry};
+
+/// Of every duration: far more than anybody means, and far less than a clock can count.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What an agent is built from.
 #[derive(Debug, Clone)]
@@ -88,19 +92,19 @@ struct Model {
     #[arg(long, env = "LLM_API_KEY", hide_env_values = true, value_name = "KEY")]
     llm_api_key: Option<SecretString>,
     /// Longest wait for a connection
-    #[arg(long, env = "LLM_CONNECT_TIMEOUT", default_value = "3s", value_parser = duration)]
+    #[arg(long, env = "LLM_CONNECT_TIMEOUT", default_value = "3s", value_parser = limit)]
     llm_connect_timeout: Duration,
     /// Longest wait for the first token
-    #[arg(long, env = "LLM_FIRST_TOKEN_TIMEOUT", default_value = "20s", value_parser = duration)]
+    #[arg(long, env = "LLM_FIRST_TOKEN_TIMEOUT", default_value = "20s", value_parser = limit)]
     llm_first_token_timeout: Duration,
     /// Longest silence between two tokens
-    #[arg(long, env = "LLM_STALL_TIMEOUT", default_value = "15s", value_parser = duration)]
+    #[arg(long, env = "LLM_STALL_TIMEOUT", default_value = "15s", value_parser = limit)]
     llm_stall_timeout: Duration,
     /// How long a call tries again while the model takes no connection
-    #[arg(long, env = "LLM_PATIENCE", default_value = "20s", value_parser = duration)]
+    #[arg(long, env = "LLM_PATIENCE", default_value = "20s", value_parser = pause)]
     llm_patience: Duration,
     /// Longest call, retries included
-    #[arg(long, env = "LLM_TIMEOUT", default_value = "90s", value_parser = duration)]
+    #[arg(long, env = "LLM_TIMEOUT", default_value = "90s", value_parser = limit)]
     llm_timeout: Duration,
 }
 
@@ -111,10 +115,10 @@ pub(super) struct Worker {
     #[arg(long, env = "STORYFLEET_CONCURRENCY", default_value = "64", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     concurrency: u32,
     /// How long a silent worker keeps its events; the same in the whole fleet
-    #[arg(long, env = "STORYFLEET_LEASE", default_value = "10s", value_parser = duration)]
+    #[arg(long, env = "STORYFLEET_LEASE", default_value = "10s", value_parser = lease)]
     lease: Duration,
     /// How long what is in flight may go on once asked to end
-    #[arg(long, env = "STORYFLEET_DRAIN", default_value = "45s", value_parser = duration)]
+    #[arg(long, env = "STORYFLEET_DRAIN", default_value = "45s", value_parser = pause)]
     drain: Duration,
     /// Where /metrics, /livez and /readyz are served, such as 0.0.0.0:9090
     #[arg(long, env = "STORYFLEET_METRICS_LISTEN", value_name = "ADDRESS")]
@@ -192,11 +196,32 @@ impl Worker {
     }
 }
 
-/// `10s`, `500ms`, `1m 30s`.
-fn duration(text: &str) -> Result<Duration, String> {
+/// What is waited for: without any time it would never come.
+fn limit(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::from_millis(1))
+}
+
+/// What may be left out.
+fn pause(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::ZERO)
+}
+
+fn lease(text: &str) -> Result<Duration, String> {
+    duration(text, SHORTEST_LEASE)
+}
+
+/// `10s`, `500ms`, `1m 30s`, and at most [`LONGEST`].
+fn duration(text: &str, least: Duration) -> Result<Duration, String> {
     let wanted = "write it like 500ms, 10s or 1m";
     let span: jiff::SignedDuration = text.parse().map_err(|_| wanted.to_owned())?;
-    Duration::try_from(span).map_err(|_| wanted.to_owned())
+    let duration = Duration::try_from(span).map_err(|_| wanted.to_owned())?;
+    if duration < least {
+        Err(format!("at least {least:?}"))
+    } else if duration > LONGEST {
+        Err("at most 1 day".to_owned())
+    } else {
+        Ok(duration)
+    }
 }
 
 #[cfg(test)]
@@ -205,10 +230,49 @@ mod tests {
 
     #[test]
     fn a_duration_has_a_unit() {
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(limit("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(limit("1m 30s"), Ok(Duration::from_secs(90)));
         for bad in ["10", "", "soon", "-5s"] {
-            assert!(duration(bad).is_err(), "{bad}");
+            assert!(
+                limit(bad).unwrap_err().starts_with("write it like"),
+                "{bad}"
+            );
+        }
+    }
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options<NoOptions>,
+        #[command(flatten)]
+        worker: Worker,
+    }
+
+    fn parsed(name: &str, value: &str) -> Result<Line, String> {
+        let option = format!("{name}={value}");
+        let line = ["x", "--llm", "http://h", "--model", "m", &option];
+        clap::Parser::try_parse_from(line).map_err(|error: clap::Error| error.to_string())
+    }
+
+    #[test]
+    fn every_duration_has_its_bounds() {
+        let (tiny, none) = (("999us", "1ms"), ("-1ns", "0s"));
+        for (name, (under, least)) in [
+            ("--llm-connect-timeout", tiny),
+            ("--llm-first-token-timeout", tiny),
+            ("--llm-stall-timeout", tiny),
+            ("--llm-timeout", tiny),
+            ("--llm-patience", none),
+            ("--drain", none),
+            ("--lease", ("99ms", "100ms")),
+        ] {
+            for good in [least, "24h"] {
+                assert!(parsed(name, good).is_ok(), "{name} {good}");
+            }
+            for bad in [under, "24h 1ns", "1000000000000000000s"] {
+                let told = parsed(name, bad).unwrap_err();
+                assert!(told.contains(name), "{name} {bad}: {told}");
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ mod worker;
 use std::time::Duration;
 
 use actor::Act;
-use agent::{HandleError, Retry};
+use agent::HandleError;
 use bus::Seen;
 use network::Network;
 use stage::{SLOTS, Stage};
@@ -246,30 +246,18 @@ async fn nothing_dies_of_the_poison_behind_it() {
 }
 
 #[tokio::test]
-async fn the_agent_decides_whether_a_failure_is_tried_again() {
-    let stage = Stage::with(&["never", "later"]).await;
-    let worker = stage.worker(LEASE, 0, |id| {
-        let retry = if id == "never" {
-            Retry::Never
-        } else {
-            Retry::AfterLease
-        };
-        Act::Fail(HandleError {
-            retry,
-            ..HandleError::permanent("prompt", anyhow::anyhow!("no such variable"))
-        })
+async fn what_an_agent_fails_at_is_not_tried_again() {
+    let stage = Stage::with(&["one"]).await;
+    let worker = stage.worker(LEASE, 0, |_| {
+        Act::Fail(HandleError::permanent("prompt", anyhow::anyhow!("no")))
     });
     stage
-        .until("two failures", async || {
-            stage.failures("a").await.len() == 2
-        })
+        .until("the burial", async || stage.dead().await == 1)
         .await;
-    assert_eq!(
-        (worker.times_begun("never"), worker.times_begun("later")),
-        (1, 3)
-    );
+    let failed = ("prompt".to_owned(), "one".to_owned());
+    assert_eq!(stage.failures("a").await, [failed]);
+    assert_eq!(worker.times_begun("one"), 1);
     worker.end().await;
-    assert_eq!(stage.dead().await, 2);
 }
 
 #[tokio::test]
@@ -330,6 +318,9 @@ async fn a_worker_that_starts_while_redis_is_full_waits_like_one_that_runs() {
     let stage = Stage::with(&["one"]).await;
     stage.limit_memory("1").await;
     let worker = stage.worker(LEASE, 0, |_| Act::Answer);
+    // It is not ready from its first moment on: only Redis knows whether the two have met.
+    let met = async || stage.has_refused_for_memory().await;
+    stage.until("a refusal", met).await;
     worker.not_ready().await;
     stage.limit_memory("0").await;
     assert_eq!(stage.answers("a", 1).await, [["one"]]);

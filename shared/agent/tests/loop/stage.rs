@@ -176,16 +176,20 @@ impl Stage {
         assert!(reply.starts_with('$'), "{reply}");
     }
 
-    /// With a limit of 1 byte Redis refuses every write; 0 is none.
     /// As a primary whose replicas are gone: it refuses every write.
     pub(crate) async fn needs_replicas(&self, count: &str) {
         let words = format!("CONFIG SET min-replicas-to-write {count}");
         assert_eq!(self.inline(&words).await.trim(), "+OK");
     }
 
+    /// With a limit of 1 byte Redis refuses every write; 0 is none.
     pub(crate) async fn limit_memory(&self, bytes: &str) {
         let reply = self.inline(&format!("CONFIG SET maxmemory {bytes}")).await;
         assert_eq!(reply.trim(), "+OK");
+    }
+
+    pub(crate) async fn has_refused_for_memory(&self) -> bool {
+        self.inline("INFO errorstats").await.contains("OOM")
     }
 
     pub(crate) async fn dead(&self) -> usize {

@@ -29,10 +29,13 @@ const STORYFLEET: [(&[&str], &str); 15] = [
 ];
 
 #[rustfmt::skip]
-const NARRATOR: [(&[&str], &str); 7] = [
+const NARRATOR: [(&[&str], &str); 10] = [
     (&["--frob"],                     "unexpected argument '--frob'"),
     (&["--lease", "10"],              "write it like 500ms, 10s or 1m"),
-    (&["--lease", "99ms"],            "the lease at least 100ms"),
+    (&["--lease", "99ms"],            "'--lease <LEASE>': at least 100ms"),
+    (&["--lease", "1000000000000000000s"], "'--lease <LEASE>': at most 1 day"),
+    (&["--llm-timeout", "0s"],        "'--llm-timeout <LLM_TIMEOUT>': at least 1ms"),
+    (&["--llm-patience", "25h"],      "at most 1 day"),
     (&["--concurrency", "0"],         "--concurrency"),
     (&["--log-filter", "a=b=c"],      "the log filter"),
     (&["--metrics-listen", "port"],   "--metrics-listen"),
