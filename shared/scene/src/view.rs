@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use serde::Serialize;
-use story::{Action, Author, Context, Event, EventId, LogEntry, Mode, Payload};
+use story::{Author, Context, Event, EventId, LogEntry, Mode, Payload};
 
 use crate::text::name;
 use crate::{Budget, budget, plain};
@@ -147,28 +147,39 @@ pub fn history(context: &Context, turn: &Event, within: Budget) -> Vec<Line> {
 
 /// Whether everyone who may see `turn` may see `event` too.
 fn sharers(event: &Event, turn: &Event) -> bool {
-    event.audience.is_none() || event.audience == turn.audience
+    let all_of = |seen: &Vec<String>| {
+        let sees = turn.audience.as_ref();
+        sees.is_some_and(|people| people.iter().all(|one| seen.contains(one)))
+    };
+    event.audience.as_ref().is_none_or(all_of)
 }
 
-/// What an action says or does: its text, or the label of the choice taken from what the person had seen last.
-/// `None` when there is neither.
+/// What an action says or does: its text, or the label of the choice taken. `None` when there is neither.
 #[must_use]
-pub fn said<'a>(action: &'a Action, id: &EventId, history: &'a [LogEntry]) -> Option<&'a str> {
-    let taken = action.choice.as_deref().and_then(|choice| {
-        let before = history.iter().take_while(|entry| entry.event.id != *id);
-        let narrations = before.filter_map(|entry| match entry.event.payload() {
-            Payload::Narration(narration) => Some(narration),
-            _ => None,
-        });
-        let choices = &narrations.last()?.choices;
-        let found = choices.iter().find(|offered| offered.id == choice);
-        found.map(|offered| offered.label.as_str())
-    });
+pub fn said<'a>(event: &'a Event, history: &'a [LogEntry]) -> Option<&'a str> {
+    let Payload::Action(action) = event.payload() else {
+        return None;
+    };
     let text = Some(action.text.as_str()).filter(|text| !text.trim().is_empty());
-    match action.mode {
-        Mode::Choose => taken.or(text),
+    match (action.mode, &action.choice) {
+        (Mode::Choose, Some(choice)) => taken(choice, event, history).or(text),
         _ => text,
     }
+}
+
+/// The label of the choice of this id in the newest narration before `action` that offers it to all who may see the
+/// action. An id of the narrator's own names its narration, so that a later one cannot change what was meant.
+fn taken<'a>(choice: &str, action: &Event, history: &'a [LogEntry]) -> Option<&'a str> {
+    let before = history
+        .iter()
+        .map(|entry| &entry.event)
+        .take_while(|event| event.id != action.id);
+    let offers = before.filter_map(|event| match event.payload() {
+        Payload::Narration(narration) if sharers(event, action) => Some(&narration.choices),
+        _ => None,
+    });
+    let found = offers.filter_map(|choices| choices.iter().find(|offered| offered.id == choice));
+    found.last().map(|offered| offered.label.as_str())
 }
 
 fn line(event: &Event, context: &Context) -> Option<Line> {
@@ -179,7 +190,7 @@ fn line(event: &Event, context: &Context) -> Option<Line> {
                 (Mode::Say, Some(to)) => format!("{player}, to {}", name(to)),
                 _ => player,
             };
-            (who, said(action, &event.id, &context.history)?)
+            (who, said(event, &context.history)?)
         }
         Payload::Narration(narration) => ("Narrator".to_owned(), narration.text.as_str()),
         Payload::Dialogue(dialogue) => (plain(&dialogue.character), dialogue.text.as_str()),
@@ -214,7 +225,7 @@ fn letters(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use story::{AuthorKind, Choice, Narration, Seq, Status};
+    use story::{Action, AuthorKind, Choice, Narration, Seq, Status};
 
     fn event(id: &str, cause: &[&str], payload: Payload) -> Event {
         let author = Author {
@@ -240,8 +251,12 @@ mod tests {
     }
 
     fn narration(id: &str, cause: &[&str], label: &str) -> Event {
+        offer(id, cause, "c1", label)
+    }
+
+    fn offer(id: &str, cause: &[&str], choice: &str, label: &str) -> Event {
         let choice = Choice {
-            id: "c1".to_owned(),
+            id: choice.to_owned(),
             label: label.to_owned(),
         };
         let narration = Narration {
@@ -299,17 +314,55 @@ mod tests {
             narration("n2", &[], "Wait"),
         ])
         .history;
-        let said_of = |event: &Event| match event.payload() {
-            Payload::Action(action) => said(action, &event.id, &log).map(str::to_owned),
-            other => panic!("{other:?}"),
+        for (event, expected) in [
+            (early, Some("Go in")),
+            (choose("a9", "c1", ""), Some("Wait")),
+            (choose("a9", "c7", "I sing"), Some("I sing")),
+            (choose("a9", "c7", " "), None),
+        ] {
+            assert_eq!(said(&event, &log), expected);
+        }
+    }
+
+    #[test]
+    fn a_choice_that_waited_means_the_narration_that_it_names() {
+        let held = choose("a1", "n1.1", "");
+        let log = context(vec![
+            offer("n1", &[], "n1.1", "Go in"),
+            offer("n2", &[], "n2.1", "Run"),
+            held.clone(),
+        ])
+        .history;
+        assert_eq!(said(&held, &log), Some("Go in"));
+    }
+
+    #[test]
+    fn nobody_takes_a_choice_that_they_were_not_offered() {
+        let among = |mut event: Event, people: &[&str]| {
+            event.audience = Some(people.iter().map(|one| (*one).to_owned()).collect());
+            event
         };
-        assert_eq!(said_of(&early).as_deref(), Some("Go in"));
-        assert_eq!(said_of(&choose("a9", "c1", "")).as_deref(), Some("Wait"));
-        assert_eq!(
-            said_of(&choose("a9", "c7", "I sing")).as_deref(),
-            Some("I sing")
-        );
-        assert_eq!(said_of(&choose("a9", "c7", " ")), None);
+        let mut log = vec![
+            narration("n1", &[], "Go in"),
+            among(narration("n2", &[], "Hide the key"), &["mira", "ann"]),
+        ];
+        for (event, expected) in [
+            (choose("a1", "c1", ""), "Go in"),
+            (among(choose("a2", "c1", ""), &["bo", "mira"]), "Go in"),
+            (
+                among(choose("a3", "c1", ""), &["ann", "mira"]),
+                "Hide the key",
+            ),
+            (among(choose("a4", "c1", ""), &["ann"]), "Hide the key"),
+        ] {
+            let id = event.id.clone();
+            log.push(event.clone());
+            assert_eq!(
+                said(&event, &context(log.clone()).history),
+                Some(expected),
+                "{id}"
+            );
+        }
     }
 
     #[test]

@@ -84,7 +84,7 @@ enum Refusal {
     NoAction(String),
     #[error("this version does not {0}")]
     Mode(&'static str),
-    #[error("the action has no text, and no choice of the last narration")]
+    #[error("the action has no text, and no choice that was offered")]
     Empty,
 }
 
@@ -94,7 +94,7 @@ fn deed(event: &Event, context: &Context) -> Result<Deed, Refusal> {
         _ => return Err(Refusal::NoAction(event.kind().to_owned())),
     };
     let verb = verb(action)?;
-    let text = scene::said(action, &event.id, &context.history).map(plain);
+    let text = scene::said(event, &context.history).map(plain);
     Ok(Deed {
         who: scene::player(&event.author, context),
         verb,

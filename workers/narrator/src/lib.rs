@@ -75,8 +75,7 @@ impl Narrator {
     /// The choices and speakers of what was told, with the cost of asking for them anew.
     async fn outline(&self, turn: &Turn, told: &Told) -> (Outline, Option<LlmReport>) {
         let written = told.trailer.as_deref();
-        if let Some(Ok(outline)) = written.map(|text| Outline::read(text, &turn.context.characters))
-        {
+        if let Some(Ok(outline)) = written.map(|text| read(text, turn)) {
             return (outline, None);
         }
         if told.end == End::Broken {
@@ -91,7 +90,6 @@ impl Narrator {
     }
 
     async fn repair(&self, turn: &Turn, text: &str) -> Result<(Outline, LlmReport), HandleError> {
-        let characters = &turn.context.characters;
         let prompt = self.prompts.get(OUTLINE)?;
         let ending = Ending {
             beat: plain(text),
@@ -99,12 +97,19 @@ impl Narrator {
         };
         let messages = vec![Message::user(prompt.render(&ending)?)];
         let mut request = scene::request(&self.setup.model, turn, prompt, messages);
-        request.schema = Some(Schema::new("outline", &outline::schema(characters))?);
+        request.schema = Some(Schema::new(
+            "outline",
+            &outline::schema(&turn.context.characters),
+        )?);
         let (answer, completion) = self.setup.llm.complete(&request).await?;
-        let outline = Outline::read(&answer, characters)
+        let outline = read(&answer, turn)
             .map_err(|error| HandleError::permanent(llm::Class::Schema.as_str(), error))?;
         Ok((outline, scene::report(&[prompt], &completion)))
     }
+}
+
+fn read(text: &str, turn: &Turn) -> Result<Outline, serde_json::Error> {
+    Outline::read(text, &turn.response(), &turn.context.characters)
 }
 
 impl Agent for Narrator {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::json;
-use story::{Character, Choice, Speak};
+use story::{Character, Choice, EventId, Speak};
 
 /// Most choices, and most speakers, of a beat.
 const MOST: usize = 3;
@@ -26,12 +26,14 @@ struct Written {
 
 impl Outline {
     /// Reads the JSON that `text` holds, perhaps within a code fence. Characters that the story does not have are
-    /// left out, as is what is over [`MOST`].
+    /// left out, as is what is over [`MOST`]. The choices are named after their `narration`: whoever takes one means
+    /// that one, whatever was told since.
     ///
     /// # Errors
     /// When there is no such JSON.
     pub(crate) fn read(
         text: &str,
+        narration: &EventId,
         characters: &BTreeMap<String, Character>,
     ) -> Result<Self, serde_json::Error> {
         let start = text.find('{').unwrap_or_default();
@@ -42,7 +44,7 @@ impl Outline {
             let label = label.split_whitespace().collect::<Vec<_>>().join(" ");
             let known = outline.choices.iter().any(|choice| choice.label == label);
             if !label.is_empty() && !known && outline.choices.len() < MOST {
-                let id = format!("c{}", outline.choices.len() + 1);
+                let id = format!("{narration}.{}", outline.choices.len() + 1);
                 outline.choices.push(Choice { id, label });
             }
         }
@@ -98,6 +100,10 @@ mod tests {
             .into()
     }
 
+    fn read(text: &str) -> Result<Outline, serde_json::Error> {
+        Outline::read(text, &"n1".parse().unwrap(), &cast())
+    }
+
     fn labels(outline: &Outline) -> Vec<(&str, &str)> {
         let choices = outline.choices.iter();
         choices
@@ -108,10 +114,10 @@ mod tests {
     #[test]
     fn only_characters_of_the_story_speak_and_only_three_choices_are_kept() {
         let text = "\n```json\n{\"choices\":[\"Run\",\" \",\"Run\",\"Hide\\n now\",\"Wait\",\"Sing\"],\"speak\":[{\"character\":\"Ghost\"},{\"character\":\"Sibyl\",\"intent\":\"warn\"},{\"character\":\"Sibyl\"}]}\n```";
-        let outline = Outline::read(text, &cast()).unwrap();
+        let outline = read(text).unwrap();
         assert_eq!(
             labels(&outline),
-            [("c1", "Run"), ("c2", "Hide now"), ("c3", "Wait")]
+            [("n1.1", "Run"), ("n1.2", "Hide now"), ("n1.3", "Wait")]
         );
         let speakers: Vec<&str> = outline
             .speak
@@ -134,12 +140,9 @@ mod tests {
             "{\"choices\":\"Run\"}",
             "é}é{",
         ] {
-            assert!(Outline::read(bad, &cast()).is_err(), "{bad}");
+            assert!(read(bad).is_err(), "{bad}");
         }
-        assert_eq!(
-            Outline::read("{\"choices\":[]}", &cast()).unwrap(),
-            Outline::default()
-        );
+        assert_eq!(read("{\"choices\":[]}").unwrap(), Outline::default());
     }
 
     #[test]

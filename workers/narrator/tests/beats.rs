@@ -58,12 +58,10 @@ async fn a_beat_answers_all_waiting_actions_up_to_one_that_it_cannot() {
     assert_eq!(event.hop, 1);
     assert_eq!(narration.text, "The door opens.\n\nDust falls.");
     assert_eq!(narration.status, Status::Complete);
-    let labels: Vec<&str> = narration
-        .choices
-        .iter()
-        .map(|one| one.label.as_str())
-        .collect();
-    assert_eq!(labels, ["Go in", "Wait"]);
+    let choices = narration.choices.iter();
+    let choices: Vec<_> = choices.map(|one| (one.id.clone(), &*one.label)).collect();
+    let named = |n| format!("{}.{n}", event.id);
+    assert_eq!(choices, [(named(1), "Go in"), (named(2), "Wait")]);
     let speakers: Vec<&str> = narration
         .speak
         .iter()
