@@ -184,7 +184,7 @@ impl<A: Agent> Step<'_, A> {
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Outcome, Failure> {
-        let ask = || self.worker.bus.commit(self.delivery.clone(), commit);
+        let ask = || self.worker.bus.commit(&self.delivery, commit);
         let committed = self.end(ask).await.map_err(Failure::Bus)?;
         Ok(self.ended(&committed, Outcome::Answered))
     }
@@ -204,7 +204,7 @@ impl<A: Agent> Step<'_, A> {
             tries,
             failed: self.notice(error, tries),
         };
-        let ask = || self.worker.bus.bury(self.delivery.clone(), &burial);
+        let ask = || self.worker.bus.bury(&self.delivery, &burial);
         match self.end(ask).await {
             Ok(committed) => self.ended(&committed, Outcome::Buried),
             Err(error) => postponed(error),

@@ -119,12 +119,12 @@ impl Bus {
     /// [`Error::Moved`] when `consume` is not what waits next; [`Error::TooLarge`]; or Redis was not reached: the
     /// entry then comes back to some worker, unless the commit was done. Whoever asks again then takes
     /// [`Committed::Gone`] for [`Committed::Already`].
-    pub async fn commit(&self, delivery: Delivery, effects: &Commit) -> Result<Committed, Error> {
+    pub async fn commit(&self, delivery: &Delivery, effects: &Commit) -> Result<Committed, Error> {
         let Ok(work) = &delivery.work else {
             return Err(Error::data("a malformed entry can only be buried"));
         };
         let story = &work.story;
-        let mut call = commit_head(&self.keys, &delivery, story);
+        let mut call = commit_head(&self.keys, delivery, story);
         call.count(&effects.consume);
         for id in &effects.consume {
             call.arg(id.as_str());
@@ -134,7 +134,7 @@ impl Bus {
             call.arg(name.as_str()).arg(value.as_str());
         }
         let retraction = match &effects.retract {
-            Some(id) => self.retraction(&delivery, story, id).await?,
+            Some(id) => self.retraction(delivery, story, id).await?,
             None => Ok(None),
         };
         let retraction = match retraction {
@@ -160,7 +160,7 @@ impl Bus {
     ///
     /// # Errors
     /// When Redis was not reached: the entry then comes back, unless the burial was done.
-    pub async fn bury(&self, delivery: Delivery, burial: &Burial) -> Result<Committed, Error> {
+    pub async fn bury(&self, delivery: &Delivery, burial: &Burial) -> Result<Committed, Error> {
         let (keys, agent, lease) = (&self.keys, delivery.agent, &delivery.lease);
         let story = match &delivery.work {
             Ok(work) => Some(&work.story),

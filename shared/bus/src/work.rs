@@ -7,8 +7,7 @@ use story::{Agent, Event, EventId, MAX_EVENT_BYTES, StoryId};
 use crate::keys::Keys;
 use crate::reply::Fields;
 
-/// One entry, delivered to one consumer. [`crate::Bus::commit`] and [`crate::Bus::bury`] consume it; a clone is for asking
-/// again when Redis was not reached.
+/// One entry, delivered to one consumer, until [`crate::Bus::commit`] or [`crate::Bus::bury`] ends it.
 #[derive(Debug, Clone)]
 pub struct Delivery {
     pub agent: Agent,

@@ -14,7 +14,7 @@ const NARRATOR: Agent = Agent::Narrator;
 async fn answer_next(bus: &Bus) {
     let delivery = bus.reader(NARRATOR, "w1").next(1).await.unwrap().remove(0);
     let effects = answered(&delivery);
-    bus.commit(delivery, &effects).await.unwrap();
+    bus.commit(&delivery, &effects).await.unwrap();
 }
 
 /// A story with one action answered and one on its way.

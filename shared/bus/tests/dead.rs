@@ -15,7 +15,7 @@ async fn bury(bus: &Bus, id: &str) {
     bus.publish(&action("castle", id)).await.unwrap();
     let delivery = bus.reader(NARRATOR, "w1").next(1).await.unwrap().remove(0);
     let failed = failure("castle", &format!("failed-{id}"), id);
-    bus.bury(delivery, &given_up(Some(failed))).await.unwrap();
+    bus.bury(&delivery, &given_up(Some(failed))).await.unwrap();
 }
 
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn a_redriven_event_is_answered_once_and_the_audit_is_clean() {
     assert_eq!(bus.backlog(NARRATOR).await.unwrap(), 1);
     let delivery = bus.reader(NARRATOR, "w1").next(5).await.unwrap().remove(0);
     let effects = answered(&delivery);
-    bus.commit(delivery, &effects).await.unwrap();
+    bus.commit(&delivery, &effects).await.unwrap();
     let audit = bus.audit().await.unwrap();
     assert_eq!((audit.answered, audit.failed, audit.dead), (1, 0, 0));
     assert!(audit.is_clean(), "{audit:?}");
@@ -61,14 +61,14 @@ async fn what_was_redriven_stands_behind_what_came_after_it_though_nobody_was_to
     let (_server, bus) = castle(&["a", "b"]).await;
     let mut reader = bus.reader(NARRATOR, "w1");
     let first = reader.next(1).await.unwrap().remove(0);
-    bus.bury(first, &given_up(None)).await.unwrap();
+    bus.bury(&first, &given_up(None)).await.unwrap();
     let id = bus.dead(NARRATOR).await.unwrap().remove(0).id;
     assert!(bus.redrive(NARRATOR, &id).await.unwrap());
     for expected in ["b", "a"] {
         let delivery = reader.next(1).await.unwrap().remove(0);
         assert_eq!(delivery.work.as_ref().unwrap().id.as_str(), expected);
         let effects = answered(&delivery);
-        bus.commit(delivery, &effects).await.unwrap();
+        bus.commit(&delivery, &effects).await.unwrap();
     }
     let audit = bus.audit().await.unwrap();
     assert_eq!((audit.answered, audit.is_clean()), (2, true), "{audit:?}");
@@ -103,7 +103,7 @@ async fn an_entry_of_more_fields_than_a_script_can_pass_on_is_buried_too() {
     }
     entry.exec(&mut server.raw()).unwrap();
     let delivery = bus.reader(NARRATOR, "w1").next(1).await.unwrap().remove(0);
-    bus.bury(delivery, &given_up(None)).await.unwrap();
+    bus.bury(&delivery, &given_up(None)).await.unwrap();
     let letter = bus.dead(NARRATOR).await.unwrap().remove(0);
     assert_eq!(letter.fields["left_out"], "4001");
     assert_eq!(
@@ -129,7 +129,7 @@ async fn what_is_redriven_days_later_is_no_earlier_attempt_and_no_text_is_left()
         text: "Once",
     };
     assert_eq!(bus.draft(&chunk).await.unwrap(), Drafted::Ok);
-    bus.bury(delivery, &given_up(None)).await.unwrap();
+    bus.bury(&delivery, &given_up(None)).await.unwrap();
     let mut raw = server.raw();
     let texts: Vec<String> = raw.keys("*:draft:*").unwrap();
     assert_eq!(texts, [""; 0]);

@@ -17,7 +17,7 @@ async fn answer_next(bus: &Bus) -> String {
     let delivery = bus.reader(NARRATOR, "w1").next(1).await.unwrap().remove(0);
     let id = delivery.work.as_ref().unwrap().id.to_string();
     let effects = answered(&delivery);
-    bus.commit(delivery, &effects).await.unwrap();
+    bus.commit(&delivery, &effects).await.unwrap();
     id
 }
 

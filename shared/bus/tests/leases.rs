@@ -27,13 +27,13 @@ async fn a_worker_that_lost_its_lease_writes_nothing() {
     let before = everything(&mut server.raw());
     let effects = answered(&zombie);
     assert_eq!(
-        bus.commit(zombie, &effects).await.unwrap(),
+        bus.commit(&zombie, &effects).await.unwrap(),
         Committed::Fenced
     );
     assert_eq!(everything(&mut server.raw()), before);
 
     assert!(bus.renew(NARRATOR, "w2", &leases).await.unwrap().is_empty());
-    let done = bus.commit(claimed, &effects).await.unwrap();
+    let done = bus.commit(&claimed, &effects).await.unwrap();
     assert_eq!(done, Committed::Done(vec![Seq(2)]));
     let lost = bus.renew(NARRATOR, "w2", &leases).await.unwrap();
     assert_eq!((lost.taken, lost.gone), (vec![], leases.to_vec()));
@@ -106,7 +106,7 @@ async fn a_lost_group_is_made_again_from_the_first_entry() {
     let leases = [first.lease.clone()];
     let lost = bus.renew(NARRATOR, "w1", &leases).await.unwrap();
     assert_eq!(lost.gone, leases);
-    assert_eq!(bus.commit(first, &effects).await.unwrap(), Committed::Gone);
+    assert_eq!(bus.commit(&first, &effects).await.unwrap(), Committed::Gone);
     assert_eq!(ids(&reader.next(10).await.unwrap()), ["a"]);
 }
 
@@ -120,7 +120,7 @@ async fn only_a_silent_consumer_without_entries_is_forgotten() {
     }
     let busy = one(bus.reader(NARRATOR, "busy").next(1).await.unwrap());
     let done = one(bus.reader(NARRATOR, "done").next(1).await.unwrap());
-    bus.commit(done, &Commit::default()).await.unwrap();
+    bus.commit(&done, &Commit::default()).await.unwrap();
     let hour = Duration::from_secs(3_600);
     assert!(
         bus.remove_idle_consumers(NARRATOR, hour)

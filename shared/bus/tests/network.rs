@@ -46,7 +46,7 @@ async fn a_commit_whose_reply_was_lost_is_told_as_done_and_was_done_once() {
     let delivery = one(bus.reader(NARRATOR, "w1").next(5).await.unwrap());
     let effects = answered(&delivery);
     network.lose_reply("EVAL");
-    let done = bus.commit(delivery, &effects).await.unwrap();
+    let done = bus.commit(&delivery, &effects).await.unwrap();
     assert!(network.has_failed());
     assert_eq!(done, Committed::Already);
     assert_eq!(log(&bus).await, ["a", "b", "re-a"]);
@@ -58,7 +58,7 @@ async fn an_event_is_buried_and_redriven_once_though_both_replies_were_lost() {
     let (_server, network, bus, delivery) = delivered().await;
     let burial = given_up(Some(answer(&delivery)));
     network.lose_reply("EVAL");
-    let done = bus.bury(delivery, &burial).await.unwrap();
+    let done = bus.bury(&delivery, &burial).await.unwrap();
     assert!(network.has_failed());
     assert_eq!(done, Committed::Already);
     assert_eq!(log(&bus).await, ["a", "re-a"]);
@@ -70,7 +70,7 @@ async fn an_event_is_buried_and_redriven_once_though_both_replies_were_lost() {
     assert!(!bus.redrive(NARRATOR, &letter.id).await.unwrap());
     assert_eq!(bus.dead_count(NARRATOR).await.unwrap(), 0);
     let again = one(bus.reader(NARRATOR, "w1").next(5).await.unwrap());
-    bus.commit(again, &Commit::default()).await.unwrap();
+    bus.commit(&again, &Commit::default()).await.unwrap();
     assert_eq!(bus.backlog(NARRATOR).await.unwrap(), 0);
 }
 

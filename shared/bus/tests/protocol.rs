@@ -37,7 +37,7 @@ async fn one_story_is_answered_in_order() {
         assert_eq!(ids(std::slice::from_ref(&delivery)), [id]);
         assert_eq!(bus.backlog(NARRATOR).await.unwrap(), 1);
         let effects = answered(&delivery);
-        bus.commit(delivery, &effects).await.unwrap();
+        bus.commit(&delivery, &effects).await.unwrap();
     }
     assert_eq!(
         log(&server, "castle"),
@@ -94,14 +94,11 @@ async fn a_commit_sent_again_is_gone_and_writes_nothing() {
     let delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
     let again = delivery.clone();
     let effects = answered(&again);
-    bus.commit(again.clone(), &effects).await.unwrap();
+    bus.commit(&again, &effects).await.unwrap();
     let before = everything(&mut server.raw());
+    assert_eq!(bus.commit(&again, &effects).await.unwrap(), Committed::Gone);
     assert_eq!(
-        bus.commit(again.clone(), &effects).await.unwrap(),
-        Committed::Gone
-    );
-    assert_eq!(
-        bus.bury(again, &given_up(None)).await.unwrap(),
+        bus.bury(&again, &given_up(None)).await.unwrap(),
         Committed::Gone
     );
     assert_eq!(everything(&mut server.raw()), before);
@@ -119,12 +116,12 @@ async fn a_malformed_entry_is_buried_and_stops_nobody() {
     let bad = deliveries.pop().unwrap();
     assert!(bad.work.is_err());
     assert_eq!(
-        bus.bury(bad, &given_up(None)).await.unwrap(),
+        bus.bury(&bad, &given_up(None)).await.unwrap(),
         Committed::Done(Vec::new())
     );
     let effects = answered(&good);
     assert_eq!(
-        bus.commit(good, &effects).await.unwrap(),
+        bus.commit(&good, &effects).await.unwrap(),
         Committed::Done(vec![Seq(2)])
     );
     let dead: Vec<(String, Vec<String>)> = server
@@ -152,7 +149,7 @@ async fn a_buried_event_tells_its_readers_and_lets_the_next_one_go() {
     let mut reader = bus.reader(NARRATOR, "w1");
     let delivery = one(reader.next(10).await.unwrap());
     let burial = given_up(Some(answer(&delivery)));
-    let done = bus.bury(delivery, &burial).await.unwrap();
+    let done = bus.bury(&delivery, &burial).await.unwrap();
     assert_eq!(done, Committed::Done(vec![Seq(3)]));
     assert_eq!(log(&server, "castle"), ["a", "b", "re-a"]);
     assert_eq!(ids(&reader.next(10).await.unwrap()), ["b"]);
@@ -188,7 +185,7 @@ async fn a_held_action_is_seen_only_when_the_moderator_lets_it_pass() {
         ..Commit::default()
     };
     assert_eq!(
-        bus.commit(delivery, &passed).await.unwrap(),
+        bus.commit(&delivery, &passed).await.unwrap(),
         Committed::Done(vec![Seq(1)])
     );
 
@@ -197,7 +194,7 @@ async fn a_held_action_is_seen_only_when_the_moderator_lets_it_pass() {
     let mut held = answered(&delivery);
     held.emit[0].route = Route::Held;
     assert_eq!(
-        bus.commit(delivery, &held).await.unwrap(),
+        bus.commit(&delivery, &held).await.unwrap(),
         Committed::Done(Vec::new())
     );
     assert_eq!(log(&server, "castle"), ["a"]);
@@ -221,7 +218,7 @@ async fn a_full_lane_refuses_until_one_is_answered() {
 
     let delivery = one(bus.reader(NARRATOR, "w1").next(10).await.unwrap());
     let effects = answered(&delivery);
-    bus.commit(delivery, &effects).await.unwrap();
+    bus.commit(&delivery, &effects).await.unwrap();
     let published = bus.publish(&action("castle", "late")).await.unwrap();
     assert_eq!(published, Published::Logged(Seq(1_003)));
     let refused = bus.publish(&action("castle", "later")).await;
@@ -250,7 +247,7 @@ async fn parked_events_answered_in_the_same_beat_end_with_it() {
     let mut wrong = answered(&delivery);
     wrong.consume = vec![consume[1].clone()];
     let before = everything(&mut server.raw());
-    let moved = bus.commit(delivery.clone(), &wrong).await;
+    let moved = bus.commit(&delivery, &wrong).await;
     assert!(matches!(moved, Err(Error::Moved)), "{moved:?}");
     assert_eq!(everything(&mut server.raw()), before);
 
@@ -258,7 +255,7 @@ async fn parked_events_answered_in_the_same_beat_end_with_it() {
         consume,
         ..answered(&delivery)
     };
-    bus.commit(delivery, &effects).await.unwrap();
+    bus.commit(&delivery, &effects).await.unwrap();
     assert_eq!(ids(&reader.next(10).await.unwrap()), ["d"]);
 }
 
@@ -273,11 +270,11 @@ async fn follow_ups_stand_behind_what_waited_in_their_lane() {
         part,
     };
     effects.emit[0].route = Route::Logged(vec![step(0), step(1)]);
-    bus.commit(delivery, &effects).await.unwrap();
+    bus.commit(&delivery, &effects).await.unwrap();
     for expected in [("b", 0), ("re-a", 0), ("re-a", 1)] {
         let delivery = one(reader.next(10).await.unwrap());
         let work = delivery.work.as_ref().unwrap();
         assert_eq!((work.id.as_str(), work.part), expected);
-        bus.commit(delivery, &Commit::default()).await.unwrap();
+        bus.commit(&delivery, &Commit::default()).await.unwrap();
     }
 }

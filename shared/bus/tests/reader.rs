@@ -70,7 +70,7 @@ async fn an_idle_reader_hears_of_an_event_in_any_shard_at_once() {
             let delivery = found.remove(0);
             let quickest = waits.entry(delivery.lease.shard).or_insert(wait);
             *quickest = wait.min(*quickest);
-            bus.commit(delivery, &Commit::default()).await.unwrap();
+            bus.commit(&delivery, &Commit::default()).await.unwrap();
         }
         assert_eq!(waits.len(), usize::from(SHARDS));
         let late = |wait: &Duration| *wait >= Duration::from_millis(100);

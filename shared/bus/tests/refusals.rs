@@ -32,9 +32,9 @@ async fn an_entry_whose_end_the_log_refuses_is_not_lost() {
         let end = async || match buried {
             true => {
                 let failed = failure("castle", "f", "a");
-                bus.bury(delivery.clone(), &given_up(Some(failed))).await
+                bus.bury(&delivery, &given_up(Some(failed))).await
             }
-            false => bus.commit(delivery.clone(), &answered(&delivery)).await,
+            false => bus.commit(&delivery, &answered(&delivery)).await,
         };
         let log = "sf:{0}:log:castle";
         server.raw().rename::<_, _, ()>(log, "away").unwrap();

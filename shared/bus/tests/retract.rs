@@ -31,7 +31,7 @@ async fn answered(bus: &Bus) {
         }],
         ..Commit::default()
     };
-    bus.commit(delivery, &effects).await.unwrap();
+    bus.commit(&delivery, &effects).await.unwrap();
 }
 
 async fn judged(bus: &Bus) -> Delivery {
@@ -48,7 +48,7 @@ fn retracting() -> Commit {
 
 async fn taken_back(bus: &Bus) {
     let delivery = judged(bus).await;
-    bus.commit(delivery, &retracting()).await.unwrap();
+    bus.commit(&delivery, &retracting()).await.unwrap();
 }
 
 async fn texts(bus: &Bus) -> Vec<(u64, String)> {
@@ -140,11 +140,11 @@ async fn a_long_log_is_searched_only_while_the_entry_stands() {
     }
     let mut raw = server.raw();
     let delivery = judged(&bus).await;
-    let taken = bus.commit(delivery.clone(), &retracting()).await.unwrap();
+    let taken = bus.commit(&delivery, &retracting()).await.unwrap();
     assert_eq!(taken, Committed::Done(Vec::new()));
     assert_eq!(pages(&mut raw), 3);
     // As after a lost reply.
-    let again = bus.commit(delivery, &retracting()).await.unwrap();
+    let again = bus.commit(&delivery, &retracting()).await.unwrap();
     assert_eq!(again, Committed::Gone);
     assert_eq!(pages(&mut raw), 4);
     assert_eq!(texts(&bus).await[1], (2, String::new()));
@@ -163,7 +163,7 @@ async fn whoever_lost_the_entry_stops_searching_and_takes_nothing_back() {
     let moderator = Agent::Moderator;
     let taken = bus.reclaim(moderator, "m2", Duration::ZERO, 1).await;
     assert_eq!(taken.unwrap().len(), 1);
-    let fenced = bus.commit(delivery, &retracting()).await.unwrap();
+    let fenced = bus.commit(&delivery, &retracting()).await.unwrap();
     assert_eq!(fenced, Committed::Fenced);
     assert_eq!(pages(&mut server.raw()), 1);
 }

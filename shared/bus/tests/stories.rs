@@ -81,7 +81,7 @@ async fn every_shard_is_read_and_audited() {
             }],
             ..Commit::default()
         };
-        bus.commit(delivery, &commit).await.unwrap();
+        bus.commit(&delivery, &commit).await.unwrap();
     }
     let audit = bus.audit().await.unwrap();
     assert!(audit.is_clean() && audit.answered == 12, "{audit:?}");

@@ -47,7 +47,7 @@ async fn commit(bus: &Bus, delivery: Delivery) {
         responses: vec![answer(&delivery).id],
         ..answered(&delivery)
     };
-    bus.commit(delivery, &effects).await.unwrap();
+    bus.commit(&delivery, &effects).await.unwrap();
 }
 
 fn words(seen: &Seen) -> (u32, &str) {

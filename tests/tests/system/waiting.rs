@@ -51,7 +51,7 @@ async fn an_action_that_failed_and_was_sent_again_ends_with_its_answer() -> anyh
         tries: 3,
         failed: Some(end_of(&delivery, "f1", failed)?),
     };
-    bus.bury(delivery, &burial).await?;
+    bus.bury(&delivery, &burial).await?;
     assert_eq!(wait_for_a1(&stack).await?, "failed");
 
     let letter = bus.dead(Agent::Narrator).await?.remove(0);
@@ -71,7 +71,7 @@ async fn an_action_that_failed_and_was_sent_again_ends_with_its_answer() -> anyh
         }],
         ..Commit::default()
     };
-    bus.commit(delivery, &effects).await?;
+    bus.commit(&delivery, &effects).await?;
     assert_eq!(wait_for_a1(&stack).await?, "narration");
     stack.end().await;
     Ok(())

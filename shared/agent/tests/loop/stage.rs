@@ -308,7 +308,7 @@ impl Stage {
         let mut taken = self.bus.reader(NARRATOR, "ghost").next(1).await.unwrap();
         let delivery = taken.pop().unwrap();
         let nothing = Commit::default();
-        self.bus.commit(delivery, &nothing).await.unwrap();
+        self.bus.commit(&delivery, &nothing).await.unwrap();
     }
 
     pub(crate) async fn knows_the_ghost(&self) -> bool {

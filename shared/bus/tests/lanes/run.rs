@@ -220,7 +220,7 @@ impl<'a> Run<'a> {
         let commit = answers::effects(at, &steps, choice);
         let before = everything(&mut self.raw);
         self.lose(lost);
-        let done = self.bus.commit(delivery, &commit).await.expect("commit");
+        let done = self.bus.commit(&delivery, &commit).await.expect("commit");
         self.judge(standing, lost, &done, &before);
         if standing == Standing::Owner {
             self.model.commit(at, &commit);
@@ -244,7 +244,7 @@ impl<'a> Run<'a> {
         };
         let before = everything(&mut self.raw);
         self.lose(lost);
-        let done = self.bus.bury(delivery, &burial).await.expect("bury");
+        let done = self.bus.bury(&delivery, &burial).await.expect("bury");
         self.judge(standing, lost, &done, &before);
         if standing == Standing::Owner {
             self.model.bury(at, &step.response(at.0), &failed);
