@@ -43,7 +43,9 @@ pub(crate) fn respond(
     let (bytes, ending) = match fault.kind {
         Kind::NoFirstToken => (Bytes::new(), Ending::Hang),
         Kind::Stall => (half.to_owned().into(), Ending::Hang),
-        Kind::Eof | Kind::NoFinishReason | Kind::BrokenJson => (half.to_owned().into(), Ending::Complete),
+        Kind::Eof | Kind::NoFinishReason | Kind::BrokenJson => {
+            (half.to_owned().into(), Ending::Complete)
+        }
         Kind::Cut => (half.to_owned().into(), Ending::Cut),
         Kind::CutUtf8 => ([half.as_bytes(), b"\xe2"].concat().into(), Ending::Cut),
         Kind::BadUtf8 => {

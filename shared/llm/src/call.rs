@@ -62,7 +62,7 @@ pub enum Finish {
     Stop,
     /// `max_tokens` was reached: the answer is cut.
     Length,
-    /// A reason that we do not know, or none but `[DONE]`.
+    /// A reason that we do not know, or none but `[DONE]` where that is accepted.
     Other,
 }
 

@@ -19,8 +19,8 @@ pub struct Settings {
     /// Most tries of one call. Tries answered with 429 do not count: the total deadline bounds them. Nor do tries that
     /// made no connection, so sent nothing: the patience bounds them.
     pub max_tries: u32,
-    /// Whether `data: [DONE]` after some text ends an answer that never gave a finish reason (some
-    /// adapters never do): [`Finish::Other`](crate::Finish). If not, such an answer is truncated.
+    /// Whether `data: [DONE]` after some text ends an answer that never gave a finish reason, for servers that never
+    /// give one: [`Finish::Other`](crate::Finish). If not, such an answer is truncated.
     pub accept_done: bool,
     /// Most bytes of one HTTP answer, frames included; past it the try fails as `provider`.
     pub max_answer_bytes: usize,
@@ -61,7 +61,7 @@ impl Default for Settings {
             api_key: None,
             deadlines: Deadlines::default(),
             max_tries: 3,
-            accept_done: true,
+            accept_done: false,
             max_answer_bytes: 4 << 20,
             headers: Vec::new(),
         }

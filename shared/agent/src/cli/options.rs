@@ -106,6 +106,9 @@ struct Model {
     /// Longest call, retries included
     #[arg(long, env = "LLM_TIMEOUT", default_value = "90s", value_parser = limit)]
     llm_timeout: Duration,
+    /// Take [DONE] for a whole answer: for a server that never tells a finish reason. Others send it after half of one
+    #[arg(long, env = "LLM_ACCEPT_DONE", value_parser = clap::builder::BoolishValueParser::new())]
+    llm_accept_done: bool,
 }
 
 #[derive(Debug, Args)]
@@ -158,6 +161,7 @@ impl<O: Args> Options<O> {
                 patience: model.llm_patience,
                 total: model.llm_timeout,
             },
+            accept_done: model.llm_accept_done,
             ..llm::Settings::new(&model.llm)
         };
         Ok(Setup {
