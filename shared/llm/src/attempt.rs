@@ -27,7 +27,7 @@ pub(crate) struct Attempt {
     limit: Limit,
     first: Option<Instant>,
     finish: Option<Finish>,
-    usage: Usage,
+    pub(crate) usage: Usage,
     model: Option<Name>,
 }
 

@@ -6,7 +6,7 @@ use async_openai::config::Config;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::{Class, Error};
+use crate::{Class, Error, Observer};
 
 /// How to reach a provider and how long to wait for it.
 #[derive(Debug, Clone)]
@@ -26,6 +26,7 @@ pub struct Settings {
     pub max_answer_bytes: usize,
     /// Sent with every request, for providers that want more headers. Their values are never shown.
     pub headers: Vec<(String, SecretString)>,
+    pub observer: Observer,
 }
 
 /// How long to wait for what.
@@ -64,6 +65,7 @@ impl Default for Settings {
             accept_done: false,
             max_answer_bytes: 4 << 20,
             headers: Vec::new(),
+            observer: Observer::default(),
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use futures::future::try_join_all;
 use mock_llm::fault::TABLE;
 use story::{
@@ -127,6 +127,56 @@ async fn done_alone_ends_an_answer_only_where_that_is_accepted() -> anyhow::Resu
     let (fleet, _) = up(data.path(), &[&lenient[..], &model].concat()).await?;
     assert_eq!(answer("up").await?, whole);
     assert!(fleet.end().await?.success());
+    stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_asked_of_the_model_in_vain_is_in_the_metrics() -> anyhow::Result<()> {
+    let scenario = "rules:
+- when: { agent: narrator, regex: 'I wait', nth: 1 }
+  reply: { fault: rate_limit_ms(50) }
+- when: { agent: narrator, regex: 'I wait' }
+  reply: { text: \"Dust falls.\\n@@@\\n{\\\"choices\\\":[\\\"Go on\\\"]}\" }
+- when: { agent: narrator }
+  reply: { fault: unauthorized }
+";
+    let stack = Stack::start(Options {
+        scenario: scenario.to_owned(),
+        ..Options::default()
+    })
+    .await?;
+    let options = ["--metrics-listen", "127.0.0.1:0", "--log", "json"];
+    let (worker, mut log) = stack.worker_with(Agent::Narrator, &options)?;
+    let serving: serde_json::Value = serde_json::from_str(&log.line("/metrics").await?)?;
+    let page = format!(
+        "http://{}/metrics",
+        serving["address"].as_str().context("an address")?
+    );
+    for (id, text, kind) in [
+        ("waits", "I wait.", "narration"),
+        ("fails", "I look.", "failed"),
+    ] {
+        let story = stack.story(id, Policies::default()).await?;
+        let mut reader = stack.hear(&story).await?;
+        let action = stack.act(&story, "a1", text).await?;
+        assert_eq!(reader.end_of(&action).await?.kind(), kind);
+    }
+    let metrics = reqwest::get(page).await?.text().await?;
+    for line in [
+        r#"tries_total{agent="narrator",result="rate"} 1"#,
+        r#"tries_total{agent="narrator",result="ok"} 1"#,
+        r#"tries_total{agent="narrator",result="auth"} 1"#,
+        r#"calls_total{agent="narrator",result="ok"} 1"#,
+        r#"calls_total{agent="narrator",result="auth"} 1"#,
+        r#"seconds_count{agent="narrator"} 2"#,
+    ] {
+        assert!(
+            metrics.contains(&format!("storyfleet_llm_{line}")),
+            "{line}: {metrics}"
+        );
+    }
+    assert!(worker.end().await?.success());
     stack.end().await;
     Ok(())
 }

@@ -150,7 +150,8 @@ impl<O: Args> Options<O> {
         }
     }
 
-    pub(super) fn setup(&self) -> anyhow::Result<Setup> {
+    /// `observer` is told how each request to the model ends.
+    pub(super) fn setup(&self, observer: llm::Observer) -> anyhow::Result<Setup> {
         let model = &self.model;
         let settings = llm::Settings {
             api_key: model.key()?,
@@ -162,6 +163,7 @@ impl<O: Args> Options<O> {
                 total: model.llm_timeout,
             },
             accept_done: model.llm_accept_done,
+            observer,
             ..llm::Settings::new(&model.llm)
         };
         Ok(Setup {
