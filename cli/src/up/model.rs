@@ -44,6 +44,7 @@ impl Model {
     async fn remote(args: &UpArgs) -> anyhow::Result<Self> {
         let settings = llm::Settings {
             api_key: args.llm_key.clone(),
+            accept_done: args.llm_accept_done,
             ..llm::Settings::new(&args.llm)
         };
         let mut model = Self {

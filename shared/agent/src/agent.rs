@@ -89,7 +89,7 @@ pub struct Effects {
     /// Fields of the story's context to set.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<(String, String)>,
-    /// The model calls made, for the metrics.
+    /// The model calls that gave an answer, for whoever asks what the turn cost.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub spent: Vec<LlmReport>,
 }

@@ -92,12 +92,12 @@ where
     match command {
         Command::Run { options, worker } => {
             let settings = worker.settings(agent, &options)?;
-            let agent = configured(&options, build)?;
+            let agent = configured(&options, settings.metrics.llm(agent), build)?;
             runtime.block_on(run(agent, settings))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Once { options, once } => {
-            let agent = configured(&options, build)?;
+            let agent = configured(&options, llm::Observer::default(), build)?;
             let effects = runtime.block_on(once.run(&agent, &options))?;
             print(&serde_json::to_string_pretty(&effects)?)?;
             Ok(ExitCode::SUCCESS)
@@ -105,7 +105,7 @@ where
         Command::Check { options, json } => {
             let options = options.without_patience();
             let built = options
-                .setup()
+                .setup(llm::Observer::default())
                 .and_then(|setup| build(&setup, &options.own).map(|_| setup));
             let report = runtime.block_on(check::run(&options, built));
             print(&report.text(json)?)?;
@@ -117,11 +117,12 @@ where
 /// The agent; whatever stands in its way now is the configuration.
 fn configured<A, O: Args>(
     options: &options::Options<O>,
+    observer: llm::Observer,
     build: impl FnOnce(&Setup, &O) -> anyhow::Result<A>,
 ) -> anyhow::Result<A> {
     let built = options
         .logs()
-        .and_then(|()| build(&options.setup()?, &options.own));
+        .and_then(|()| build(&options.setup(observer)?, &options.own));
     built.map_err(exit::configuration)
 }
 

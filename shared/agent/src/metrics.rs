@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use llm::Ended;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
-use story::LlmReport;
 
 /// The metrics of one process. Clones share the numbers.
 #[derive(Debug, Clone)]
@@ -16,6 +16,8 @@ pub struct Metrics {
     in_flight: IntGaugeVec,
     commits: IntCounterVec,
     leases_lost: IntCounterVec,
+    llm_tries: IntCounterVec,
+    llm_calls: IntCounterVec,
     llm_seconds: HistogramVec,
     llm_tokens: IntCounterVec,
     draft_chunks: IntCounterVec,
@@ -87,14 +89,24 @@ impl Metrics {
                 "Events taken over by another worker while being answered.",
                 &["agent"],
             ),
+            llm_tries: counter(
+                "storyfleet_llm_tries_total",
+                "Requests to the model by how they ended: ok, or the class of their failure.",
+                &["agent", "result"],
+            ),
+            llm_calls: counter(
+                "storyfleet_llm_calls_total",
+                "Model calls, retries included, by how they ended: ok, or the class of the last failure.",
+                &["agent", "result"],
+            ),
             llm_seconds: seconds(
                 "storyfleet_llm_seconds",
-                "Model calls from start to end, retries included.",
+                "Model calls from start to end, failed ones and retries included.",
                 &["agent"],
             ),
             llm_tokens: counter(
                 "storyfleet_llm_tokens_total",
-                "Tokens by kind.",
+                "Tokens by kind, those of failed requests too where the model told.",
                 &["agent", "kind"],
             ),
             draft_chunks: counter(
@@ -121,6 +133,13 @@ impl Metrics {
     /// When a metric has no samples to encode, which the registry never gives.
     pub fn encode(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+
+    /// Counts the model calls of an agent: for [`llm::Settings::observer`].
+    #[must_use]
+    pub fn llm(&self, agent: story::Agent) -> llm::Observer {
+        let meters = self.of(agent);
+        llm::Observer::new(move |ended| meters.tried(ended))
     }
 
     pub(crate) fn of(&self, agent: story::Agent) -> Meters {
@@ -157,23 +176,23 @@ impl Meters {
         self.all.commits.with_label_values(labels).inc();
     }
 
-    pub(crate) fn spent(&self, reports: &[LlmReport]) {
+    fn tried(&self, ended: Ended) {
+        // The model's name for itself is the provider's to choose: as a label it could make series without end.
         let agent = self.agent.as_str();
-        for report in reports {
-            // The model's name for itself is the provider's to choose: as a label it could make series without end.
-            let seconds = Duration::from_millis(report.ms).as_secs_f64();
-            self.llm_seconds.observe(seconds);
-            let kinds = [
-                ("in", report.tokens_in),
-                ("cached", report.tokens_cached),
-                ("out", report.tokens_out),
-            ];
-            for (kind, tokens) in kinds {
-                self.all
-                    .llm_tokens
-                    .with_label_values(&[agent, kind])
-                    .inc_by(tokens);
-            }
+        let labels = &[agent, ended.failed.map_or("ok", llm::Class::as_str)];
+        self.all.llm_tries.with_label_values(labels).inc();
+        if let Some(took) = ended.call {
+            self.all.llm_calls.with_label_values(labels).inc();
+            self.llm_seconds.observe(took.as_secs_f64());
+        }
+        let kinds = [
+            ("in", ended.usage.prompt),
+            ("cached", ended.usage.cached),
+            ("out", ended.usage.completion),
+        ];
+        for (kind, tokens) in kinds {
+            let counted = self.all.llm_tokens.with_label_values(&[agent, kind]);
+            counted.inc_by(tokens.into());
         }
     }
 }
@@ -211,19 +230,32 @@ mod tests {
         let meters = metrics.of(story::Agent::Narrator);
         meters.ended(Outcome::Answered, Duration::from_millis(20));
         meters.committed("fenced");
-        let reports = ["m", "m-2026-11-24"].map(|name| LlmReport {
-            model: name.into(),
-            tokens_out: 7,
-            ms: 150,
-            ..LlmReport::default()
-        });
-        meters.spent(&reports);
+        let took = |ms| Some(Duration::from_millis(ms));
+        for (failed, call) in [
+            (Some(llm::Class::Rate), None),
+            (None, took(150)),
+            (Some(llm::Class::Auth), took(50)),
+        ] {
+            let usage = llm::Usage {
+                completion: 7,
+                ..llm::Usage::default()
+            };
+            meters.tried(Ended {
+                failed,
+                usage,
+                call,
+            });
+        }
         let text = metrics.encode().unwrap();
         for line in [
             r#"storyfleet_events_total{agent="narrator",outcome="answered"} 1"#,
             r#"storyfleet_commits_total{agent="narrator",result="fenced"} 1"#,
-            r#"storyfleet_llm_tokens_total{agent="narrator",kind="out"} 14"#,
-            r#"storyfleet_llm_seconds_sum{agent="narrator"} 0.3"#,
+            r#"storyfleet_llm_tokens_total{agent="narrator",kind="out"} 21"#,
+            r#"storyfleet_llm_tries_total{agent="narrator",result="rate"} 1"#,
+            r#"storyfleet_llm_tries_total{agent="narrator",result="ok"} 1"#,
+            r#"storyfleet_llm_calls_total{agent="narrator",result="auth"} 1"#,
+            r#"storyfleet_llm_seconds_sum{agent="narrator"} 0.2"#,
+            r#"storyfleet_llm_seconds_count{agent="narrator"} 2"#,
         ] {
             assert!(text.contains(line), "{text}");
         }

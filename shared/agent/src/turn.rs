@@ -141,7 +141,6 @@ impl<A: Agent> Step<'_, A> {
             joined: ids.len(),
         };
         let effects = self.handle(work, fetched, waiting).await.map_err(untold)?;
-        self.worker.meters.spent(&effects.spent);
         let response = work.response(self.worker.name);
         commit(effects, &ids, policies, response).map_err(untold)
     }

@@ -27,7 +27,7 @@ pub(crate) struct Attempt {
     limit: Limit,
     first: Option<Instant>,
     finish: Option<Finish>,
-    usage: Usage,
+    pub(crate) usage: Usage,
     model: Option<Name>,
 }
 
@@ -167,7 +167,7 @@ mod tests {
         let rules = Rules {
             stall: Duration::from_secs(5),
             deadline: Instant::now() + Duration::from_secs(60),
-            accept_done: true,
+            accept_done: false,
         };
         let spoken = stream::iter(frames).then(async |(wait, json)| {
             sleep(Duration::from_secs(wait)).await;
@@ -244,14 +244,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn done_without_a_reason_ends_an_answer_but_not_nothing() {
-        let (_, ended) = run(attempt(vec![(0, HI)], false)).await;
-        assert_eq!(ended.ok().unwrap().finish, Finish::Other);
-        let (_, ended) = run(attempt(vec![(0, EMPTY)], false)).await;
-        assert_eq!(ended.err(), Some(Class::Truncated));
-        let mut strict = attempt(vec![(0, HI)], false);
-        strict.rules.accept_done = false;
-        assert_eq!(run(strict).await.1.err(), Some(Class::Truncated));
+    async fn done_without_a_reason_ends_an_answer_where_accepted_but_not_nothing() {
+        for (frame, accept_done, ends) in [
+            (HI, false, Err(Class::Truncated)),
+            (HI, true, Ok(Finish::Other)),
+            (EMPTY, true, Err(Class::Truncated)),
+        ] {
+            let mut attempt = attempt(vec![(0, frame)], false);
+            attempt.rules.accept_done = accept_done;
+            let ended = run(attempt).await.1.map(|outcome| outcome.finish);
+            assert_eq!(ended, ends);
+        }
     }
 
     #[tokio::test(start_paused = true)]

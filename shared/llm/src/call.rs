@@ -22,7 +22,6 @@ pub struct Call {
     client: Client,
     sent: Arc<Sent>,
     model: String,
-    started: Instant,
     retries: Retries,
     /// Text of the present try was given out: a retry must take it back.
     told: bool,
@@ -62,7 +61,7 @@ pub enum Finish {
     Stop,
     /// `max_tokens` was reached: the answer is cut.
     Length,
-    /// A reason that we do not know, or none but `[DONE]`.
+    /// A reason that we do not know, or none but `[DONE]` where that is accepted.
     Other,
 }
 
@@ -104,7 +103,6 @@ impl Call {
                 headers,
             }),
             model: request.model.clone(),
-            started: Instant::now(),
             retries: Retries::new(client.settings()),
             told: false,
             state: State::Waiting(None),
@@ -116,7 +114,7 @@ impl Call {
     /// sends nothing twice, so it may stand in a `select!`.
     pub async fn next(&mut self) -> Result<Option<Piece>, Error> {
         loop {
-            let failure = match &mut self.state {
+            let (failure, usage) = match &mut self.state {
                 State::Waiting(until) => {
                     if let Some(until) = until {
                         sleep_until(*until).await;
@@ -129,7 +127,7 @@ impl Call {
                         self.state = State::Streaming(Box::new(attempt));
                         continue;
                     }
-                    Err(failure) => failure,
+                    Err(failure) => (failure, Usage::default()),
                 },
                 State::Streaming(attempt) => match attempt.next().await {
                     Ok(Step::Text(text)) => {
@@ -137,11 +135,11 @@ impl Call {
                         return Ok(Some(Piece::Text(text)));
                     }
                     Ok(Step::Ended(outcome)) => return Ok(Some(Piece::End(self.end(outcome)))),
-                    Err(failure) => failure,
+                    Err(failure) => (failure, attempt.usage),
                 },
                 State::Over => return Ok(None),
             };
-            if let Some(restart) = self.failed(failure)? {
+            if let Some(restart) = self.failed(failure, usage)? {
                 return Ok(Some(restart));
             }
         }
@@ -174,17 +172,18 @@ impl Call {
     }
 
     /// Ends the try, and the call unless it is tried again. The restart is told before the wait.
-    fn failed(&mut self, failure: Error) -> Result<Option<Piece>, Error> {
+    fn failed(&mut self, failure: Error, usage: Usage) -> Result<Option<Piece>, Error> {
         self.state = State::Over;
         let class = failure.class;
-        let again = self.retries.after(self.client.seal(failure))?;
+        let again = self.retries.after(self.client.seal(failure), usage)?;
         self.state = State::Waiting(Some(again));
         Ok(std::mem::take(&mut self.told).then_some(Piece::Restart { class }))
     }
 
     fn end(&mut self, outcome: Outcome) -> Completion {
         self.state = State::Over;
-        let now = Instant::now();
+        self.retries.answered(outcome.usage);
+        let (now, started) = (Instant::now(), self.retries.started);
         let completion = Completion {
             finish: outcome.finish,
             usage: outcome.usage,
@@ -192,8 +191,8 @@ impl Call {
                 .model
                 .map_or_else(|| self.model.clone(), |name| name.0.as_ref().to_owned()),
             tries: self.retries.tries,
-            first_token: outcome.first.unwrap_or(now) - self.started,
-            elapsed: now - self.started,
+            first_token: outcome.first.unwrap_or(now) - started,
+            elapsed: now - started,
         };
         debug!(
             tries = completion.tries,

@@ -12,7 +12,7 @@ use tokio::time::{sleep_until, timeout_at};
 use crate::limits::{Limit, Retries};
 use crate::service::{Ending, Http};
 use crate::settings::Endpoint;
-use crate::{Call, Class, Completion, Error, Finish, Piece, Request, Settings, wire};
+use crate::{Call, Class, Completion, Error, Finish, Piece, Request, Settings, Usage, wire};
 
 /// Makes calls to one provider. Clones share the connections.
 #[derive(Clone)]
@@ -113,8 +113,14 @@ impl Client {
                 Err(_) => Err(limit.passed()),
             };
             match answer {
-                Ok(answer) => return Ok(answer),
-                Err(error) => sleep_until(retries.after(self.seal(error))?).await,
+                Ok(answer) => {
+                    retries.answered(Usage::default());
+                    return Ok(answer);
+                }
+                Err(error) => {
+                    let again = retries.after(self.seal(error), Usage::default())?;
+                    sleep_until(again).await;
+                }
             }
         }
     }

@@ -30,6 +30,7 @@ mod error;
 mod lenient;
 mod limits;
 mod moderation;
+mod observer;
 mod refusal;
 mod request;
 mod service;
@@ -41,6 +42,7 @@ pub use class::{Class, Retry, Row, TABLE};
 pub use client::Client;
 pub use error::Error;
 pub use moderation::Moderation;
+pub use observer::{Ended, Observer};
 pub use request::{Labels, Message, Request, Schema};
 pub use settings::{Deadlines, Settings};
 

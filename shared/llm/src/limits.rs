@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::class::Retry;
-use crate::{Class, Error, Settings};
+use crate::{Class, Ended, Error, Observer, Settings, Usage};
 
 /// Until when something must come, and what it means if it does not.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +38,7 @@ impl Limit {
 /// The retries of one call.
 #[derive(Debug)]
 pub(crate) struct Retries {
+    pub(crate) started: Instant,
     /// When the call is over, whatever happens.
     pub(crate) deadline: Instant,
     /// Tries begun, of every kind.
@@ -51,25 +52,43 @@ pub(crate) struct Retries {
     away: Option<Instant>,
     /// While it is not: shorter ones, since nothing is asked of it and the answer waits for its return.
     away_delays: ExponentialBackoff,
+    observer: Observer,
 }
 
 impl Retries {
     pub(crate) fn new(settings: &Settings) -> Self {
+        let started = Instant::now();
         Self {
-            deadline: Instant::now() + settings.deadlines.total,
+            started,
+            deadline: started + settings.deadlines.total,
             tries: 0,
             left: settings.max_tries.saturating_sub(1),
             delays: delays(Duration::from_secs(8)),
             patience: settings.deadlines.patience,
             away: None,
             away_delays: delays(Duration::from_secs(1)),
+            observer: settings.observer.clone(),
         }
     }
 
+    /// The try gave a whole answer, and the call is over.
+    pub(crate) fn answered(&self, usage: Usage) {
+        self.ended(None, usage, true);
+    }
+
+    fn ended(&self, failed: Option<Class>, usage: Usage, last: bool) {
+        self.observer.tell(Ended {
+            failed,
+            usage,
+            call: last.then(|| self.started.elapsed()),
+        });
+    }
+
     /// When to try again after `failure`. To give up is to get it back, with the tries it took: at
-    /// once, too, when the wait would pass the deadline.
-    pub(crate) fn after(&mut self, mut failure: Error) -> Result<Instant, Error> {
+    /// once, too, when the wait would pass the deadline. `usage` is what was told of the try's cost.
+    pub(crate) fn after(&mut self, mut failure: Error, usage: Usage) -> Result<Instant, Error> {
         let again = self.next_try(&failure);
+        self.ended(Some(failure.class), usage, again.is_none());
         debug!(
             tries = self.tries,
             class = failure.class.as_str(),
@@ -147,16 +166,31 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn counted_tries_end_at_the_limit() {
         let mut retries = retries(90, 3);
-        assert!(retries.after(failure(Class::Provider)).is_ok());
-        assert!(retries.after(failure(Class::Stall)).is_ok());
-        assert!(retries.after(failure(Class::Provider)).is_err());
+        assert!(
+            retries
+                .after(failure(Class::Provider), Usage::default())
+                .is_ok()
+        );
+        assert!(
+            retries
+                .after(failure(Class::Stall), Usage::default())
+                .is_ok()
+        );
+        assert!(
+            retries
+                .after(failure(Class::Provider), Usage::default())
+                .is_err()
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn delays_double_and_jitter_within_half() {
         let mut retries = retries(90, 10);
         for nominal in [250, 500, 1000, 2000, 4000, 8000, 8000] {
-            let delay = retries.after(failure(Class::Provider)).unwrap() - Instant::now();
+            let delay = retries
+                .after(failure(Class::Provider), Usage::default())
+                .unwrap()
+                - Instant::now();
             let (least, most) = (
                 Duration::from_millis(nominal / 2),
                 Duration::from_millis(nominal * 3 / 2 + 1),
@@ -172,7 +206,7 @@ mod tests {
     async fn rate_limits_cost_no_try_but_end_with_the_deadline() {
         let mut retries = retries(60, 1);
         let started = Instant::now();
-        while let Ok(at) = retries.after(failure(Class::Rate)) {
+        while let Ok(at) = retries.after(failure(Class::Rate), Usage::default()) {
             tokio::time::sleep_until(at).await;
         }
         let elapsed = started.elapsed();
@@ -185,7 +219,7 @@ mod tests {
     /// How long a provider that is never reached is asked again.
     async fn patience(mut retries: Retries) -> Duration {
         let started = Instant::now();
-        while let Ok(at) = retries.after(failure(Class::Connect)) {
+        while let Ok(at) = retries.after(failure(Class::Connect), Usage::default()) {
             let pause = at - Instant::now();
             assert!(pause <= Duration::from_millis(1_501), "{pause:?}");
             tokio::time::sleep_until(at).await;
@@ -205,7 +239,10 @@ mod tests {
         }
         let mut away = retries(90, 2);
         away.patience = Duration::ZERO;
-        assert!(away.after(failure(Class::Connect)).is_err());
+        assert!(
+            away.after(failure(Class::Connect), Usage::default())
+                .is_err()
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -213,14 +250,20 @@ mod tests {
         let mut retries = retries(90, 3);
         for _ in 0..2 {
             for _ in 0..4 {
-                let at = retries.after(failure(Class::Connect)).unwrap();
+                let at = retries
+                    .after(failure(Class::Connect), Usage::default())
+                    .unwrap();
                 tokio::time::sleep_until(at).await;
             }
             tokio::time::sleep(Duration::from_secs(20)).await;
-            let _counted = retries.after(failure(Class::Provider));
+            let _counted = retries.after(failure(Class::Provider), Usage::default());
         }
         assert_eq!(retries.away, None);
-        assert!(retries.after(failure(Class::Connect)).is_ok());
+        assert!(
+            retries
+                .after(failure(Class::Connect), Usage::default())
+                .is_ok()
+        );
     }
 
     /// It takes a request, dies of it, and is back when it was not reached twice.
@@ -232,7 +275,7 @@ mod tests {
             let given_up = 'call: loop {
                 for class in [Class::Truncated, Class::Connect, Class::Connect] {
                     sent += u32::from(class == Class::Truncated);
-                    let at = match retries.after(failure(class)) {
+                    let at = match retries.after(failure(class), Usage::default()) {
                         Ok(at) => at,
                         Err(error) => break 'call error,
                     };
@@ -258,7 +301,13 @@ mod tests {
                 retry_after: Some(asked),
                 ..failure(Class::Rate)
             };
-            assert_eq!(retries(60, 3).after(told).unwrap_err().class, Class::Rate);
+            assert_eq!(
+                retries(60, 3)
+                    .after(told, Usage::default())
+                    .unwrap_err()
+                    .class,
+                Class::Rate
+            );
         }
     }
 
@@ -271,7 +320,7 @@ mod tests {
                     retry_after: Some(asked),
                     ..failure(Class::Rate)
                 };
-                retries(60, 3).after(told).unwrap()
+                retries(60, 3).after(told, Usage::default()).unwrap()
             })
             .collect();
         let (first, last) = (*times.first().unwrap(), *times.last().unwrap());

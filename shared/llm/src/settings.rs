@@ -6,7 +6,7 @@ use async_openai::config::Config;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::{Class, Error};
+use crate::{Class, Error, Observer};
 
 /// How to reach a provider and how long to wait for it.
 #[derive(Debug, Clone)]
@@ -19,13 +19,14 @@ pub struct Settings {
     /// Most tries of one call. Tries answered with 429 do not count: the total deadline bounds them. Nor do tries that
     /// made no connection, so sent nothing: the patience bounds them.
     pub max_tries: u32,
-    /// Whether `data: [DONE]` after some text ends an answer that never gave a finish reason (some
-    /// adapters never do): [`Finish::Other`](crate::Finish). If not, such an answer is truncated.
+    /// Whether `data: [DONE]` after some text ends an answer that never gave a finish reason, for servers that never
+    /// give one: [`Finish::Other`](crate::Finish). If not, such an answer is truncated.
     pub accept_done: bool,
     /// Most bytes of one HTTP answer, frames included; past it the try fails as `provider`.
     pub max_answer_bytes: usize,
     /// Sent with every request, for providers that want more headers. Their values are never shown.
     pub headers: Vec<(String, SecretString)>,
+    pub observer: Observer,
 }
 
 /// How long to wait for what.
@@ -61,9 +62,10 @@ impl Default for Settings {
             api_key: None,
             deadlines: Deadlines::default(),
             max_tries: 3,
-            accept_done: true,
+            accept_done: false,
             max_answer_bytes: 4 << 20,
             headers: Vec::new(),
+            observer: Observer::default(),
         }
     }
 }

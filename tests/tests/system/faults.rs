@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use futures::future::try_join_all;
 use mock_llm::fault::TABLE;
 use story::{
@@ -13,6 +13,8 @@ use story::{
 };
 use system_tests::{Options, Stack, Watcher};
 use tokio::time::Instant;
+
+use crate::command::up;
 
 const FIRST_TOKEN: Duration = Duration::from_secs(2);
 const STALL: Duration = Duration::from_secs(2);
@@ -46,7 +48,7 @@ fn told(fault: &str, agent: Agent) -> Option<(&'static str, &'static str)> {
         "no_headers" | "no_first_token" => ("failed", "ttft"),
         "stall" => ("failed", "stall"),
         // Readers saw what came before the end: it is told. Bytes that are no text are known as such at the end only.
-        "eof" | "cut" | "cut_utf8" | "bad_utf8" => ("answered", "truncated"),
+        "eof" | "no_finish_reason" | "cut" | "cut_utf8" | "bad_utf8" => ("answered", "truncated"),
         "error_frame" | "broken_json" | "html_answer" => ("failed", "provider"),
         "error_500" | "error_502" | "error_503" | "error_529" => ("failed", "provider"),
         // A line that is no field is skipped, as the standard of event streams has it.
@@ -89,6 +91,94 @@ fn deadline(fault: &str, agent: Agent) -> Option<Duration> {
         _ => Duration::ZERO,
     };
     Some(waits + ALLOWANCE)
+}
+
+/// All of it came, and only the finish reason did not.
+#[tokio::test]
+async fn done_alone_ends_an_answer_only_where_that_is_accepted() -> anyhow::Result<()> {
+    let scenario = "rules:\n- when: { agent: narrator }\n  reply: { text: 'Dust falls. It fell', fault: no_finish_reason(99) }\n";
+    let stack = Stack::start(Options {
+        scenario: scenario.to_owned(),
+        ..Options::default()
+    })
+    .await?;
+    let answer = async |id: &str| -> anyhow::Result<(Option<String>, End)> {
+        let story = stack.story(id, Policies::default()).await?;
+        let mut reader = stack.hear(&story).await?;
+        let action = stack.act(&story, "a1", "I look up.").await?;
+        let answer = reader.end_of(&action).await?;
+        let text = answer.payload().text().map(str::to_owned);
+        Ok((text, end_of(&answer)))
+    };
+    let told = |text: &str, status: &str| (Some(text.to_owned()), ("answered", status.to_owned()));
+
+    let strict = stack.worker(Agent::Narrator)?;
+    assert_eq!(answer("cut").await?, told("Dust falls.", "truncated"));
+    assert!(strict.end().await?.success());
+
+    let whole = told("Dust falls. It fell", "complete");
+    let (lenient, _log) = stack.worker_with(Agent::Narrator, &["--llm-accept-done"])?;
+    assert_eq!(answer("worker").await?, whole);
+    assert!(lenient.end().await?.success());
+
+    let (data, redis) = (tempfile::tempdir()?, stack.redis_url());
+    let model = ["--llm", stack.llm(), "--model", "mock"];
+    let lenient = ["--redis", &redis, "--llm-accept-done"];
+    let (fleet, _) = up(data.path(), &[&lenient[..], &model].concat()).await?;
+    assert_eq!(answer("up").await?, whole);
+    assert!(fleet.end().await?.success());
+    stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_asked_of_the_model_in_vain_is_in_the_metrics() -> anyhow::Result<()> {
+    let scenario = "rules:
+- when: { agent: narrator, regex: 'I wait', nth: 1 }
+  reply: { fault: rate_limit_ms(50) }
+- when: { agent: narrator, regex: 'I wait' }
+  reply: { text: \"Dust falls.\\n@@@\\n{\\\"choices\\\":[\\\"Go on\\\"]}\" }
+- when: { agent: narrator }
+  reply: { fault: unauthorized }
+";
+    let stack = Stack::start(Options {
+        scenario: scenario.to_owned(),
+        ..Options::default()
+    })
+    .await?;
+    let options = ["--metrics-listen", "127.0.0.1:0", "--log", "json"];
+    let (worker, mut log) = stack.worker_with(Agent::Narrator, &options)?;
+    let serving: serde_json::Value = serde_json::from_str(&log.line("/metrics").await?)?;
+    let page = format!(
+        "http://{}/metrics",
+        serving["address"].as_str().context("an address")?
+    );
+    for (id, text, kind) in [
+        ("waits", "I wait.", "narration"),
+        ("fails", "I look.", "failed"),
+    ] {
+        let story = stack.story(id, Policies::default()).await?;
+        let mut reader = stack.hear(&story).await?;
+        let action = stack.act(&story, "a1", text).await?;
+        assert_eq!(reader.end_of(&action).await?.kind(), kind);
+    }
+    let metrics = reqwest::get(page).await?.text().await?;
+    for line in [
+        r#"tries_total{agent="narrator",result="rate"} 1"#,
+        r#"tries_total{agent="narrator",result="ok"} 1"#,
+        r#"tries_total{agent="narrator",result="auth"} 1"#,
+        r#"calls_total{agent="narrator",result="ok"} 1"#,
+        r#"calls_total{agent="narrator",result="auth"} 1"#,
+        r#"seconds_count{agent="narrator"} 2"#,
+    ] {
+        assert!(
+            metrics.contains(&format!("storyfleet_llm_{line}")),
+            "{line}: {metrics}"
+        );
+    }
+    assert!(worker.end().await?.success());
+    stack.end().await;
+    Ok(())
 }
 
 struct Row {

@@ -183,13 +183,17 @@ async fn what_cannot_be_done_is_said_in_words_for_readers() {
 
 #[tokio::test]
 async fn a_stream_that_always_breaks_off_is_told_to_its_last_sentence() {
-    let rules = "  - reply: {text: \"Dust falls. Beyond it lies a long hall.\", fault: eof(5)}\n";
-    let effects = tell(rules, turn(open(), Vec::new())).await.unwrap();
-    let (_, narration) = the_narration(&effects);
-    assert_eq!(
-        (narration.text.as_str(), narration.status),
-        ("Dust falls.", Status::Truncated)
-    );
-    let report = narration.llm.as_ref().unwrap();
-    assert_eq!((report.tries, report.finish.as_str()), (3, "truncated"));
+    for fault in ["eof", "no_finish_reason"] {
+        let text = "Dust falls. Beyond it lies a long hall.";
+        let rules = format!("  - reply: {{text: \"{text}\", fault: {fault}(5)}}\n");
+        let effects = tell(&rules, turn(open(), Vec::new())).await.unwrap();
+        let (_, narration) = the_narration(&effects);
+        assert_eq!(
+            (narration.text.as_str(), narration.status),
+            ("Dust falls.", Status::Truncated),
+            "{fault}"
+        );
+        let report = narration.llm.as_ref().unwrap();
+        assert_eq!((report.tries, report.finish.as_str()), (3, "truncated"));
+    }
 }

@@ -106,6 +106,9 @@ struct Model {
     /// Longest call, retries included
     #[arg(long, env = "LLM_TIMEOUT", default_value = "90s", value_parser = limit)]
     llm_timeout: Duration,
+    /// Take [DONE] for a whole answer: for a server that never tells a finish reason. Others send it after half of one
+    #[arg(long, env = "LLM_ACCEPT_DONE", value_parser = clap::builder::BoolishValueParser::new())]
+    llm_accept_done: bool,
 }
 
 #[derive(Debug, Args)]
@@ -147,7 +150,8 @@ impl<O: Args> Options<O> {
         }
     }
 
-    pub(super) fn setup(&self) -> anyhow::Result<Setup> {
+    /// `observer` is told how each request to the model ends.
+    pub(super) fn setup(&self, observer: llm::Observer) -> anyhow::Result<Setup> {
         let model = &self.model;
         let settings = llm::Settings {
             api_key: model.key()?,
@@ -158,6 +162,8 @@ impl<O: Args> Options<O> {
                 patience: model.llm_patience,
                 total: model.llm_timeout,
             },
+            accept_done: model.llm_accept_done,
+            observer,
             ..llm::Settings::new(&model.llm)
         };
         Ok(Setup {

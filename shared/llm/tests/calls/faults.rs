@@ -116,16 +116,16 @@ async fn a_truncated_answer_is_tried_again_however_it_was_cut() {
 
 #[tokio::test]
 async fn done_without_a_reason_is_an_end_only_where_accepted() {
-    let provider = Provider::start(|_| Answer::events(&[HI, DONE]).ended()).await;
-    let (text, completion) = client(&provider.url).complete(&request()).await.unwrap();
-    assert_eq!((text.as_str(), completion.finish), ("Hi ", Finish::Other));
+    fault(|| Answer::events(&[HI, DONE]).ended(), Class::Truncated, 2).await;
 
-    let strict = |url: &str| Settings {
-        accept_done: false,
-        ..settings(url)
+    let provider = Provider::start(|_| Answer::events(&[HI, DONE]).ended()).await;
+    let accepting = Settings {
+        accept_done: true,
+        ..settings(&provider.url)
     };
-    let (error, requests) = fails(strict, || Answer::events(&[HI, DONE]).ended()).await;
-    assert_eq!((error.class, requests), (Class::Truncated, 2));
+    let told = Client::new(accepting).unwrap().complete(&request()).await;
+    let (text, completion) = told.unwrap();
+    assert_eq!((text.as_str(), completion.finish), ("Hi ", Finish::Other));
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! The life of a streamed call: its pieces, its restarts, its end by being dropped.
 
+use std::sync::{Arc, Mutex};
+
 use futures::FutureExt;
-use llm::{Class, Client, Completion, Finish, Piece, Schema, Usage};
+use llm::{Class, Client, Completion, Ended, Finish, Observer, Piece, Schema, Usage};
 
 use crate::provider::{Answer, Provider};
 use crate::{DONE, HI, STOP, USAGE, YOU, client, request, settings, soon};
@@ -98,6 +100,55 @@ async fn a_retry_after_text_takes_the_text_back() {
     let (told, completion) = pieces(&client(&provider.url)).await;
     assert_eq!(told, ["Hi ", "[truncated]", "Hi ", "you"]);
     assert_eq!((completion.tries, provider.requests().await.len()), (2, 2));
+}
+
+/// Class, tokens in and out, and whether the call ended with it, of each try.
+type Tries = Vec<(Option<Class>, (u32, u32), bool)>;
+
+/// Of a call with three counted tries.
+async fn observed(answer: fn(usize) -> Answer) -> Tries {
+    let provider = Provider::start(answer).await;
+    let tries = Arc::new(Mutex::new(Tries::new()));
+    let seen = Arc::clone(&tries);
+    let observer = Observer::new(move |ended: Ended| {
+        let tokens = (ended.usage.prompt, ended.usage.completion);
+        let last = ended.call.is_some();
+        seen.lock().unwrap().push((ended.failed, tokens, last));
+    });
+    let settings = llm::Settings {
+        max_tries: 3,
+        observer,
+        ..settings(&provider.url)
+    };
+    let client = Client::new(settings).unwrap();
+    let _answer_or_error = client.complete(&request()).await;
+    let tries = tries.lock().unwrap();
+    tries.clone()
+}
+
+#[tokio::test]
+async fn every_try_is_counted_with_its_class_and_what_it_cost() {
+    let tries = observed(|n| match n {
+        0 => Answer::plain("500 Oops", "", ""),
+        1 => Answer::events(&[HI, USAGE]).hangs(),
+        _ => whole(),
+    });
+    let wanted = [
+        (Some(Class::Provider), (0, 0), false),
+        (Some(Class::Stall), (7, 2), false),
+        (None, (7, 2), true),
+    ];
+    assert_eq!(tries.await, wanted);
+
+    let tries = observed(|n| match n {
+        0 => Answer::plain("429 Slow", "retry-after-ms: 1\r\n", ""),
+        _ => Answer::plain("401 Who", "", ""),
+    });
+    let wanted = [
+        (Some(Class::Rate), (0, 0), false),
+        (Some(Class::Auth), (0, 0), true),
+    ];
+    assert_eq!(tries.await, wanted);
 }
 
 #[tokio::test]

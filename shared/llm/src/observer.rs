@@ -1,0 +1,41 @@
+//! How every try of a client ended, told to whoever counts: also the tries that no caller hears of, because another one
+//! gave the answer or because the answer could be done without.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{Class, Usage};
+
+/// A try that ended. One that was dropped has no end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Why it failed; `None`: it gave a whole answer.
+    pub failed: Option<Class>,
+    /// What it cost, as far as the provider told.
+    pub usage: Usage,
+    /// How long the call took, when it ended with this try.
+    pub call: Option<Duration>,
+}
+
+/// Is told of each try as it ends. Must not wait. The default one takes no notice.
+#[derive(Clone, Default)]
+pub struct Observer(Option<Arc<dyn Fn(Ended) + Send + Sync>>);
+
+impl Observer {
+    pub fn new(tell: impl Fn(Ended) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(tell)))
+    }
+
+    pub(crate) fn tell(&self, ended: Ended) {
+        if let Some(tell) = &self.0 {
+            tell(ended);
+        }
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
+    }
+}
