@@ -16,13 +16,19 @@ pub struct Metrics {
     in_flight: IntGaugeVec,
     commits: IntCounterVec,
     leases_lost: IntCounterVec,
-    llm_tries: IntCounterVec,
-    llm_calls: IntCounterVec,
-    llm_seconds: HistogramVec,
-    llm_tokens: IntCounterVec,
+    llm: LlmMetrics,
     draft_chunks: IntCounterVec,
     backlog: IntGaugeVec,
     turn_seconds: HistogramVec,
+}
+
+/// Of calls to the model.
+#[derive(Debug, Clone)]
+struct LlmMetrics {
+    tries: IntCounterVec,
+    calls: IntCounterVec,
+    seconds: HistogramVec,
+    tokens: IntCounterVec,
 }
 
 /// The same, for one agent: no label is looked up while events run.
@@ -57,59 +63,33 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let registry = Registry::new();
-        let counter = |name: &str, help: &str, labels: &[&str]| {
-            let made = IntCounterVec::new(Opts::new(name, help), labels);
+        let gauge = |name, help| {
+            let made = IntGaugeVec::new(Opts::new(name, help), &["agent"]);
             register(&registry, made)
-        };
-        let gauge = |name: &str, help: &str| {
-            register(
-                &registry,
-                IntGaugeVec::new(Opts::new(name, help), &["agent"]),
-            )
-        };
-        let seconds = |name: &str, help: &str, labels: &[&str]| {
-            let buckets = vec![0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 90.0];
-            let options = HistogramOpts::new(name, help).buckets(buckets);
-            register(&registry, HistogramVec::new(options, labels))
         };
         Self {
             events: counter(
+                &registry,
                 "storyfleet_events_total",
                 "Deliveries by how they ended.",
                 &["agent", "outcome"],
             ),
             in_flight: gauge("storyfleet_in_flight", "Events being answered now."),
             commits: counter(
+                &registry,
                 "storyfleet_commits_total",
                 "Answers of Redis to commits and burials.",
                 &["agent", "result"],
             ),
             leases_lost: counter(
+                &registry,
                 "storyfleet_leases_lost_total",
                 "Events taken over by another worker while being answered.",
                 &["agent"],
             ),
-            llm_tries: counter(
-                "storyfleet_llm_tries_total",
-                "Requests to the model by how they ended: ok, or the class of their failure.",
-                &["agent", "result"],
-            ),
-            llm_calls: counter(
-                "storyfleet_llm_calls_total",
-                "Model calls, retries included, by how they ended: ok, or the class of the last failure.",
-                &["agent", "result"],
-            ),
-            llm_seconds: seconds(
-                "storyfleet_llm_seconds",
-                "Model calls from start to end, failed ones and retries included.",
-                &["agent"],
-            ),
-            llm_tokens: counter(
-                "storyfleet_llm_tokens_total",
-                "Tokens by kind, those of failed requests too where the model told.",
-                &["agent", "kind"],
-            ),
+            llm: LlmMetrics::new(&registry),
             draft_chunks: counter(
+                &registry,
                 "storyfleet_draft_chunks_total",
                 "Live text sent to readers.",
                 &["agent"],
@@ -119,9 +99,9 @@ impl Metrics {
                 "Events waiting or in flight in the agent's work stream.",
             ),
             turn_seconds: seconds(
+                &registry,
                 "storyfleet_turn_seconds",
                 "From delivery to its end.",
-                &["agent"],
             ),
             registry,
         }
@@ -150,9 +130,39 @@ impl Metrics {
             leases_lost: self.leases_lost.with_label_values(label),
             draft_chunks: self.draft_chunks.with_label_values(label),
             backlog: self.backlog.with_label_values(label),
-            llm_seconds: self.llm_seconds.with_label_values(label),
+            llm_seconds: self.llm.seconds.with_label_values(label),
             turn_seconds: self.turn_seconds.with_label_values(label),
             all: self.clone(),
+        }
+    }
+}
+
+impl LlmMetrics {
+    fn new(registry: &Registry) -> Self {
+        Self {
+            tries: counter(
+                registry,
+                "storyfleet_llm_tries_total",
+                "Requests to the model by how they ended: ok, or the class of their failure.",
+                &["agent", "result"],
+            ),
+            calls: counter(
+                registry,
+                "storyfleet_llm_calls_total",
+                "Model calls, retries included, by how they ended: ok, or the class of the last failure.",
+                &["agent", "result"],
+            ),
+            seconds: seconds(
+                registry,
+                "storyfleet_llm_seconds",
+                "Model calls from start to end, failed ones and retries included.",
+            ),
+            tokens: counter(
+                registry,
+                "storyfleet_llm_tokens_total",
+                "Tokens by kind, those of failed requests too where the model told.",
+                &["agent", "kind"],
+            ),
         }
     }
 }
@@ -180,9 +190,9 @@ impl Meters {
         // The model's name for itself is the provider's to choose: as a label it could make series without end.
         let agent = self.agent.as_str();
         let labels = &[agent, ended.failed.map_or("ok", llm::Class::as_str)];
-        self.all.llm_tries.with_label_values(labels).inc();
+        self.all.llm.tries.with_label_values(labels).inc();
         if let Some(took) = ended.call {
-            self.all.llm_calls.with_label_values(labels).inc();
+            self.all.llm.calls.with_label_values(labels).inc();
             self.llm_seconds.observe(took.as_secs_f64());
         }
         let kinds = [
@@ -191,7 +201,7 @@ impl Meters {
             ("out", ended.usage.completion),
         ];
         for (kind, tokens) in kinds {
-            let counted = self.all.llm_tokens.with_label_values(&[agent, kind]);
+            let counted = self.all.llm.tokens.with_label_values(&[agent, kind]);
             counted.inc_by(tokens.into());
         }
     }
@@ -207,6 +217,17 @@ impl Outcome {
             Self::Lost => "lost",
         }
     }
+}
+
+fn counter(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    register(registry, IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+/// By agent.
+fn seconds(registry: &Registry, name: &str, help: &str) -> HistogramVec {
+    let buckets = vec![0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 90.0];
+    let options = HistogramOpts::new(name, help).buckets(buckets);
+    register(registry, HistogramVec::new(options, &["agent"]))
 }
 
 fn register<M>(registry: &Registry, made: prometheus::Result<M>) -> M
