@@ -171,7 +171,7 @@ pub(crate) struct SendArgs {
     /// How: an act, words spoken, or a passage of the story itself [default: do, or say with --to]
     #[arg(long)]
     pub(crate) mode: Option<SendMode>,
-    /// The character spoken to: one of the story's, who answers
+    /// The character spoken to: one of the story's, who answers; goes with no mode but say
     #[arg(long, value_name = "CHARACTER", value_parser = text::name)]
     pub(crate) to: Option<String>,
     /// Who acts: 1 to 64 characters
