@@ -175,7 +175,7 @@ pub(crate) struct SendArgs {
     /// How: an act, words spoken, or a passage of the story itself [default: do, or say with --to]
     #[arg(long)]
     pub(crate) mode: Option<SendMode>,
-    /// The character spoken to: one of the story's, who answers
+    /// The character spoken to: one of the story's, who answers; goes with no mode but say
     #[arg(long, value_name = "CHARACTER", value_parser = text::name)]
     pub(crate) to: Option<String>,
     /// Who acts: 1 to 64 characters
@@ -227,9 +227,9 @@ pub(crate) struct BenchArgs {
     #[arg(long, default_value = "3", value_name = "N")]
     pub(crate) rounds: NonZeroUsize,
 
-    /// Events of a round
-    #[arg(long, default_value = "6000", value_name = "N")]
-    pub(crate) events: NonZeroUsize,
+    /// Events of a round: at least 1000, or there is nothing to measure once all slots are busy
+    #[arg(long, default_value = "6000", value_name = "N", value_parser = clap::value_parser!(u32).range(1_000..))]
+    pub(crate) events: u32,
 
     /// One small round in a few seconds: to see that it works, not how fast
     #[arg(long, conflicts_with_all = ["rounds", "events"])]
@@ -294,6 +294,7 @@ mod tests {
             ),
             ("storyfleet story trim --keep 9 --days 1", "100"),
             ("storyfleet story trim --keep 100 --days 0", "1"),
+            ("storyfleet bench --floor --events 999", "1000"),
         ] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), 2);

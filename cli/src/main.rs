@@ -42,7 +42,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Up(args) => up::run(args, target, out).await,
         Command::Story(command) => story::run(command, &target, out).await,
-        Command::Send(args) => send::run(args, &target.bus().await?, out).await,
+        Command::Send(args) => send::run(args, &target, out).await,
         Command::Watch(args) => watch::run(args, &target, out).await,
         Command::Dead(command) => dead::run(command, &target.bus().await?, out).await,
         Command::Doctor(args) => doctor::run(args, &target.bus().await?, out).await,

@@ -4,7 +4,8 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use agent::exit;
+use anyhow::{Context, anyhow, bail};
 use bus::{Bus, Error, Published, Role, Seen};
 use serde_json::json;
 use story::{
@@ -16,17 +17,20 @@ use tokio::time::timeout;
 use crate::args::{SendArgs, SendMode};
 use crate::output::{Output, note, one_line};
 use crate::render;
+use crate::target::Target;
+use crate::watch::{QUIET, Sight};
 
 /// How long an answer may be on its way before it is asked whether anybody makes one.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-pub(crate) async fn run(args: SendArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
-    let wait = args.wait;
+pub(crate) async fn run(args: SendArgs, target: &Target, out: Output) -> anyhow::Result<ExitCode> {
+    let (mode, wait) = (mode(&args)?, args.wait);
+    let bus = &target.bus().await?;
     if let Some(name) = &args.to {
         is_there(name, &args.story, bus).await?;
     }
-    let event = action(args);
     bus.check_rights(Role::Producer).await?;
+    let event = action(args, mode);
     let published = bus.publish(&event).await?;
     if !wait || !out.json {
         tell(&event.id, published, out).with_context(|| sent(&event.id))?;
@@ -106,7 +110,19 @@ async fn is_there(name: &str, id: &StoryId, bus: &Bus) -> anyhow::Result<()> {
     bail!("{id} has no character {}: it has {has}", one_line(name))
 }
 
-fn action(args: SendArgs) -> Event {
+/// Only words that are said are said to somebody: a character hears nothing else, and the narrator would answer.
+fn mode(args: &SendArgs) -> anyhow::Result<SendMode> {
+    match (args.mode, &args.to) {
+        (None, None) => Ok(SendMode::Do),
+        (None | Some(SendMode::Say), Some(_)) => Ok(SendMode::Say),
+        (Some(mode), None) => Ok(mode),
+        (Some(SendMode::Do | SendMode::Story), Some(_)) => Err(exit::configuration(anyhow!(
+            "--to is for words that are said: leave --mode out, or write --mode say"
+        ))),
+    }
+}
+
+fn action(args: SendArgs, mode: SendMode) -> Event {
     let now = jiff::Timestamp::now();
     let new_id = || EventId::new(now.as_millisecond().max(0).cast_unsigned(), rand::random());
     let author = Author {
@@ -114,10 +130,6 @@ fn action(args: SendArgs) -> Event {
         id: args.name.clone(),
         name: args.name,
     };
-    let mode = args.mode.unwrap_or(match args.to {
-        Some(_) => SendMode::Say,
-        None => SendMode::Do,
-    });
     let action = Action {
         mode: mode.into(),
         text: args.text,
@@ -171,12 +183,17 @@ async fn terminal(
         Published::Held | Published::Duplicate => (None, known.seq),
     };
     let mut watch = bus.watch(story, from).await?;
-    let mut last = None;
+    let (mut last, mut sight) = (None, Sight::default());
     loop {
         if let Some(end) = last.take_if(|_| watch.cursor().seq >= upto) {
             return Ok(end);
         }
-        let Seen::Event(entry) = watch.next().await? else {
+        let seen = timeout(QUIET, watch.next()).await;
+        sight.tell(&watch);
+        let Ok(seen) = seen else {
+            continue;
+        };
+        let Seen::Event(entry) = seen? else {
             continue;
         };
         if let Some((end, causes)) = outcome(&entry.event)

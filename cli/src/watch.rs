@@ -13,8 +13,8 @@ use crate::output::{Output, is_closed, note};
 use crate::render::Renderer;
 use crate::target::Target;
 
-/// How long nothing is seen before it is asked whether anything is still to come, and from where.
-const QUIET: Duration = Duration::from_millis(200);
+/// How long nothing is seen before it is asked whether Redis is there, and whether anything is still to come.
+pub(crate) const QUIET: Duration = Duration::from_millis(200);
 
 /// One story, read over whichever Redis has it.
 struct Reading<'a> {
@@ -23,8 +23,29 @@ struct Reading<'a> {
     from: Option<Cursor>,
     bus: Bus,
     watch: Watch,
-    /// Whether it was told that Redis is away.
-    told: bool,
+    sight: Sight,
+}
+
+/// Tells whoever waits at a terminal that Redis is away: else a long silence looks like a slow answer.
+#[derive(Debug, Default)]
+pub(crate) struct Sight {
+    /// Whether it was told.
+    lost: bool,
+}
+
+impl Sight {
+    /// Once when Redis is lost, once when it is back.
+    pub(crate) fn tell(&mut self, watch: &Watch) {
+        let lost = watch.is_lost();
+        if lost != self.lost {
+            self.lost = lost;
+            note(if lost {
+                "Redis is out of sight: waiting for it"
+            } else {
+                "Redis is back"
+            });
+        }
+    }
 }
 
 pub(crate) async fn run(args: WatchArgs, target: &Target, out: Output) -> anyhow::Result<ExitCode> {
@@ -36,13 +57,13 @@ pub(crate) async fn run(args: WatchArgs, target: &Target, out: Output) -> anyhow
         story: args.story,
         from: args.from,
         bus,
-        told: false,
+        sight: Sight::default(),
     };
     let mut renderer = Renderer::new(out);
     let mut left = args.count.map_or(usize::MAX, std::num::NonZeroUsize::get);
     while left > 0 {
         let seen = timeout(QUIET, reading.watch.next()).await;
-        reading.tell();
+        reading.sight.tell(&reading.watch);
         let Ok(seen) = seen else {
             let over = args.until_idle && reading.is_idle(seq).await?;
             if over || is_closed() {
@@ -70,19 +91,6 @@ pub(crate) async fn run(args: WatchArgs, target: &Target, out: Output) -> anyhow
 }
 
 impl Reading<'_> {
-    /// Once when Redis is lost, once when it is back.
-    fn tell(&mut self) {
-        let lost = self.watch.is_lost();
-        if lost != self.told {
-            self.told = lost;
-            note(if lost {
-                "Redis is out of sight: waiting for it"
-            } else {
-                "Redis is back"
-            });
-        }
-    }
-
     /// Goes on at another Redis when this one is lost and `storyfleet up` was started anew: its port is another one.
     async fn follow(&mut self) -> anyhow::Result<()> {
         if !self.watch.is_lost() || !self.target.has_moved(&self.bus)? {
@@ -98,7 +106,7 @@ impl Reading<'_> {
         match again.await {
             Ok((bus, watch)) => {
                 (self.bus, self.watch) = (bus, watch);
-                self.tell();
+                self.sight.tell(&self.watch);
                 Ok(())
             }
             Err(error) if is_unreachable(&error) => Ok(()),

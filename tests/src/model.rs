@@ -3,6 +3,8 @@
 use std::process::Stdio;
 
 use anyhow::Context;
+use mock_llm::fault;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -48,6 +50,21 @@ impl Model {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// How many calls it answered with a fault.
+    ///
+    /// # Errors
+    /// When it does not tell.
+    pub async fn faults(&self) -> anyhow::Result<u64> {
+        let admin = self.url.replace("/v1", "/admin");
+        let report = reqwest::get(format!("{admin}/calls?limit=0")).await?;
+        let report: Value = report.json().await?;
+        let outcomes = report["calls"]["outcomes"]
+            .as_object()
+            .context("outcomes")?;
+        let faults = fault::TABLE.iter().filter_map(|row| outcomes.get(row.name));
+        Ok(faults.filter_map(Value::as_u64).sum())
     }
 
     /// Starts it again; what it counted is forgotten.

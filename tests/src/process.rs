@@ -5,7 +5,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -133,5 +133,32 @@ impl Process {
     /// When the signal cannot be sent.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         kill_process(self.pid, signal).with_context(|| format!("cannot send {signal:?}"))
+    }
+
+    /// To all of its group, if it was started in one of its own.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn signal_group(&self, signal: Signal) -> anyhow::Result<()> {
+        kill_process_group(self.pid, signal).with_context(|| format!("cannot send {signal:?}"))
+    }
+
+    /// What its first thread started.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn children(&self) -> anyhow::Result<Vec<Pid>> {
+        let pid = self.pid.as_raw_nonzero();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        let children = children.split_whitespace().map(str::parse);
+        let children = children.collect::<Result<Vec<i32>, _>>()?;
+        Ok(children.into_iter().filter_map(Pid::from_raw).collect())
+    }
+
+    /// Whether a process runs; one that nobody has buried yet does not.
+    #[must_use]
+    pub fn runs(pid: Pid) -> bool {
+        let status = format!("/proc/{}/status", pid.as_raw_nonzero());
+        std::fs::read_to_string(status).is_ok_and(|status| !status.contains("State:\tZ"))
     }
 }

@@ -72,19 +72,32 @@ pub(super) async fn work(
     let (first, last, in_flight) = scene.watch(backlog).await?;
     scene.process.end().await?;
     let prompt = check(&load.bare.logged(&load.stories).await?, backlog.events)?;
-    let ended = (last.ended - first.ended) as f64;
-    let cpu = |used: fn(&Look) -> Usage| {
-        (used(&last).cpu.saturating_sub(used(&first).cpu)).as_secs_f64() / ended * 1000.0
-    };
-    Ok(Worked {
-        events_per_s: ended / (last.at - first.at).as_secs_f64(),
-        cpu: cpu(|look| look.process),
-        redis_cpu: cpu(|look| look.redis),
-        model_cpu: cpu(|look| look.model),
-        peak_mb: last.process.peak_mb,
-        in_flight,
-        prompt,
-    })
+    Worked::between(&first, &last, in_flight, prompt)
+}
+
+impl Worked {
+    /// # Errors
+    /// When nothing ended between the looks: there is nothing to divide by.
+    fn between(first: &Look, last: &Look, in_flight: f64, prompt: f64) -> anyhow::Result<Self> {
+        ensure!(
+            last.ended > first.ended,
+            "all {} events ended between two looks: too few to be measured",
+            last.ended
+        );
+        let ended = (last.ended - first.ended) as f64;
+        let cpu = |used: fn(&Look) -> Usage| {
+            (used(last).cpu.saturating_sub(used(first).cpu)).as_secs_f64() / ended * 1000.0
+        };
+        Ok(Self {
+            events_per_s: ended / (last.at - first.at).as_secs_f64(),
+            cpu: cpu(|look| look.process),
+            redis_cpu: cpu(|look| look.redis),
+            model_cpu: cpu(|look| look.model),
+            peak_mb: last.process.peak_mb,
+            in_flight,
+            prompt,
+        })
+    }
 }
 
 impl Scene<'_> {
@@ -160,5 +173,37 @@ fn report(event: &Event) -> Option<&LlmReport> {
     match event.payload() {
         Payload::Dialogue(said) => said.llm.as_ref(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(at: Instant, ended: usize) -> Look {
+        let used = Usage {
+            cpu: Duration::ZERO,
+            rss_mb: 1.0,
+            peak_mb: 1.0,
+        };
+        Look {
+            at,
+            ended,
+            process: used,
+            redis: used,
+            model: used,
+        }
+    }
+
+    #[test]
+    fn what_ended_between_two_looks_is_no_figure() {
+        let first = look(Instant::now(), 64);
+        let second = Duration::from_secs(1);
+        let between = |ended| {
+            let last = look(first.at + second, ended);
+            Worked::between(&first, &last, 1.0, 1.0)
+        };
+        assert!(between(64).is_err());
+        assert_eq!(between(164).unwrap().events_per_s, 100.0);
     }
 }

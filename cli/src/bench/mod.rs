@@ -93,7 +93,7 @@ impl Plan {
         }
         Self {
             rounds: args.rounds.get(),
-            events: args.events.get(),
+            events: args.events.try_into().unwrap_or(usize::MAX),
             paced: 1_000,
             in_flight: 15_000,
         }

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 use story::{
-    Action, AuthorKind, Event, EventId, LogEntry, Mode, Outcome, OutputPolicy, Payload, Policies,
-    Seq, outcome,
+    Action, AuthorKind, Event, EventId, InputPolicy, LogEntry, Mode, Outcome, OutputPolicy,
+    Payload, Policies, Seq, outcome,
 };
+
+use crate::chaos::secret;
 
 const MODERATOR: &str = "moderator";
 
@@ -24,6 +26,8 @@ pub struct Account {
     pub lost: u64,
     pub twice: u64,
     pub out_of_order: u64,
+    /// Events that nobody was to see.
+    pub leaked: u64,
     /// Each thing that is wrong, with the events that show it.
     #[serde(skip)]
     pub(super) wrong: Vec<String>,
@@ -61,7 +65,11 @@ pub(super) fn account(
     let log = Log::new(entries, &mut account);
     for id in published.iter().flatten() {
         account.action(&log, id);
+        if policies.input == InputPolicy::Hold {
+            account.unseen(&log, id);
+        }
     }
+    account.secrets(&log, policies);
     account.strangers(&log, published);
     account.speakers(&log);
     account.answers_in_order(&log, policies);
@@ -154,6 +162,26 @@ impl Account {
             None if !moderator => self.lost(log, id, "is not in the log"),
             Some(place) if *place > end => self.out_of_order(log, id, "comes after its end"),
             _ => {}
+        }
+    }
+
+    /// What was blocked before anyone saw it never gets a place.
+    fn unseen(&mut self, log: &Log<'_>, id: &EventId) {
+        let blocked = log.ends(id).iter().any(|(end, outcome)| {
+            let verdict = log.event(*end).map(Event::payload);
+            *outcome == Outcome::Blocked
+                && matches!(verdict, Some(Payload::Verdict(verdict)) if verdict.target == *id)
+        });
+        if blocked && log.places.contains_key(id) {
+            self.leaked(log, id, "was blocked and is in the log");
+        }
+    }
+
+    fn secrets(&mut self, log: &Log<'_>, policies: Policies) {
+        for LogEntry { event, .. } in log.entries {
+            if let Some(words) = secret::leaked(policies, &event.encode()) {
+                self.leaked(log, &event.id, &format!("has {words:?}"));
+            }
         }
     }
 
@@ -260,6 +288,11 @@ impl Account {
         self.wrong.push(format!("{id} {what}:{}", log.story_of(id)));
     }
 
+    fn leaked(&mut self, log: &Log<'_>, id: &EventId, what: &str) {
+        self.leaked += 1;
+        self.wrong.push(format!("{id} {what}:{}", log.story_of(id)));
+    }
+
     /// Adds the account of another story.
     pub(super) fn add(&mut self, other: Self) {
         self.actions += other.actions;
@@ -272,6 +305,7 @@ impl Account {
         self.lost += other.lost;
         self.twice += other.twice;
         self.out_of_order += other.out_of_order;
+        self.leaked += other.leaked;
         self.wrong.extend(other.wrong);
     }
 }
@@ -299,7 +333,7 @@ fn lane(cause: &Event) -> Option<Lane> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use story::{Author, Narration, Seq, Speak, Status};
+    use story::{Author, Decision, Narration, Seq, Speak, Stage, Status, Verdict};
 
     fn event(id: &str, kind: AuthorKind, cause: &[&str], payload: Payload) -> Event {
         let author = Author {
@@ -340,14 +374,18 @@ mod tests {
         event(id, AuthorKind::Agent, cause, Payload::Narration(narration))
     }
 
-    /// Lost, twice and out of order in a log of `events`, when `a` and then `b` were published.
-    fn found(events: Vec<Event>) -> (u64, u64, u64) {
+    fn account_of(published: &[&str], policies: Policies, events: Vec<Event>) -> Account {
         let entries = (1..).map(Seq).zip(events);
         let entries: Vec<LogEntry> = entries
             .map(|(seq, event)| LogEntry { seq, event })
             .collect();
-        let published = [vec!["a".parse().unwrap(), "b".parse().unwrap()]];
-        let account = account(&published, Policies::default(), &entries);
+        let published = published.iter().map(|id| id.parse().unwrap());
+        account(&[published.collect()], policies, &entries)
+    }
+
+    /// Lost, twice and out of order in a log of `events`, when `a` and then `b` were published.
+    fn found(events: Vec<Event>) -> (u64, u64, u64) {
+        let account = account_of(&["a", "b"], Policies::default(), events);
         let wrong = account.lost + account.twice + account.out_of_order;
         assert_eq!(
             u64::try_from(account.wrong.len()).unwrap(),
@@ -389,6 +427,44 @@ mod tests {
             (vec![b, a, na, nb], (0, 0, 2)),
         ] {
             assert_eq!(found(events), wrong);
+        }
+    }
+
+    #[test]
+    fn what_a_story_holds_back_is_not_in_its_log() {
+        let hold = Policies {
+            input: InputPolicy::Hold,
+            output: OutputPolicy::Hold,
+        };
+        let off = Policies {
+            input: InputPolicy::Off,
+            output: OutputPolicy::Off,
+        };
+        let verdict = Verdict {
+            target: "a".parse().unwrap(),
+            stage: Stage::Input,
+            decision: Decision::Block,
+            categories: Vec::new(),
+            tier: "rules".to_owned(),
+            reason: String::new(),
+        };
+        let blocked = event("v", AuthorKind::Agent, &["a"], Payload::Verdict(verdict));
+        let telling = |words: &str| {
+            let mut told = beat("n", &["a"], 0);
+            told.extra.insert("note".to_owned(), words.into());
+            told
+        };
+        for (events, leaked) in [
+            (vec![blocked.clone()], 0),
+            (vec![action("a"), beat("n", &["a"], 0)], 0),
+            (vec![action("a"), blocked], 1),
+            (vec![action("a"), telling(secret::PEOPLES)], 1),
+            (vec![action("a"), telling(secret::MODELS)], 1),
+        ] {
+            for (policies, leaked) in [(hold, leaked), (off, 0)] {
+                let account = account_of(&["a"], policies, events.clone());
+                assert_eq!(account.leaked, leaked, "{:?}", account.wrong);
+            }
         }
     }
 }

@@ -6,6 +6,8 @@ use std::path::Path;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use crate::chaos::secret;
+
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Journal {
     /// Commits and burials of a worker whose event another one had taken over.
@@ -16,9 +18,9 @@ pub struct Journal {
     pub reclaimed: u64,
     /// Renewals that found the lease to be another worker's.
     pub leases_lost: u64,
-    /// Workers' last words.
+    /// Workers' last words, and lines that tell what was blocked.
     #[serde(skip)]
-    pub(super) panics: Vec<String>,
+    pub(super) wrong: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -43,16 +45,20 @@ pub(super) fn read(logs: &Path) -> anyhow::Result<Journal> {
 
 impl Journal {
     fn line(&mut self, text: &str) {
+        if secret::is_in(text) {
+            self.wrong
+                .push(format!("a log tells what was blocked: {text}"));
+        }
         // A worker that cannot even begin says so in plain words.
         let Ok(line) = serde_json::from_str::<Line>(text) else {
-            self.panics.push(text.to_owned());
+            self.wrong.push(text.to_owned());
             return;
         };
         match (line.message.as_deref(), line.result.as_deref()) {
             (Some("ended"), Some("fenced")) => self.fenced += 1,
             (Some("ended"), Some("gone")) => self.gone += 1,
             (Some("took over an event"), _) => self.reclaimed += 1,
-            (Some("panic"), _) => self.panics.push(text.to_owned()),
+            (Some("panic"), _) => self.wrong.push(text.to_owned()),
             (Some(message), _) if message.starts_with("lease lost") => self.leases_lost += 1,
             _ => {}
         }
@@ -74,6 +80,7 @@ mod tests {
             r#"{"level":"WARN","message":"lease lost: another worker has the event"}"#,
             r#"{"level":"ERROR","message":"panic","place":"src/lib.rs:1"}"#,
             "error: the URL is wrong",
+            r#"{"level":"INFO","message":"sending","text":"5555 5555 5555 4444"}"#,
         ] {
             journal.line(line);
         }
@@ -83,6 +90,6 @@ mod tests {
             journal.reclaimed,
             journal.leases_lost,
         ];
-        assert_eq!((counts, journal.panics.len()), ([1; 4], 2));
+        assert_eq!((counts, journal.wrong.len()), ([1; 4], 3));
     }
 }

@@ -2,12 +2,14 @@
 //! go on playing; then an exact account of what became of every action.
 
 mod account;
+mod ear;
 mod fleet;
 mod journal;
 mod plan;
 mod publish;
 mod reader;
 mod report;
+mod secret;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,7 @@ use crate::Model;
 use crate::redis::{self, Redis};
 use crate::wait::within;
 
+use ear::Heard;
 use fleet::Fleet;
 use plan::Plan;
 use reader::Sight;
@@ -45,7 +48,7 @@ rules:
 - when: {regex: '(?s)# Now.*cursed idol'}
   reply: {fault: context_length_exceeded}
 - when: {agent: narrator, probability: 0.02}
-  reply: {text: "You find a card: 4111 1111 1111 1111.\n@@@\n{\"choices\":[],\"speak\":[]}"}
+  reply: {text: "You find a card: CARD.\n@@@\n{\"choices\":[],\"speak\":[]}"}
 - when: {agent: narrator, probability: 0.02}
   reply: {fault: bad_trailer}
 - when: {agent: narrator, probability: 0.02}
@@ -65,7 +68,8 @@ struct Run {
     published: watch::Receiver<usize>,
     publishers: JoinSet<anyhow::Result<()>>,
     readers: JoinSet<anyhow::Result<Sight>>,
-    /// Tells the readers that all has happened.
+    ear: JoinSet<Heard>,
+    /// Tells the readers and the ear that all has happened.
     over: CancellationToken,
     model: Model,
 }
@@ -126,10 +130,12 @@ impl Run {
             bus.create_story(&story).await?;
         }
         let model = model(plan.seed).await?;
+        let (over, mut ear) = (CancellationToken::new(), JoinSet::new());
+        let (heard, port, end) = (Arc::clone(&plan), redis.port(), over.clone());
+        ear.spawn(async move { ear::listen(port, &heard, end).await });
         let fleet = Fleet::start(redis, model.url().to_owned(), plan.shards, logs)?;
         let start = Instant::now();
         let (count, published) = watch::channel(0);
-        let over = CancellationToken::new();
         let (mut publishers, mut readers) = (JoinSet::new(), JoinSet::new());
         for publisher in 0..plan.actions.len() {
             let (plan, count) = (Arc::clone(&plan), count.clone());
@@ -138,7 +144,7 @@ impl Run {
                 .spawn(async move { publish::publish(bus, &plan, publisher, start, &count).await });
         }
         for story in &plan.watched {
-            let story = plan.stories[*story].0.clone();
+            let story = plan.stories[*story].clone();
             let bus = Bus::new(settings.clone())?;
             readers.spawn(reader::read(bus, story, over.clone()));
         }
@@ -150,6 +156,7 @@ impl Run {
             published,
             publishers,
             readers,
+            ear,
             over,
             model,
         })
@@ -219,6 +226,10 @@ impl Run {
             sight.compare(&logs[&sight.story]);
             report.sight(sight);
         }
+        while let Some(heard) = self.ear.join_next().await {
+            report.heard(heard?);
+        }
+        report.model_faults = self.model.faults().await?;
         for agent in Agent::ALL {
             report.letters(&self.bus.dead(agent).await?);
         }
@@ -235,7 +246,8 @@ async fn model(seed: u64) -> anyhow::Result<Model> {
         ["--itl", "lognormal(12ms,0.5)"],
         ["--chunk-tokens", "8"],
     ];
-    Model::start(SCENARIO, options.as_flattened()).await
+    let scenario = SCENARIO.replace("CARD", secret::MODELS);
+    Model::start(&scenario, options.as_flattened()).await
 }
 
 /// Tells how far it is, for ever.

@@ -219,6 +219,7 @@ fn redis_blows(random: &mut Xoshiro256PlusPlus, length: Duration) -> Vec<(Durati
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chaos::secret;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -230,6 +231,11 @@ mod tests {
         assert_ne!(one.blows, other.blows);
         assert_ne!(one.actions, other.actions);
         assert_ne!(one.stories, other.stories);
+    }
+
+    #[test]
+    fn what_rules_block_is_among_what_people_write() {
+        assert!(TEXTS[0].0.contains(secret::PEOPLES));
     }
 
     #[test]

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bus::{Bus, Seen};
-use story::{EventId, LogEntry, Payload, Status, StoryId};
+use story::{EventId, LogEntry, OutputPolicy, Payload, Policies, Status, StoryId};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+use crate::chaos::secret;
 
 /// For the rest of the log, once the fleet is at rest.
 const REST: Duration = Duration::from_secs(30);
@@ -21,6 +23,7 @@ const STAY: usize = 23;
 #[derive(Debug)]
 pub(super) struct Sight {
     pub(super) story: StoryId,
+    policies: Policies,
     pub(super) events: u64,
     pub(super) returns: u64,
     /// Answers with a text.
@@ -49,11 +52,11 @@ struct Draft {
 /// Watches until `end`, and then to the end of the log.
 pub(super) async fn read(
     bus: Bus,
-    story: StoryId,
+    (story, policies): (StoryId, Policies),
     end: CancellationToken,
 ) -> anyhow::Result<Sight> {
     let mut watch = bus.watch(&story, None).await?;
-    let mut sight = Sight::new(story);
+    let mut sight = Sight::new(story, policies);
     for count in 1_usize.. {
         tokio::select! {
             seen = watch.next() => sight.take(seen?),
@@ -91,9 +94,10 @@ async fn come_back(bus: &Bus, story: &StoryId, old: bus::Watch) -> anyhow::Resul
 }
 
 impl Sight {
-    fn new(story: StoryId) -> Self {
+    fn new(story: StoryId, policies: Policies) -> Self {
         Self {
             story,
+            policies,
             events: 0,
             returns: 0,
             answers: 0,
@@ -108,6 +112,10 @@ impl Sight {
     }
 
     fn take(&mut self, seen: Seen) {
+        let live = !matches!(seen, Seen::Event(_) | Seen::Gap);
+        if live && self.policies.output == OutputPolicy::Hold {
+            self.complain(format_args!("{seen:?} before its verdict"));
+        }
         match seen {
             Seen::Event(entry) => self.event(&entry),
             Seen::Delta {
@@ -134,6 +142,7 @@ impl Sight {
         if seq.0 != events {
             self.complain(format_args!("{seq} comes as event {events}"));
         }
+        self.is_secret(&event.id, &event.encode());
         let place = self.screen.len();
         if let Some(before) = self.places.insert(event.id.clone(), place) {
             self.complain(format_args!("{} at {} and at {seq}", event.id, before + 1));
@@ -177,6 +186,8 @@ impl Sight {
         draft.attempt = attempt;
         draft.next = i + n;
         draft.text.push_str(text);
+        let text = draft.text.clone();
+        self.is_secret(re, &text);
         if !joins {
             self.complain(format_args!(
                 "a hole in {re} before chunk {i} of try {attempt}"
@@ -188,6 +199,7 @@ impl Sight {
         if self.places.contains_key(&re) {
             self.complain(format_args!("{re} begins anew after its end"));
         }
+        self.is_secret(&re, &text);
         let draft = Draft {
             attempt,
             next,
@@ -215,6 +227,12 @@ impl Sight {
         }
     }
 
+    fn is_secret(&mut self, id: &EventId, shown: &str) {
+        if let Some(words) = secret::leaked(self.policies, shown) {
+            self.complain(format_args!("{id} shows {words:?}, which is held back"));
+        }
+    }
+
     fn complain(&mut self, what: impl Display) {
         self.wrong
             .push(format!("a reader of {}: {what}", self.story));
@@ -224,10 +242,15 @@ impl Sight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use story::{Author, AuthorKind, Event, Narration, Retracted, Seq};
+    use story::{Author, AuthorKind, Event, InputPolicy, Narration, Retracted, Seq};
 
     fn sight() -> Sight {
-        Sight::new("castle".parse().unwrap())
+        sight_of(OutputPolicy::Off)
+    }
+
+    fn sight_of(output: OutputPolicy) -> Sight {
+        let input = InputPolicy::Hold;
+        Sight::new("castle".parse().unwrap(), Policies { input, output })
     }
 
     fn delta(attempt: u32, i: u32) -> Seen {
@@ -276,6 +299,45 @@ mod tests {
         sight.take(delta(2, 6));
         sight.take(Seen::Gap);
         assert_eq!(sight.wrong.len(), 3, "{:?}", sight.wrong);
+    }
+
+    #[test]
+    fn what_is_held_back_is_not_to_be_seen() {
+        for (output, seen, wrong) in [
+            (
+                OutputPolicy::Off,
+                Seen::Event(told(1, "r1", secret::MODELS)),
+                0,
+            ),
+            (
+                OutputPolicy::Hold,
+                Seen::Event(told(1, "r1", secret::MODELS)),
+                1,
+            ),
+            (
+                OutputPolicy::Off,
+                Seen::Event(told(1, "r1", secret::PEOPLES)),
+                1,
+            ),
+            (OutputPolicy::Off, delta(1, 0), 0),
+            (OutputPolicy::Hold, delta(1, 0), 1),
+        ] {
+            let mut sight = sight_of(output);
+            sight.take(seen);
+            assert_eq!(sight.wrong.len(), wrong, "{:?}", sight.wrong);
+        }
+        let mut sight = sight();
+        let (first, second) = secret::PEOPLES.split_at(7);
+        for (i, text) in [(0, first), (2, second)] {
+            sight.take(Seen::Delta {
+                re: "r1".parse().unwrap(),
+                attempt: 1,
+                i,
+                n: 2,
+                text: text.to_owned(),
+            });
+        }
+        assert_eq!(sight.wrong.len(), 1, "{:?}", sight.wrong);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::Serialize;
 use story::StoryId;
 
 use crate::chaos::account::Account;
+use crate::chaos::ear::Heard;
 use crate::chaos::fleet::Blows;
 use crate::chaos::journal::Journal;
 use crate::chaos::plan::Plan;
@@ -39,6 +40,10 @@ pub struct Report {
     /// Dead letters of the class `crash`: their workers died of other things, again and again.
     pub crashes: u64,
     pub orphans: u64,
+    /// Calls that the model answered with a fault.
+    pub model_faults: u64,
+    /// Messages on the live channels.
+    pub heard: u64,
     pub readers: Readers,
     /// What is wrong; empty is success.
     pub wrong: Vec<String>,
@@ -73,6 +78,8 @@ impl Report {
             journal: Journal::default(),
             crashes: 0,
             orphans: 0,
+            model_faults: 0,
+            heard: 0,
             readers: Readers::default(),
             wrong: Vec::new(),
             kept: None,
@@ -99,6 +106,11 @@ impl Report {
         self.readers.replaced += sight.replaced;
         self.readers.resets += sight.resets;
         self.wrong.append(&mut sight.wrong);
+    }
+
+    pub(super) fn heard(&mut self, mut heard: Heard) {
+        self.heard = heard.messages;
+        self.wrong.append(&mut heard.wrong);
     }
 
     pub(super) fn letters(&mut self, letters: &[DeadLetter]) {
@@ -134,15 +146,23 @@ impl Report {
 
     /// The last look: did the run show what it is for?
     pub(super) fn finish(&mut self) {
-        self.wrong.append(&mut self.journal.panics);
+        self.wrong.append(&mut self.journal.wrong);
+        let blows = self.blows;
         let proofs = [
+            ("worker was killed", blows.killed.into()),
+            ("worker was asked to end", blows.ended.into()),
+            ("worker was frozen", blows.frozen.into()),
+            ("Redis was restarted", blows.redis_restarts.into()),
+            ("Redis was frozen", blows.redis_frozen.into()),
+            ("call of the model failed", self.model_faults),
+            ("action was blocked", self.account.blocked),
             ("zombie was fenced", self.journal.fenced),
             ("event was taken over", self.journal.reclaimed),
             ("reader came back", self.readers.returns),
+            ("live message was heard", self.heard),
         ];
         let unproven = proofs.iter().filter(|(_, times)| *times == 0);
-        let unproven =
-            unproven.map(|(what, _)| format!("no {what}: the run is too short to prove anything"));
+        let unproven = unproven.map(|(what, _)| format!("no {what}: the run says nothing of it"));
         self.wrong.extend(unproven);
         self.mostly_answered();
         self.live_text();
@@ -220,18 +240,11 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    fn rows(&self) -> [(&'static str, String); 16] {
+    fn rows(&self) -> [(&'static str, String); 18] {
         let (account, blows, journal) = (&self.account, &self.blows, &self.journal);
         let classes = account.failed.iter();
         let classes: Vec<String> = classes.map(|(class, n)| format!("{class} {n}")).collect();
-        let Readers {
-            events,
-            returns,
-            answers,
-            drafted,
-            replaced,
-            resets,
-        } = self.readers;
+        let readers = &self.readers;
         [
             ("seed", format!("{}, shards {}", self.seed, self.shards)),
             ("actions", account.actions.to_string()),
@@ -252,6 +265,7 @@ impl Report {
                     blows.redis_restarts, blows.redis_frozen
                 ),
             ),
+            ("model", format!("{} calls failed", self.model_faults)),
             (
                 "taken over",
                 format!(
@@ -263,16 +277,24 @@ impl Report {
                 "FENCED",
                 format!("{}, GONE {}", journal.fenced, journal.gone),
             ),
-            ("readers", format!("{events} events, {returns} returns")),
+            (
+                "readers",
+                format!(
+                    "{} events, {} returns, {} live messages",
+                    readers.events, readers.returns, self.heard
+                ),
+            ),
             (
                 "live text",
                 format!(
-                    "{drafted} drafts of {answers} answers, {resets} resets, {replaced} replaced"
+                    "{} drafts of {} answers, {} resets, {} replaced",
+                    readers.drafted, readers.answers, readers.resets, readers.replaced
                 ),
             ),
             ("lost", account.lost.to_string()),
             ("twice", account.twice.to_string()),
             ("out of order", account.out_of_order.to_string()),
+            ("leaked", account.leaked.to_string()),
             ("orphans", self.orphans.to_string()),
             ("seconds", format!("{:.1}", self.seconds)),
         ]
@@ -290,8 +312,16 @@ mod tests {
     /// A run that shows all it is for, with so many of its hundred actions failed of `class`.
     fn report(failed: u64, class: &str) -> Report {
         let plan = Plan::new(1, Duration::from_secs(1)).unwrap();
-        let mut report = Report::new(&plan, Duration::ZERO, Blows::default());
-        report.account.actions = 100;
+        let blows = Blows {
+            killed: 1,
+            ended: 1,
+            frozen: 1,
+            redis_restarts: 1,
+            redis_frozen: 1,
+        };
+        let mut report = Report::new(&plan, Duration::ZERO, blows);
+        (report.model_faults, report.heard) = (1, 1);
+        (report.account.actions, report.account.blocked) = (100, 1);
         report.account.answered = 100 - failed;
         report.account.failed = [(class.to_owned(), failed)].into();
         (report.journal.fenced, report.journal.reclaimed) = (1, 1);
@@ -339,8 +369,34 @@ mod tests {
 
     #[test]
     fn a_run_that_shows_nothing_is_not_clean() {
+        let dealt = report(0, "crash").blows;
+        for (least, blows) in [
+            (0, dealt),
+            (1, Blows { killed: 0, ..dealt }),
+            (1, Blows { ended: 0, ..dealt }),
+            (1, Blows { frozen: 0, ..dealt }),
+            (
+                1,
+                Blows {
+                    redis_restarts: 0,
+                    ..dealt
+                },
+            ),
+            (
+                1,
+                Blows {
+                    redis_frozen: 0,
+                    ..dealt
+                },
+            ),
+        ] {
+            let mut report = report(0, "crash");
+            report.blows = blows;
+            assert_eq!(wrong(report), least, "{blows:?}");
+        }
         let mut idle = report(0, "crash");
         (idle.journal, idle.readers) = (Journal::default(), Readers::default());
-        assert_eq!(wrong(idle), 4);
+        (idle.model_faults, idle.heard, idle.account.blocked) = (0, 0, 0);
+        assert_eq!(wrong(idle), 7);
     }
 }

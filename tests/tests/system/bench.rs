@@ -1,15 +1,12 @@
 //! `storyfleet bench`, as small as it goes. It fails by itself unless each event has one answer; how fast they come is no
 //! matter of a test.
 
-use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context;
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
-use system_tests::program;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use system_tests::{Process, program};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -60,33 +57,18 @@ async fn the_bench_measures_both_sides_alike_and_its_figures_agree() -> anyhow::
 
 #[tokio::test]
 async fn a_bench_that_is_asked_to_end_leaves_no_process_behind() -> anyhow::Result<()> {
-    let mut bench = Command::new(program("storyfleet")?)
-        .args(["bench", "--floor"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    let pid = bench.id().context("it runs")?;
-    let mut said = BufReader::new(bench.stderr.take().context("a pipe")?).lines();
+    let mut command = Command::new(program("storyfleet")?);
+    command.args(["bench", "--floor"]);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut bench = Process::start(&mut command)?;
+    let mut said = bench.errors()?;
     // Redis and a model run by then, and the first round is under way.
-    while !said
-        .next_line()
-        .await?
-        .context("it ended")?
-        .contains("round 1")
-    {}
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-    let children: Vec<Pid> = children
-        .split_whitespace()
-        .filter_map(|child| Pid::from_raw(child.parse().ok()?))
-        .collect();
+    said.line("round 1").await?;
+    let children = bench.children()?;
     assert!(children.len() >= 2, "{children:?}");
-    let raw = i32::try_from(pid)?;
-    kill_process(Pid::from_raw(raw).context("a pid")?, Signal::TERM)?;
-    let status = timeout(DEADLINE, bench.wait()).await??;
-    assert_eq!(status.code(), Some(1));
+    assert_eq!(bench.end().await?.code(), Some(1));
     for child in children {
-        assert!(test_kill_process(child).is_err(), "{child:?} still runs");
+        assert!(!Process::runs(child), "{child:?} still runs");
     }
     Ok(())
 }

@@ -16,5 +16,6 @@ mod operator;
 mod outage;
 mod poison;
 mod restart;
+mod signals;
 mod terminal;
 mod waiting;

@@ -145,6 +145,14 @@ async fn what_says_nothing_and_names_that_are_none_are_refused() -> anyhow::Resu
             "1 to 64 characters",
         ),
         (
+            &["send", "demo", "I nod", "--mode", "do", "--to", "Sibyl"],
+            "leave --mode out",
+        ),
+        (
+            &["bench", "--floor", "--rounds", "1", "--events", "10"],
+            "10 is not in 1000..",
+        ),
+        (
             &[
                 "story",
                 "create",

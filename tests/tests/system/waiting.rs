@@ -1,11 +1,14 @@
 //! `storyfleet send --wait`: which end of an action it tells.
 
+use std::process::Stdio;
+
 use bus::{Burial, Bus, Commit, Delivery, Emit};
 use serde_json::Value;
 use story::{
     Agent, Author, AuthorKind, Event, Failed, Narration, Payload, Policies, Route, Status,
 };
-use system_tests::{Options, Stack, program};
+use system_tests::{Options, Process, Stack, program};
+use tokio::process::Command;
 
 async fn delivered(bus: &Bus) -> anyhow::Result<Delivery> {
     Ok(bus.reader(Agent::Narrator, "w1").next(1).await?.remove(0))
@@ -77,9 +80,34 @@ async fn an_action_that_failed_and_was_sent_again_ends_with_its_answer() -> anyh
     Ok(())
 }
 
+#[tokio::test]
+async fn who_waits_is_told_that_redis_is_away_and_back() -> anyhow::Result<()> {
+    let mut stack = Stack::start(Options::default()).await?;
+    stack.story("castle", Policies::default()).await?;
+    let mut send = Command::new(program("storyfleet")?);
+    send.args(["send", "castle", "I open the door", "--wait"])
+        .args(["--redis", &stack.redis_url()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut send = Process::start(&mut send)?;
+    let (mut out, mut errors) = (send.output()?, send.errors()?);
+    // It watches by then.
+    errors.line("; waiting").await?;
+    stack.kill_redis().await?;
+    errors.line("Redis is out of sight").await?;
+    stack.resume_redis().await?;
+    errors.line("Redis is back").await?;
+    let _fleet = stack.fleet()?;
+    out.line("sent").await?;
+    assert!(send.gone().await?.success());
+    assert_eq!(errors.with("Redis is").len(), 2, "{errors:?}");
+    stack.end().await;
+    Ok(())
+}
+
 /// The type of the event that `send --wait` says ended the action.
 async fn wait_for_a1(stack: &Stack) -> anyhow::Result<String> {
-    let mut send = tokio::process::Command::new(program("storyfleet")?);
+    let mut send = Command::new(program("storyfleet")?);
     send.args([
         "send",
         "castle",

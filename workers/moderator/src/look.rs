@@ -54,7 +54,11 @@ pub(crate) async fn endpoint(
     } else {
         Decision::Block
     };
-    Ok(Ruling::new(decision, told.categories, "endpoint"))
+    // Whoever looks at the verdict sees all that was found, also where only the rules know its name.
+    let mut categories = [finding.categories, told.categories].concat();
+    categories.sort();
+    categories.dedup();
+    Ok(Ruling::new(decision, categories, "endpoint"))
 }
 
 /// The model's ruling, and what it cost.

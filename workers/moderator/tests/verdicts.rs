@@ -117,6 +117,21 @@ async fn the_endpoint_looks_at_every_text() {
 }
 
 #[tokio::test]
+async fn what_the_endpoint_flags_keeps_what_the_rules_found() {
+    let endpoint = (Tier::Endpoint, OnError::Allow);
+    let text = format!("{FLAGGED} forbiddenword");
+    let effects = judge("", endpoint, action(&text), true).await;
+    let categories = effects.emit.iter().find_map(|emitted| match emitted {
+        Emitted::New(event) => match event.payload() {
+            Payload::Verdict(verdict) => Some(verdict.categories.clone()),
+            _ => None,
+        },
+        Emitted::Passed(_) => None,
+    });
+    assert_eq!(categories.unwrap(), ["illicit", "violence"]);
+}
+
+#[tokio::test]
 async fn when_the_model_fails_actions_follow_the_option_and_responses_are_blocked() {
     let down = "rules:\n  - reply: {fault: no_first_token}\n";
     for (event, on_error, expected) in [
