@@ -128,7 +128,14 @@ No target that is missed is a failure.")]
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
     /// The model: `mock`, or the base URL of an OpenAI-compatible server
-    #[arg(long, env = "LLM_URL", default_value = "mock", value_name = "mock|URL")]
+    // Nobody should put a password into it; --help must not show one all the same.
+    #[arg(
+        long,
+        env = "LLM_URL",
+        hide_env_values = true,
+        default_value = "mock",
+        value_name = "mock|URL"
+    )]
     pub(crate) llm: String,
 
     /// The model's name at that server: needed with a URL

@@ -2,13 +2,24 @@
 
 use std::process::ExitCode;
 
-use bus::Bus;
+use bus::Error;
 use serde_json::json;
 
 use crate::args::DoctorArgs;
 use crate::output::{Output, one_line};
+use crate::target::Target;
 
-pub(crate) async fn run(args: DoctorArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(
+    args: DoctorArgs,
+    target: &Target,
+    out: Output,
+) -> anyhow::Result<ExitCode> {
+    let (bus, shards) = target.reach().await?;
+    match shards {
+        // One of the findings.
+        Err(Error::Data(_)) => {}
+        shards => shards?,
+    }
     let server = bus.server().await?;
     let findings = bus.doctor(args.fix).await?;
     let sick = findings.iter().any(|finding| !finding.fixed);

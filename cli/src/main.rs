@@ -45,7 +45,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Send(args) => send::run(args, &target, out).await,
         Command::Watch(args) => watch::run(args, &target, out).await,
         Command::Dead(command) => dead::run(command, &target.bus().await?, out).await,
-        Command::Doctor(args) => doctor::run(args, &target.bus().await?, out).await,
+        Command::Doctor(args) => doctor::run(args, &target, out).await,
         Command::Audit => audit::run(&target.bus().await?, out).await,
         Command::Help { command } => Ok(help(&command)),
         Command::Bench(args) => bench::run(args, out).await,

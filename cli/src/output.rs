@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use anyhow::Context;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 
@@ -30,17 +31,18 @@ impl Output {
     }
 
     /// Writes at once, so that a reader on a pipe sees each piece when it is made.
-    pub(crate) fn text(self, text: &str) -> io::Result<()> {
+    pub(crate) fn text(self, text: &str) -> anyhow::Result<()> {
         let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        out.flush()
+        out.write_all(text.as_bytes())
+            .and_then(|()| out.flush())
+            .context("standard output cannot be written")
     }
 
-    pub(crate) fn line(self, text: &str) -> io::Result<()> {
+    pub(crate) fn line(self, text: &str) -> anyhow::Result<()> {
         self.text(&format!("{text}\n"))
     }
 
-    pub(crate) fn value(self, value: &impl Serialize) -> io::Result<()> {
+    pub(crate) fn value(self, value: &impl Serialize) -> anyhow::Result<()> {
         self.line(&serde_json::to_string(value)?)
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use bus::Seen;
-use story::{Agent, Decision, Event, EventId, Payload, Status};
+use story::{Agent, Decision, Event, EventId, Outcome, Payload, Status, outcome, passed};
 
 use crate::output::{Output, Style, one_line, plain};
 
@@ -14,8 +14,16 @@ use crate::output::{Output, Style, one_line, plain};
 pub(crate) struct Renderer {
     out: Output,
     growing: Option<Growing>,
-    /// Who is going to speak, by the id that their response will have.
-    speakers: HashMap<EventId, String>,
+    /// What is going to be answered, by the id that the response will have.
+    expected: HashMap<EventId, Expected>,
+}
+
+#[derive(Debug)]
+struct Expected {
+    /// The event that it will answer.
+    to: EventId,
+    /// Who will speak, when it is not the storyteller.
+    speaker: Option<String>,
 }
 
 #[derive(Debug)]
@@ -29,7 +37,7 @@ impl Renderer {
         Self {
             out,
             growing: None,
-            speakers: HashMap::new(),
+            expected: HashMap::new(),
         }
     }
 
@@ -59,7 +67,8 @@ impl Renderer {
                 text
             }
             None if begins => {
-                let speaker = self.speakers.get(re);
+                let expected = self.expected.get(re);
+                let speaker = expected.and_then(|expected| expected.speaker.as_deref());
                 let label = speaker.map_or_else(String::new, |name| label(name, self.out));
                 let begun = format!("{label}{text}");
                 self.growing = Some(Growing {
@@ -84,13 +93,16 @@ impl Renderer {
     }
 
     fn whole(&mut self, seen: &Event) -> String {
-        self.expect_speakers(seen);
+        self.expect_responses(seen);
         let Some(growing) = self.growing.take() else {
             return event(seen, self.out);
         };
         if growing.response != seen.id {
-            // Another event in the middle of it: say that, then go on where it was.
             let text = event(seen, self.out);
+            if self.gives_up(seen, &growing.response) {
+                return format!("\n{text}");
+            }
+            // Another event in the middle of it: say that, then go on where it was.
             self.growing = Some(growing);
             return match text.as_str() {
                 "" => text,
@@ -107,25 +119,31 @@ impl Renderer {
         }
     }
 
-    fn expect_speakers(&mut self, seen: &Event) {
-        self.speakers.remove(&seen.id);
-        let mut expect = |part, character: &str| {
-            let response = seen.response(Agent::Dialogue, part);
-            self.speakers.insert(response, character.to_owned());
-        };
-        match seen.payload() {
-            Payload::Action(action) => {
-                if let Some(to) = &action.to {
-                    expect(0, to);
-                }
-            }
-            Payload::Narration(narration) => {
-                for (part, speak) in (0..).zip(&narration.speak) {
-                    expect(part, &speak.character);
-                }
-            }
-            _ => {}
+    fn expect_responses(&mut self, seen: &Event) {
+        self.expected.remove(&seen.id);
+        for step in passed(seen) {
+            let speaker = match seen.payload() {
+                Payload::Action(action) if step.agent == Agent::Dialogue => action.to.clone(),
+                Payload::Narration(narration) => (0..)
+                    .zip(&narration.speak)
+                    .find(|(part, _)| *part == step.part)
+                    .map(|(_, speak)| speak.character.clone()),
+                _ => None,
+            };
+            let to = seen.id.clone();
+            let response = seen.response(step.agent, step.part);
+            self.expected.insert(response, Expected { to, speaker });
         }
+    }
+
+    /// Whether `seen` says that nothing comes of the response. When it is not known what that answers (its event was
+    /// not seen), any such end counts: shown twice is better than nothing shown while it grows from then on.
+    fn gives_up(&self, seen: &Event, response: &EventId) -> bool {
+        let Some((Outcome::Failed | Outcome::Blocked, ended)) = outcome(seen) else {
+            return false;
+        };
+        let expected = self.expected.get(response);
+        ended.contains(response) || expected.is_none_or(|it| ended.contains(&it.to))
     }
 }
 
@@ -276,6 +294,38 @@ mod tests {
             narration("r1", "Rain falls."),
         ];
         assert_eq!(written(&seen), "Rain \n> x: I wait\n… falls.\n");
+    }
+
+    #[test]
+    fn after_an_answer_that_failed_in_the_middle_the_next_one_grows_again() {
+        let user = serde_json::json!({"kind": "user", "id": "u"});
+        let action =
+            serde_json::json!({"id": "a", "type": "action", "text": "I wait", "author": user});
+        let action = event(&action);
+        let Seen::Event(entry) = &action else {
+            unreachable!("made as an event");
+        };
+        let response = entry.event.response(Agent::Narrator, 0);
+        let failed = |cause: &str| {
+            event(&serde_json::json!({
+                "id": "f", "type": "failed", "cause": [cause],
+                "agent": "narrator", "class": "stall", "tries": 1, "notice": "Try again.",
+            }))
+        };
+        let seen = [
+            action,
+            delta(response.as_str(), 0, "Rain fa"),
+            failed("another"),
+            delta(response.as_str(), 1, "lls"),
+            failed("a"),
+            delta("r2", 0, "Snow "),
+            delta("r2", 1, "falls."),
+            narration("r2", "Snow falls."),
+        ];
+        assert_eq!(
+            written(&seen),
+            "> u: I wait\nRain fa\n(Try again.)\n… lls\n(Try again.)\nSnow falls.\n"
+        );
     }
 
     #[test]

@@ -92,7 +92,7 @@ async fn who_is_missing(event: &Event, bus: &Bus) -> Result<Vec<Agent>, Error> {
 
 /// What is true although it could not be written.
 fn sent(id: &EventId) -> String {
-    format!("{id} was sent, but that cannot be written")
+    format!("{id} was sent all the same")
 }
 
 /// Nobody answers for a name that the story does not have.

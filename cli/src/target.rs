@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use bus::Bus;
+use bus::{Bus, Error};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
@@ -73,10 +73,42 @@ pub(crate) struct State {
     pub(crate) shards: u16,
 }
 
+/// Nothing listens where the data folder says that the Redis of `up` is: both were killed.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the `storyfleet up` of {data} is gone, and its {redis} with it: start `storyfleet up` again"
+)]
+pub(crate) struct Gone {
+    data: String,
+    redis: String,
+}
+
 impl Target {
     /// The way there. Looks at once whether the fleet has as many shards as we think: with another number, what we send
     /// would lie where nobody reads.
     pub(crate) async fn bus(&self) -> anyhow::Result<Bus> {
+        let (bus, shards) = self.reach().await?;
+        shards?;
+        Ok(bus)
+    }
+
+    /// The way to a Redis that answers, and whether the number of shards there is ours.
+    pub(crate) async fn reach(&self) -> anyhow::Result<(Bus, Result<(), Error>)> {
+        let bus = self.way()?;
+        match bus.check_shards().await {
+            Err(Error::Unreachable(error)) => {
+                let redis = without_password(bus.url());
+                if self.redis.is_none() && error.is_connection_refusal() {
+                    let data = self.data.display().to_string();
+                    return Err(Gone { data, redis }.into());
+                }
+                Err(Error::Unreachable(error)).context(redis)
+            }
+            shards => Ok((bus, shards)),
+        }
+    }
+
+    fn way(&self) -> anyhow::Result<Bus> {
         let settings = match (&self.redis, State::read(&self.data)?) {
             (Some(url), _) => self.settings(url.clone()),
             (None, Some(state)) => bus::Settings {
@@ -89,9 +121,7 @@ impl Target {
                 self.data.display()
             ),
         };
-        let bus = Bus::new(settings)?;
-        bus.check_shards().await?;
-        Ok(bus)
+        Ok(Bus::new(settings)?)
     }
 
     /// Whether the folder tells of another Redis than that of `bus`.

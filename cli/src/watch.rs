@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::args::WatchArgs;
 use crate::output::{Output, is_closed, note};
 use crate::render::Renderer;
-use crate::target::Target;
+use crate::target::{Gone, Target};
 
 /// How long nothing is seen before it is asked whether Redis is there, and whether anything is still to come.
 pub(crate) const QUIET: Duration = Duration::from_millis(200);
@@ -129,7 +129,7 @@ impl Reading<'_> {
 }
 
 fn is_unreachable(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(Error::Unreachable(_)))
+    error.is::<Gone>() || matches!(error.downcast_ref(), Some(Error::Unreachable(_)))
 }
 
 /// What was seen, with the place after it: what `--from` takes to go on there, in the middle of an answer too.

@@ -144,7 +144,7 @@ impl Up {
                     // Our own server needs a moment, and says itself when it cannot start.
                     if !told && !self.own_redis {
                         let error = exit::line(&anyhow!(error));
-                        note(&format!("{error}: waiting for it"));
+                        note(&format!("{}: {error}: waiting for it", self.redis));
                         told = true;
                     }
                     sleep(LOOK).await;

@@ -49,6 +49,8 @@ where
         .with_env_filter(filter)
         .with_timer(SystemTime)
         .with_ansi(ansi)
+        // It would tell of a log that cannot be written on that same stderr, and panic: each line would cost a turn.
+        .log_internal_errors(false)
         .with_writer(writer);
     match format {
         Format::Pretty => logs.fmt_fields(OneLine).into(),

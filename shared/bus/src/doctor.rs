@@ -42,6 +42,7 @@ impl Bus {
             findings: Vec::new(),
         };
         round.policy().await?;
+        round.shards().await?;
         for shard in self.keys.shards() {
             round.writes(shard).await?;
             for agent in Agent::ALL {
@@ -51,13 +52,11 @@ impl Bus {
                 }
             }
         }
-        let (stories, strange) = self.named_stories().await?;
-        for name in strange {
-            let what = format!(
-                "{name:?} is among the stories and is no story's name: another program put it there; remove it (SREM)"
-            );
-            round.found(what, false);
+        let mut stories = Vec::new();
+        for shard in self.keys.shards() {
+            stories.extend(round.stories(shard).await?);
         }
+        stories.sort();
         for story in stories {
             if round.types(self.keys.of_story(&story)).await? {
                 round.story(&story).await?;
@@ -94,13 +93,42 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Whether Redis takes writes: not with a full disk or memory. Asked with one that changes nothing. Where it does not,
-    /// nothing can be repaired now.
+    /// Where the number of shards cannot be read nothing is repaired: all keys may be elsewhere.
+    async fn shards(&mut self) -> Result<(), Error> {
+        match self.bus.check_shards().await {
+            Err(error @ Error::Data(_)) => {
+                self.fix = false;
+                self.found(error.to_string(), false);
+                Ok(())
+            }
+            checked => checked,
+        }
+    }
+
+    async fn stories(&mut self, shard: u16) -> Result<Vec<StoryId>, Error> {
+        let (stories, strange) = match self.bus.named_stories(shard).await {
+            Err(error @ Error::Data(_)) => {
+                self.found(error.to_string(), false);
+                return Ok(Vec::new());
+            }
+            named => named?,
+        };
+        for name in strange {
+            let what = format!(
+                "{name:?} is among the stories and is no story's name: another program put it there; remove it (SREM)"
+            );
+            self.found(what, false);
+        }
+        Ok(stories)
+    }
+
+    /// Whether Redis takes writes: not with a full disk or memory, nor as a replica. Asked with one that changes nothing.
+    /// Where it does not, nothing can be repaired now.
     async fn writes(&mut self, shard: u16) -> Result<(), Error> {
         let mut nothing = redis::cmd("SETRANGE");
         nothing.arg(self.bus.keys.probe(shard)).arg(0).arg("");
         match self.bus.link.query(&nothing).await {
-            Err(error @ Error::Refused(_)) => {
+            Err(error) if error.refuses_writes() => {
                 self.fix = false;
                 self.found(error.to_string(), false);
                 Ok(())
@@ -113,21 +141,10 @@ impl Round<'_> {
 
     /// Whether every key is of its type, or not there.
     async fn types(&mut self, expected: Vec<(String, &'static str)>) -> Result<bool, Error> {
-        let mut pipe = redis::pipe();
-        for (key, _) in &expected {
-            pipe.cmd("TYPE").arg(key);
-        }
-        let mut good = true;
-        let found = self.bus.link.pipe(&pipe).await?;
-        for ((key, wanted), found) in expected.into_iter().zip(found) {
-            let found: String = read(found)?;
-            if found != wanted && found != "none" {
-                good = false;
-                self.found(
-                    format!("the key {key} is a {found}, not a {wanted}: another program wrote it; move it away (RENAME)"),
-                    false,
-                );
-            }
+        let mistyped = self.bus.mistyped(expected).await?;
+        let good = mistyped.is_empty();
+        for what in mistyped {
+            self.found(what, false);
         }
         Ok(good)
     }

@@ -48,7 +48,9 @@ pub enum Error {
 impl Error {
     /// Sorts an error of the client: worth a reconnect, or an answer of the server.
     pub(crate) fn from_redis(error: redis::RedisError) -> Self {
-        if denied(&error) {
+        if let Some(mend) = misfit(&error) {
+            Self::Settings(format!("{mend}: {error}"))
+        } else if denied(&error) {
             Self::Denied(error)
         } else if lost(&error) {
             Self::Unreachable(error)
@@ -84,9 +86,14 @@ impl Error {
     /// The first word of the server's error: `NOGROUP`, `NOSCRIPT` …
     pub(crate) fn code(&self) -> Option<&str> {
         match self {
-            Self::Refused(error) | Self::Denied(error) => error.code(),
+            Self::Refused(error) | Self::Denied(error) | Self::Unreachable(error) => error.code(),
             _ => None,
         }
+    }
+
+    /// Whether Redis is there and answers, only not to this.
+    pub(crate) fn refuses_writes(&self) -> bool {
+        matches!(self, Self::Refused(_)) || self.code() == Some("READONLY")
     }
 
     /// Whether nothing will help but changing the settings, of ours or of the server.
@@ -113,8 +120,27 @@ fn refusal(error: &redis::RedisError) -> String {
         Some("MISCONF") => "Redis cannot write to its disk and refuses every change until it can: free space there, or \
 mend its folder; its own log says what failed"
             .to_owned(),
+        Some("NOREPLICAS") => "Redis has fewer replicas at hand than its min-replicas-to-write and refuses every change: \
+bring them back, or lower that"
+            .to_owned(),
         Some("OOM") => "Redis has no memory left and refuses every change: raise its maxmemory".to_owned(),
         _ => format!("Redis refused: {error}"),
+    }
+}
+
+/// What is wrong with the URL, when what answers there is not what it says. The client has no code for most of them.
+fn misfit(error: &redis::RedisError) -> Option<&'static str> {
+    let text = error.to_string();
+    if error.kind() == redis::ErrorKind::InvalidClientConfig {
+        Some(
+            "the URL does not fit what answers there, for a Redis without sentinels it begins with redis://",
+        )
+    } else if text.contains("refused to switch database") {
+        Some("the URL ends with a database that this Redis does not have, use /0")
+    } else if text.contains("cluster support disabled") {
+        Some("this Redis is no cluster, its URL begins with redis://")
+    } else {
+        None
     }
 }
 

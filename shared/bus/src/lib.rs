@@ -20,6 +20,7 @@ mod lease;
 mod link;
 mod live;
 mod log;
+mod mistyped;
 mod reader;
 mod reply;
 mod retention;

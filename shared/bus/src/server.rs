@@ -54,6 +54,7 @@ impl Bus {
     /// [`Error::Server`] says what to change; or Redis was not reached.
     pub async fn check_server(&self) -> Result<ServerReport, Error> {
         let report = self.server().await?;
+        self.check_shards().await?;
         if !keeps_all(&report.eviction) {
             return Err(Error::Server(format!(
                 "Redis may evict events (maxmemory-policy is {}): set maxmemory-policy noeviction, or run `storyfleet doctor --fix`",
@@ -72,7 +73,7 @@ impl Bus {
         Ok(report)
     }
 
-    /// What [`Bus::check_server`] looks at, whatever Redis does when its memory is full. Writes nothing.
+    /// Checks the version and tells what else there is to tell of the server. Writes nothing.
     ///
     /// # Errors
     /// As there.
@@ -85,7 +86,6 @@ impl Bus {
                 "Redis {version} is too old: use Redis 7.0 or Valkey 7.2 or later"
             )));
         }
-        self.check_shards().await?;
         let mut warnings = Vec::new();
         if field("aof_enabled") == "0" {
             warnings.push(
@@ -137,7 +137,8 @@ impl Bus {
     async fn shards(&self) -> Result<Option<u16>, Error> {
         let mut get = redis::cmd("HGET");
         get.arg(self.keys.meta()).arg("shards");
-        read(self.link.query(&get).await?)
+        let meta = vec![(self.keys.meta(), "hash")];
+        read(self.naming(self.link.query(&get).await, meta).await?)
     }
 }
 

@@ -119,7 +119,10 @@ impl Bus {
         set_and_remove(&mut call, &characters, &[]);
         let lore: Vec<_> = new.lore.iter().collect();
         set_and_remove(&mut call, &lore, &[]);
-        match verdict(call.run(&self.link).await?)?.0.as_str() {
+        let mut keys = self.keys.of_story(&new.id);
+        keys.push((self.keys.stories(self.keys.shard(&new.id)), "set"));
+        let reply = self.naming(call.run(&self.link).await, keys).await?;
+        match verdict(reply)?.0.as_str() {
             "OK" => Ok(()),
             "EXISTS" => Err(Error::StoryExists(new.id.clone())),
             word => Err(Error::data(format!("story replied {word}"))),
@@ -164,21 +167,30 @@ impl Bus {
     /// # Errors
     /// When Redis was not reached.
     pub async fn stories(&self) -> Result<Vec<StoryId>, Error> {
-        Ok(self.named_stories().await?.0)
+        let mut stories = Vec::new();
+        for shard in self.keys.shards() {
+            stories.extend(self.named_stories(shard).await?.0);
+        }
+        stories.sort();
+        Ok(stories)
     }
 
-    /// All stories, and what else stands among their names: no story can be called that.
-    pub(crate) async fn named_stories(&self) -> Result<(Vec<StoryId>, Vec<String>), Error> {
+    /// The stories of a shard, and what else stands among their names: no story can be called that.
+    pub(crate) async fn named_stories(
+        &self,
+        shard: u16,
+    ) -> Result<(Vec<StoryId>, Vec<String>), Error> {
         let (mut stories, mut strange) = (Vec::new(), Vec::new());
-        for shard in self.keys.shards() {
-            let mut cmd = redis::cmd("SMEMBERS");
-            cmd.arg(self.keys.stories(shard));
-            for name in read::<Vec<Vec<u8>>>(self.link.query(&cmd).await?)? {
-                let name = String::from_utf8_lossy(&name);
-                match name.parse() {
-                    Ok(id) => stories.push(id),
-                    Err(_) => strange.push(name.into_owned()),
-                }
+        let key = self.keys.stories(shard);
+        let mut cmd = redis::cmd("SMEMBERS");
+        cmd.arg(&key);
+        let names = self.link.query(&cmd).await;
+        let names = self.naming(names, vec![(key, "set")]).await?;
+        for name in read::<Vec<Vec<u8>>>(names)? {
+            let name = String::from_utf8_lossy(&name);
+            match name.parse() {
+                Ok(id) => stories.push(id),
+                Err(_) => strange.push(name.into_owned()),
             }
         }
         stories.sort();

@@ -40,7 +40,10 @@ pub fn failed(error: &anyhow::Error) -> ExitCode {
 pub fn usage(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match error.print() {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                tell(&format!("standard output cannot be written: {error}"));
+                ExitCode::FAILURE
+            }
             // Whoever read it has seen enough.
             Ok(()) | Err(_) => ExitCode::SUCCESS,
         },

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use story::{Payload, Policies};
+use story::{Agent, Payload, Policies};
 use system_tests::{Options, Process, Stack};
 
 use crate::command::{says, storyfleet};
@@ -93,6 +93,24 @@ async fn a_program_that_was_ended_in_the_middle_of_an_answer_goes_on_there() -> 
     assert_eq!(nothing, None, "it was ended before the answer was");
     assert_eq!(Some(begun + &ended), whole);
     assert!(!ended.is_empty(), "{rest:#?}");
+    stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_worker_whose_logs_nobody_reads_any_more_answers() -> anyhow::Result<()> {
+    let stack = Stack::start(Options::default()).await?;
+    let logs = ["--log-filter", "debug"];
+    let (narrator, log) = stack.worker_with(Agent::Narrator, &logs)?;
+    drop(log);
+    let story = stack.story("castle", Policies::default()).await?;
+    let mut reader = stack.hear(&story).await?;
+    for id in ["a1", "a2"] {
+        let action = stack.act(&story, id, "I open the door").await?;
+        let answer = reader.end_of(&action).await?;
+        assert_eq!(answer.kind(), "narration");
+    }
+    assert!(narrator.end().await?.success());
     stack.end().await;
     Ok(())
 }

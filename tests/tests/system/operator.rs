@@ -239,7 +239,9 @@ async fn sending_to_nobody_says_so_and_waits() -> anyhow::Result<()> {
         .await?;
     let errors = String::from_utf8(again.stderr).context("text")?;
     assert!(
-        errors.starts_with("error: a2 was sent, but that cannot be written: No space left"),
+        errors.starts_with(
+            "error: a2 was sent all the same: standard output cannot be written: No space left"
+        ),
         "{errors}"
     );
     let _narrator = stack.worker(Agent::Narrator)?;

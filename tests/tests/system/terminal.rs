@@ -6,7 +6,7 @@ use std::process::Stdio;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 use story::Policies;
-use system_tests::{Options, Process, Signal, Stack, program};
+use system_tests::{Options, Process, Signal, Stack, eventually, program};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
@@ -57,6 +57,81 @@ async fn up_goes_on_after_it_was_killed_and_watch_follows_it() -> anyhow::Result
     assert_eq!((&audit["answered"], &audit["lost"]), (&3.into(), &0.into()));
     watch.kill().await?;
     assert!(fleet.end().await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn after_a_power_cut_every_command_says_to_start_up_again() -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let (fleet, ready) = up(data.path(), &[]).await?;
+    let (state, pid) = state_of(data.path())?;
+    fleet.kill().await?;
+    rustix::process::kill_process(pid, Signal::KILL)?;
+    let redis = state["redis"].as_str().context("an address")?;
+    let listens = redis.trim_start_matches("redis://").to_owned();
+    eventually("the end of Redis", async || {
+        Ok(tokio::net::TcpStream::connect(&listens).await.err())
+    })
+    .await?;
+    assert_eq!(ready["redis"], state["redis"]);
+    for command in [
+        &["audit"][..],
+        &["doctor"],
+        &["send", "demo", "I wait"],
+        &["watch", "demo"],
+    ] {
+        let says = format!("and its {redis} with it: start `storyfleet up` again");
+        refused_in(data.path(), command, 1, &says).await?;
+    }
+    let (fleet, _) = up(data.path(), &[]).await?;
+    assert!(fleet.end().await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_output_that_cannot_be_written_is_named() -> anyhow::Result<()> {
+    let stack = Stack::start(Options::default()).await?;
+    stack.story("castle", Policies::default()).await?;
+    let redis = stack.redis_url();
+    for arguments in [
+        &["--redis", &redis, "audit"][..],
+        &["--redis", &redis, "doctor"],
+        &["--redis", &redis, "story", "list"],
+        &["--help"],
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full")?;
+        let mut command = Command::new(program("storyfleet")?);
+        command.args(arguments).stdout(full).stderr(Stdio::piped());
+        let ended = command.spawn()?.wait_with_output().await?;
+        let errors = String::from_utf8(ended.stderr)?;
+        assert_eq!(ended.status.code(), Some(1), "{arguments:?}: {errors}");
+        let says = "error: standard output cannot be written: No space left on device";
+        assert!(errors.starts_with(says), "{arguments:?}: {errors}");
+    }
+    stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn help_shows_no_password_of_the_environment() -> anyhow::Result<()> {
+    for (name, command) in [
+        ("storyfleet", "up"),
+        ("narrator", "run"),
+        ("moderator", "check"),
+    ] {
+        let help = Command::new(program(name)?)
+            .args([command, "--help"])
+            .env("LLM_URL", "https://mira:hunter2@models.local/v1")
+            .env("REDIS_URL", "redis://mira:hunter2@redis.local")
+            .env("LLM_API_KEY", "hunter2")
+            .output()
+            .await?;
+        let help = String::from_utf8(help.stdout)?;
+        assert!(
+            help.contains("LLM_URL") && !help.contains("hunter2"),
+            "{help}"
+        );
+    }
     Ok(())
 }
 

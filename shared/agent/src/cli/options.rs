@@ -75,7 +75,8 @@ struct Redis {
 #[command(next_help_heading = "Model")]
 struct Model {
     /// The base URL of an OpenAI-compatible server, such as http://127.0.0.1:8080/v1
-    #[arg(long, env = "LLM_URL", value_name = "URL")]
+    // Nobody should put a password into it; --help must not show one all the same.
+    #[arg(long, env = "LLM_URL", hide_env_values = true, value_name = "URL")]
     llm: String,
     /// The model's name there
     #[arg(long, env = "LLM_MODEL")]

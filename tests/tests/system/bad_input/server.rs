@@ -103,6 +103,87 @@ async fn a_replica_is_told_from_a_redis_that_is_not_there() -> anyhow::Result<()
     refused("storyfleet", &send, FAILED, says_so).await
 }
 
+#[tokio::test]
+async fn a_url_that_does_not_fit_what_answers_there_is_a_wrong_setting() -> anyhow::Result<()> {
+    let redis = Redis::start(&[]).await?;
+    let host = redis.url().trim_start_matches("redis://").to_owned();
+    for (url, says_so) in [
+        (
+            format!("redis://{host}/99"),
+            "a database that this Redis does not have, use /0",
+        ),
+        (
+            format!("redis+cluster://{host}"),
+            "this Redis is no cluster",
+        ),
+        (
+            format!("redis+sentinel://{host}/mymaster"),
+            "for a Redis without sentinels it begins with",
+        ),
+    ] {
+        let audit = ["--redis", &url, "audit"];
+        refused("storyfleet", &audit, CONFIGURATION, says_so).await?;
+        worker_refused(&url, &[], says_so).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_another_program_keeps_under_our_keys_is_named() -> anyhow::Result<()> {
+    for key in ["sf:{0}:meta", "sf:{0}:stories"] {
+        let redis = Redis::start(&[]).await?;
+        let url = redis.url();
+        redis
+            .command(&[b"SET", key.as_bytes(), b"another's"])
+            .await?;
+        let says_so = format!("the key {key} is a string, not a ");
+        let create = ["--redis", &url, "story", "create", "castle"];
+        for command in [
+            &["--redis", &url, "audit"][..],
+            &create,
+            &["--redis", &url, "up"],
+        ] {
+            refused("storyfleet", command, FAILED, &says_so).await?;
+        }
+        let doctor = run("storyfleet", &["--redis", &url, "doctor"]).await?;
+        assert_eq!(doctor.code, Some(FAILED), "{doctor:?}");
+        assert!(doctor.out.contains(&says_so), "{doctor:?}");
+        redis.command(&[b"RENAME", key.as_bytes(), b"away"]).await?;
+        says("storyfleet", &create).await?;
+        let listed = says("storyfleet", &["--redis", &url, "story", "list"]).await?;
+        assert!(listed.contains("castle"), "{key}: {listed}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_redis_that_may_not_write_is_a_finding_of_the_doctor() -> anyhow::Result<()> {
+    let redis = Redis::start(&[]).await?;
+    let url = redis.url();
+    says(
+        "storyfleet",
+        &["--redis", &url, "story", "create", "castle"],
+    )
+    .await?;
+    let doctor = ["--redis", &url, "doctor"];
+    for (words, says_so) in [
+        (
+            &[&b"CONFIG"[..], b"SET", b"min-replicas-to-write", b"1"][..],
+            "bring them back, or lower that",
+        ),
+        (
+            &[&b"REPLICAOF"[..], b"127.0.0.1", b"1"],
+            "a replica and takes no writes",
+        ),
+    ] {
+        redis.command(words).await?;
+        let doctor = run("storyfleet", &doctor).await?;
+        assert_eq!(doctor.code, Some(FAILED), "{doctor:?}");
+        assert!(doctor.out.contains(says_so), "{doctor:?}");
+    }
+    Ok(())
+}
+
 /// Answers as a Redis of that version does that knows of no fleet. No server so old can be had.
 async fn old_redis(version: &'static str) -> anyhow::Result<(u16, AbortOnDropHandle<()>)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
