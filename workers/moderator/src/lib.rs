@@ -4,6 +4,7 @@
 //! An action waits at most [`INPUT_LIMIT`] for the second tier; when that fails, [`Options::input_on_error`] says
 //! whether it passes. A response never passes unless it was judged.
 
+mod card;
 mod look;
 mod rules;
 mod words;

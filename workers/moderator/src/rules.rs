@@ -8,15 +8,16 @@ use std::sync::LazyLock;
 use regex::Regex;
 use story::Decision;
 
+use crate::card::holds_card;
+
 /// A rule's category, what it decides, and the pattern of what it finds in a text made [`even`].
 type Row = (&'static str, Decision, &'static str);
 
 #[rustfmt::skip]
-const ROWS: [Row; 9] = [
+const ROWS: [Row; 8] = [
     ("sexual/minors", Decision::Block, r"\b(?:child|kiddie|preteen|underage|loli|shota)\W{0,2}(?:porn|sex|erotica|nudes?)\b|\bcsam\b"),
     ("self-harm/encouragement", Decision::Block, r"\b(?:kill|hang|cut) (?:yourself|urself) (?:now|already|for real|irl|in real life)\b|\bkys\b"),
     ("illicit/weapons", Decision::Block, r"\b(?:how to|instructions (?:for|to)|steps to|recipe for) (?:make|build|making|building|synthesi[sz]e|synthesi[sz]ing)?\W*(?:a |an )?(?:pipe bomb|nail bomb|nerve agent|sarin|ricin|dirty bomb)\b"),
-    ("private-data", Decision::Block, r"\b(?:\d{4}[ -]?){3}\d{4}\b"),
     ("sexual/minors", Decision::Flag, r"\b(?:child|children|girl|boy|teen|teenager|minor|underage|schoolgirl|schoolboy)s?\b.{0,60}\b(?:naked|nude|undress(?:es|ed)?|aroused|sexual(?:ly)?|seduc(?:e|es|ed))\b"),
     ("self-harm", Decision::Flag, r"\b(?:suicide|suicidal|kill myself|end my life|hurt myself|self harm|kill yourself)\b"),
     ("hate", Decision::Flag, r"\b(?:all|those|every|filthy|dirty) (?:jews|muslims|christians|blacks|whites|gays|immigrants|women|men) (?:must|should|deserve to|have to|are) (?:die|burn|hang|vermin|animals|subhuman)\b"),
@@ -46,17 +47,19 @@ pub(crate) fn judge(text: &str) -> Finding {
     let forms = [even(text, false), even(text, true)];
     let found = RULES
         .iter()
-        .filter(|(_, _, rule)| forms.iter().any(|form| rule.is_match(form)));
-    let found: Vec<_> = found.collect();
+        .filter(|(_, _, rule)| forms.iter().any(|form| rule.is_match(form)))
+        .map(|(category, decision, _)| (*category, *decision));
+    let card = holds_card(&forms[0]).then_some(("private-data", Decision::Block));
+    let found: Vec<_> = found.chain(card).collect();
     let blocked = found
         .iter()
-        .any(|(_, decision, _)| *decision == Decision::Block);
+        .any(|(_, decision)| *decision == Decision::Block);
     let decision = match (found.is_empty(), blocked) {
         (true, _) => Decision::Allow,
         (false, false) => Decision::Flag,
         (false, true) => Decision::Block,
     };
-    let mut categories: Vec<String> = found.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    let mut categories: Vec<String> = found.iter().map(|(name, _)| (*name).to_owned()).collect();
     categories.sort();
     categories.dedup();
     Finding {
@@ -74,8 +77,8 @@ fn even(text: &str, leet: bool) -> String {
         .flat_map(char::to_lowercase);
     let mut even = String::with_capacity(text.len());
     for c in seen {
-        let c = if leet { letter(c) } else { c };
         let c = look(c);
+        let c = if leet { letter(c) } else { c };
         if !c.is_whitespace() {
             even.push(c);
         } else if !even.ends_with(' ') {
@@ -102,7 +105,7 @@ fn letter(c: char) -> char {
     }
 }
 
-/// The Latin letter that a full-width, Cyrillic, Greek or accented one looks like.
+/// The Latin letter that a Cyrillic, Greek or accented one looks like, and what a full-width one is.
 fn look(c: char) -> char {
     match c {
         'а' | 'α' | 'á' | 'à' | 'ä' | 'â' => 'a',
@@ -115,8 +118,9 @@ fn look(c: char) -> char {
         'у' => 'y',
         'х' => 'x',
         'к' => 'k',
-        'ａ'..='ｚ' => {
-            char::from_u32(u32::from(c) - u32::from('ａ') + u32::from('a')).unwrap_or(c)
+        // All of ASCII has a full-width form.
+        '！'..='～' => {
+            char::from_u32(u32::from(c) - u32::from('！') + u32::from('!')).unwrap_or(c)
         }
         other => other,
     }
@@ -156,6 +160,7 @@ mod tests {
             "underage po\u{e0061}rn",
             "undеrage pоrn",
             "ｕｎｄｅｒａｇｅ ｐｏｒｎ",
+            "ｕｎｄ３ｒａｇｅ ｐ０ｒｎ",
             "undérage porn",
         ] {
             let finding = judge(text);
@@ -186,9 +191,13 @@ mod tests {
 
     #[test]
     fn a_card_number_is_blocked() {
-        assert_eq!(
-            judge("pay with 4111 1111 1111 1111").decision,
-            Decision::Block
-        );
+        for text in [
+            "pay with 4111 1111 1111 1111",
+            "４１１１１１１１１１１１１１１１",
+        ] {
+            let finding = judge(text);
+            assert_eq!(finding.decision, Decision::Block, "{text}");
+            assert_eq!(finding.categories, ["private-data"], "{text}");
+        }
     }
 }

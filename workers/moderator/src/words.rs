@@ -1,12 +1,13 @@
 //! What is judged of an event: every word that a reader could be shown, wherever it stands.
 
 use serde_json::Value;
-use story::Event;
+use story::{Author, Event};
 
 /// Fields of known types that are ids and words of the contract, and what the agents themselves write of a call.
 const NO_WORDS: [&str; 4] = ["target", "mode", "status", "llm"];
 
-/// The words of all fields, those of unknown ones with their names, a line each. Ids are not judged.
+/// The words of all fields, those of unknown ones with their names, a line each. Ids and numbers are not judged: nobody
+/// wrote them, and any of them may look like a card's.
 #[must_use]
 pub(crate) fn words(event: &Event) -> String {
     let mut fields = serde_json::to_value(event.payload())
@@ -14,9 +15,7 @@ pub(crate) fn words(event: &Event) -> String {
     if let Some(fields) = fields.as_object_mut() {
         fields.retain(|name, _| !NO_WORDS.contains(&name.as_str()));
     }
-    // Who has no name is shown by the id.
-    let who = Some(&event.author.name).filter(|name| !name.is_empty());
-    let mut words = vec![who.unwrap_or(&event.author.id).clone()];
+    let mut words = vec![who(&event.author).to_owned()];
     collect(&fields, false, &mut words);
     for (name, value) in &event.extra {
         words.push(name.clone());
@@ -26,10 +25,19 @@ pub(crate) fn words(event: &Event) -> String {
     words.join("\n")
 }
 
+/// Who has no name is shown by the id, which a person may have chosen unless it is a number.
+fn who(author: &Author) -> &str {
+    let numbered = author.id.bytes().all(|byte| byte.is_ascii_digit());
+    match author.name.as_str() {
+        "" if numbered => "",
+        "" => &author.id,
+        name => name,
+    }
+}
+
 fn collect(value: &Value, names: bool, words: &mut Vec<String>) {
     match value {
-        Value::Null | Value::Bool(_) => {}
-        Value::Number(number) => words.push(number.to_string()),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
         Value::String(text) => words.push(text.clone()),
         Value::Array(values) => values.iter().for_each(|value| collect(value, names, words)),
         Value::Object(fields) => {
@@ -79,7 +87,6 @@ mod tests {
             ),
             ("action", json!({"note": {"deep": [1, CARD]}})),
             ("action", json!({"note": {CARD: null}})),
-            ("action", json!({"note": 4_111_111_111_111_111_u64})),
             ("action", json!({CARD: true})),
             ("action", json!({"llm": CARD})),
             (
@@ -103,14 +110,25 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_no_words() {
+    fn ids_and_numbers_are_no_words() {
+        let card = 4_111_111_111_111_111_u64;
         let event = with(
             "action",
-            &json!({"target": "1111222233334444", "cause": ["1111222233334444"]}),
+            &json!({
+                "target": card.to_string(), "cause": [card.to_string()], "client_us": card,
+                "author": {"kind": "user", "id": card.to_string(), "name": ""},
+            }),
         );
         assert_eq!(
             words(&event).lines().collect::<Vec<_>>(),
-            ["Mira", "I wait", "character", "Oto", "status", "complete"]
+            [
+                "I wait",
+                "character",
+                "Oto",
+                "client_us",
+                "status",
+                "complete"
+            ]
         );
     }
 }
