@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test chaos lint docs bench tools
+.PHONY: run test chaos lint deps docs bench tools
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -18,9 +18,14 @@ chaos:
 	cargo build --workspace --bins --locked
 	target/debug/chaos $(ARGS)
 
-lint:
+lint: deps
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# Redis is known to bus alone, and the model's API to llm.
+deps:
+	scripts/only redis bus
+	scripts/only async-openai llm
 
 # What the guarantees cost here, against a bare loop. A minute; nothing else should run: make bench ARGS=--json
 bench:

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use scene::plain;
 use serde::Deserialize;
 use serde_json::json;
 use story::{Character, Choice, EventId, Speak};
+use tracing::debug;
 
 /// Most choices, and most speakers, of a beat.
 const MOST: usize = 3;
@@ -48,18 +50,27 @@ impl Outline {
                 outline.choices.push(Choice { id, label });
             }
         }
-        for speak in written.speak {
-            let known = outline
-                .speak
-                .iter()
-                .any(|one| one.character == speak.character);
-            let cast = characters.contains_key(&speak.character);
-            if cast && !known && outline.speak.len() < MOST {
+        for mut speak in written.speak {
+            let Some(name) = called(&speak.character, characters) else {
+                debug!(%narration, "somebody who is not in the story was to speak");
+                continue;
+            };
+            let known = outline.speak.iter().any(|one| one.character == *name);
+            if !known && outline.speak.len() < MOST {
+                speak.character.clone_from(name);
                 outline.speak.push(speak);
             }
         }
         Ok(outline)
     }
+}
+
+/// The character's name as the story has it. Models see it made plain, and write it in capitals or without.
+fn called<'a>(written: &str, characters: &'a BTreeMap<String, Character>) -> Option<&'a String> {
+    let even = |name: &str| plain(name).to_lowercase();
+    let (exact, written) = (characters.get_key_value(written), even(written));
+    let alike = || characters.keys().find(|name| even(name) == written);
+    exact.map(|(name, _)| name).or_else(alike)
 }
 
 /// The JSON Schema of an outline in a story with these characters. Without any, nobody can speak.
@@ -109,6 +120,20 @@ mod tests {
         choices
             .map(|choice| (choice.id.as_str(), choice.label.as_str()))
             .collect()
+    }
+
+    #[test]
+    fn a_character_is_known_as_the_prompt_shows_it_and_in_any_case() {
+        let names =
+            ["[Guard]", "Sibyl", "sibyl"].map(|name| (name.to_owned(), Character::default()));
+        let text = r#"{"choices":["Run"],"speak":[{"character":"(guard)"},{"character":"sibyl"},{"character":"SIBYL"}]}"#;
+        let outline = Outline::read(text, &"n1".parse().unwrap(), &names.into()).unwrap();
+        let speakers: Vec<_> = outline
+            .speak
+            .iter()
+            .map(|one| one.character.as_str())
+            .collect();
+        assert_eq!(speakers, ["[Guard]", "sibyl", "Sibyl"]);
     }
 
     #[test]

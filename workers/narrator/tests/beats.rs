@@ -70,7 +70,7 @@ async fn a_beat_answers_all_waiting_actions_up_to_one_that_it_cannot() {
     assert_eq!(speakers, ["Sibyl"]);
     let report = narration.llm.as_ref().unwrap();
     assert!(
-        report.prompt.starts_with("narrator-system@2#"),
+        report.prompt.starts_with("narrator-system@3#"),
         "{}",
         report.prompt
     );
@@ -159,11 +159,16 @@ async fn prose_does_not_wait_for_choices_that_do_not_come() {
 }
 
 #[tokio::test]
-async fn an_answer_without_text_is_a_failure() {
+async fn an_answer_without_text_is_asked_for_once_more_and_then_a_failure() {
     let error = tell("  - reply: {text: \"\"}\n", turn(open(), Vec::new()))
         .await
         .unwrap_err();
-    assert_eq!(error.class, "empty");
+    assert_eq!((error.class, error.tries), ("empty", 2));
+
+    let rules = "  - when: {nth: 1}\n    reply: {text: \"\"}\n  - reply: {text: \"Dust falls.\"}\n";
+    let effects = tell(rules, turn(open(), Vec::new())).await.unwrap();
+    let (_, narration) = the_narration(&effects);
+    assert_eq!(narration.text, "Dust falls.");
 }
 
 #[tokio::test]
