@@ -146,7 +146,7 @@ pub(crate) struct UpArgs {
     #[arg(long, env = "LLM_API_KEY", hide_env_values = true, value_name = "KEY")]
     pub(crate) llm_key: Option<SecretString>,
 
-    /// Take [DONE] for a whole answer: for a server that never tells a finish reason
+    /// Take `[DONE]` for a whole answer: for a server that never tells a finish reason
     #[arg(long, env = "LLM_ACCEPT_DONE", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) llm_accept_done: bool,
 

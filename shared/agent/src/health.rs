@@ -125,10 +125,11 @@ impl Asker<'_> {
             redis.back = Some(Instant::now());
         }
         self.leave(&mut redis);
-        if redis.in_trouble > 0 {
-            return;
-        }
-        if redis.told.replace(true) == Some(false) {
+        let is_well = redis.in_trouble == 0;
+        let is_new = is_well && redis.told.replace(true) == Some(false);
+        // Whoever reads the logs slowly keeps no other asker waiting.
+        drop(redis);
+        if is_new {
             // As loud as its loss.
             tracing::warn!("Redis answers again");
         }
@@ -141,7 +142,9 @@ impl Asker<'_> {
             redis.in_trouble += 1;
             redis.loops_in_trouble += u32::from(self.is_loop);
         }
-        if redis.told.replace(false) != Some(false) {
+        let is_new = redis.told.replace(false) != Some(false);
+        drop(redis);
+        if is_new {
             let error = anyhow::Error::from(error);
             tracing::warn!(
                 error = exit::line(&error),

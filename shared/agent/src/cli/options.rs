@@ -107,7 +107,7 @@ struct Model {
     /// Longest call, retries included
     #[arg(long, env = "LLM_TIMEOUT", default_value = "90s", value_parser = limit)]
     llm_timeout: Duration,
-    /// Take [DONE] for a whole answer: for a server that never tells a finish reason. Others send it after half of one
+    /// Take `[DONE]` for a whole answer: for a server that never tells a finish reason. Others send it after half of one
     #[arg(long, env = "LLM_ACCEPT_DONE", value_parser = clap::builder::BoolishValueParser::new())]
     llm_accept_done: bool,
 }
