@@ -1,5 +1,5 @@
--- Which of the commands that scripts use the user may not run. One that is denied in the middle of a script would leave
--- half of it done, so that is asked before. Everything is tried on a key of no type that the commands take, or changes
+-- Which of the commands that the fleet uses the user may not run. One that is denied in the middle of a script would
+-- leave half of it done, so that is asked before. Everything is tried on a key of no type that the commands take, or changes
 -- nothing; at the end the key is gone.
 --
 -- KEYS  1 a key for nothing else
@@ -14,6 +14,7 @@ local arguments = {
   GETDEL = {},
   HDEL = { 'f' },
   HGET = { 'f' },
+  HGETALL = {},
   HINCRBY = { 'f', 1 },
   HMGET = { 'f' },
   HSET = { 'f', 'v' },
@@ -28,8 +29,10 @@ local arguments = {
   XADD = { '*', 'f', 'v' },
   XCLAIM = { 'g', 'c', 0, '0-1' },
   XDEL = { '0-1' },
+  XLEN = {},
   XPENDING = { 'g' },
   XRANGE = { '0-1', '0-1' },
+  XREVRANGE = { '0-1', '0-1' },
   ZADD = { 0, 'v' },
   ZREMRANGEBYSCORE = { 0, 0 },
   ZSCORE = { 'v' },
@@ -40,6 +43,10 @@ local function try(name)
     return redis.pcall(name)
   elseif name == 'XINFO' then
     return redis.pcall(name, 'GROUPS', key)
+  elseif name == 'XGROUP' then
+    return redis.pcall(name, 'CREATE', key, 'g', '$')
+  elseif name == 'XREADGROUP' then
+    return redis.pcall(name, 'GROUP', 'g', 'c', 'STREAMS', key, '>')
   end
   return redis.pcall(name, key, unpack(arguments[name]))
 end

@@ -19,13 +19,16 @@ pub enum Role {
 }
 
 impl Role {
-    /// Without those whose failure a script bears.
+    /// Those of its scripts, without those whose failure a script bears, and a worker's own.
     fn commands(self) -> Vec<&'static str> {
         let scripts: &[&Script] = match self {
             Self::Producer => &[&PUBLISH],
             Self::Worker => &[&COMMIT, &BURY, &RENEW, &RELEASE, &RECLAIM, &DRAFT, &RESET],
         };
         let mut commands: Vec<_> = scripts.iter().flat_map(|each| each.commands()).collect();
+        if self == Self::Worker {
+            commands.extend(["HGETALL", "XGROUP", "XLEN", "XREADGROUP", "XREVRANGE"]);
+        }
         commands.sort_unstable();
         commands.dedup();
         commands
@@ -55,7 +58,7 @@ impl Bus {
         denied.sort_unstable();
         denied.dedup();
         Err(Error::Server(format!(
-            "Redis denies this user {}, which the fleet's scripts need: allow it in the user's ACL rules",
+            "Redis denies this user {}, which the fleet needs: allow it in the user's ACL rules",
             denied.join(", ")
         )))
     }
