@@ -42,7 +42,12 @@ pub(crate) async fn run(bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
 
 fn summary(audit: &Audit) -> String {
     match audit.in_flight {
-        _ if !audit.is_clean() => "not clean: `storyfleet doctor` looks for the cause".to_owned(),
+        _ if audit.lost + audit.orphans > 0 || !audit.unreadable.is_empty() => {
+            "not clean: `storyfleet doctor` looks for the cause".to_owned()
+        }
+        _ if !audit.is_clean() => {
+            "not clean: what was told twice or out of order stays in the story's log".to_owned()
+        }
         0 if audit.events == 0 => {
             "no action was sent so far: is this the Redis, and the prefix, that you mean?"
                 .to_owned()

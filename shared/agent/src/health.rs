@@ -135,6 +135,15 @@ impl Asker<'_> {
         }
     }
 
+    /// There is nothing to ask any more: no trouble, and no answer either.
+    pub(crate) fn rests(&mut self) {
+        let mut redis = self.health.redis();
+        if self.is_loop && self.in_trouble {
+            redis.back = Some(Instant::now());
+        }
+        self.leave(&mut redis);
+    }
+
     pub(crate) fn failed(&mut self, error: bus::Error) {
         let mut redis = self.health.redis();
         if !self.in_trouble {
@@ -254,6 +263,7 @@ mod tests {
     fn a_worker_is_ready_while_nobody_waits_for_redis_and_it_takes_work() {
         let health = Health::new();
         let mut reads = health.loop_asker();
+        reads.rests();
         assert!(!health.ready());
         reads.answered();
         assert!(health.ready());

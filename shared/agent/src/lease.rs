@@ -185,8 +185,7 @@ pub(crate) async fn renew<A: Agent>(worker: Arc<Worker<A>>, end: CancellationTok
         worker.health.round(Loop::Renew);
         let ids = worker.leases.ids();
         if ids.is_empty() {
-            // Nothing is lost any more.
-            asker.answered();
+            asker.rests();
             continue;
         }
         match worker.bus.renew(worker.name, &worker.consumer, &ids).await {

@@ -20,11 +20,11 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
     counts.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut burials = interval(worker.settings.lease * SILENT / 5);
     burials.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut asker = worker.health.asker();
+    let (mut reads, mut writes) = (worker.health.asker(), worker.health.asker());
     loop {
-        let done = tokio::select! {
-            _ = counts.tick() => count(&worker).await,
-            _ = burials.tick() => forget_the_dead(&worker).await,
+        let (asker, done) = tokio::select! {
+            _ = counts.tick() => (&mut reads, count(&worker).await),
+            _ = burials.tick() => (&mut writes, forget_the_dead(&worker).await),
             () = drain.cancelled() => return,
         };
         match done {
