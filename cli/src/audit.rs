@@ -56,3 +56,58 @@ fn summary(audit: &Audit) -> String {
         count => format!("nothing lost so far, {count} under way: ask again when they have ended"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_doctor_can_mend_is_sent_there() {
+        let audit = Audit {
+            events: 1,
+            answered: 1,
+            ..Audit::default()
+        };
+        let (lost, orphans) = (1, 1);
+        for (audit, says) in [
+            (
+                Audit {
+                    lost,
+                    ..audit.clone()
+                },
+                "`storyfleet doctor`",
+            ),
+            (
+                Audit {
+                    orphans,
+                    ..audit.clone()
+                },
+                "`storyfleet doctor`",
+            ),
+            (
+                Audit {
+                    duplicates: 1,
+                    ..audit.clone()
+                },
+                "stays in the story's log",
+            ),
+            (
+                Audit {
+                    out_of_order: 1,
+                    ..audit.clone()
+                },
+                "stays in the story's log",
+            ),
+            (
+                Audit {
+                    in_flight: 1,
+                    ..audit.clone()
+                },
+                "1 under way",
+            ),
+            (audit, "clean: every action ended once"),
+        ] {
+            assert!(summary(&audit).contains(says), "{audit:?}");
+        }
+    }
+}

@@ -163,34 +163,25 @@ mod tests {
         Error::new(class, "x")
     }
 
+    impl Retries {
+        fn fails(&mut self, class: Class) -> Result<Instant, Error> {
+            self.after(failure(class), Usage::default())
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn counted_tries_end_at_the_limit() {
         let mut retries = retries(90, 3);
-        assert!(
-            retries
-                .after(failure(Class::Provider), Usage::default())
-                .is_ok()
-        );
-        assert!(
-            retries
-                .after(failure(Class::Stall), Usage::default())
-                .is_ok()
-        );
-        assert!(
-            retries
-                .after(failure(Class::Provider), Usage::default())
-                .is_err()
-        );
+        assert!(retries.fails(Class::Provider).is_ok());
+        assert!(retries.fails(Class::Stall).is_ok());
+        assert!(retries.fails(Class::Provider).is_err());
     }
 
     #[tokio::test(start_paused = true)]
     async fn delays_double_and_jitter_within_half() {
         let mut retries = retries(90, 10);
         for nominal in [250, 500, 1000, 2000, 4000, 8000, 8000] {
-            let delay = retries
-                .after(failure(Class::Provider), Usage::default())
-                .unwrap()
-                - Instant::now();
+            let delay = retries.fails(Class::Provider).unwrap() - Instant::now();
             let (least, most) = (
                 Duration::from_millis(nominal / 2),
                 Duration::from_millis(nominal * 3 / 2 + 1),
@@ -206,7 +197,7 @@ mod tests {
     async fn rate_limits_cost_no_try_but_end_with_the_deadline() {
         let mut retries = retries(60, 1);
         let started = Instant::now();
-        while let Ok(at) = retries.after(failure(Class::Rate), Usage::default()) {
+        while let Ok(at) = retries.fails(Class::Rate) {
             tokio::time::sleep_until(at).await;
         }
         let elapsed = started.elapsed();
@@ -219,7 +210,7 @@ mod tests {
     /// How long a provider that is never reached is asked again.
     async fn patience(mut retries: Retries) -> Duration {
         let started = Instant::now();
-        while let Ok(at) = retries.after(failure(Class::Connect), Usage::default()) {
+        while let Ok(at) = retries.fails(Class::Connect) {
             let pause = at - Instant::now();
             assert!(pause <= Duration::from_millis(1_501), "{pause:?}");
             tokio::time::sleep_until(at).await;
@@ -239,10 +230,7 @@ mod tests {
         }
         let mut away = retries(90, 2);
         away.patience = Duration::ZERO;
-        assert!(
-            away.after(failure(Class::Connect), Usage::default())
-                .is_err()
-        );
+        assert!(away.fails(Class::Connect).is_err());
     }
 
     #[tokio::test(start_paused = true)]
@@ -250,20 +238,14 @@ mod tests {
         let mut retries = retries(90, 3);
         for _ in 0..2 {
             for _ in 0..4 {
-                let at = retries
-                    .after(failure(Class::Connect), Usage::default())
-                    .unwrap();
+                let at = retries.fails(Class::Connect).unwrap();
                 tokio::time::sleep_until(at).await;
             }
             tokio::time::sleep(Duration::from_secs(20)).await;
-            let _counted = retries.after(failure(Class::Provider), Usage::default());
+            let _counted = retries.fails(Class::Provider);
         }
         assert_eq!(retries.away, None);
-        assert!(
-            retries
-                .after(failure(Class::Connect), Usage::default())
-                .is_ok()
-        );
+        assert!(retries.fails(Class::Connect).is_ok());
     }
 
     /// It takes a request, dies of it, and is back when it was not reached twice.
@@ -275,7 +257,7 @@ mod tests {
             let given_up = 'call: loop {
                 for class in [Class::Truncated, Class::Connect, Class::Connect] {
                     sent += u32::from(class == Class::Truncated);
-                    let at = match retries.after(failure(class), Usage::default()) {
+                    let at = match retries.fails(class) {
                         Ok(at) => at,
                         Err(error) => break 'call error,
                     };

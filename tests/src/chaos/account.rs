@@ -432,14 +432,6 @@ mod tests {
 
     #[test]
     fn what_a_story_holds_back_is_not_in_its_log() {
-        let hold = Policies {
-            input: InputPolicy::Hold,
-            output: OutputPolicy::Hold,
-        };
-        let off = Policies {
-            input: InputPolicy::Off,
-            output: OutputPolicy::Off,
-        };
         let verdict = Verdict {
             target: "a".parse().unwrap(),
             stage: Stage::Input,
@@ -461,7 +453,7 @@ mod tests {
             (vec![action("a"), telling(secret::PEOPLES)], 1),
             (vec![action("a"), telling(secret::MODELS)], 1),
         ] {
-            for (policies, leaked) in [(hold, leaked), (off, 0)] {
+            for (policies, leaked) in [(secret::HOLD, leaked), (secret::OFF, 0)] {
                 let account = account_of(&["a"], policies, events.clone());
                 assert_eq!(account.leaked, leaked, "{:?}", account.wrong);
             }

@@ -118,18 +118,9 @@ async fn line(stream: &mut BufReader<TcpStream>) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use story::InputPolicy;
 
     #[test]
     fn what_waits_for_a_verdict_is_not_to_be_heard() {
-        let hold = Policies {
-            input: InputPolicy::Hold,
-            output: OutputPolicy::Hold,
-        };
-        let off = Policies {
-            input: InputPolicy::Off,
-            output: OutputPolicy::Off,
-        };
         let event = |text: &str| format!(r#"{{"t":"event","seq":1,"event":{{"text":"{text}"}}}}"#);
         let delta = r#"{"t":"delta","re":"r1","text":"so"}"#.to_owned();
         for (message, wrong) in [
@@ -138,7 +129,7 @@ mod tests {
             (event(secret::MODELS), 1),
             (delta, 1),
         ] {
-            for (policies, wrong) in [(hold, wrong), (off, 0)] {
+            for (policies, wrong) in [(secret::HOLD, wrong), (secret::OFF, 0)] {
                 let mut heard = Heard::default();
                 heard.message(&"castle".parse().unwrap(), policies, &message);
                 assert_eq!(heard.wrong.len(), wrong, "{message}");

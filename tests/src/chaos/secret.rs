@@ -23,3 +23,15 @@ pub(super) fn leaked(policies: Policies, text: &str) -> Option<&'static str> {
 pub(super) fn is_in(text: &str) -> bool {
     [PEOPLES, MODELS].iter().any(|words| text.contains(words))
 }
+
+#[cfg(test)]
+pub(super) const HOLD: Policies = Policies {
+    input: InputPolicy::Hold,
+    output: OutputPolicy::Hold,
+};
+
+#[cfg(test)]
+pub(super) const OFF: Policies = Policies {
+    input: InputPolicy::Off,
+    output: OutputPolicy::Off,
+};
