@@ -28,6 +28,9 @@ pub(crate) async fn run(bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
         ] {
             out.line(&format!("{name:<13}{count}"))?;
         }
+        for story in &audit.wrong {
+            out.line(&format!("{story} is not clean"))?;
+        }
         for Unreadable { story, why } in &audit.unreadable {
             out.line(&format!("{story} is left out: {}", one_line(why)))?;
         }

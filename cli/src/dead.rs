@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use bus::{Bus, DeadLetter, Error};
+use bus::{Bus, DeadLetter, Error, Role};
 use serde::Serialize;
 use serde_json::json;
 use story::Agent;
@@ -70,6 +70,7 @@ async fn show(Letter { agent, id }: &Letter, bus: &Bus, out: Output) -> anyhow::
 }
 
 async fn redrive(args: RedriveArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
+    bus.check_rights(Role::Operator).await?;
     let (Some(agent), Some(id)) = (args.agent, &args.id) else {
         return redrive_all(&args, bus, out).await;
     };

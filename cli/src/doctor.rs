@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use bus::Error;
+use bus::{Error, Role};
 use serde_json::json;
 
 use crate::args::DoctorArgs;
@@ -19,6 +19,9 @@ pub(crate) async fn run(
         // One of the findings.
         Err(Error::Data(_)) => {}
         shards => shards?,
+    }
+    if args.fix {
+        bus.check_rights(Role::Operator).await?;
     }
     let server = bus.server().await?;
     let findings = bus.doctor(args.fix).await?;

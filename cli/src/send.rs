@@ -36,7 +36,9 @@ pub(crate) async fn run(args: SendArgs, target: &Target, out: Output) -> anyhow:
         tell(&event.id, published, out).with_context(|| sent(&event.id))?;
     }
     if !wait {
-        ask_who_is_there(&event, bus, "").await?;
+        if published != Published::Duplicate {
+            ask_who_is_there(&event, bus, "").await;
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let (end, ended) = {
@@ -44,7 +46,7 @@ pub(crate) async fn run(args: SendArgs, target: &Target, out: Output) -> anyhow:
         match timeout(PATIENCE, &mut ending).await {
             Ok(ended) => ended?,
             Err(_) => {
-                ask_who_is_there(&event, bus, "; waiting").await?;
+                ask_who_is_there(&event, bus, "; waiting").await;
                 ending.await?
             }
         }
@@ -62,17 +64,12 @@ pub(crate) async fn run(args: SendArgs, target: &Target, out: Output) -> anyhow:
 
 /// Says so when one who would act on the event does not run. What was sent is sent: that it could not be asked is no
 /// failure, and a producer needs no permission for it.
-async fn ask_who_is_there(event: &Event, bus: &Bus, and: &str) -> Result<(), Error> {
-    let missing = match who_is_missing(event, bus).await {
-        Err(Error::Unreachable(_) | Error::Denied(_)) => return Ok(()),
-        missing => missing?,
-    };
-    for agent in missing {
+async fn ask_who_is_there(event: &Event, bus: &Bus, and: &str) {
+    for agent in who_is_missing(event, bus).await.unwrap_or_default() {
         note(&format!(
             "no {agent} runs at the moment, so nobody answers: start one, or `storyfleet up`{and}"
         ));
     }
-    Ok(())
 }
 
 async fn who_is_missing(event: &Event, bus: &Bus) -> Result<Vec<Agent>, Error> {

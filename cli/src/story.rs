@@ -7,7 +7,7 @@ use std::time::Duration;
 use ::story::{Character, Policies, StoryId};
 use agent::exit;
 use anyhow::anyhow;
-use bus::{Bus, NewStory, Retention, Story};
+use bus::{Bus, NewStory, Retention, Role, Story};
 use serde_json::json;
 
 use crate::args::{CreateArgs, StoryCommand, TrimArgs};
@@ -39,6 +39,7 @@ async fn create(args: CreateArgs, bus: &Bus, out: Output) -> anyhow::Result<()> 
     let new = NewStory::from(args);
     // The first to write here records the number of shards.
     bus.check_server().await?;
+    bus.check_rights(Role::Author).await?;
     bus.create_story(&new).await?;
     if out.json {
         out.value(&json!({"story": new.id}))?;

@@ -98,7 +98,7 @@ impl Target {
         match bus.check_shards().await {
             Err(Error::Unreachable(error)) => {
                 let redis = without_password(bus.url());
-                if self.redis.is_none() && error.is_connection_refusal() {
+                if error.is_connection_refusal() && self.is_ups_own()? {
                     let data = self.data.display().to_string();
                     return Err(Gone { data, redis }.into());
                 }
@@ -106,6 +106,12 @@ impl Target {
             }
             shards => Ok((bus, shards)),
         }
+    }
+
+    /// Whether the Redis is one that `up` started.
+    fn is_ups_own(&self) -> anyhow::Result<bool> {
+        let state = State::read(&self.data)?.filter(|_| self.redis.is_none());
+        Ok(state.is_some_and(|state| state.redis_pid.is_some()))
     }
 
     fn way(&self) -> anyhow::Result<Bus> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bus::{Bus, Error, NewStory};
+use bus::{Bus, Error, NewStory, Role};
 use story::{Character, InputPolicy, OutputPolicy, Policies, StoryId};
 
 const PREMISE: &str = "On the rock of Hallow Point the lighthouse has burned for two hundred years. Tonight its lamp went \
@@ -50,6 +50,7 @@ const LORE: [(&str, &str); 4] = [
 
 /// Makes the demo story unless it is there.
 pub(super) async fn create(id: &StoryId, bus: &Bus) -> Result<(), Error> {
+    bus.check_rights(Role::Author).await?;
     match bus.create_story(&story(id)).await {
         Ok(()) | Err(Error::StoryExists(_)) => Ok(()),
         Err(error) => Err(error),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::Agent;
 use crate::worker::Worker;
+use crate::{Agent, exit};
 
 /// How often the backlog is counted, unless the lease is shorter.
 const EVERY: Duration = Duration::from_secs(1);
@@ -20,16 +20,23 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
     counts.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut burials = interval(worker.settings.lease * SILENT / 5);
     burials.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut reads, mut writes) = (worker.health.asker(), worker.health.asker());
+    let mut asker = worker.health.asker();
     loop {
-        let (asker, done) = tokio::select! {
-            _ = counts.tick() => (&mut reads, count(&worker).await),
-            _ = burials.tick() => (&mut writes, forget_the_dead(&worker).await),
+        tokio::select! {
+            _ = counts.tick() => match count(&worker).await {
+                Ok(()) => asker.answered(),
+                Err(error) => asker.failed(error),
+            },
+            // The next try is far away and nobody waits for it: a worker that cannot forget is as ready as before. Whether
+            // Redis is away the counting tells.
+            _ = burials.tick() => match forget_the_dead(&worker).await {
+                Err(error) if !error.is_passing() => {
+                    let error = anyhow::Error::from(error);
+                    tracing::warn!(error = exit::line(&error), "dead workers are not forgotten");
+                }
+                _ => {}
+            },
             () = drain.cancelled() => return,
-        };
-        match done {
-            Ok(()) => asker.answered(),
-            Err(error) => asker.failed(error),
         }
     }
 }

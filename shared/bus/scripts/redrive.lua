@@ -7,7 +7,8 @@
 --          {GONE}  there is no such dead letter: nothing written. After a lost reply of the same call: done
 --
 -- Letter and entry are never both there, so that however often this runs, an event is redriven once for each burial.
--- How often is counted: the audit allows an event that failed as many more ends, and no other.
+-- How often is counted: the audit allows an event that failed as many more ends, and no other. The letter goes last: when
+-- Redis refuses one of the steps, it is still there.
 
 local letter = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
 if not letter then
@@ -21,9 +22,9 @@ for i = 1, #letter[2], 2 do
     fields[#fields + 1] = letter[2][i + 1]
   end
 end
-redis.call('XDEL', KEYS[1], ARGV[1])
 for i = 2, #ARGV do
   redis.call('HINCRBY', KEYS[5], ARGV[i], 1)
 end
 admit(lane_at(2), fields)
+redis.call('XDEL', KEYS[1], ARGV[1])
 return { 'OK' }

@@ -15,8 +15,8 @@ if entry and not stranded(lane.work, turn) then
 end
 redis.call('HDEL', KEYS[4], ARGV[1])
 if entry then
-  redis.call('XDEL', lane.work, turn)
   start(lane, entry[2])
+  redis.call('XDEL', lane.work, turn)
 else
   advance(lane, turn)
 end

@@ -20,13 +20,14 @@ if not create and not exists then
 end
 
 if create then
-  -- First, since it alone may be refused: the list may be another program's.
-  redis.call('SADD', KEYS[4], story)
+  -- Whoever else uses the list's key is met here, with nothing written yet.
+  redis.call('SISMEMBER', KEYS[4], story)
   redis.call('DEL', unpack(KEYS, 2, 3))
   redis.call('DEL', unpack(KEYS, 5))
   local now = redis.call('TIME')
   local created = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
   redis.call('HSET', KEYS[1], 'seq', 0, 'created', created)
+  redis.call('SADD', KEYS[4], story)
 end
 
 local at = 2

@@ -36,6 +36,9 @@ pub struct Audit {
     pub out_of_order: u64,
     /// Turns, waiting events and drafts that nobody will go on with.
     pub orphans: u64,
+    /// The stories that these four are of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub wrong: Vec<StoryId>,
     /// Stories that are not in the account, since what is stored of them is not what this version writes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<Unreadable>,
@@ -64,8 +67,11 @@ pub(crate) struct Inspected {
 impl Audit {
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        let wrong = [self.lost, self.duplicates, self.out_of_order, self.orphans];
-        wrong == [0; 4] && self.unreadable.is_empty()
+        self.faults() == 0 && self.unreadable.is_empty()
+    }
+
+    fn faults(&self) -> u64 {
+        self.lost + self.duplicates + self.out_of_order + self.orphans
     }
 }
 
@@ -77,12 +83,18 @@ impl Bus {
     pub async fn audit(&self) -> Result<Audit, Error> {
         let mut audit = Audit::default();
         for story in self.stories().await? {
+            let before = audit.faults();
             match self.audit_story(&story, &mut audit).await {
                 Err(error) if error.is_of_the_data() => audit.unreadable.push(Unreadable {
                     why: error.to_string(),
                     story,
                 }),
-                audited => _ = audited?,
+                audited => {
+                    audited?;
+                    if audit.faults() > before {
+                        audit.wrong.push(story);
+                    }
+                }
             }
         }
         for agent in Agent::ALL {

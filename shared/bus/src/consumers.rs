@@ -41,7 +41,7 @@ impl Bus {
             .arg(self.keys.work(agent, shard))
             .arg(GROUP);
         let rows: Vec<HashMap<String, Value>> = match self.link.query(&cmd).await {
-            Err(Error::Refused(_)) => return Ok(Vec::new()),
+            Err(error) if matches!(error.code(), Some("NOGROUP" | "ERR")) => return Ok(Vec::new()),
             reply => read(reply?)?,
         };
         let number = |row: &HashMap<String, Value>, name: &str| match row.get(name) {

@@ -9,7 +9,7 @@ use crate::reply::{Entry, read, verdict};
 use crate::script::{Script, lane_script};
 use crate::{Bus, Error};
 
-static REDRIVE: Script = Script::new(lane_script!("redrive"));
+pub(crate) static REDRIVE: Script = Script::new(lane_script!("redrive"));
 
 /// Dead letters that one read takes.
 const PAGE: usize = 500;

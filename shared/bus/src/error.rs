@@ -135,7 +135,7 @@ fn misfit(error: &redis::RedisError) -> Option<&'static str> {
         Some(
             "the URL does not fit what answers there, for a Redis without sentinels it begins with redis://",
         )
-    } else if text.contains("refused to switch database") {
+    } else if text.contains("refused to switch database") && text.contains(" out of range") {
         Some("the URL ends with a database that this Redis does not have, use /0")
     } else if text.contains("cluster support disabled") {
         Some("this Redis is no cluster, its URL begins with redis://")
@@ -145,7 +145,12 @@ fn misfit(error: &redis::RedisError) -> Option<&'static str> {
 }
 
 fn denied(error: &redis::RedisError) -> bool {
+    // Of a refusal to switch to the URL's database the client keeps the words and not the code.
+    let denies_database = |text: &str| {
+        text.contains("Authentication required") || text.contains("has no permissions")
+    };
     error.kind() == redis::ErrorKind::AuthenticationFailed
+        || error.detail().is_some_and(denies_database)
         || matches!(
             error.code(),
             Some("NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED")
@@ -158,6 +163,7 @@ fn lost(error: &redis::RedisError) -> bool {
         || error.is_timeout()
         || error.is_connection_dropped()
         || error.is_unrecoverable_error()
+        || error.to_string().contains("max number of clients reached")
         || matches!(
             error.code(),
             Some("READONLY" | "MASTERDOWN" | "LOADING" | "CLUSTERDOWN")

@@ -109,7 +109,7 @@ impl Keys {
         self.at(shard, "stories")
     }
 
-    /// Nothing is ever there: for asking whether Redis takes writes.
+    /// Nothing is ever there: for asking whether Redis takes writes, and what its user may do.
     pub(crate) fn probe(&self, shard: u16) -> String {
         self.at(shard, "probe")
     }

@@ -9,8 +9,8 @@ use crate::script::{Script, lane_script};
 use crate::{Bus, Error};
 
 static LANES: Script = Script::new(lane_script!("lanes"));
-static REPAIR: Script = Script::new(lane_script!("repair"));
-static READMIT: Script = Script::new(lane_script!("readmit"));
+pub(crate) static REPAIR: Script = Script::new(lane_script!("repair"));
+pub(crate) static READMIT: Script = Script::new(lane_script!("readmit"));
 
 /// What is in the lanes of one story at one moment.
 #[derive(Default)]

@@ -2,9 +2,11 @@
 //! and what the script did before then stands: an event would be logged and in no lane, or answered and answered again.
 //! So whoever runs scripts asks first.
 
+use crate::dead::REDRIVE;
 use crate::draft::{DRAFT, RESET};
+use crate::lanes::{READMIT, REPAIR};
 use crate::reply::read;
-use crate::script::{BURY, COMMIT, PUBLISH, RECLAIM, RELEASE, RENEW, Script};
+use crate::script::{BURY, COMMIT, JANITOR, PUBLISH, RECLAIM, RELEASE, RENEW, STORY, Script};
 use crate::{Bus, Error};
 
 static RIGHTS: Script = Script::new(include_str!("../scripts/rights.lua"));
@@ -16,18 +18,33 @@ pub enum Role {
     Producer,
     /// Answers it.
     Worker,
+    /// Makes and changes stories.
+    Author,
+    /// Sends again what failed, and repairs.
+    Operator,
 }
 
 impl Role {
     /// Those of its scripts, without those whose failure a script bears, and a worker's own.
     fn commands(self) -> Vec<&'static str> {
         let scripts: &[&Script] = match self {
+            Self::Author => &[&STORY],
+            Self::Operator => &[&REDRIVE, &REPAIR, &READMIT],
             Self::Producer => &[&PUBLISH],
-            Self::Worker => &[&COMMIT, &BURY, &RENEW, &RELEASE, &RECLAIM, &DRAFT, &RESET],
+            Self::Worker => &[
+                &COMMIT, &BURY, &RENEW, &RELEASE, &RECLAIM, &JANITOR, &DRAFT, &RESET,
+            ],
         };
         let mut commands: Vec<_> = scripts.iter().flat_map(|each| each.commands()).collect();
         if self == Self::Worker {
-            commands.extend(["HGETALL", "XGROUP", "XLEN", "XREADGROUP", "XREVRANGE"]);
+            commands.extend([
+                "HGETALL",
+                "XGROUP",
+                "XINFO",
+                "XLEN",
+                "XREADGROUP",
+                "XREVRANGE",
+            ]);
         }
         commands.sort_unstable();
         commands.dedup();
@@ -58,8 +75,9 @@ impl Bus {
         denied.sort_unstable();
         denied.dedup();
         Err(Error::Server(format!(
-            "Redis denies this user {}, which the fleet needs: allow it in the user's ACL rules",
-            denied.join(", ")
+            "Redis denies this user {} on keys like {}, which the fleet needs: allow it in the user's ACL rules",
+            denied.join(", "),
+            self.keys.probe(0)
         )))
     }
 }

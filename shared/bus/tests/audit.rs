@@ -77,6 +77,8 @@ async fn a_held_action_is_in_flight_though_the_log_has_it_not() {
 #[tokio::test]
 async fn a_second_answer_is_a_duplicate_and_an_early_one_out_of_order() {
     let (server, bus) = half_answered().await;
+    create(&bus, "moor", Policies::default()).await;
+    bus.publish(&action("moor", "c")).await.unwrap();
     forge(&server, 4, "b", "late");
     forge(&server, 5, "a", "again");
     let audit = bus.audit().await.unwrap();
@@ -85,6 +87,7 @@ async fn a_second_answer_is_a_duplicate_and_an_early_one_out_of_order() {
         (2, 1, 1)
     );
     assert!(!audit.is_clean());
+    assert_eq!(audit.wrong, ["castle".parse().unwrap()]);
 }
 
 #[tokio::test]

@@ -57,6 +57,19 @@ async fn a_redriven_event_is_answered_once_and_the_audit_is_clean() {
 }
 
 #[tokio::test]
+async fn a_letter_stays_until_its_event_is_in_its_lane() {
+    let (server, bus) = castle(&[]).await;
+    bury(&bus, "a").await;
+    let letters = bus.dead(NARRATOR).await.unwrap();
+    let counts = "sf:{0}:redriven:castle";
+    server.raw().set::<_, _, ()>(counts, "another's").unwrap();
+    bus.redrive(NARRATOR, &letters[0].id).await.unwrap_err();
+    assert_eq!(bus.dead(NARRATOR).await.unwrap(), letters);
+    server.raw().del::<_, ()>(counts).unwrap();
+    assert!(bus.redrive(NARRATOR, &letters[0].id).await.unwrap());
+}
+
+#[tokio::test]
 async fn what_was_redriven_stands_behind_what_came_after_it_though_nobody_was_told_of_its_burial() {
     let (_server, bus) = castle(&["a", "b"]).await;
     let mut reader = bus.reader(NARRATOR, "w1");

@@ -106,11 +106,20 @@ async fn a_user_who_may_not_run_a_script_to_its_end_is_told_so_before() {
             .unwrap()
     };
     let before = keys();
-    for role in [Role::Worker, Role::Producer] {
+    for role in [Role::Worker, Role::Producer, Role::Author, Role::Operator] {
         user(&server, &["+@all"]).check_rights(role).await.unwrap();
     }
     let (worker, producer) = (&COMMANDS[..30], &COMMANDS[28..]);
-    for (role, commands) in [(Role::Worker, worker), (Role::Producer, producer)] {
+    let (author, operator) = (
+        ["SADD", "SISMEMBER", "DEL", "HSET"],
+        ["HINCRBY", "XADD", "XDEL"],
+    );
+    for (role, commands) in [
+        (Role::Worker, worker),
+        (Role::Producer, producer),
+        (Role::Author, &author),
+        (Role::Operator, &operator),
+    ] {
         for command in commands {
             // A script is run by its hash, and by its text only when that is not known.
             redis::cmd("SCRIPT")
@@ -125,6 +134,9 @@ async fn a_user_who_may_not_run_a_script_to_its_end_is_told_so_before() {
             assert!(told.contains(command), "{command}: {told}");
         }
     }
+    let forgetful = user(&server, &["+@all", "-xgroup", "+xgroup|create"]);
+    let refused = forgetful.check_rights(Role::Worker).await.unwrap_err();
+    assert!(refused.to_string().contains("XGROUP"), "{refused}");
     assert_eq!(keys(), before);
 }
 

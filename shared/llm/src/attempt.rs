@@ -142,7 +142,7 @@ impl Attempt {
             (None, None) => {
                 return Err(Error::new(
                     Class::Truncated,
-                    "the answer ended without a finish reason",
+                    "the answer ended with [DONE] and without a finish reason (--llm-accept-done takes that for whole)",
                 ));
             }
         };

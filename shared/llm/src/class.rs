@@ -18,6 +18,7 @@ pub enum Class {
     Schema,
     Blocked,
     Deadline,
+    Cancelled,
 }
 
 /// Whether a failed try is followed by another one. No retry ever passes the total deadline.
@@ -46,7 +47,7 @@ pub struct Row {
 
 /// Every class, in the order of [`Class`].
 #[rustfmt::skip]
-pub const TABLE: [Row; 13] = [
+pub const TABLE: [Row; 14] = [
     row(Class::Rate,       "rate",      Retry::Free,    "the provider asks to slow down (429)"),
     row(Class::Quota,      "quota",     Retry::Never,   "the account has no credit left (402, insufficient_quota)"),
     row(Class::FirstToken, "ttft",      Retry::Counted, "no token came within the first-token deadline"),
@@ -60,6 +61,7 @@ pub const TABLE: [Row; 13] = [
     row(Class::Schema,     "schema",    Retry::Never,   "the answer is not the JSON that was asked for: repair it with another request"),
     row(Class::Blocked,    "blocked",   Retry::Never,   "the provider's content filter or the model refused"),
     row(Class::Deadline,   "deadline",  Retry::Never,   "the total deadline passed"),
+    row(Class::Cancelled,  "cancelled", Retry::Never,   "nobody waits for the answer any more; only metrics know this class"),
 ];
 
 const fn row(class: Class, name: &'static str, retry: Retry, meaning: &'static str) -> Row {
@@ -73,7 +75,7 @@ const fn row(class: Class, name: &'static str, retry: Retry, meaning: &'static s
 
 impl Class {
     pub const fn row(self) -> &'static Row {
-        const ROWS: &[Row; 13] = &TABLE;
+        const ROWS: &[Row; 14] = &TABLE;
         &ROWS[self as usize]
     }
 

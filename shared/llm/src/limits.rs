@@ -35,6 +35,9 @@ impl Limit {
     }
 }
 
+/// How far apart those come back who were all told to wait for the same time.
+const SPREAD: Duration = Duration::from_secs(1);
+
 /// The retries of one call.
 #[derive(Debug)]
 pub(crate) struct Retries {
@@ -53,6 +56,8 @@ pub(crate) struct Retries {
     /// While it is not: shorter ones, since nothing is asked of it and the answer waits for its return.
     away_delays: ExponentialBackoff,
     observer: Observer,
+    /// The observer knows its end.
+    over: bool,
 }
 
 impl Retries {
@@ -68,15 +73,17 @@ impl Retries {
             away: None,
             away_delays: delays(Duration::from_secs(1)),
             observer: settings.observer.clone(),
+            over: false,
         }
     }
 
     /// The try gave a whole answer, and the call is over.
-    pub(crate) fn answered(&self, usage: Usage) {
+    pub(crate) fn answered(&mut self, usage: Usage) {
         self.ended(None, usage, true);
     }
 
-    fn ended(&self, failed: Option<Class>, usage: Usage, last: bool) {
+    fn ended(&mut self, failed: Option<Class>, usage: Usage, last: bool) {
+        self.over = last;
         self.observer.tell(Ended {
             failed,
             usage,
@@ -109,9 +116,10 @@ impl Retries {
         }
         self.away = None;
         self.away_delays.reset();
-        // Never before the time asked for, and some of the backoff after it: many calls are told the same.
+        let own = self.delays.next_backoff()?;
+        // Never before the time asked for, and not together: many calls are told the same.
         let asked = failure.retry_after.unwrap_or_default();
-        let delay = asked.checked_add(self.delays.next_backoff()?)?;
+        let delay = asked.checked_add(own.min(SPREAD))?.max(own);
         Instant::now()
             .checked_add(delay)
             .filter(|at| *at < self.deadline)
@@ -127,6 +135,15 @@ impl Retries {
         let at = now.checked_add(delay)?;
         self.away = Some(at);
         (at < self.deadline).then_some(at)
+    }
+}
+
+/// A call that was begun and is given up by its caller.
+impl Drop for Retries {
+    fn drop(&mut self) {
+        if self.tries > 0 && !self.over {
+            self.ended(Some(Class::Cancelled), Usage::default(), true);
+        }
     }
 }
 
@@ -309,6 +326,39 @@ mod tests {
         assert!(times.len() > 10, "{times:?}");
         assert!(first > Instant::now() + asked);
         assert!(last < Instant::now() + asked + Duration::from_millis(400));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_told_to_wait_waits_that_long_or_the_backoff_and_hardly_longer() {
+        let mut retries = retries(90, 3);
+        for _ in 0..6 {
+            let told = Error {
+                retry_after: Some(Duration::from_secs(1)),
+                ..failure(Class::Rate)
+            };
+            let own = retries.delays.current_interval * 3 / 2;
+            let wait = retries.after(told, Usage::default()).unwrap() - Instant::now();
+            assert!(wait <= own.max(Duration::from_secs(2)), "{wait:?} {own:?}");
+            assert!(wait > Duration::from_secs(1));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_was_begun_and_dropped_is_counted_once() {
+        let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let tells = std::sync::Arc::clone(&seen);
+        let settings = Settings {
+            observer: Observer::new(move |ended| tells.lock().unwrap().push(ended.failed)),
+            ..Settings::default()
+        };
+        for tries in [0, 1] {
+            Retries::new(&settings).tries = tries;
+        }
+        let mut over = Retries::new(&settings);
+        over.tries = 1;
+        over.answered(Usage::default());
+        drop(over);
+        assert_eq!(*seen.lock().unwrap(), [Some(Class::Cancelled), None]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::{Class, Usage};
 
-/// A try that ended. One that was dropped has no end.
+/// A try that ended. Of a call that is dropped the last one is [`Class::Cancelled`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
     /// Why it failed; `None`: it gave a whole answer.

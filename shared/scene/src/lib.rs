@@ -5,6 +5,7 @@
 //! name of a person has passed [`player`]: it is short and nobody else's.
 
 mod budget;
+mod fence;
 mod tell;
 mod text;
 mod trailer;

@@ -5,7 +5,9 @@ use std::time::Duration;
 use agent::{DraftSender, HandleError, Prompt, Turn};
 use llm::{Class, Client, Completion, Finish, Labels, Message, Piece, Request};
 use story::{LlmReport, Status};
+use tracing::warn;
 
+use crate::fence::Unfenced;
 use crate::sentences;
 use crate::trailer::Splitter;
 
@@ -60,31 +62,27 @@ pub async fn tell(
     draft: &DraftSender,
 ) -> Result<Told, HandleError> {
     let mut call = client.stream(request);
-    let (mut splitter, mut text) = (Splitter::default(), String::new());
+    let mut prose = Prose::new(draft);
     let (end, report) = loop {
         match call.next().await {
-            Ok(Some(Piece::Text(piece))) => {
-                let more = splitter.push(&piece);
-                if !more.is_empty() {
-                    draft.send(&more).await;
-                    text.push_str(&more);
-                }
-            }
+            Ok(Some(Piece::Text(piece))) => prose.push(&piece).await,
             Ok(Some(Piece::Restart { .. })) => {
                 draft.restart().await;
-                (splitter, text) = (Splitter::default(), String::new());
+                prose = Prose::new(draft);
             }
             Ok(Some(Piece::End(completion))) => {
                 break (ending(&completion), report(prompts, &completion));
             }
             Ok(None) => unreachable!("a call ends with its end or an error"),
-            Err(error) if error.class == Class::Truncated && !text.is_empty() => {
+            Err(error) if error.class == Class::Truncated && !prose.text.is_empty() => {
+                warn!(event = request.labels.event, %error, "what there is of the answer is told");
                 break (End::Broken, broken(prompts, request, error.tries));
             }
             Err(error) => return Err(error.into()),
         }
     };
-    Ok(Told::new(text, splitter.trailer(), end, report))
+    let (text, trailer) = prose.end().await;
+    Ok(Told::new(text, trailer, end, report))
 }
 
 /// What a whole answer to `prompts` cost.
@@ -107,6 +105,45 @@ pub fn report(prompts: &[&Prompt], completion: &Completion) -> LlmReport {
         ms: millis(completion.elapsed),
         tries: completion.tries,
         finish: finish.to_owned(),
+    }
+}
+
+/// The answer as it comes: its prose goes into the draft.
+struct Prose<'a> {
+    draft: &'a DraftSender,
+    unfenced: Unfenced,
+    splitter: Splitter,
+    text: String,
+}
+
+impl<'a> Prose<'a> {
+    fn new(draft: &'a DraftSender) -> Self {
+        Self {
+            draft,
+            unfenced: Unfenced::default(),
+            splitter: Splitter::default(),
+            text: String::new(),
+        }
+    }
+
+    async fn push(&mut self, piece: &str) {
+        let piece = self.unfenced.push(piece);
+        self.split(&piece).await;
+    }
+
+    async fn split(&mut self, piece: &str) {
+        let more = self.splitter.push(piece);
+        if !more.is_empty() {
+            self.draft.send(&more).await;
+            self.text.push_str(&more);
+        }
+    }
+
+    /// The prose and the trailer.
+    async fn end(mut self) -> (String, Option<String>) {
+        let rest = self.unfenced.rest();
+        self.split(&rest).await;
+        (self.text, self.splitter.trailer())
     }
 }
 

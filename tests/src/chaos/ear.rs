@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use serde::Serialize;
 use serde_json::Value;
 use story::{OutputPolicy, Policies, StoryId};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -22,8 +23,17 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// What was sent.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
-    pub(super) messages: u64,
+    pub(super) messages: Messages,
     pub(super) wrong: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Messages {
+    pub all: u64,
+    /// Of stories that hold what is not judged.
+    pub held: u64,
+    /// Since Redis was last away.
+    pub latest: u64,
 }
 
 /// Listens until `end`, through all that happens to Redis; what is sent while it is not connected nobody hears.
@@ -54,6 +64,7 @@ impl Heard {
         port: u16,
         channels: &HashMap<String, &(StoryId, Policies)>,
     ) -> anyhow::Result<()> {
+        self.messages.latest = 0;
         let mut stream = BufReader::new(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?);
         for channel in channels.keys() {
             let asks = format!("SSUBSCRIBE {channel}\r\n");
@@ -74,7 +85,9 @@ impl Heard {
     }
 
     fn message(&mut self, story: &StoryId, policies: Policies, message: &str) {
-        self.messages += 1;
+        self.messages.all += 1;
+        self.messages.latest += 1;
+        self.messages.held += u64::from(policies.output == OutputPolicy::Hold);
         if let Some(words) = secret::leaked(policies, message) {
             self.wrong
                 .push(format!("{story}: {words:?} was sent to readers: {message}"));

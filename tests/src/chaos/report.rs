@@ -9,7 +9,7 @@ use serde::Serialize;
 use story::StoryId;
 
 use crate::chaos::account::Account;
-use crate::chaos::ear::Heard;
+use crate::chaos::ear::{Heard, Messages};
 use crate::chaos::fleet::Blows;
 use crate::chaos::journal::Journal;
 use crate::chaos::plan::Plan;
@@ -43,7 +43,7 @@ pub struct Report {
     /// Calls that the model answered with a fault.
     pub model_faults: u64,
     /// Messages on the live channels.
-    pub heard: u64,
+    pub heard: Messages,
     pub readers: Readers,
     /// What is wrong; empty is success.
     pub wrong: Vec<String>,
@@ -79,7 +79,7 @@ impl Report {
             crashes: 0,
             orphans: 0,
             model_faults: 0,
-            heard: 0,
+            heard: Messages::default(),
             readers: Readers::default(),
             wrong: Vec::new(),
             kept: None,
@@ -159,7 +159,11 @@ impl Report {
             ("zombie was fenced", self.journal.fenced),
             ("event was taken over", self.journal.reclaimed),
             ("reader came back", self.readers.returns),
-            ("live message was heard", self.heard),
+            ("live message was heard at the end", self.heard.latest),
+            (
+                "live message of a story that holds was heard",
+                self.heard.held,
+            ),
         ];
         let unproven = proofs.iter().filter(|(_, times)| *times == 0);
         let unproven = unproven.map(|(what, _)| format!("no {what}: the run says nothing of it"));
@@ -281,7 +285,7 @@ impl Report {
                 "readers",
                 format!(
                     "{} events, {} returns, {} live messages",
-                    readers.events, readers.returns, self.heard
+                    readers.events, readers.returns, self.heard.all
                 ),
             ),
             (
@@ -320,7 +324,8 @@ mod tests {
             redis_frozen: 1,
         };
         let mut report = Report::new(&plan, Duration::ZERO, blows);
-        (report.model_faults, report.heard) = (1, 1);
+        report.model_faults = 1;
+        (report.heard.latest, report.heard.held) = (1, 1);
         (report.account.actions, report.account.blocked) = (100, 1);
         report.account.answered = 100 - failed;
         report.account.failed = [(class.to_owned(), failed)].into();
@@ -396,7 +401,8 @@ mod tests {
         }
         let mut idle = report(0, "crash");
         (idle.journal, idle.readers) = (Journal::default(), Readers::default());
-        (idle.model_faults, idle.heard, idle.account.blocked) = (0, 0, 0);
-        assert_eq!(wrong(idle), 7);
+        (idle.model_faults, idle.account.blocked) = (0, 0);
+        idle.heard = Messages::default();
+        assert_eq!(wrong(idle), 8);
     }
 }

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 use story::Policies;
-use system_tests::{Options, Process, Signal, Stack, eventually, program};
+use system_tests::{Options, Process, Redis, Signal, Stack, eventually, program};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
@@ -84,6 +84,21 @@ async fn after_a_power_cut_every_command_says_to_start_up_again() -> anyhow::Res
         refused_in(data.path(), command, 1, &says).await?;
     }
     let (fleet, _) = up(data.path(), &[]).await?;
+    assert!(fleet.end().await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_redis_of_others_that_is_away_is_no_end_of_up() -> anyhow::Result<()> {
+    let (redis, data) = (Redis::start(&[]).await?, tempfile::tempdir()?);
+    let (fleet, _) = up(data.path(), &["--redis", &redis.url()]).await?;
+    let listens = redis.url().trim_start_matches("redis://").to_owned();
+    drop(redis);
+    eventually("the end of Redis", async || {
+        Ok(tokio::net::TcpStream::connect(&listens).await.err())
+    })
+    .await?;
+    refused_in(data.path(), &["audit"], 1, "Redis is not reachable").await?;
     assert!(fleet.end().await?.success());
     Ok(())
 }

@@ -6,8 +6,8 @@ use story::{Author, Event};
 /// Fields of known types that are ids and words of the contract, and what the agents themselves write of a call.
 const NO_WORDS: [&str; 4] = ["target", "mode", "status", "llm"];
 
-/// The words of all fields, those of unknown ones with their names, a line each. Ids and numbers are not judged: nobody
-/// wrote them, and any of them may look like a card's.
+/// The words of all fields, those of unknown ones with their names, a line each. Ids, and numbers of
+/// known fields, are not judged: nobody wrote them, and any of them may look like a card's.
 #[must_use]
 pub(crate) fn words(event: &Event) -> String {
     let mut fields = serde_json::to_value(event.payload())
@@ -35,17 +35,21 @@ fn who(author: &Author) -> &str {
     }
 }
 
-fn collect(value: &Value, names: bool, words: &mut Vec<String>) {
+fn collect(value: &Value, unknown: bool, words: &mut Vec<String>) {
     match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        Value::Null | Value::Bool(_) => {}
+        Value::Number(number) if unknown => words.push(number.to_string()),
+        Value::Number(_) => {}
         Value::String(text) => words.push(text.clone()),
-        Value::Array(values) => values.iter().for_each(|value| collect(value, names, words)),
+        Value::Array(values) => values
+            .iter()
+            .for_each(|value| collect(value, unknown, words)),
         Value::Object(fields) => {
             for (name, value) in fields {
-                if names {
+                if unknown {
                     words.push(name.clone());
                 }
-                collect(value, names, words);
+                collect(value, unknown, words);
             }
         }
     }
@@ -88,6 +92,7 @@ mod tests {
             ("action", json!({"note": {"deep": [1, CARD]}})),
             ("action", json!({"note": {CARD: null}})),
             ("action", json!({CARD: true})),
+            ("action", json!({"note": 4_111_111_111_111_111_u64})),
             ("action", json!({"llm": CARD})),
             (
                 "narration",
@@ -110,25 +115,18 @@ mod tests {
     }
 
     #[test]
-    fn ids_and_numbers_are_no_words() {
+    fn ids_are_no_words() {
         let card = 4_111_111_111_111_111_u64;
         let event = with(
             "action",
             &json!({
-                "target": card.to_string(), "cause": [card.to_string()], "client_us": card,
+                "target": card.to_string(), "cause": [card.to_string()],
                 "author": {"kind": "user", "id": card.to_string(), "name": ""},
             }),
         );
         assert_eq!(
             words(&event).lines().collect::<Vec<_>>(),
-            [
-                "I wait",
-                "character",
-                "Oto",
-                "client_us",
-                "status",
-                "complete"
-            ]
+            ["I wait", "character", "Oto", "status", "complete"]
         );
     }
 }

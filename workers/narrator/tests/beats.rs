@@ -44,6 +44,13 @@ fn open() -> Event {
 }
 
 #[tokio::test]
+async fn marks_that_the_model_copies_from_its_prompt_are_no_prose() {
+    let copied = "  - reply: {text: \"<<<The door opens.>>>\\n<<<@@@\\n{}\"}\n";
+    let effects = tell(copied, turn(open(), Vec::new())).await.unwrap();
+    assert_eq!(the_narration(&effects).1.text, "The door opens.");
+}
+
+#[tokio::test]
 async fn a_beat_answers_all_waiting_actions_up_to_one_that_it_cannot() {
     let waiting = vec![
         action("a2", Mode::Say, "Hello?"),

@@ -128,6 +128,19 @@ async fn a_worker_that_is_gone_is_forgotten() {
 }
 
 #[tokio::test]
+async fn a_worker_that_cannot_forget_the_gone_is_ready_all_the_same() {
+    let stage = Stage::with(&["one"]).await;
+    let worker = stage.worker(Duration::from_millis(100), 0, |_| Act::Answer);
+    worker.ready().await;
+    stage.answers("a", 1).await;
+    stage.deny("xinfo").await;
+    assert!(worker.is_ready().await);
+    stage.say("a", "two").await;
+    stage.answers("a", 2).await;
+    worker.end().await;
+}
+
+#[tokio::test]
 async fn a_lost_lease_stops_the_turn_and_another_worker_answers_once() {
     let stage = Stage::with(&["one"]).await;
     let mut first = stage.worker(LEASE, 0, |_| Act::Hang);

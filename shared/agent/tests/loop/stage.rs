@@ -182,6 +182,16 @@ impl Stage {
         assert_eq!(self.inline(&words).await.trim(), "+OK");
     }
 
+    /// Denies Redis's default user that, until it was tried.
+    pub(crate) async fn deny(&self, command: &str) {
+        let deny = format!("ACL SETUSER default -{command}");
+        assert_eq!(self.inline(&deny).await.trim(), "+OK");
+        self.until("a try", async || {
+            self.inline("ACL LOG").await.contains(command)
+        })
+        .await;
+    }
+
     /// With a limit of 1 byte Redis refuses every write; 0 is none.
     pub(crate) async fn limit_memory(&self, bytes: &str) {
         let reply = self.inline(&format!("CONFIG SET maxmemory {bytes}")).await;

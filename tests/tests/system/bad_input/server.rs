@@ -129,6 +129,56 @@ async fn a_url_that_does_not_fit_what_answers_there_is_a_wrong_setting() -> anyh
 }
 
 #[tokio::test]
+async fn a_database_that_is_not_given_for_a_while_or_to_this_user_is_told_from_one_that_is_not_there()
+-> anyhow::Result<()> {
+    let redis = Redis::start(&[]).await?;
+    let url = redis.url();
+    let host = url.trim_start_matches("redis://").to_owned();
+    redis
+        .command(&[
+            b"ACL", b"SETUSER", b"poor", b"on", b">x", b"~*", b"&*", b"+@all", b"-select",
+        ])
+        .await?;
+    let poor = format!("redis://poor:x@{host}/1");
+    let denied = "Redis denies access";
+    refused(
+        "storyfleet",
+        &["--redis", &poor, "audit"],
+        CONFIGURATION,
+        denied,
+    )
+    .await?;
+    let database = format!("{url}/1");
+    redis
+        .command(&[b"CONFIG", b"SET", b"requirepass", b"x"])
+        .await?;
+    refused(
+        "storyfleet",
+        &["--redis", &database, "audit"],
+        CONFIGURATION,
+        denied,
+    )
+    .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_redis_with_no_connection_left_is_away_whatever_the_database() -> anyhow::Result<()> {
+    let redis = Redis::start(&[]).await?;
+    let mut last =
+        tokio::net::TcpStream::connect(redis.url().trim_start_matches("redis://")).await?;
+    last.write_all(b"CONFIG SET maxclients 1\r\n").await?;
+    let mut reply = [0; 5];
+    last.read_exact(&mut reply).await?;
+    assert_eq!(&reply, b"+OK\r\n");
+    for url in [redis.url(), format!("{}/1", redis.url())] {
+        let audit = ["--redis", &url, "audit"];
+        refused("storyfleet", &audit, FAILED, "Redis is not reachable").await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_another_program_keeps_under_our_keys_is_named() -> anyhow::Result<()> {
     for key in ["sf:{0}:meta", "sf:{0}:stories"] {
         let redis = Redis::start(&[]).await?;
