@@ -28,6 +28,8 @@ pub struct Settings {
     pub shards: u16,
     /// How long to wait for a connection, and for an answer.
     pub timeout: Duration,
+    /// The longest wait between two tries to connect.
+    pub reconnect: Duration,
 }
 
 impl Settings {
@@ -38,6 +40,7 @@ impl Settings {
             prefix: "sf".into(),
             shards: 1,
             timeout: Duration::from_secs(2),
+            reconnect: Duration::from_secs(2),
         }
     }
 }
@@ -54,6 +57,7 @@ impl std::fmt::Debug for Settings {
             .field("prefix", &self.prefix)
             .field("shards", &self.shards)
             .field("timeout", &self.timeout)
+            .field("reconnect", &self.reconnect)
             .finish()
     }
 }
@@ -230,12 +234,22 @@ impl Wire {
     /// Subscribes to a sharded channel; only on a connection of [`Topology::open_pushing`].
     pub(crate) async fn ssubscribe(&mut self, channel: &str) -> RedisResult<()> {
         match self {
-            // The client has this method for clusters only; the confirmation is the one reply to the command.
+            // The client has these methods for clusters only; the confirmation is the one reply to the command.
             Self::Single(wire) => {
                 let mut cmd = redis::cmd("SSUBSCRIBE");
                 cmd.arg(channel).exec_async(wire).await
             }
             Self::Cluster(wire) => wire.ssubscribe(channel).await,
+        }
+    }
+
+    pub(crate) async fn sunsubscribe(&mut self, channel: &str) -> RedisResult<()> {
+        match self {
+            Self::Single(wire) => {
+                let mut cmd = redis::cmd("SUNSUBSCRIBE");
+                cmd.arg(channel).exec_async(wire).await
+            }
+            Self::Cluster(wire) => wire.sunsubscribe(channel).await,
         }
     }
 

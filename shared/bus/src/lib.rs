@@ -13,6 +13,7 @@ mod dead;
 mod doctor;
 mod draft;
 mod error;
+mod feeds;
 mod keys;
 mod lane;
 mod lanes;
@@ -45,6 +46,7 @@ pub use dead::DeadLetter;
 pub use doctor::Finding;
 pub use draft::{Draft, DraftChunk, Drafted};
 pub use error::Error;
+pub use feeds::Feeds;
 pub use lane::{Burial, Commit, Committed, Emit, Published};
 pub use lease::Lost;
 pub use link::backoff;
@@ -76,7 +78,7 @@ impl Bus {
     pub fn new(settings: Settings) -> Result<Self, Error> {
         let topology = Topology::parse(&settings.url)?;
         let keys = Keys::new(&settings.prefix, settings.shards)?;
-        let link = || Link::new(topology.clone(), settings.timeout, settings.timeout);
+        let link = || Link::new(topology.clone(), &settings, settings.timeout);
         let (link, renewing) = (link(), link());
         Ok(Self {
             settings,

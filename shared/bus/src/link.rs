@@ -10,10 +10,8 @@ use futures::future::{BoxFuture, FutureExt, Shared};
 use redis::{RedisError, RedisResult, Value};
 
 use crate::Error;
-use crate::connect::{Topology, Wire};
-
-/// The longest wait between two attempts to connect.
-const MAX_BACKOFF: Duration = Duration::from_secs(2);
+use crate::connect::{Settings, Topology, Wire};
+use crate::feeds::Routes;
 
 type Connecting = Shared<BoxFuture<'static, RedisResult<Wire>>>;
 
@@ -27,6 +25,9 @@ struct Shape {
     topology: Topology,
     connect: Duration,
     response: Duration,
+    reconnect: Duration,
+    /// Where the messages of subscriptions go.
+    routes: Option<Routes>,
     state: Mutex<State>,
 }
 
@@ -40,13 +41,48 @@ struct State {
 }
 
 impl Link {
-    pub(crate) fn new(topology: Topology, connect: Duration, response: Duration) -> Self {
+    /// Waits at most `response` for an answer.
+    pub(crate) fn new(topology: Topology, settings: &Settings, response: Duration) -> Self {
         Self(Arc::new(Shape {
             topology,
-            connect,
+            connect: settings.timeout,
             response,
+            reconnect: settings.reconnect,
+            routes: None,
             state: Mutex::default(),
         }))
+    }
+
+    /// One for subscriptions.
+    pub(crate) fn pushing(topology: Topology, settings: &Settings, routes: Routes) -> Self {
+        Self(Arc::new(Shape {
+            topology,
+            connect: settings.timeout,
+            response: settings.timeout,
+            reconnect: settings.reconnect,
+            routes: Some(routes),
+            state: Mutex::default(),
+        }))
+    }
+
+    /// Subscribes to a channel and leaves others. `add` is told the connection's generation before its first message.
+    pub(crate) async fn subscribe(
+        &self,
+        channel: &str,
+        leave: &[String],
+        add: impl FnOnce(u64),
+    ) -> Result<(), Error> {
+        let (generation, connecting) = self.wire();
+        let mut wire = match connecting.await {
+            Ok(wire) => wire,
+            Err(error) => return Err(self.not_connected(generation, error)),
+        };
+        add(generation);
+        self.judged(generation, wire.ssubscribe(channel).await)?;
+        for channel in leave {
+            self.judged(generation, wire.sunsubscribe(channel).await)?;
+        }
+        Ok(())
     }
 
     pub(crate) async fn query(&self, cmd: &redis::Cmd) -> Result<Value, Error> {
@@ -68,31 +104,38 @@ impl Link {
 
     fn wire(&self) -> (u64, Connecting) {
         let mut state = self.state();
-        let failures = state.failures;
+        let (generation, failures) = (state.generation, state.failures);
         let wire = state
             .wire
-            .get_or_insert_with(|| connecting(Arc::clone(&self.0), backoff(failures)))
+            .get_or_insert_with(|| connecting(Arc::clone(&self.0), generation, failures))
             .clone();
-        (state.generation, wire)
+        (generation, wire)
     }
 
     fn judged<T>(&self, generation: u64, reply: RedisResult<T>) -> Result<T, Error> {
         let reply = reply.map_err(Error::from_redis);
-        let mut state = self.state();
         match &reply {
-            Err(Error::Unreachable(error)) if state.lose(generation) => {
-                tracing::debug!(%error, "lost the connection to Redis");
+            Err(Error::Unreachable(error)) => {
+                if self.lose(generation) {
+                    tracing::debug!(%error, "lost the connection to Redis");
+                }
             }
-            Err(Error::Unreachable(_)) => {}
-            _ => state.answered(generation),
+            _ => self.state().answered(generation),
         }
         reply
     }
 
     /// Whatever the reason is, the next call connects anew: a password may be right by then.
     fn not_connected(&self, generation: u64, error: RedisError) -> Error {
-        self.state().lose(generation);
+        self.lose(generation);
         Error::from_redis(error)
+    }
+
+    fn lose(&self, generation: u64) -> bool {
+        if let Some(routes) = &self.0.routes {
+            routes.lost(generation);
+        }
+        self.state().lose(generation)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -122,14 +165,14 @@ impl State {
     }
 }
 
-fn connecting(shape: Arc<Shape>, delay: Duration) -> Connecting {
+fn connecting(shape: Arc<Shape>, generation: u64, failures: u32) -> Connecting {
     async move {
+        let delay = backoff(failures, shape.reconnect);
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
         // The client bounds each of its steps; this bounds them all.
-        let wire = shape.topology.open(shape.connect, shape.response);
-        tokio::time::timeout(shape.connect, wire)
+        tokio::time::timeout(shape.connect, shape.open(generation))
             .await
             .unwrap_or_else(|_| {
                 Err(RedisError::from(std::io::Error::from(
@@ -141,16 +184,28 @@ fn connecting(shape: Arc<Shape>, delay: Duration) -> Connecting {
     .shared()
 }
 
-/// How long to wait before the next try, after so many failed ones: not at all at first, then 50 ms doubled with each failure, and between half and all of that, so that a fleet that lost its
-/// server does not return as one.
+impl Shape {
+    async fn open(&self, generation: u64) -> RedisResult<Wire> {
+        let Some(routes) = self.routes.clone() else {
+            return self.topology.open(self.connect, self.response).await;
+        };
+        let push = move |info| routes.arrived(generation, info);
+        self.topology
+            .open_pushing(self.connect, self.response, push)
+            .await
+    }
+}
+
+/// How long to wait before the next try, after so many failed ones: not at all at first, then 50 ms doubled with each
+/// failure up to `longest`, and between half and all of that, so that a fleet that lost its server does not return as one.
 #[must_use]
-pub fn backoff(failures: u32) -> Duration {
+pub fn backoff(failures: u32, longest: Duration) -> Duration {
     if failures == 0 {
         return Duration::ZERO;
     }
     let full = Duration::from_millis(50)
         .saturating_mul(1 << (failures - 1).min(10))
-        .min(MAX_BACKOFF);
+        .min(longest);
     full.mul_f64(rand::random_range(0.5..=1.0))
 }
 
@@ -160,11 +215,12 @@ mod tests {
 
     #[test]
     fn the_wait_between_attempts_grows_to_its_bound() {
-        assert_eq!(backoff(0), Duration::ZERO);
+        let longest = Duration::from_secs(2);
+        assert_eq!(backoff(0, longest), Duration::ZERO);
         for failures in 1..40 {
-            let wait = backoff(failures);
-            assert!(wait >= Duration::from_millis(25) && wait <= MAX_BACKOFF);
+            let wait = backoff(failures, longest);
+            assert!(wait >= Duration::from_millis(25) && wait <= longest);
         }
-        assert!(backoff(u32::MAX) >= MAX_BACKOFF / 2);
+        assert!(backoff(u32::MAX, longest) >= longest / 2);
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use story::{Cursor, Seq, StoryId};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-use crate::link::backoff;
+use crate::feeds::Feeds;
 use crate::live::{Arrival, Live};
 use crate::view::{Drafts, Due, Page, Seen, View};
 use crate::{Bus, Error};
@@ -19,7 +19,7 @@ const QUIET: Duration = Duration::from_secs(5);
 
 /// One reader's view of one story.
 pub struct Watch {
-    bus: Bus,
+    feeds: Feeds,
     story: StoryId,
     view: View,
     live: Option<Live>,
@@ -45,9 +45,19 @@ impl Bus {
     /// # Errors
     /// [`Error::NoStory`]; or when Redis is not reached or refuses.
     pub async fn watch(&self, story: &StoryId, cursor: Option<Cursor>) -> Result<Watch, Error> {
-        self.page(story, Seq(0), 1).await?;
+        self.feeds().watch(story, cursor).await
+    }
+}
+
+impl Feeds {
+    /// As [`Bus::watch`], over the connection that these subscriptions share. A story is watched once at a time.
+    ///
+    /// # Errors
+    /// [`Error::NoStory`]; or when Redis is not reached or refuses.
+    pub async fn watch(&self, story: &StoryId, cursor: Option<Cursor>) -> Result<Watch, Error> {
+        self.bus.page(story, Seq(0), 1).await?;
         Ok(Watch {
-            bus: self.clone(),
+            feeds: self.clone(),
             story: story.clone(),
             view: View::new(cursor),
             live: None,
@@ -103,15 +113,11 @@ impl Watch {
 
     /// Begins what is due, or takes what arrives.
     async fn step(&mut self) {
-        let (bus, story) = (self.bus.clone(), self.story.clone());
+        let (bus, story) = (self.feeds.bus.clone(), self.story.clone());
         let Some(live) = &mut self.live else {
-            let failures = self.failures;
+            let feeds = self.feeds.clone();
             return self.begin(async move {
-                if failures > 0 {
-                    sleep(backoff(failures)).await;
-                }
-                let channel = bus.keys.live(&story);
-                let live = Live::open(&bus.topology, bus.settings.timeout, &channel).await;
+                let live = feeds.subscribe(bus.keys.live(&story)).await;
                 live.map(Read::Live)
             });
         };
@@ -130,7 +136,7 @@ impl Watch {
                     }
                 }
                 Err(_quiet) => {
-                    if let Some(mut live) = self.live.take() {
+                    if let Some(live) = self.live.take() {
                         self.begin(async move { live.ping().await.map(|()| Read::Live(live)) });
                     }
                 }
