@@ -43,13 +43,14 @@ pub(crate) async fn run(args: SendArgs, target: &Target, out: Output) -> anyhow:
     }
     let (end, ended) = {
         let mut ending = pin!(terminal(&event.story, &event.id, published, bus));
-        match timeout(PATIENCE, &mut ending).await {
-            Ok(ended) => ended?,
+        let ended = match timeout(PATIENCE, &mut ending).await {
+            Ok(ended) => ended,
             Err(_) => {
                 ask_who_is_there(&event, bus, "; waiting").await;
-                ending.await?
+                ending.await
             }
-        }
+        };
+        ended.with_context(|| sent(&event.id))?
     };
     if out.json {
         out.value(&ended)?;

@@ -75,6 +75,7 @@ async fn list(bus: &Bus, out: Output) -> anyhow::Result<()> {
 }
 
 async fn trim(args: TrimArgs, bus: &Bus, out: Output) -> anyhow::Result<()> {
+    bus.check_rights(Role::Operator).await?;
     let keep = Retention {
         events: args.keep,
         age: DAY * args.days,

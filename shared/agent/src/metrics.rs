@@ -190,7 +190,9 @@ impl Meters {
         // The model's name for itself is the provider's to choose: as a label it could make series without end.
         let agent = self.agent.as_str();
         let labels = &[agent, ended.failed.map_or("ok", llm::Class::as_str)];
-        self.all.llm.tries.with_label_values(labels).inc();
+        if ended.sent {
+            self.all.llm.tries.with_label_values(labels).inc();
+        }
         if let Some(took) = ended.call {
             self.all.llm.calls.with_label_values(labels).inc();
             self.llm_seconds.observe(took.as_secs_f64());
@@ -262,6 +264,7 @@ mod tests {
                 ..llm::Usage::default()
             };
             meters.tried(Ended {
+                sent: true,
                 failed,
                 usage,
                 call,

@@ -20,23 +20,39 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
     counts.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut burials = interval(worker.settings.lease * SILENT / 5);
     burials.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut asker = worker.health.asker();
+    let (mut asker, mut forgets) = (worker.health.asker(), Forgets(true));
     loop {
         tokio::select! {
             _ = counts.tick() => match count(&worker).await {
                 Ok(()) => asker.answered(),
                 Err(error) => asker.failed(error),
             },
-            // The next try is far away and nobody waits for it: a worker that cannot forget is as ready as before. Whether
-            // Redis is away the counting tells.
-            _ = burials.tick() => match forget_the_dead(&worker).await {
-                Err(error) if !error.is_passing() => {
-                    let error = anyhow::Error::from(error);
-                    tracing::warn!(error = exit::line(&error), "dead workers are not forgotten");
-                }
-                _ => {}
-            },
+            // The next try is far away and nobody waits for it: a worker that cannot forget is as ready as before.
+            _ = burials.tick() => forgets.tell(forget_the_dead(&worker).await),
             () = drain.cancelled() => return,
+        }
+    }
+}
+
+/// Whether dead workers could be forgotten when it was last tried. Only a change is logged.
+struct Forgets(bool);
+
+impl Forgets {
+    fn tell(&mut self, done: Result<(), bus::Error>) {
+        match done {
+            // That Redis is away the counting tells.
+            Err(bus::Error::Unreachable(_)) => {}
+            Err(error) if self.0 => {
+                self.0 = false;
+                let error = anyhow::Error::from(error);
+                tracing::warn!(error = exit::line(&error), "dead workers are not forgotten");
+            }
+            Err(_) => {}
+            Ok(()) if self.0 => {}
+            Ok(()) => {
+                self.0 = true;
+                tracing::warn!("dead workers are forgotten again");
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ local function is_there(fields)
 end
 
 local lane = lane_at(2)
+redis.call('XLEN', lane.work)
 local turn = redis.call('GET', lane.turn)
 local entry = turn and redis.call('XRANGE', lane.work, turn, turn)[1]
 if entry and is_there(entry[2]) then

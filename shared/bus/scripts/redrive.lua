@@ -22,9 +22,14 @@ for i = 1, #letter[2], 2 do
     fields[#fields + 1] = letter[2][i + 1]
   end
 end
+-- Whatever is at the lane's keys that is none is met here, with nothing counted yet.
+local lane = lane_at(2)
+redis.call('XLEN', lane.work)
+redis.call('GET', lane.turn)
+redis.call('LLEN', lane.parked)
 for i = 2, #ARGV do
   redis.call('HINCRBY', KEYS[5], ARGV[i], 1)
 end
-admit(lane_at(2), fields)
+admit(lane, fields)
 redis.call('XDEL', KEYS[1], ARGV[1])
 return { 'OK' }

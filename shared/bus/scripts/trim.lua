@@ -30,8 +30,9 @@ if not upto then
   return 0
 end
 
-local removed = redis.call('XTRIM', log, 'MINID', (upto + 1) .. '-0')
+-- First: an event that is missing and was not to be is taken for lost.
 redis.call('HSET', ctx, 'since', string.format('%.0f', since))
+local removed = redis.call('XTRIM', log, 'MINID', (upto + 1) .. '-0')
 for _, seq in ipairs(redis.call('HKEYS', gone)) do
   if tonumber(seq) <= upto then
     redis.call('HDEL', gone, seq)

@@ -87,14 +87,12 @@ impl Bus {
             match self.audit_story(&story, &mut audit).await {
                 Err(error) if error.is_of_the_data() => audit.unreadable.push(Unreadable {
                     why: error.to_string(),
-                    story,
+                    story: story.clone(),
                 }),
-                audited => {
-                    audited?;
-                    if audit.faults() > before {
-                        audit.wrong.push(story);
-                    }
-                }
+                audited => _ = audited?,
+            }
+            if audit.faults() > before {
+                audit.wrong.push(story);
             }
         }
         for agent in Agent::ALL {

@@ -41,7 +41,7 @@ impl Bus {
             .arg(self.keys.work(agent, shard))
             .arg(GROUP);
         let rows: Vec<HashMap<String, Value>> = match self.link.query(&cmd).await {
-            Err(error) if matches!(error.code(), Some("NOGROUP" | "ERR")) => return Ok(Vec::new()),
+            Err(Error::Refused(error)) if is_absent(&error) => return Ok(Vec::new()),
             reply => read(reply?)?,
         };
         let number = |row: &HashMap<String, Value>, name: &str| match row.get(name) {
@@ -54,4 +54,9 @@ impl Bus {
         };
         Ok(rows.iter().map(consumer).collect())
     }
+}
+
+/// Neither the stream nor its group is there: nobody has read from it.
+fn is_absent(error: &redis::RedisError) -> bool {
+    error.code() == Some("NOGROUP") || error.to_string().contains("no such key")
 }

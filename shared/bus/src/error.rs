@@ -128,6 +128,9 @@ bring them back, or lower that"
     }
 }
 
+/// The client's words when the URL's database was refused: of the server's it keeps no code. There is no connection then.
+const NO_DATABASE: &str = "refused to switch database";
+
 /// What is wrong with the URL, when what answers there is not what it says. The client has no code for most of them.
 fn misfit(error: &redis::RedisError) -> Option<&'static str> {
     let text = error.to_string();
@@ -135,8 +138,10 @@ fn misfit(error: &redis::RedisError) -> Option<&'static str> {
         Some(
             "the URL does not fit what answers there, for a Redis without sentinels it begins with redis://",
         )
-    } else if text.contains("refused to switch database") && text.contains(" out of range") {
+    } else if text.contains(NO_DATABASE) && text.contains(" out of range") {
         Some("the URL ends with a database that this Redis does not have, use /0")
+    } else if text.contains("not allowed in cluster mode") {
+        Some("this Redis is a cluster, its URL begins with redis+cluster:// and names no database")
     } else if text.contains("cluster support disabled") {
         Some("this Redis is no cluster, its URL begins with redis://")
     } else {
@@ -145,7 +150,6 @@ fn misfit(error: &redis::RedisError) -> Option<&'static str> {
 }
 
 fn denied(error: &redis::RedisError) -> bool {
-    // Of a refusal to switch to the URL's database the client keeps the words and not the code.
     let denies_database = |text: &str| {
         text.contains("Authentication required") || text.contains("has no permissions")
     };
@@ -163,7 +167,9 @@ fn lost(error: &redis::RedisError) -> bool {
         || error.is_timeout()
         || error.is_connection_dropped()
         || error.is_unrecoverable_error()
-        || error.to_string().contains("max number of clients reached")
+        || [NO_DATABASE, "max number of clients reached"]
+            .iter()
+            .any(|words| error.to_string().contains(words))
         || matches!(
             error.code(),
             Some("READONLY" | "MASTERDOWN" | "LOADING" | "CLUSTERDOWN")

@@ -8,7 +8,7 @@ use crate::reply::read;
 use crate::script::{Script, lane_script};
 use crate::{Bus, Error};
 
-static TRIM: Script = Script::new(lane_script!("trim"));
+pub(crate) static TRIM: Script = Script::new(lane_script!("trim"));
 
 /// Events that one run of the script looks at: it blocks Redis for as long.
 const PAGE: u64 = 100;

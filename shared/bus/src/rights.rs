@@ -6,6 +6,7 @@ use crate::dead::REDRIVE;
 use crate::draft::{DRAFT, RESET};
 use crate::lanes::{READMIT, REPAIR};
 use crate::reply::read;
+use crate::retention::TRIM;
 use crate::script::{BURY, COMMIT, JANITOR, PUBLISH, RECLAIM, RELEASE, RENEW, STORY, Script};
 use crate::{Bus, Error};
 
@@ -20,7 +21,7 @@ pub enum Role {
     Worker,
     /// Makes and changes stories.
     Author,
-    /// Sends again what failed, and repairs.
+    /// Sends again what failed, repairs, and removes what is old.
     Operator,
 }
 
@@ -29,7 +30,7 @@ impl Role {
     fn commands(self) -> Vec<&'static str> {
         let scripts: &[&Script] = match self {
             Self::Author => &[&STORY],
-            Self::Operator => &[&REDRIVE, &REPAIR, &READMIT],
+            Self::Operator => &[&REDRIVE, &REPAIR, &READMIT, &TRIM],
             Self::Producer => &[&PUBLISH],
             Self::Worker => &[
                 &COMMIT, &BURY, &RENEW, &RELEASE, &RECLAIM, &JANITOR, &DRAFT, &RESET,

@@ -112,7 +112,7 @@ async fn a_user_who_may_not_run_a_script_to_its_end_is_told_so_before() {
     let (worker, producer) = (&COMMANDS[..30], &COMMANDS[28..]);
     let (author, operator) = (
         ["SADD", "SISMEMBER", "DEL", "HSET"],
-        ["HINCRBY", "XADD", "XDEL"],
+        ["HINCRBY", "XADD", "XDEL", "XTRIM"],
     );
     for (role, commands) in [
         (Role::Worker, worker),
@@ -158,4 +158,29 @@ async fn a_channel_that_is_denied_costs_readers_time_and_no_text() {
         text: "Once",
     };
     assert_eq!(deaf.draft(&chunk).await.unwrap(), Drafted::Ok);
+}
+
+#[tokio::test]
+async fn a_redis_too_busy_to_open_its_database_is_away_and_then_back() {
+    let (server, _) = castle(&[]).await;
+    let bus = Bus::new(Settings::new(format!("{}/1", server.url()))).unwrap();
+    let (mut spins, mut asks) = (server.raw(), server.raw());
+    let threshold = ["SET", "busy-reply-threshold", "1"];
+    redis::cmd("CONFIG")
+        .arg(&threshold)
+        .exec(&mut asks)
+        .unwrap();
+    let script = std::thread::spawn(move || {
+        let spin = redis::cmd("EVAL")
+            .arg("while true do end")
+            .arg(0)
+            .exec(&mut spins);
+        spin.unwrap_err()
+    });
+    while redis::cmd("PING").exec(&mut asks).is_ok() {}
+    let refused = bus.ping().await.unwrap_err();
+    assert!(matches!(refused, Error::Unreachable(_)), "{refused:?}");
+    redis::cmd("SCRIPT").arg("KILL").exec(&mut asks).unwrap();
+    script.join().unwrap();
+    bus.ping().await.unwrap();
 }

@@ -139,6 +139,9 @@ impl Attempt {
             (Some(finish), _) => finish,
             (None, Some(failure)) => return Err(failure),
             (None, None) if self.rules.accept_done && self.first.is_some() => Finish::Other,
+            (None, None) if self.rules.accept_done => {
+                return Err(Error::new(Class::Truncated, "the answer is empty"));
+            }
             (None, None) => {
                 return Err(Error::new(
                     Class::Truncated,

@@ -159,7 +159,7 @@ impl Call {
             Class::FirstToken,
             rules.deadline,
         );
-        self.retries.tries += 1;
+        self.retries.begin();
         self.state = State::Opening(Box::pin(async move {
             let ending = Ending::default();
             let api = client.api(ending.clone());

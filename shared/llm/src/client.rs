@@ -107,7 +107,7 @@ impl Client {
                 Class::FirstToken,
                 retries.deadline,
             );
-            retries.tries += 1;
+            retries.begin();
             let answer = match timeout_at(limit.at, send(self.api(Ending::default()))).await {
                 Ok(answer) => answer.map_err(Error::from),
                 Err(_) => Err(limit.passed()),

@@ -35,8 +35,8 @@ impl Limit {
     }
 }
 
-/// How far apart those come back who were all told to wait for the same time.
-const SPREAD: Duration = Duration::from_secs(1);
+/// The part of the backoff, at most a second, by which those come back apart who were all told to wait for the same time.
+const APART: u32 = 12;
 
 /// The retries of one call.
 #[derive(Debug)]
@@ -56,6 +56,8 @@ pub(crate) struct Retries {
     /// While it is not: shorter ones, since nothing is asked of it and the answer waits for its return.
     away_delays: ExponentialBackoff,
     observer: Observer,
+    /// A try is under way.
+    sent: bool,
     /// The observer knows its end.
     over: bool,
 }
@@ -73,8 +75,15 @@ impl Retries {
             away: None,
             away_delays: delays(Duration::from_secs(1)),
             observer: settings.observer.clone(),
+            sent: false,
             over: false,
         }
+    }
+
+    /// A try begins.
+    pub(crate) fn begin(&mut self) {
+        self.tries += 1;
+        self.sent = true;
     }
 
     /// The try gave a whole answer, and the call is over.
@@ -85,6 +94,7 @@ impl Retries {
     fn ended(&mut self, failed: Option<Class>, usage: Usage, last: bool) {
         self.over = last;
         self.observer.tell(Ended {
+            sent: std::mem::take(&mut self.sent),
             failed,
             usage,
             call: last.then(|| self.started.elapsed()),
@@ -119,7 +129,7 @@ impl Retries {
         let own = self.delays.next_backoff()?;
         // Never before the time asked for, and not together: many calls are told the same.
         let asked = failure.retry_after.unwrap_or_default();
-        let delay = asked.checked_add(own.min(SPREAD))?.max(own);
+        let delay = asked.checked_add(own / APART)?.max(own);
         Instant::now()
             .checked_add(delay)
             .filter(|at| *at < self.deadline)
@@ -312,20 +322,26 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn calls_told_the_same_wait_come_back_after_it_and_not_together() {
-        let asked = Duration::from_secs(5);
-        let times: BTreeSet<Instant> = (0..20)
-            .map(|_| {
-                let told = Error {
-                    retry_after: Some(asked),
-                    ..failure(Class::Rate)
-                };
-                retries(60, 3).after(told, Usage::default()).unwrap()
-            })
-            .collect();
-        let (first, last) = (*times.first().unwrap(), *times.last().unwrap());
-        assert!(times.len() > 10, "{times:?}");
-        assert!(first > Instant::now() + asked);
-        assert!(last < Instant::now() + asked + Duration::from_millis(400));
+        let asked = Duration::from_secs(20);
+        let told = || Error {
+            retry_after: Some(asked),
+            ..failure(Class::Rate)
+        };
+        for before in [0, 6] {
+            let times: BTreeSet<Instant> = (0..20)
+                .map(|_| {
+                    let mut retries = retries(90, 3);
+                    for _ in 0..before {
+                        retries.fails(Class::Rate).unwrap();
+                    }
+                    retries.after(told(), Usage::default()).unwrap()
+                })
+                .collect();
+            let (first, last) = (*times.first().unwrap(), *times.last().unwrap());
+            assert!(times.len() > 10, "{times:?}");
+            assert!(first > Instant::now() + asked);
+            assert!(last <= Instant::now() + asked + Duration::from_secs(1));
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -348,17 +364,29 @@ mod tests {
         let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
         let tells = std::sync::Arc::clone(&seen);
         let settings = Settings {
-            observer: Observer::new(move |ended| tells.lock().unwrap().push(ended.failed)),
+            observer: Observer::new(move |ended| {
+                let told = (ended.sent, ended.failed, ended.call.is_some());
+                tells.lock().unwrap().push(told);
+            }),
             ..Settings::default()
         };
-        for tries in [0, 1] {
-            Retries::new(&settings).tries = tries;
-        }
+        drop(Retries::new(&settings));
+        Retries::new(&settings).begin();
+        let mut waits = Retries::new(&settings);
+        waits.begin();
+        waits.fails(Class::Provider).unwrap();
+        drop(waits);
         let mut over = Retries::new(&settings);
-        over.tries = 1;
+        over.begin();
         over.answered(Usage::default());
         drop(over);
-        assert_eq!(*seen.lock().unwrap(), [Some(Class::Cancelled), None]);
+        let told = [
+            (true, Some(Class::Cancelled), true),
+            (true, Some(Class::Provider), false),
+            (false, Some(Class::Cancelled), true),
+            (true, None, true),
+        ];
+        assert_eq!(*seen.lock().unwrap(), told);
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use crate::{Class, Usage};
 
-/// A try that ended. Of a call that is dropped the last one is [`Class::Cancelled`].
+/// A try that ended. That a call was dropped is told as [`Class::Cancelled`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
+    /// Whether a request was sent; a call may also be dropped while it waits for its next try.
+    pub sent: bool,
     /// Why it failed; `None`: it gave a whole answer.
     pub failed: Option<Class>,
     /// What it cost, as far as the provider told.
