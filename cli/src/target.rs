@@ -141,10 +141,10 @@ impl Target {
 
     pub(crate) fn settings(&self, url: String) -> bus::Settings {
         bus::Settings {
-            url,
             prefix: self.prefix.clone().unwrap_or_else(|| PREFIX.to_owned()),
             shards: self.shards.unwrap_or(SHARDS),
             timeout: TIMEOUT,
+            ..bus::Settings::new(url)
         }
     }
 }

@@ -54,7 +54,7 @@ impl Bus {
         Tail {
             link: Link::new(
                 self.topology.clone(),
-                self.settings.timeout,
+                &self.settings,
                 BLOCK + self.settings.timeout,
             ),
             seen: keys.map(|key| (key, "0-0".to_owned())).collect(),

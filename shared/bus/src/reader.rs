@@ -40,7 +40,7 @@ impl Bus {
         let answer = BLOCK + Duration::from_secs(1);
         Reader {
             keys: self.keys.clone(),
-            link: Link::new(self.topology.clone(), timeout, answer.max(timeout)),
+            link: Link::new(self.topology.clone(), &self.settings, answer.max(timeout)),
             agent,
             consumer: consumer.to_owned(),
             first: 0,

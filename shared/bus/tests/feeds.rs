@@ -1,0 +1,86 @@
+//! Many stories over one connection, against a real Redis.
+
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
+mod server;
+
+use std::time::Duration;
+
+use bus::{Seen, Watch};
+use server::{Server, action, create, place, story};
+use story::Policies;
+
+const STORIES: [&str; 3] = ["castle", "moor", "sea"];
+
+async fn next(watch: &mut Watch) -> Seen {
+    let seen = tokio::time::timeout(Duration::from_secs(20), watch.next()).await;
+    seen.expect("something to see").unwrap()
+}
+
+fn subscribers(server: &Server) -> Vec<String> {
+    let mut list = redis::cmd("CLIENT");
+    list.arg(&["LIST", "TYPE", "PUBSUB"]);
+    let list: String = list.query(&mut server.raw()).unwrap();
+    list.lines().map(str::to_owned).collect()
+}
+
+/// Goes on watching until all are subscribed to over one connection.
+async fn subscribed(server: &Server, watches: &mut [(&str, Watch)]) {
+    let all = async {
+        loop {
+            let connections = subscribers(server);
+            if connections.len() == 1 && connections[0].contains("ssub=3") {
+                return;
+            }
+            for (_, watch) in &mut *watches {
+                let seen = tokio::time::timeout(Duration::from_millis(10), watch.next()).await;
+                assert!(seen.is_err(), "{seen:?}");
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), all)
+        .await
+        .expect("one connection with all subscriptions");
+}
+
+#[tokio::test]
+async fn stories_share_a_connection_and_outlive_its_loss() {
+    let server = Server::start();
+    let bus = server.bus();
+    let (feeds, mut watches) = (bus.feeds(), Vec::new());
+    for id in STORIES {
+        create(&bus, id, Policies::default()).await;
+        watches.push((id, feeds.watch(&story(id), None).await.unwrap()));
+    }
+    for (seq, round) in (1..).zip(["a", "b", "c"]) {
+        for (id, watch) in &mut watches {
+            let event = format!("{round}-{id}");
+            bus.publish(&action(id, &event)).await.unwrap();
+            assert_eq!(place(&next(watch).await), (seq, event.as_str()));
+        }
+        subscribed(&server, &mut watches).await;
+        let mut kill = redis::cmd("CLIENT");
+        kill.arg(&["KILL", "TYPE", "PUBSUB"]);
+        let _: u64 = kill.query(&mut server.raw()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_is_unsubscribed_when_the_next_one_comes_and_may_return() {
+    let server = Server::start();
+    let (bus, mut seq) = (server.bus(), 0);
+    for id in STORIES {
+        create(&bus, id, Policies::default()).await;
+    }
+    let feeds = bus.feeds();
+    for (id, subscribed) in [("castle", 1), ("moor", 1), ("moor", 1), ("castle", 1)] {
+        seq += 1;
+        let mut watch = feeds.watch(&story(id), None).await.unwrap();
+        let event = format!("e{seq}");
+        bus.publish(&action(id, &event)).await.unwrap();
+        while place(&next(&mut watch).await).1 != event {}
+        let connections = subscribers(&server);
+        let words = format!("ssub={subscribed}");
+        assert!(connections[0].contains(&words), "{connections:?}");
+    }
+}
