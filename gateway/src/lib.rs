@@ -2,3 +2,4 @@
 //! they are and what they may do, a hub gives them each character of a story once, a session speaks with them.
 
 pub mod auth;
+mod hub;

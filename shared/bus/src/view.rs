@@ -104,6 +104,11 @@ impl View {
         self.due
     }
 
+    /// Whether [`View::next`] has something to give.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// The place after everything that [`View::next`] gave.
     pub(crate) fn cursor(&self) -> &Cursor {
         &self.cursor

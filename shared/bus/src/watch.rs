@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use story::{Cursor, Seq, StoryId};
+use story::{Cursor, Seq, StoryId, Tag};
 use tokio::time::{Instant, timeout_at};
 
 use crate::feeds::Feeds;
@@ -27,6 +27,8 @@ pub struct Watch {
     doubt: Instant,
     /// What was begun; it outlives a dropped `next`, or a reader that is often woken would never be done with it.
     reading: Option<BoxFuture<'static, Result<Read, Error>>>,
+    /// It reads the log or drafts, as they may have been before it was asked to read them again.
+    is_old: bool,
     /// Connections lost since one was good.
     failures: u32,
 }
@@ -49,6 +51,55 @@ impl Bus {
     }
 }
 
+impl Bus {
+    /// The next events after a cursor, at most `limit`, each with the place after it; none at the log's end. When the
+    /// cursor is of another history, or the log goes on only later, the first is [`Seen::Gap`].
+    ///
+    /// # Errors
+    /// [`Error::NoStory`]; or when Redis is not reached or refuses.
+    pub async fn read_on(
+        &self,
+        story: &StoryId,
+        cursor: Cursor,
+        limit: usize,
+    ) -> Result<Vec<(Seen, Cursor)>, Error> {
+        let mut view = View::new(Some(cursor));
+        if let Due::Log(after) = view.due() {
+            // One more than asked for: the first is the event at the cursor.
+            view.page(self.page(story, after, limit.saturating_add(1)).await?);
+        }
+        let mut read = Vec::new();
+        while let Some(seen) = view.next() {
+            read.push((seen, view.cursor().clone()));
+        }
+        Ok(read)
+    }
+
+    /// The place before the last `count` events.
+    ///
+    /// # Errors
+    /// [`Error::NoStory`]; or when Redis is not reached or refuses.
+    pub async fn place_before_end(&self, story: &StoryId, count: usize) -> Result<Cursor, Error> {
+        let start = self.page(story, Seq(0), 1).await?;
+        let back = u64::try_from(count).unwrap_or(u64::MAX);
+        let seq = start.end.0.saturating_sub(back);
+        let (mut entries, epoch) = (start.entries, start.epoch);
+        if seq > 1 {
+            entries = self.page(story, Seq(seq - 1), 1).await?.entries;
+        }
+        let first = entries.pop().filter(|_| seq > 0);
+        let (seq, tag) = first.map_or((Seq(0), Tag::START), |entry| {
+            (entry.seq, Tag::of(&entry.event.id))
+        });
+        Ok(Cursor {
+            epoch,
+            seq,
+            tag,
+            draft: None,
+        })
+    }
+}
+
 impl Feeds {
     /// As [`Bus::watch`], over the connection that these subscriptions share. A story is watched once at a time.
     ///
@@ -63,6 +114,7 @@ impl Feeds {
             live: None,
             doubt: Instant::now(),
             reading: None,
+            is_old: false,
             failures: 0,
         })
     }
@@ -85,7 +137,9 @@ impl Watch {
             };
             let read = reading.await;
             self.reading = None;
+            let is_old = std::mem::take(&mut self.is_old);
             match read {
+                Ok(Read::Page(_) | Read::Drafts(_)) if is_old => self.view.read_again(),
                 Ok(read) => self.take(read),
                 Err(Error::Unreachable(error)) => {
                     if self.failures == 0 {
@@ -103,6 +157,19 @@ impl Watch {
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.failures > 0
+    }
+
+    /// Whether all there was when it last read was given, and nothing is being read.
+    #[must_use]
+    pub fn is_caught_up(&self) -> bool {
+        let at_end = self.view.due() == Due::Live && !self.view.has_more();
+        at_end && self.live.is_some() && self.reading.is_none()
+    }
+
+    /// Reads the log and the drafts again: until then it is not caught up.
+    pub fn read_again(&mut self) {
+        self.view.read_again();
+        self.is_old = self.reading.is_some();
     }
 
     /// The place after everything that was given.

@@ -1,0 +1,293 @@
+//! One story on this node: watches it once, remembers its latest part, and gives each reader who joins exactly what they
+//! miss and then everything as it comes. Whoever cannot take it fast enough is let go of and joins again from where they
+//! are: what they missed meanwhile comes merged.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bus::{Error, Seen, Watch};
+use story::{Cursor, StoryId};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{interval, timeout};
+
+use crate::hub::item::Item;
+use crate::hub::memory::{Join, Memory};
+use crate::hub::reader::{Given, Member, Why};
+use crate::hub::{Hub, TAIL};
+
+/// A reader who takes nothing for so long is slow.
+const SLOW: Duration = Duration::from_secs(10);
+/// A story without readers is let go of after this time.
+const IDLE: Duration = Duration::from_secs(20);
+/// Events in one read for somebody who was away for long.
+const PAGE: usize = 200;
+
+pub(crate) enum Command {
+    /// Somebody joins, or joins again. `opened` is told whether the story can be watched.
+    Join(Member, Option<oneshot::Sender<()>>),
+    /// Whose place is of another history comes back.
+    Anew(Member),
+}
+
+pub(crate) struct Actor {
+    hub: Arc<Hub>,
+    story: Arc<StoryId>,
+    watch: Watch,
+    memory: Memory,
+    members: Vec<Member>,
+    /// Those who go on only when everything there is was read.
+    waiting: Vec<Member>,
+    commands: mpsc::Receiver<Command>,
+    /// Held by each of those who will come back.
+    away: Arc<()>,
+    /// For those who read the log by themselves or have a full queue, to come back.
+    again: mpsc::WeakSender<Command>,
+}
+
+impl Actor {
+    pub(crate) async fn start(
+        hub: &Arc<Hub>,
+        story: Arc<StoryId>,
+        (again, commands): (mpsc::WeakSender<Command>, mpsc::Receiver<Command>),
+    ) -> Result<Self, Error> {
+        let (watch, memory) = watch(hub, &story).await?;
+        Ok(Self {
+            hub: Arc::clone(hub),
+            story,
+            watch,
+            memory,
+            members: Vec::new(),
+            waiting: Vec::new(),
+            commands,
+            away: Arc::new(()),
+            again,
+        })
+    }
+
+    /// Until nobody reads it for a while, or it cannot be read any more.
+    pub(crate) async fn run(mut self) {
+        let (mut looks, mut idle) = (interval(IDLE / 2), 0);
+        loop {
+            tokio::select! {
+                seen = self.watch.next() => {
+                    let went = match seen {
+                        Ok(seen) => self.see(seen).await,
+                        Err(error) => Err(error),
+                    };
+                    if let Err(error) = went {
+                        return self.fail(&error);
+                    }
+                }
+                Some(command) = self.commands.recv() => {
+                    idle = 0;
+                    self.take(command);
+                }
+                _ = looks.tick() => {
+                    idle = if self.is_idle() { idle + 1 } else { 0 };
+                    if idle > 2 && self.hub.let_go(&self.story, &self.commands) {
+                        return;
+                    }
+                }
+                () = self.hub.end.cancelled() => return,
+            }
+            self.settle();
+        }
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Join(member, opened) => {
+                if let Some(opened) = opened {
+                    // Who asked may be gone.
+                    let _gone = opened.send(());
+                }
+                let sure = member.at.is_none() && self.watch.is_caught_up();
+                self.go_on(member, sure);
+            }
+            Command::Anew(member) => self.start_anew(member),
+        }
+    }
+
+    fn is_idle(&mut self) -> bool {
+        self.members.retain(|member| !member.has_left());
+        self.waiting.retain(|member| !member.has_left());
+        let is_away = Arc::strong_count(&self.away) > 1;
+        self.members.is_empty() && self.waiting.is_empty() && !is_away
+    }
+
+    async fn see(&mut self, seen: Seen) -> Result<(), Error> {
+        if seen == Seen::Gap {
+            (self.watch, self.memory) = watch(&self.hub, &self.story).await?;
+            for member in std::mem::take(&mut self.members) {
+                self.start_anew(member);
+            }
+            return Ok(());
+        }
+        let item = self.memory.see(seen, self.watch.cursor().clone());
+        self.give(&item);
+        Ok(())
+    }
+
+    fn give(&mut self, item: &Arc<Item>) {
+        let mut index = 0;
+        while let Some(member) = self.members.get_mut(index) {
+            match member.give(item) {
+                Given::Yes => index += 1,
+                Given::Gone => _ = self.members.swap_remove(index),
+                Given::Full => {
+                    let member = self.members.swap_remove(index);
+                    self.wait_for(member);
+                }
+            }
+        }
+    }
+
+    /// Those who wait go on when all there is was read.
+    fn settle(&mut self) {
+        if !self.waiting.is_empty() && self.watch.is_caught_up() {
+            for member in std::mem::take(&mut self.waiting) {
+                self.go_on(member, true);
+            }
+        }
+    }
+
+    fn go_on(&mut self, mut member: Member, sure: bool) {
+        let join = match &member.at {
+            Some(at) => self.memory.join(at, sure),
+            None if !sure => Join::Unknown,
+            None => self.memory.tail(TAIL).map_or(Join::Log, Join::Here),
+        };
+        match join {
+            Join::Here(items) => {
+                for item in &items {
+                    match member.give(item) {
+                        Given::Yes => {}
+                        Given::Full => return self.wait_for(member),
+                        Given::Gone => return,
+                    }
+                }
+                if member.at.is_none() {
+                    member.at = Some(Arc::clone(self.memory.at()));
+                }
+                self.members.push(member);
+            }
+            Join::Log => self.read_log(member),
+            Join::Unknown => {
+                self.watch.read_again();
+                self.waiting.push(member);
+            }
+            Join::Other => self.start_anew(member),
+        }
+    }
+
+    fn start_anew(&mut self, mut member: Member) {
+        // What follows begins there.
+        let cursor = Arc::new(self.memory.start());
+        let gap = Arc::new(Item::new(Arc::clone(&self.story), cursor, Seen::Gap));
+        match member.give(&gap) {
+            Given::Yes => self.go_on(member, true),
+            Given::Full => self.wait_for(member),
+            Given::Gone => {}
+        }
+    }
+
+    /// Until there is room in the queue; they join again then.
+    fn wait_for(&self, member: Member) {
+        let again = self.again.clone();
+        self.spawn(async move {
+            match timeout(SLOW, member.ready()).await {
+                Ok(true) => come_back(&again, Command::Join(member, None)).await,
+                Ok(false) => {}
+                Err(_slow) => member.reader.close(Why::Slow),
+            }
+        });
+    }
+
+    /// For somebody who was away for long.
+    fn read_log(&self, mut member: Member) {
+        let (bus, story) = (self.hub.bus.clone(), Arc::clone(&self.story));
+        let again = self.again.clone();
+        self.spawn(async move {
+            let read = match &member.at {
+                Some(at) => bus.read_on(&story, Cursor::clone(at), PAGE).await,
+                None => bus.place_before_end(&story, TAIL).await.map(|cursor| {
+                    member.at = Some(Arc::new(cursor));
+                    Vec::new()
+                }),
+            };
+            match read {
+                Ok(seen) => {
+                    for (seen, cursor) in seen {
+                        if seen == Seen::Gap {
+                            return come_back(&again, Command::Anew(member)).await;
+                        }
+                        let item = Item::new(Arc::clone(&story), Arc::new(cursor), seen);
+                        if !give_patiently(&mut member, &Arc::new(item)).await {
+                            return;
+                        }
+                    }
+                    come_back(&again, Command::Join(member, None)).await;
+                }
+                Err(error) => {
+                    tracing::warn!(%story, %error, "a reader cannot be given what they missed");
+                    member.reader.close(Why::Story);
+                }
+            }
+        });
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let (end, away) = (self.hub.end.clone(), Arc::clone(&self.away));
+        self.hub.tracker.spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = end.cancelled() => {}
+            }
+            drop(away);
+        });
+    }
+
+    fn fail(mut self, error: &Error) {
+        tracing::warn!(story = %self.story, %error, "a story cannot be read any more");
+        self.hub.forget(&self.story);
+        self.commands.close();
+        for member in self.members.drain(..).chain(self.waiting.drain(..)) {
+            member.reader.close(Why::Story);
+        }
+    }
+}
+
+/// From the last events on.
+async fn watch(hub: &Hub, story: &Arc<StoryId>) -> Result<(Watch, Memory), Error> {
+    let cursor = hub.bus.place_before_end(story, TAIL).await?;
+    let watch = hub.feeds.watch(story, Some(cursor.clone())).await?;
+    Ok((watch, Memory::new(Arc::clone(story), cursor)))
+}
+
+/// Where the story failed meanwhile, whoever reads it is told.
+async fn come_back(again: &mpsc::WeakSender<Command>, command: Command) {
+    let left = match again.upgrade() {
+        Some(again) => again.send(command).await.err().map(|error| error.0),
+        None => Some(command),
+    };
+    if let Some(Command::Join(member, _) | Command::Anew(member)) = left {
+        member.reader.close(Why::Story);
+    }
+}
+
+async fn give_patiently(member: &mut Member, item: &Arc<Item>) -> bool {
+    loop {
+        match member.give(item) {
+            Given::Yes => return true,
+            Given::Gone => return false,
+            Given::Full => match timeout(SLOW, member.ready()).await {
+                Ok(true) => {}
+                Ok(false) => return false,
+                Err(_slow) => {
+                    member.reader.close(Why::Slow);
+                    return false;
+                }
+            },
+        }
+    }
+}

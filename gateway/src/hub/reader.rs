@@ -1,0 +1,151 @@
+//! One who reads stories: the queue of what they are given, and why it may end.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use story::Cursor;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::hub::item::Item;
+
+/// What a reader is given, with the number that they know the story by.
+pub(crate) type Delivery = (u32, Arc<Item>);
+
+/// Where what a reader is given goes. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Reader {
+    pub(crate) sub: Arc<str>,
+    queue: mpsc::Sender<Delivery>,
+    end: Arc<End>,
+}
+
+/// Why nothing more is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Took nothing for too long.
+    Slow,
+    /// The story is gone, or cannot be read.
+    Story,
+}
+
+#[derive(Debug, Default)]
+struct End {
+    token: CancellationToken,
+    why: OnceLock<Why>,
+}
+
+/// The other end of a [`Reader`].
+#[derive(Debug)]
+pub(crate) struct Feed {
+    queue: mpsc::Receiver<Delivery>,
+    end: Arc<End>,
+}
+
+/// A reader's part in one story. It ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Membership(Arc<AtomicBool>);
+
+/// The story's side of a membership.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) reader: Reader,
+    pub(crate) number: u32,
+    left: Arc<AtomicBool>,
+    /// The place after what is in the queue; `None` while nothing was given and the reader has no place.
+    pub(crate) at: Option<Arc<Cursor>>,
+}
+
+/// Whether an item could be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Given {
+    Yes,
+    /// The queue is full.
+    Full,
+    /// Nobody takes it any more.
+    Gone,
+}
+
+/// A reader with a queue of this many.
+pub(crate) fn reader(sub: &str, queue: usize) -> (Reader, Feed) {
+    let (sender, receiver) = mpsc::channel(queue);
+    let end = Arc::new(End::default());
+    let feed = Feed {
+        queue: receiver,
+        end: Arc::clone(&end),
+    };
+    let reader = Reader {
+        sub: sub.into(),
+        queue: sender,
+        end,
+    };
+    (reader, feed)
+}
+
+impl Reader {
+    pub(crate) fn member(&self, number: u32, at: Option<Cursor>) -> (Member, Membership) {
+        let left = Arc::new(AtomicBool::new(false));
+        let member = Member {
+            reader: self.clone(),
+            number,
+            left: Arc::clone(&left),
+            at: at.map(Arc::new),
+        };
+        (member, Membership(left))
+    }
+
+    pub(crate) fn close(&self, why: Why) {
+        // The first reason counts.
+        let _is_first = self.end.why.set(why);
+        self.end.token.cancel();
+    }
+}
+
+impl Feed {
+    /// What is given next; or why nothing more is. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Result<Delivery, Why> {
+        let end = &self.end;
+        tokio::select! {
+            biased;
+            () = end.token.cancelled() => Err(end.why.get().copied().unwrap_or(Why::Slow)),
+            delivery = self.queue.recv() => delivery.ok_or(Why::Story),
+        }
+    }
+
+    /// What is there already.
+    pub(crate) fn try_next(&mut self) -> Option<Delivery> {
+        self.queue.try_recv().ok()
+    }
+}
+
+impl Member {
+    pub(crate) fn has_left(&self) -> bool {
+        self.left.load(Ordering::Relaxed) || self.reader.queue.is_closed()
+    }
+
+    pub(crate) fn give(&mut self, item: &Arc<Item>) -> Given {
+        if self.left.load(Ordering::Relaxed) {
+            return Given::Gone;
+        }
+        if item.is_for(&self.reader.sub) {
+            match self.reader.queue.try_send((self.number, Arc::clone(item))) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(_)) => return Given::Full,
+                Err(mpsc::error::TrySendError::Closed(_)) => return Given::Gone,
+            }
+        }
+        self.at = Some(Arc::clone(&item.cursor));
+        Given::Yes
+    }
+
+    /// Waits until something could be given; false when nobody takes it any more.
+    pub(crate) async fn ready(&self) -> bool {
+        self.reader.queue.reserve().await.is_ok()
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
