@@ -1,5 +1,154 @@
 //! The platform's edge: stories over WebSocket, SSE and HTTP, for whoever has a token. A reader's way: [`auth`] says who
-//! they are and what they may do, a hub gives them each character of a story once, a session speaks with them.
+//! they are and what they may do, the hub gives them each character of a story once, a session speaks with them.
 
+mod api;
+mod app;
 pub mod auth;
 mod hub;
+mod internal;
+mod options;
+mod problem;
+mod said;
+mod server;
+mod session;
+mod socket;
+mod stream;
+mod wire;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use agent::Shutdown;
+use anyhow::Context as _;
+use bus::{Bus, Role};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use app::{App, Parts};
+use auth::{Origins, Verifier};
+use hub::Hub;
+
+pub use options::Options;
+pub use session::Rate;
+
+/// One node.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where readers connect.
+    pub listen: SocketAddr,
+    /// Where operators look.
+    pub internal: Option<SocketAddr>,
+    pub bus: bus::Settings,
+    pub tokens: auth::Settings,
+    /// Pages that may connect.
+    pub origins: Origins,
+    pub limits: Limits,
+}
+
+/// What a node bears.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// At the same time; more wait.
+    pub connections: usize,
+    /// Messages of one socket.
+    pub rate: Rate,
+    /// How often a quiet connection is written to.
+    pub ping: Duration,
+    /// What connections are given to go when the node ends.
+    pub drain: Duration,
+}
+
+/// A node that listens.
+pub struct Gateway {
+    listener: TcpListener,
+    internal: Option<TcpListener>,
+    app: App,
+    tasks: TaskTracker,
+    end: CancellationToken,
+    limits: Limits,
+}
+
+impl Gateway {
+    /// Listens; nobody is served yet.
+    ///
+    /// # Errors
+    /// When the settings cannot be used, Redis is reached and is not fit, or an address cannot be listened at.
+    pub async fn bind(settings: Settings, shutdown: &Shutdown) -> anyhow::Result<Self> {
+        let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
+        let bus = Bus::new(settings.bus)?;
+        match bus.check_shards().await {
+            // It may come.
+            Err(bus::Error::Unreachable(error)) => {
+                tracing::warn!(%error, "Redis is away: trying until it is there");
+            }
+            checked => {
+                checked?;
+                bus.check_rights(Role::Producer).await?;
+            }
+        }
+        let tokens = auth::Settings {
+            tasks: tasks.clone(),
+            stop: end.clone(),
+            ..settings.tokens
+        };
+        let limits = settings.limits;
+        let app = App::new(Parts {
+            hub: Hub::new(bus.clone(), tasks.clone(), end.clone()),
+            bus,
+            verifier: Verifier::new(tokens)?,
+            origins: settings.origins,
+            rate: limits.rate,
+            ping: limits.ping,
+            drain: shutdown.drain.clone(),
+            drain_limit: limits.drain,
+        });
+        let internal = match settings.internal {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        Ok(Self {
+            listener: listen(settings.listen).await?,
+            internal,
+            app,
+            tasks,
+            end,
+            limits,
+        })
+    }
+
+    /// Where readers connect.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until it is asked to end.
+    pub async fn run(self, shutdown: &Shutdown) {
+        let Self {
+            app, tasks, end, limits, ..
+        } = self;
+        if let Some(internal) = self.internal {
+            let served = server::serve(
+                internal,
+                internal::router(app.clone()),
+                64,
+                (end.clone(), Duration::ZERO),
+            );
+            tasks.spawn(served);
+        }
+        let drain = (shutdown.drain.clone(), limits.drain);
+        let served = server::serve(self.listener, api::router(app), limits.connections, drain);
+        let _at_once = shutdown.now.run_until_cancelled(served).await;
+        end.cancel();
+        tasks.close();
+        tasks.wait().await;
+    }
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen at {address}"))
+}

@@ -16,8 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use actor::{Actor, Command};
 
-pub(crate) use item::Item;
-pub(crate) use reader::{Feed, Membership, Reader, Why, reader};
+pub(crate) use reader::{Delivery, Feed, Membership, Reader, Why, reader};
 
 /// The events that somebody without a cursor begins with.
 pub(crate) const TAIL: usize = 100;

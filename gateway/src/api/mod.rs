@@ -1,0 +1,40 @@
+//! The HTTP API.
+
+mod caller;
+mod events;
+mod stories;
+mod tickets;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+
+use crate::app::App;
+use crate::{socket, stream};
+
+pub(crate) use caller::Caller;
+
+/// A body that is an event, and what is around it.
+const MAX_BODY_BYTES: usize = story::MAX_EVENT_BYTES;
+
+pub(crate) fn router(app: App) -> Router {
+    Router::new()
+        .route("/v1/stories", post(stories::create))
+        .route(
+            "/v1/stories/{id}",
+            get(stories::read).patch(stories::change),
+        )
+        .route(
+            "/v1/stories/{id}/events",
+            get(events::page).post(events::publish),
+        )
+        .route("/v1/stories/{id}/stream", get(stream::stream))
+        .route("/v1/ws", get(socket::upgrade))
+        .route("/v1/tickets", post(tickets::create))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .fallback(async || {
+            let words = "there is nothing here: the API is described at /openapi.json";
+            crate::problem::Problem::new(axum::http::StatusCode::NOT_FOUND, "not_found", words)
+        })
+        .with_state(app)
+}

@@ -1,0 +1,29 @@
+//! The pages for operators, on a port of their own: `/livez`, `/readyz`.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+
+use crate::app::App;
+
+pub(crate) fn router(app: App) -> Router {
+    Router::new()
+        .route("/livez", get(async || "live\n"))
+        .route("/readyz", get(ready))
+        .with_state(app)
+}
+
+/// Whether new connections are welcome: not while the node goes, nor while Redis is away.
+async fn ready(State(app): State<App>) -> (StatusCode, String) {
+    if app.drain.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
+    }
+    match app.bus.ping().await {
+        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Err(_) => {
+            let words = "Redis does not answer\n".to_owned();
+            (StatusCode::SERVICE_UNAVAILABLE, words)
+        }
+    }
+}

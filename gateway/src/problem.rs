@@ -1,0 +1,107 @@
+//! Errors of the HTTP API: RFC 9457 problem+json.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bus::Error;
+use serde::Serialize;
+
+use crate::app::Unauthorized;
+
+/// What went wrong, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Problem {
+    #[serde(serialize_with = "number")]
+    pub(crate) status: StatusCode,
+    /// The class, for programs.
+    pub(crate) code: &'static str,
+    pub(crate) title: &'static str,
+    /// For people.
+    pub(crate) detail: String,
+    /// When to try again, in ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) after_ms: Option<u64>,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            title: status.canonical_reason().unwrap_or("Error"),
+            detail: detail.into(),
+            after_ms: None,
+        }
+    }
+
+    pub(crate) fn bad(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+    }
+
+    pub(crate) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    pub(crate) fn later(self, after: Duration) -> Self {
+        let after_ms = u64::try_from(after.as_millis()).ok();
+        Self { after_ms, ..self }
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let says = error.to_string();
+        match error {
+            Error::NoStory(_) => Self::new(StatusCode::NOT_FOUND, "no_story", says),
+            Error::StoryExists(_) => Self::new(StatusCode::CONFLICT, "story_exists", says),
+            Error::TooLarge(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", says),
+            Error::NotPublishable => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "not_publishable", says)
+            }
+            Error::LaneFull(_) => Self::new(StatusCode::TOO_MANY_REQUESTS, "full", says)
+                .later(Duration::from_secs(1)),
+            // Where the store is and what is wrong with it is nobody's affair but ours.
+            error => {
+                tracing::warn!(%error, "a request failed");
+                let says = "the story's store cannot be reached now: try again";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", says)
+                    .later(Duration::from_secs(1))
+            }
+        }
+    }
+}
+
+impl From<Unauthorized> for Problem {
+    fn from(error: Unauthorized) -> Self {
+        match error {
+            Unauthorized::Redis(error) => error.into(),
+            error => Self::new(StatusCode::UNAUTHORIZED, "auth", error.to_string()),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, after_ms) = (self.status, self.after_ms);
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        let kind = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, kind);
+        if let Some(after) = after_ms {
+            let seconds = after.div_ceil(1_000).max(1);
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            headers.insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        response
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u16(status.as_u16())
+}

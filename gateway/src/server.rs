@@ -1,0 +1,101 @@
+//! The accept loop: bounded connections, bounded headers, and an end that waits for what runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+/// From the first byte of a request to the last of its headers.
+const HEADERS: Duration = Duration::from_secs(10);
+/// What headers may have, and what is read at once. Each connection has as much.
+const BUFFER: usize = 16 * 1_024;
+/// After a connection could not be taken: file descriptors are short, and it is tried again.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves until `drain`, then waits for its connections up to `limit` and drops the rest.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    connections: usize,
+    (drain, limit): (CancellationToken, Duration),
+) {
+    let (room, tasks) = (Arc::new(Semaphore::new(connections)), TaskTracker::new());
+    let end = CancellationToken::new();
+    while let Some(accepted) = drain.run_until_cancelled(accept(&listener, &room)).await {
+        let Some((stream, place)) = accepted else {
+            sleep(PAUSE).await;
+            continue;
+        };
+        let (router, drain) = (router.clone(), drain.clone());
+        let served = connection(stream, router, drain, place);
+        let end = end.clone();
+        tasks.spawn(async move { end.run_until_cancelled(served).await });
+    }
+    drop(listener);
+    tasks.close();
+    if timeout(limit, tasks.wait()).await.is_err() {
+        tracing::warn!("the drain limit has passed");
+    }
+    end.cancel();
+    tasks.wait().await;
+}
+
+/// The next connection for which there is room: the others wait in the system's queue.
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(room).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, place)),
+        Err(error) => {
+            tracing::warn!(%error, "a connection was not accepted");
+            None
+        }
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    router: Router,
+    drain: CancellationToken,
+    place: OwnedSemaphorePermit,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection ended before it was served");
+        return;
+    }
+    // A socket outlives its request, and takes its place with it.
+    let place = Arc::new(place);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(Arc::clone(&place));
+        router.clone().call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS)
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let served = tokio::select! {
+        served = &mut connection => served,
+        () = drain.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}

@@ -1,0 +1,352 @@
+//! A client's session on a socket, without the socket: takes what the client says and what comes of it, and tells what is
+//! to be done. Everything that waits (tokens, Redis) is somebody else's: its outcome comes back as a call.
+
+mod limit;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use story::{Cursor, Event, StoryId};
+use tokio::time::{Duration, Instant};
+
+use crate::auth::{Identity, Refusal, Role};
+use crate::wire::{Answer, Close, Code, MAX_MESSAGES, Reference, Request};
+
+pub(crate) use limit::{Limit, Rate};
+
+/// The stories that a socket may be in.
+pub(crate) const MAX_STORIES: usize = 64;
+/// How long a socket without a token may be open.
+pub(crate) const AUTH: Duration = Duration::from_secs(5);
+
+/// What is to be done, in this order.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Act {
+    Send(Answer),
+    /// Then: [`Session::verified`].
+    Verify {
+        token: secret::Token,
+        reference: Reference,
+    },
+    /// Then: [`Session::joined`].
+    Join {
+        number: u32,
+        story: StoryId,
+        cursor: Option<Cursor>,
+        reference: Reference,
+    },
+    Leave {
+        number: u32,
+    },
+    /// Then: [`Answer`]s of its own.
+    Publish {
+        event: Box<Event>,
+        reference: Reference,
+    },
+    Close(Close),
+}
+
+pub(crate) mod secret {
+    //! A token on its way to be verified.
+
+    use secrecy::{ExposeSecret, SecretString};
+
+    #[derive(Debug, Clone)]
+    pub(crate) struct Token(pub(crate) SecretString);
+
+    impl PartialEq for Token {
+        fn eq(&self, other: &Self) -> bool {
+            self.0.expose_secret() == other.0.expose_secret()
+        }
+    }
+}
+
+/// The two clocks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    pub(crate) instant: Instant,
+    /// Seconds.
+    pub(crate) unix: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    identity: Option<Arc<Identity>>,
+    /// When the token is over, or must have come.
+    until: Instant,
+    /// One request for it is on its way.
+    verifying: bool,
+    stories: HashMap<StoryId, u32>,
+    /// The next story's; none is used twice.
+    number: u32,
+    limit: Limit,
+    ping: Duration,
+}
+
+impl Session {
+    /// `identity` when the handshake had a token.
+    pub(crate) fn new(now: Now, rate: Rate, ping: Duration) -> Self {
+        Self {
+            identity: None,
+            until: now.instant + AUTH,
+            verifying: false,
+            stories: HashMap::new(),
+            number: 0,
+            limit: Limit::new(rate, now.instant),
+            ping,
+        }
+    }
+
+    pub(crate) fn identity(&self) -> Option<&Arc<Identity>> {
+        self.identity.as_ref()
+    }
+
+    /// When [`Session::expired`] is to be called, if nobody comes before.
+    pub(crate) fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// Whether what a story gives under this number is still to be sent.
+    pub(crate) fn is_in(&self, number: u32) -> bool {
+        self.stories.values().any(|known| *known == number)
+    }
+
+    /// Takes a text frame: a message a line.
+    pub(crate) fn frame(&mut self, text: &str, now: Now) -> Vec<Act> {
+        let mut acts = Vec::new();
+        let lines = text.lines().filter(|line| !line.trim().is_empty());
+        for (count, line) in lines.enumerate() {
+            if count == MAX_MESSAGES {
+                acts.push(Act::Close(Close::BadMessage));
+                break;
+            }
+            if let Err(after) = self.limit.take(now.instant) {
+                // Said once and then not again: whoever goes on is closed.
+                let answer = Answer::err(Reference::default(), Code::Rate, "too many messages");
+                acts.push(Act::Send(answer.later(after)));
+                acts.push(Act::Close(Close::Rate));
+                break;
+            }
+            match serde_json::from_str::<serde_json::Value>(line) {
+                Ok(message) => acts.push(self.message(message)),
+                Err(_) => {
+                    acts.push(Act::Close(Close::BadMessage));
+                    break;
+                }
+            }
+        }
+        acts
+    }
+
+    fn message(&mut self, message: serde_json::Value) -> Act {
+        let reference = message.get("ref").cloned();
+        let reference = reference.and_then(|value| serde_json::from_value(value).ok());
+        match serde_json::from_value(message) {
+            Ok(request) => self.request(request),
+            Err(error) => Act::Send(Answer::err(
+                reference.unwrap_or_default(),
+                Code::BadMessage,
+                format!("not a message of this protocol: {error}"),
+            )),
+        }
+    }
+
+    fn request(&mut self, request: Request) -> Act {
+        match request {
+            Request::Auth { token, reference } => self.auth(token, reference),
+            Request::Ping { reference } => Act::Send(Answer::ok(reference)),
+            request => match self.identity.clone() {
+                Some(identity) => self.allowed(request, &identity),
+                None => Act::Send(Answer::err(
+                    reference(request),
+                    Code::Auth,
+                    "say who you are first: {\"t\":\"auth\",\"token\":…}",
+                )),
+            },
+        }
+    }
+
+    fn auth(&mut self, token: String, reference: Reference) -> Act {
+        if std::mem::replace(&mut self.verifying, true) {
+            let words = "another token is being looked at: wait for its answer";
+            return Act::Send(Answer::err(reference, Code::TooMany, words));
+        }
+        Act::Verify {
+            token: secret::Token(token.into()),
+            reference,
+        }
+    }
+
+    fn allowed(&mut self, request: Request, identity: &Arc<Identity>) -> Act {
+        match request {
+            Request::Join {
+                story,
+                cursor,
+                reference,
+            } => self.join((story, cursor), reference, identity),
+            Request::Leave { story, reference } => match self.stories.remove(&story) {
+                Some(number) => Act::Leave { number },
+                None => Act::Send(not_joined(reference, &story)),
+            },
+            Request::Publish {
+                story,
+                event,
+                reference,
+            } => {
+                if !self.stories.contains_key(&story) {
+                    return Act::Send(not_joined(reference, &story));
+                }
+                if identity.role(&story) < Some(Role::Author) {
+                    let words = format!("your token does not let you write in {story}");
+                    return Act::Send(Answer::err(reference, Code::Forbidden, words));
+                }
+                match event.event(story, identity) {
+                    Ok(event) => Act::Publish {
+                        event: Box::new(event),
+                        reference,
+                    },
+                    Err(fault) => {
+                        Act::Send(Answer::err(reference, Code::BadMessage, fault.to_string()))
+                    }
+                }
+            }
+            Request::Auth { reference, .. } | Request::Ping { reference } => {
+                Act::Send(Answer::ok(reference))
+            }
+        }
+    }
+
+    fn join(
+        &mut self,
+        (story, cursor): (StoryId, Option<String>),
+        reference: Reference,
+        identity: &Identity,
+    ) -> Act {
+        let err = |code, words: String| Act::Send(Answer::err(reference.clone(), code, words));
+        if identity.role(&story).is_none() {
+            let words = format!("your token does not let you read {story}");
+            return err(Code::Forbidden, words);
+        }
+        if self.stories.contains_key(&story) {
+            let words = format!("you are in {story} already: leave it first");
+            return err(Code::BadMessage, words);
+        }
+        if self.stories.len() == MAX_STORIES {
+            let words = format!("a socket may be in {MAX_STORIES} stories: leave one first");
+            return err(Code::TooMany, words);
+        }
+        let cursor = match cursor.map(|text| text.parse()).transpose() {
+            Ok(cursor) => cursor,
+            Err(error) => return err(Code::BadCursor, format!("{error}")),
+        };
+        let number = self.number;
+        self.number += 1;
+        self.stories.insert(story.clone(), number);
+        Act::Join {
+            number,
+            story,
+            cursor,
+            reference,
+        }
+    }
+
+    /// What came of [`Act::Join`].
+    pub(crate) fn joined(
+        &mut self,
+        story: &StoryId,
+        reference: Reference,
+        outcome: Result<(), (Code, String)>,
+    ) -> Answer {
+        match outcome {
+            Ok(()) => Answer::ok(reference),
+            Err((code, words)) => {
+                self.stories.remove(story);
+                Answer::err(reference, code, words)
+            }
+        }
+    }
+
+    /// What came of [`Act::Verify`]. A token of somebody else ends the session, a bad one only if there was none before.
+    pub(crate) fn verified(
+        &mut self,
+        outcome: Result<Identity, Refusal>,
+        reference: Reference,
+        now: Now,
+    ) -> Vec<Act> {
+        self.verifying = false;
+        let identity = match outcome {
+            Ok(identity) => identity,
+            Err(refusal) => {
+                let answer = Answer::err(reference, Code::Auth, refusal.to_string());
+                let mut acts = vec![Act::Send(answer)];
+                if self.identity.is_none() {
+                    acts.push(Act::Close(Close::Auth));
+                }
+                return acts;
+            }
+        };
+        if self.identity.as_ref().is_some_and(|known| known.sub != identity.sub) {
+            let words = "the token is somebody else's: connect anew with it";
+            return vec![Act::Send(Answer::err(reference, Code::Auth, words))];
+        }
+        let mut acts = vec![Act::Send(Answer::ok(reference))];
+        acts.extend(self.welcome(identity, now));
+        acts
+    }
+
+    /// Whoever has a token is told so; where it lets them read no more they are out.
+    pub(crate) fn welcome(&mut self, identity: Identity, now: Now) -> Vec<Act> {
+        let left = identity.expires_at.saturating_sub(now.unix);
+        self.until = now.instant + Duration::from_secs(left);
+        let mut acts = vec![Act::Send(Answer::Welcome {
+            sub: identity.sub.clone(),
+            name: identity.name.clone(),
+            expires_at: identity.expires_at,
+            ping_ms: u64::try_from(self.ping.as_millis()).unwrap_or(u64::MAX),
+        })];
+        self.stories.retain(|story, number| {
+            let may = identity.role(story).is_some();
+            if !may {
+                acts.push(Act::Leave { number: *number });
+                acts.push(Act::Send(Answer::Err {
+                    reference: Reference::default(),
+                    code: Code::Forbidden,
+                    message: format!("your new token does not let you read {story}"),
+                    after_ms: None,
+                    story: Some(story.clone()),
+                }));
+            }
+            may
+        });
+        self.identity = Some(Arc::new(identity));
+        acts
+    }
+
+    /// Its time is over.
+    pub(crate) fn expired(&self) -> [Act; 2] {
+        let (reason, close) = match self.identity {
+            Some(_) => ("your token is over: connect with a new one", Close::Auth),
+            None => ("no token came in time", Close::AuthTimeout),
+        };
+        let after_ms = 0;
+        [
+            Act::Send(Answer::Bye { after_ms, reason }),
+            Act::Close(close),
+        ]
+    }
+}
+
+fn not_joined(reference: Reference, story: &StoryId) -> Answer {
+    let words = format!("you are not in {story}: join it first");
+    Answer::err(reference, Code::NotJoined, words)
+}
+
+fn reference(request: Request) -> Reference {
+    match request {
+        Request::Auth { reference, .. }
+        | Request::Join { reference, .. }
+        | Request::Leave { reference, .. }
+        | Request::Publish { reference, .. }
+        | Request::Ping { reference } => reference,
+    }
+}

@@ -1,0 +1,364 @@
+//! A session over WebSocket. Reading goes on while a write waits; what the client asks for is done one after the other, so
+//! that its answers come in the order of its messages.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{RawQuery, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use bus::{Error, Published};
+use futures::future::BoxFuture;
+use futures::stream::{SplitSink, SplitStream};
+use futures::{SinkExt, StreamExt};
+use secrecy::ExposeSecret;
+use story::StoryId;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::app::{App, Unauthorized, now};
+use crate::auth::{Identity, Refusal};
+use crate::hub::{Delivery, Feed, Membership, Reader, Why, reader};
+use crate::problem::Problem;
+use crate::session::{Act, Session};
+use crate::wire::{Answer, Close, Code, MAX_FRAME_BYTES, Reference, SUBPROTOCOL};
+
+/// Items that wait to be written.
+const QUEUE: usize = 64;
+/// Items that are written together.
+const TOGETHER: usize = 32;
+/// Requests that are being worked on; more are not read.
+const REQUESTS: usize = 32;
+/// What a close frame is given to get out.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Small, since thousands of sockets have one each and most messages fit.
+const BUFFER: usize = 2 * 1_024;
+
+pub(crate) async fn upgrade(
+    State(app): State<App>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+    upgrade: WebSocketUpgrade,
+) -> Result<Response, Problem> {
+    if !app.origins.allows(&headers) {
+        return Err(Problem::forbidden(
+            "pages of this origin may not connect: the gateway's --origin names those that may",
+        ));
+    }
+    // A browser shows a page no more of a refused handshake than that it failed: it is told over the socket.
+    let identity = match app.identify(&headers, query.as_deref()).await {
+        Err(Unauthorized::Refused(Refusal::Missing)) => None,
+        identity => Some(identity),
+    };
+    let upgrade = upgrade
+        .protocols([SUBPROTOCOL])
+        .max_message_size(MAX_FRAME_BYTES)
+        .max_frame_size(MAX_FRAME_BYTES)
+        .read_buffer_size(BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(4 * story::MAX_EVENT_BYTES);
+    Ok(upgrade.on_upgrade(move |socket| Socket::new(app, socket).run(identity)))
+}
+
+/// What comes of an [`Act`] that waits.
+enum Outcome {
+    Verified(Result<Identity, Refusal>, Reference),
+    Joined(u32, StoryId, Reference, Result<Membership, Error>),
+    Published(Reference, story::EventId, Result<Published, Error>),
+}
+
+struct Socket {
+    app: App,
+    sink: SplitSink<WebSocket, Message>,
+    stream: SplitStream<WebSocket>,
+    session: Session,
+    reader: Option<Reader>,
+    feed: Option<Feed>,
+    memberships: Vec<(u32, Membership)>,
+    acts: VecDeque<Act>,
+    working: Option<BoxFuture<'static, Outcome>>,
+    /// Something was written and is not out yet.
+    dirty: bool,
+    ping: Instant,
+    heard: Instant,
+}
+
+/// The socket is closed.
+struct Closed;
+
+impl Socket {
+    fn new(app: App, socket: WebSocket) -> Self {
+        let (sink, stream) = socket.split();
+        let now = now();
+        Self {
+            session: Session::new(now, app.rate, app.ping),
+            ping: now.instant + app.ping,
+            heard: now.instant,
+            app,
+            sink,
+            stream,
+            reader: None,
+            feed: None,
+            memberships: Vec::new(),
+            acts: VecDeque::new(),
+            working: None,
+            dirty: false,
+        }
+    }
+
+    async fn run(mut self, identity: Option<Result<Identity, Unauthorized>>) {
+        match identity {
+            Some(Ok(identity)) => self.acts.extend(self.session.welcome(identity, now())),
+            Some(Err(refusal)) => self.refuse(refusal),
+            None => {}
+        }
+        while let Ok(()) = self.step().await {}
+    }
+
+    fn refuse(&mut self, refusal: Unauthorized) {
+        let (code, close) = match &refusal {
+            Unauthorized::Redis(_) => (Code::Unavailable, Close::Restart),
+            _ => (Code::Auth, Close::Auth),
+        };
+        let words = Problem::from(refusal).detail;
+        let answer = Answer::err(Reference::default(), code, words);
+        self.acts.extend([Act::Send(answer), Act::Close(close)]);
+    }
+
+    async fn step(&mut self) -> Result<(), Closed> {
+        self.act().await?;
+        let wake = self.session.until().min(self.ping);
+        let reads = self.acts.len() < REQUESTS;
+        tokio::select! {
+            message = self.stream.next(), if reads => self.read(message)?,
+            flushed = self.sink.flush(), if self.dirty => {
+                flushed.map_err(|_| Closed)?;
+                self.dirty = false;
+            }
+            delivery = next(&mut self.feed), if !self.dirty => match delivery {
+                Ok(delivery) => self.write(delivery).await?,
+                Err(why) => self.ended(why),
+            },
+            outcome = done(&mut self.working) => {
+                self.working = None;
+                self.take(outcome);
+            }
+            () = sleep_until(wake) => self.tick().await?,
+            () = self.app.drain.cancelled() => return self.leave().await,
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), Closed> {
+        self.heard = Instant::now();
+        match message {
+            Some(Ok(Message::Text(text))) => self.acts.extend(self.session.frame(&text, now())),
+            Some(Ok(Message::Binary(_))) => self.acts.push_back(Act::Close(Close::BadMessage)),
+            // Pings are answered below.
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            // What breaks the protocol is answered with its close code below, too.
+            Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Closed),
+        }
+        Ok(())
+    }
+
+    /// Does what is to be done, up to what must be waited for.
+    async fn act(&mut self) -> Result<(), Closed> {
+        while self.working.is_none()
+            && let Some(act) = self.acts.pop_front()
+        {
+            match act {
+                Act::Send(answer) => self.send(Message::Text(answer.json().into())).await?,
+                Act::Leave { number } => self.memberships.retain(|(known, _)| *known != number),
+                Act::Close(close) => return self.close(close).await,
+                act => self.working = self.begin(act),
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, act: Act) -> Option<BoxFuture<'static, Outcome>> {
+        let app = self.app.clone();
+        Some(match act {
+            Act::Verify { token, reference } => Box::pin(async move {
+                let verified = app.verifier.verify(token.0.expose_secret()).await;
+                Outcome::Verified(verified, reference)
+            }),
+            Act::Join {
+                number,
+                story,
+                cursor,
+                reference,
+            } => {
+                let reader = self.reader();
+                Box::pin(async move {
+                    let joined = app.hub.join(&story, cursor, (&reader, number)).await;
+                    Outcome::Joined(number, story, reference, joined)
+                })
+            }
+            Act::Publish { event, reference } => Box::pin(async move {
+                let published = app.bus.publish(&event).await;
+                Outcome::Published(reference, event.id, published)
+            }),
+            Act::Send(_) | Act::Leave { .. } | Act::Close(_) => return None,
+        })
+    }
+
+    /// Made with the first story: most of what a quiet socket takes is this.
+    fn reader(&mut self) -> Reader {
+        let sub = self.session.identity().map(Arc::clone);
+        let reader = self.reader.get_or_insert_with(|| {
+            let sub = sub.as_ref().map_or("", |identity| &identity.sub);
+            let (reader, feed) = reader(sub, QUEUE);
+            self.feed = Some(feed);
+            reader
+        });
+        reader.clone()
+    }
+
+    fn take(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Verified(verified, reference) => {
+                let acts = self.session.verified(verified, reference, now());
+                self.acts.extend(acts);
+            }
+            Outcome::Joined(number, story, reference, joined) => {
+                let outcome = joined.map(|membership| {
+                    self.memberships.push((number, membership));
+                });
+                let outcome = outcome.map_err(classed);
+                let answer = self.session.joined(&story, reference, outcome);
+                self.acts.push_front(Act::Send(answer));
+            }
+            Outcome::Published(reference, id, published) => {
+                self.acts
+                    .push_front(Act::Send(answer(reference, id, published)));
+            }
+        }
+    }
+
+    async fn write(&mut self, delivery: Delivery) -> Result<(), Closed> {
+        let mut next = Some(delivery);
+        for _ in 0..TOGETHER {
+            let Some((number, item)) = next else { break };
+            if self.session.is_in(number) {
+                self.send(Message::Text(item.socket())).await?;
+            }
+            next = self.feed.as_mut().and_then(Feed::try_next);
+        }
+        if let Some((number, item)) = next
+            && self.session.is_in(number)
+        {
+            self.send(Message::Text(item.socket())).await?;
+        }
+        Ok(())
+    }
+
+    /// Into the socket's buffer.
+    async fn send(&mut self, message: Message) -> Result<(), Closed> {
+        self.dirty = true;
+        self.sink.feed(message).await.map_err(|_| Closed)
+    }
+
+    fn ended(&mut self, why: Why) {
+        self.feed = None;
+        self.acts.push_back(Act::Close(match why {
+            Why::Slow => Close::Slow,
+            Why::Story => Close::Restart,
+        }));
+    }
+
+    async fn tick(&mut self) -> Result<(), Closed> {
+        let now = Instant::now();
+        if now >= self.session.until() {
+            self.acts.extend(self.session.expired());
+            return Ok(());
+        }
+        if now.duration_since(self.heard) > 2 * self.app.ping {
+            return Err(Closed);
+        }
+        self.ping = now + self.app.ping;
+        self.send(Message::Ping(Vec::new().into())).await
+    }
+
+    /// The node goes: its sockets come back somewhere, and not all at once.
+    async fn leave(&mut self) -> Result<(), Closed> {
+        let spread = self.app.drain_limit.mul_f64(rand::random_range(0.0..0.8));
+        let after_ms = u64::try_from(spread.as_millis()).unwrap_or(0);
+        let reason = "the server restarts: come back";
+        let bye = Answer::Bye { after_ms, reason };
+        self.send(Message::Text(bye.json().into())).await?;
+        self.close(Close::Restart).await
+    }
+
+    async fn close(&mut self, close: Close) -> Result<(), Closed> {
+        let frame = CloseFrame {
+            code: close.code(),
+            reason: close.reason().into(),
+        };
+        let farewell = async {
+            // Whether it got out only the client knows.
+            let _sent = self.sink.send(Message::Close(Some(frame))).await;
+            while let Some(Ok(_)) = self.stream.next().await {}
+        };
+        let _is_late = timeout(FAREWELL, farewell).await;
+        Err(Closed)
+    }
+}
+
+async fn next(feed: &mut Option<Feed>) -> Result<Delivery, Why> {
+    match feed {
+        Some(feed) => feed.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn done(working: &mut Option<BoxFuture<'static, Outcome>>) -> Outcome {
+    match working {
+        Some(working) => working.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn answer(reference: Reference, id: story::EventId, published: Result<Published, Error>) -> Answer {
+    match published {
+        Ok(published) => Answer::Ok {
+            reference,
+            id: Some(id),
+            status: Some(status(published)),
+        },
+        Err(error) => {
+            let after = Problem::from(error);
+            let (code, words) = (code(after.code), after.detail);
+            let answer = Answer::err(reference, code, words);
+            match after.after_ms {
+                Some(ms) => answer.later(Duration::from_millis(ms)),
+                None => answer,
+            }
+        }
+    }
+}
+
+pub(crate) fn status(published: Published) -> &'static str {
+    match published {
+        Published::Logged(_) => "logged",
+        Published::Held => "held",
+        Published::Duplicate => "duplicate",
+    }
+}
+
+fn classed(error: Error) -> (Code, String) {
+    let problem = Problem::from(error);
+    (code(problem.code), problem.detail)
+}
+
+fn code(class: &str) -> Code {
+    match class {
+        "no_story" => Code::NoStory,
+        "too_large" => Code::TooLarge,
+        "full" => Code::Full,
+        "not_publishable" => Code::BadMessage,
+        _ => Code::Unavailable,
+    }
+}

@@ -1,0 +1,194 @@
+//! A story over server-sent events: what a browser's own EventSource reads, and resumes with `Last-Event-ID`. It never
+//! tries again after a status other than 200, so errors are told in band.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Query, RawQuery, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use bytes::BytesMut;
+use futures::stream;
+use serde::Deserialize;
+use serde_json::json;
+use story::{Cursor, Seq, StoryId, Tag};
+use tokio::time::{Instant, sleep_until};
+
+use crate::app::{App, now};
+use crate::auth::Identity;
+use crate::hub::{Delivery, Feed, Membership, Why, reader};
+use crate::problem::Problem;
+
+/// Items that wait to be written.
+const QUEUE: usize = 64;
+/// Items that are written together.
+const TOGETHER: usize = 32;
+/// How soon a browser comes back, in ms.
+const RETRY: u64 = 1_000;
+/// The same, where only a person can mend what is wrong.
+const RETRY_ERROR: u64 = 30_000;
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct From {
+    #[serde(default)]
+    cursor: Option<String>,
+}
+
+pub(crate) async fn stream(
+    State(app): State<App>,
+    Path(story): Path<String>,
+    Query(from): Query<From>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let cursor = headers
+        .get("last-event-id")
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned)
+        .or(from.cursor);
+    let opened = async {
+        if !app.origins.allows(&headers) {
+            let words = "pages of this origin may not read stories: the gateway's --origin names those that may";
+            return Err(Problem::forbidden(words));
+        }
+        let identity = app.identify(&headers, query.as_deref()).await?;
+        Stream::open(&app, &story, cursor, &identity).await
+    };
+    let body = match opened.await {
+        Ok(stream) => {
+            let chunks = stream::unfold(stream, async |mut stream| {
+                let chunk = stream.next().await?;
+                Some((Ok::<_, Infallible>(chunk), stream))
+            });
+            Body::from_stream(chunks)
+        }
+        Err(problem) => Body::from(told(&problem)),
+    };
+    let headers = [
+        (header::CONTENT_TYPE.as_str(), "text/event-stream"),
+        (header::CACHE_CONTROL.as_str(), "no-store"),
+        // Nginx would keep it back.
+        ("x-accel-buffering", "no"),
+    ];
+    (headers, body).into_response()
+}
+
+struct Stream {
+    app: App,
+    feed: Feed,
+    _membership: Membership,
+    /// When the token is over.
+    until: Instant,
+    /// When a sign of life is due.
+    beat: Instant,
+    state: Life,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Life {
+    New,
+    Open,
+    Over,
+}
+
+impl Stream {
+    async fn open(
+        app: &App,
+        story: &str,
+        cursor: Option<String>,
+        identity: &Identity,
+    ) -> Result<Self, Problem> {
+        let story: StoryId = story
+            .parse()
+            .map_err(|error| Problem::bad(format!("{error}")))?;
+        if identity.role(&story).is_none() {
+            let words = format!("your token does not let you read {story}");
+            return Err(Problem::forbidden(words));
+        }
+        let cursor = cursor.filter(|text| !text.is_empty()).map(|text| {
+            // A browser sends it again and again: it is told of a gap, once, and starts anew.
+            text.parse().unwrap_or(Cursor {
+                epoch: "0".to_owned(),
+                seq: Seq(0),
+                tag: Tag::START,
+                draft: None,
+            })
+        });
+        let (reader, feed) = reader(&identity.sub, QUEUE);
+        let membership = app.hub.join(&story, cursor, (&reader, 0)).await?;
+        let now = now();
+        let left = identity.expires_at.saturating_sub(now.unix);
+        Ok(Self {
+            app: app.clone(),
+            feed,
+            _membership: membership,
+            until: now.instant + Duration::from_secs(left),
+            beat: now.instant + app.ping,
+            state: Life::New,
+        })
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
+        match self.state {
+            Life::New => {
+                self.state = Life::Open;
+                return Some(format!("retry: {RETRY}\n\n").into());
+            }
+            Life::Open => {}
+            Life::Over => return None,
+        }
+        let delivery = tokio::select! {
+            delivery = self.feed.next() => delivery,
+            () = sleep_until(self.beat) => {
+                self.beat = Instant::now() + self.app.ping;
+                return Some(Bytes::from_static(b":\n\n"));
+            }
+            () = sleep_until(self.until) => {
+                return self.bye("your token is over: connect with a new one", RETRY);
+            }
+            () = self.app.drain.cancelled() => {
+                let spread = self.app.drain_limit.mul_f64(rand::random_range(0.0..0.8));
+                let after = u64::try_from(spread.as_millis()).unwrap_or(RETRY);
+                return self.bye("the server restarts: come back", after);
+            }
+        };
+        match delivery {
+            Ok(delivery) => Some(self.together(delivery)),
+            Err(Why::Slow) => self.bye("too slow: come back with the cursor", RETRY),
+            Err(Why::Story) => self.bye("the story cannot be read now: come back", RETRY),
+        }
+    }
+
+    fn together(&mut self, (_, first): Delivery) -> Bytes {
+        self.beat = Instant::now() + self.app.ping;
+        let mut more = self.feed.try_next();
+        if more.is_none() {
+            return first.stream();
+        }
+        let mut chunk = BytesMut::from(&first.stream()[..]);
+        for _ in 1..TOGETHER {
+            let Some((_, item)) = more else { break };
+            chunk.extend_from_slice(&item.stream());
+            more = self.feed.try_next();
+        }
+        if let Some((_, item)) = more {
+            chunk.extend_from_slice(&item.stream());
+        }
+        chunk.freeze()
+    }
+
+    fn bye(&mut self, reason: &str, after_ms: u64) -> Option<Bytes> {
+        self.state = Life::Over;
+        let bye = json!({"t": "bye", "reason": reason, "after_ms": after_ms});
+        Some(format!("retry: {after_ms}\nevent: bye\ndata: {bye}\n\n").into())
+    }
+}
+
+fn told(problem: &Problem) -> Bytes {
+    let after = problem.after_ms.unwrap_or(RETRY_ERROR);
+    let error = json!({
+        "t": "err", "code": problem.code, "message": problem.detail, "after_ms": problem.after_ms,
+    });
+    format!("retry: {after}\nevent: error\ndata: {error}\n\n").into()
+}

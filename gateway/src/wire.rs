@@ -1,0 +1,234 @@
+//! The messages of a socket, and the codes that it is closed with.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use story::{EventId, StoryId};
+
+use crate::said::Said;
+
+/// The subprotocol of the WebSocket.
+pub(crate) const SUBPROTOCOL: &str = "storyfleet.v1";
+/// What a frame may have, in bytes: an action and what is around it.
+pub(crate) const MAX_FRAME_BYTES: usize = story::MAX_EVENT_BYTES + 1_024;
+/// The messages of one frame, a line each.
+pub(crate) const MAX_MESSAGES: usize = 32;
+/// What `ref` may have, in bytes.
+const MAX_REFERENCE_BYTES: usize = 64;
+
+/// What a client says. `ref` comes back with the answer.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "t", rename_all = "lowercase")]
+pub(crate) enum Request {
+    /// The first message where the handshake has no token; later it renews.
+    Auth {
+        token: String,
+        #[serde(default, rename = "ref")]
+        reference: Reference,
+    },
+    /// From a cursor on, or from the last events on.
+    Join {
+        story: StoryId,
+        #[serde(default)]
+        cursor: Option<String>,
+        #[serde(default, rename = "ref")]
+        reference: Reference,
+    },
+    Leave {
+        story: StoryId,
+        #[serde(default, rename = "ref")]
+        reference: Reference,
+    },
+    Publish {
+        story: StoryId,
+        event: Box<Said>,
+        #[serde(default, rename = "ref")]
+        reference: Reference,
+    },
+    Ping {
+        #[serde(default, rename = "ref")]
+        reference: Reference,
+    },
+}
+
+/// What a client calls its message: text or a number, given back as it came.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "Option<Mark>", into = "Option<Mark>")]
+pub(crate) struct Reference(Option<Mark>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Mark {
+    Number(u64),
+    Text(String),
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("ref has at most {MAX_REFERENCE_BYTES} bytes")]
+pub(crate) struct ReferenceError;
+
+impl TryFrom<Option<Mark>> for Reference {
+    type Error = ReferenceError;
+
+    fn try_from(mark: Option<Mark>) -> Result<Self, ReferenceError> {
+        match &mark {
+            Some(Mark::Text(text)) if text.len() > MAX_REFERENCE_BYTES => Err(ReferenceError),
+            _ => Ok(Self(mark)),
+        }
+    }
+}
+
+impl From<Reference> for Option<Mark> {
+    fn from(reference: Reference) -> Self {
+        reference.0
+    }
+}
+
+impl Reference {
+    fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+/// What the session itself says; the rest are items of stories.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "t", rename_all = "lowercase")]
+pub(crate) enum Answer {
+    /// Who the client is, from when on it may do something, and until when.
+    Welcome {
+        sub: String,
+        name: String,
+        /// Unix seconds.
+        expires_at: u64,
+        /// How often the server pings.
+        ping_ms: u64,
+    },
+    Ok {
+        #[serde(rename = "ref", skip_serializing_if = "Reference::is_none")]
+        reference: Reference,
+        /// Of what was published.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<EventId>,
+        /// `logged`, `held` or `duplicate`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<&'static str>,
+    },
+    Err {
+        #[serde(rename = "ref", skip_serializing_if = "Reference::is_none")]
+        reference: Reference,
+        code: Code,
+        message: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        after_ms: Option<u64>,
+        /// The story that can be read no more, where it is not the answer to a message.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        story: Option<StoryId>,
+    },
+    /// The socket is about to be closed: come back after that time.
+    Bye { after_ms: u64, reason: &'static str },
+}
+
+/// The class of an error, for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Code {
+    BadMessage,
+    Auth,
+    Forbidden,
+    NotJoined,
+    NoStory,
+    BadCursor,
+    TooLarge,
+    TooMany,
+    Rate,
+    Full,
+    /// Redis is away: later it may do.
+    Unavailable,
+}
+
+/// Why a socket is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Close {
+    BadMessage,
+    Auth,
+    Forbidden,
+    AuthTimeout,
+    TooLarge,
+    Rate,
+    Restart,
+    Slow,
+}
+
+impl Close {
+    pub(crate) fn code(self) -> u16 {
+        match self {
+            Self::BadMessage => 4400,
+            Self::Auth => 4401,
+            Self::Forbidden => 4403,
+            Self::AuthTimeout => 4408,
+            Self::TooLarge => 4413,
+            Self::Rate => 4429,
+            Self::Restart => 1012,
+            Self::Slow => 1013,
+        }
+    }
+
+    /// In words, for who looks at the close frame.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::BadMessage => "messages are JSON objects, one a line",
+            Self::Auth => "the token is not good any more: connect with a new one",
+            Self::Forbidden => "connections from this origin are not allowed",
+            Self::AuthTimeout => "no token came in time",
+            Self::TooLarge => "the message is too large",
+            Self::Rate => "too many messages: come back later",
+            Self::Restart => "the server restarts: come back",
+            Self::Slow => "too slow: come back with the cursor",
+        }
+    }
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|e| unreachable!("an answer is always JSON: {e}"))
+    }
+
+    pub(crate) fn ok(reference: Reference) -> Self {
+        Self::Ok {
+            reference,
+            id: None,
+            status: None,
+        }
+    }
+
+    pub(crate) fn err(reference: Reference, code: Code, message: impl Into<String>) -> Self {
+        Self::Err {
+            reference,
+            code,
+            message: message.into(),
+            after_ms: None,
+            story: None,
+        }
+    }
+
+    /// An error that passes.
+    pub(crate) fn later(self, after: Duration) -> Self {
+        let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        match self {
+            Self::Err {
+                reference,
+                code,
+                message,
+                story,
+                ..
+            } => Self::Err {
+                reference,
+                code,
+                message,
+                after_ms: Some(after),
+                story,
+            },
+            other => other,
+        }
+    }
+}
