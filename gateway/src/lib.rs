@@ -128,7 +128,11 @@ impl Gateway {
     /// Serves until it is asked to end.
     pub async fn run(self, shutdown: &Shutdown) {
         let Self {
-            app, tasks, end, limits, ..
+            app,
+            tasks,
+            end,
+            limits,
+            ..
         } = self;
         if let Some(internal) = self.internal {
             let served = server::serve(

@@ -17,7 +17,12 @@ const RECONNECT: Duration = Duration::from_millis(250);
 #[derive(Debug, Args)]
 pub struct Options {
     /// Where readers connect
-    #[arg(long, env = "STORYFLEET_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "STORYFLEET_LISTEN",
+        default_value = "127.0.0.1:8080",
+        value_name = "ADDRESS"
+    )]
     listen: SocketAddr,
     /// Where /livez and /readyz are served; nowhere when left out
     #[arg(long, env = "STORYFLEET_INTERNAL_LISTEN", value_name = "ADDRESS")]
@@ -32,7 +37,12 @@ pub struct Options {
     #[arg(long, env = "STORYFLEET_LOG", default_value = "pretty")]
     log: telemetry::Format,
     /// What is logged, as in RUST_LOG
-    #[arg(long, env = "RUST_LOG", default_value = "info", value_name = "DIRECTIVES")]
+    #[arg(
+        long,
+        env = "RUST_LOG",
+        default_value = "info",
+        value_name = "DIRECTIVES"
+    )]
     log_filter: String,
 }
 
@@ -75,7 +85,12 @@ struct Tokens {
     #[arg(long, env = "STORYFLEET_ISSUER", default_value = "storyfleet")]
     issuer: String,
     /// Pages that may connect, as https://app.example; the gateway's own may always
-    #[arg(long = "origin", env = "STORYFLEET_ORIGINS", value_delimiter = ',', value_name = "ORIGIN")]
+    #[arg(
+        long = "origin",
+        env = "STORYFLEET_ORIGINS",
+        value_delimiter = ',',
+        value_name = "ORIGIN"
+    )]
     origins: Vec<Origin>,
 }
 

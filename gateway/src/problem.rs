@@ -60,8 +60,9 @@ impl From<Error> for Problem {
             Error::NotPublishable => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "not_publishable", says)
             }
-            Error::LaneFull(_) => Self::new(StatusCode::TOO_MANY_REQUESTS, "full", says)
-                .later(Duration::from_secs(1)),
+            Error::LaneFull(_) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "full", says).later(Duration::from_secs(1))
+            }
             // Where the store is and what is wrong with it is nobody's affair but ours.
             error => {
                 tracing::warn!(%error, "a request failed");

@@ -92,7 +92,10 @@ fn own(chosen: &EventId, person: &Identity) -> EventId {
         .chain_update([0])
         .chain_update(chosen.as_str())
         .finalize();
-    let letters: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    let letters: String = digest[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let id = format!("c-{letters}");
     id.parse()
         .unwrap_or_else(|error| unreachable!("letters and digits are an id: {error}"))

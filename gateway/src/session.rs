@@ -12,7 +12,8 @@ use tokio::time::{Duration, Instant};
 use crate::auth::{Identity, Refusal, Role};
 use crate::wire::{Answer, Close, Code, MAX_MESSAGES, Reference, Request};
 
-pub(crate) use limit::{Limit, Rate};
+pub(crate) use limit::Limit;
+pub use limit::Rate;
 
 /// The stories that a socket may be in.
 pub(crate) const MAX_STORIES: usize = 64;
@@ -285,7 +286,11 @@ impl Session {
                 return acts;
             }
         };
-        if self.identity.as_ref().is_some_and(|known| known.sub != identity.sub) {
+        if self
+            .identity
+            .as_ref()
+            .is_some_and(|known| known.sub != identity.sub)
+        {
             let words = "the token is somebody else's: connect anew with it";
             return vec![Act::Send(Answer::err(reference, Code::Auth, words))];
         }

@@ -190,7 +190,8 @@ impl Close {
 
 impl Answer {
     pub(crate) fn json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_else(|e| unreachable!("an answer is always JSON: {e}"))
+        serde_json::to_string(self)
+            .unwrap_or_else(|e| unreachable!("an answer is always JSON: {e}"))
     }
 
     pub(crate) fn ok(reference: Reference) -> Self {

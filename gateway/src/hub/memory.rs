@@ -1,6 +1,9 @@
 //! What a node remembers of a story: its latest events and the drafts that run, so that whoever returns is given exactly
 //! what they miss without a read of Redis. Pure: fed with what a [`bus::Watch`] sees, in its order.
 
+#[cfg(test)]
+mod property;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 

@@ -4,9 +4,9 @@ use tokio::time::{Duration, Instant};
 
 /// So many at once, and one more each `every`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rate {
-    pub(crate) burst: u32,
-    pub(crate) every: Duration,
+pub struct Rate {
+    pub burst: u32,
+    pub every: Duration,
 }
 
 /// The generic cell rate algorithm: one time says all.
