@@ -97,6 +97,29 @@ const COMMANDS: [&str; 33] = [
     "ZSCORE",
 ];
 
+/// A gateway's own, and what its scripts run.
+const GATEWAY: [&str; 19] = [
+    "GETDEL",
+    "SET",
+    "HSCAN",
+    "LRANGE",
+    "XRANGE",
+    "HGETALL",
+    "SPUBLISH",
+    "SSUBSCRIBE",
+    "SUNSUBSCRIBE",
+    "XADD",
+    "SADD",
+    "HMGET",
+    "HDEL",
+    "HSET",
+    "PEXPIREAT",
+    "TIME",
+    "ZRANGEBYSCORE",
+    "ZREM",
+    "ZREVRANGE",
+];
+
 #[tokio::test]
 async fn a_user_who_may_not_run_a_script_to_its_end_is_told_so_before() {
     let (server, _) = castle(&[]).await;
@@ -106,7 +129,13 @@ async fn a_user_who_may_not_run_a_script_to_its_end_is_told_so_before() {
             .unwrap()
     };
     let before = keys();
-    for role in [Role::Worker, Role::Producer, Role::Author, Role::Operator] {
+    for role in [
+        Role::Worker,
+        Role::Producer,
+        Role::Gateway,
+        Role::Author,
+        Role::Operator,
+    ] {
         user(&server, &["+@all"]).check_rights(role).await.unwrap();
     }
     let (worker, producer) = (&COMMANDS[..30], &COMMANDS[28..]);
@@ -117,6 +146,7 @@ async fn a_user_who_may_not_run_a_script_to_its_end_is_told_so_before() {
     for (role, commands) in [
         (Role::Worker, worker),
         (Role::Producer, producer),
+        (Role::Gateway, &GATEWAY),
         (Role::Author, &author),
         (Role::Operator, &operator),
     ] {
@@ -134,6 +164,9 @@ async fn a_user_who_may_not_run_a_script_to_its_end_is_told_so_before() {
             assert!(told.contains(command), "{command}: {told}");
         }
     }
+    let deaf = user(&server, &["+@all", "resetchannels"]);
+    let refused = deaf.check_rights(Role::Gateway).await.unwrap_err();
+    assert!(refused.to_string().contains("SPUBLISH"), "{refused}");
     let forgetful = user(&server, &["+@all", "-xgroup", "+xgroup|create"]);
     let refused = forgetful.check_rights(Role::Worker).await.unwrap_err();
     assert!(refused.to_string().contains("XGROUP"), "{refused}");
