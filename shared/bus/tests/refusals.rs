@@ -4,7 +4,9 @@
 
 mod server;
 
-use bus::{Bus, Committed, DraftChunk, Drafted, Error, Published, Role, Settings};
+use std::time::Duration;
+
+use bus::{Bus, Committed, DraftChunk, Drafted, Error, Person, Published, Revoked, Role, Settings};
 use redis::Commands;
 use server::{action, answered, castle, draft, failure, given_up, ids, one};
 use story::{Agent, Seq};
@@ -216,4 +218,29 @@ async fn a_redis_too_busy_to_open_its_database_is_away_and_then_back() {
     redis::cmd("SCRIPT").arg("KILL").exec(&mut asks).unwrap();
     script.join().unwrap();
     bus.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_revoked_and_who_is_here_stands_where_channels_are_denied() {
+    let (server, bus) = castle(&[]).await;
+    let deaf = user(&server, &["+@all", "resetchannels"]);
+    let mira = Revoked::User("mira".into());
+    let revoked = deaf.revoke(&mira, 10, 1 << 40).await.unwrap();
+    assert_eq!(bus.revocations().await.unwrap(), [revoked]);
+    let person = Person {
+        sub: "mira".into(),
+        name: "Mira".into(),
+        connections: 1,
+    };
+    let (castle, lives) = (server::story("castle"), Duration::from_secs(60));
+    let here = std::slice::from_ref(&person);
+    deaf.be_here(&castle, "n1", here, lives).await.unwrap();
+    assert_eq!(bus.who_is_here(&castle).await.unwrap().people, here);
+    for refused in [
+        deaf.feeds().revocations().next().await.map(drop),
+        deaf.feeds().room(&castle).next().await.map(drop),
+        deaf.hint(&castle, b"{}").await,
+    ] {
+        assert!(matches!(refused, Err(Error::Denied(_))), "{refused:?}");
+    }
 }
