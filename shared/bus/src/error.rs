@@ -37,6 +37,13 @@ pub enum Error {
     LaneFull(StoryId),
     #[error("the event has {0} bytes; at most {max} are accepted: shorten it", max = story::MAX_EVENT_BYTES)]
     TooLarge(usize),
+    /// Something else that a caller gave is larger than is accepted; both are in bytes.
+    #[error("{what} has {bytes} bytes; at most {max} are accepted: shorten it")]
+    Oversized {
+        what: &'static str,
+        bytes: usize,
+        max: usize,
+    },
     /// The parked events that a commit consumes are not at the head of their lane.
     #[error("the events to consume are not next in their lane")]
     Moved,
@@ -77,6 +84,13 @@ impl Error {
             Self::Refused(_) => !self.is_passing(),
             _ => false,
         }
+    }
+
+    pub(crate) fn check_size(what: &'static str, bytes: usize, max: usize) -> Result<(), Self> {
+        if bytes > max {
+            return Err(Self::Oversized { what, bytes, max });
+        }
+        Ok(())
     }
 
     pub(crate) fn data(what: impl Into<String>) -> Self {

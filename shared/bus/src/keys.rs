@@ -80,6 +80,21 @@ impl Keys {
         self.of(story, "live")
     }
 
+    /// Who is in the story, by node.
+    pub(crate) fn here(&self, story: &StoryId) -> String {
+        self.of(story, "here")
+    }
+
+    /// The same nodes, by the time up to which they count.
+    pub(crate) fn here_until(&self, story: &StoryId) -> String {
+        self.of(story, "here-until")
+    }
+
+    /// The channel of what is not kept.
+    pub(crate) fn room(&self, story: &StoryId) -> String {
+        self.of(story, "room")
+    }
+
     pub(crate) fn draft(&self, story: &StoryId, response: &EventId, attempt: u32) -> String {
         format!("{}{attempt}", self.draft_base(story, response))
     }
@@ -133,6 +148,8 @@ impl Keys {
             (self.seen(story), "zset"),
             (self.redriven(story), "hash"),
             (self.drafts(story), "hash"),
+            (self.here(story), "hash"),
+            (self.here_until(story), "zset"),
         ];
         for agent in Agent::ALL {
             let lane = self.lane(agent, story);
@@ -144,6 +161,27 @@ impl Keys {
     /// What all processes of an installation must agree on.
     pub(crate) fn meta(&self) -> String {
         self.at(0, "meta")
+    }
+
+    /// By the ticket's digest: tickets are of no story, and any shard will do.
+    pub(crate) fn ticket(&self, digest: &str) -> String {
+        let shard = crc16(digest.as_bytes()) % self.shards;
+        self.at(shard, &format!("ticket:{digest}"))
+    }
+
+    /// What counts no more, of the whole installation.
+    pub(crate) fn revoked(&self) -> String {
+        self.at(0, "revoked")
+    }
+
+    /// The same, by when it is over.
+    pub(crate) fn revoked_until(&self) -> String {
+        self.at(0, "revoked-until")
+    }
+
+    /// The channel on which each revocation is told.
+    pub(crate) fn revocations(&self) -> String {
+        self.at(0, "revocations")
     }
 
     fn of(&self, story: &StoryId, kind: &str) -> String {
@@ -195,6 +233,23 @@ mod tests {
         assert_eq!(keys.log(&story), format!("{tag}log:castle"));
         let response = "r1".parse().unwrap();
         assert_eq!(keys.draft(&story, &response, 2), format!("{tag}draft:r1:2"));
+    }
+
+    #[test]
+    fn the_keys_of_one_script_share_a_tag() {
+        let keys = Keys::new("sf", 7).unwrap();
+        let story: StoryId = "castle".parse().unwrap();
+        let tag = format!("sf:{{{}}}:", keys.shard(&story));
+        for key in [
+            keys.here(&story),
+            keys.here_until(&story),
+            keys.room(&story),
+        ] {
+            assert!(key.starts_with(&tag), "{key}");
+        }
+        for key in [keys.revoked(), keys.revoked_until(), keys.revocations()] {
+            assert!(key.starts_with("sf:{0}:"), "{key}");
+        }
     }
 
     #[test]

@@ -25,8 +25,8 @@ pub(crate) struct Live {
 
 /// What came over the subscription.
 #[derive(Debug)]
-pub(crate) enum Arrival {
-    Message(Message),
+pub(crate) enum Arrival<T> {
+    Message(T),
     /// Some messages were lost.
     Lost,
     /// No more will come.
@@ -35,22 +35,31 @@ pub(crate) enum Arrival {
 
 impl Live {
     /// The next arrival. Cancel-safe: what it did not give, the next call gives.
-    pub(crate) async fn next(&mut self) -> Arrival {
-        if self.overflowed.swap(false, Ordering::AcqRel) {
-            return Arrival::Lost;
-        }
-        match self.queue.recv().await {
-            Some(Push(json)) if json.len() > MAX_MESSAGE_BYTES => {
+    pub(crate) async fn next(&mut self) -> Arrival<Message> {
+        match self.next_bytes().await {
+            Arrival::Message(json) if json.len() > MAX_MESSAGE_BYTES => {
                 tracing::warn!(bytes = json.len(), "a live message is too large");
                 Arrival::Lost
             }
-            Some(Push(json)) => match serde_json::from_slice(&json) {
+            Arrival::Message(json) => match serde_json::from_slice(&json) {
                 Ok(message) => Arrival::Message(message),
                 Err(error) => {
                     tracing::warn!(%error, "a live message cannot be read");
                     Arrival::Lost
                 }
             },
+            Arrival::Lost => Arrival::Lost,
+            Arrival::Closed => Arrival::Closed,
+        }
+    }
+
+    /// The same, as it came.
+    pub(crate) async fn next_bytes(&mut self) -> Arrival<Vec<u8>> {
+        if self.overflowed.swap(false, Ordering::AcqRel) {
+            return Arrival::Lost;
+        }
+        match self.queue.recv().await {
+            Some(Push(bytes)) => Arrival::Message(bytes),
             None => Arrival::Closed,
         }
     }

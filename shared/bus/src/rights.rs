@@ -5,8 +5,10 @@
 use crate::dead::REDRIVE;
 use crate::draft::{DRAFT, RESET};
 use crate::lanes::{READMIT, REPAIR};
+use crate::presence::{HERE, WHO};
 use crate::reply::read;
 use crate::retention::TRIM;
+use crate::revocations::REVOKE;
 use crate::script::{BURY, COMMIT, JANITOR, PUBLISH, RECLAIM, RELEASE, RENEW, STORY, Script};
 use crate::{Bus, Error};
 
@@ -19,6 +21,8 @@ pub enum Role {
     Producer,
     /// Answers it.
     Worker,
+    /// Serves readers and publishes what they do, makes and changes stories, says who is there and what is revoked.
+    Gateway,
     /// Makes and changes stories.
     Author,
     /// Sends again what failed, repairs, and removes what is old.
@@ -26,10 +30,11 @@ pub enum Role {
 }
 
 impl Role {
-    /// Those of its scripts, without those whose failure a script bears, and a worker's own.
+    /// Those of its scripts, without those whose failure a script bears, and those that it sends itself.
     fn commands(self) -> Vec<&'static str> {
         let scripts: &[&Script] = match self {
             Self::Author => &[&STORY],
+            Self::Gateway => &[&PUBLISH, &STORY, &REVOKE, &HERE, &WHO],
             Self::Operator => &[&REDRIVE, &REPAIR, &READMIT, &TRIM],
             Self::Producer => &[&PUBLISH],
             Self::Worker => &[
@@ -37,16 +42,29 @@ impl Role {
             ],
         };
         let mut commands: Vec<_> = scripts.iter().flat_map(|each| each.commands()).collect();
-        if self == Self::Worker {
-            commands.extend([
+        let more: &[&str] = match self {
+            Self::Worker => &[
                 "HGETALL",
                 "XGROUP",
                 "XINFO",
                 "XLEN",
                 "XREADGROUP",
                 "XREVRANGE",
-            ]);
-        }
+            ],
+            Self::Gateway => &[
+                "GETDEL",
+                "HGETALL",
+                "HSCAN",
+                "LRANGE",
+                "SET",
+                "SPUBLISH",
+                "SSUBSCRIBE",
+                "SUNSUBSCRIBE",
+                "XRANGE",
+            ],
+            Self::Producer | Self::Author | Self::Operator => &[],
+        };
+        commands.extend(more);
         commands.sort_unstable();
         commands.dedup();
         commands
@@ -76,7 +94,7 @@ impl Bus {
         denied.sort_unstable();
         denied.dedup();
         Err(Error::Server(format!(
-            "Redis denies this user {} on keys like {}, which the fleet needs: allow it in the user's ACL rules",
+            "Redis denies this user {} on keys and channels like {}, which the fleet needs: allow it in the user's ACL rules",
             denied.join(", "),
             self.keys.probe(0)
         )))

@@ -22,7 +22,7 @@ pub struct Watch {
     feeds: Feeds,
     story: StoryId,
     view: View,
-    live: Option<Live>,
+    live: Option<Box<Live>>,
     /// When the subscription is doubted.
     doubt: Instant,
     /// What was begun; it outlives a dropped `next`, or a reader that is often woken would never be done with it.
@@ -36,7 +36,7 @@ pub struct Watch {
 /// What comes of a wait for Redis.
 enum Read {
     /// A subscription that began or was found alive: only what is read from now on cannot miss anything.
-    Live(Live),
+    Live(Box<Live>),
     Page(Page),
     Drafts(Drafts),
 }
@@ -185,7 +185,7 @@ impl Watch {
             let feeds = self.feeds.clone();
             return self.begin(async move {
                 let live = feeds.subscribe(bus.keys.live(&story)).await;
-                live.map(Read::Live)
+                live.map(|live| Read::Live(Box::new(live)))
             });
         };
         match self.view.due() {

@@ -4,7 +4,9 @@
 
 mod server;
 
-use bus::{Bus, Committed, DraftChunk, Drafted, Error, Published, Role, Settings};
+use std::time::Duration;
+
+use bus::{Bus, Committed, DraftChunk, Drafted, Error, Person, Published, Revoked, Role, Settings};
 use redis::Commands;
 use server::{action, answered, castle, draft, failure, given_up, ids, one};
 use story::{Agent, Seq};
@@ -97,6 +99,29 @@ const COMMANDS: [&str; 33] = [
     "ZSCORE",
 ];
 
+/// A gateway's own, and what its scripts run.
+const GATEWAY: [&str; 19] = [
+    "GETDEL",
+    "SET",
+    "HSCAN",
+    "LRANGE",
+    "XRANGE",
+    "HGETALL",
+    "SPUBLISH",
+    "SSUBSCRIBE",
+    "SUNSUBSCRIBE",
+    "XADD",
+    "SADD",
+    "HMGET",
+    "HDEL",
+    "HSET",
+    "PEXPIREAT",
+    "TIME",
+    "ZRANGEBYSCORE",
+    "ZREM",
+    "ZREVRANGE",
+];
+
 #[tokio::test]
 async fn a_user_who_may_not_run_a_script_to_its_end_is_told_so_before() {
     let (server, _) = castle(&[]).await;
@@ -106,7 +131,13 @@ async fn a_user_who_may_not_run_a_script_to_its_end_is_told_so_before() {
             .unwrap()
     };
     let before = keys();
-    for role in [Role::Worker, Role::Producer, Role::Author, Role::Operator] {
+    for role in [
+        Role::Worker,
+        Role::Producer,
+        Role::Gateway,
+        Role::Author,
+        Role::Operator,
+    ] {
         user(&server, &["+@all"]).check_rights(role).await.unwrap();
     }
     let (worker, producer) = (&COMMANDS[..30], &COMMANDS[28..]);
@@ -117,6 +148,7 @@ async fn a_user_who_may_not_run_a_script_to_its_end_is_told_so_before() {
     for (role, commands) in [
         (Role::Worker, worker),
         (Role::Producer, producer),
+        (Role::Gateway, &GATEWAY),
         (Role::Author, &author),
         (Role::Operator, &operator),
     ] {
@@ -134,6 +166,9 @@ async fn a_user_who_may_not_run_a_script_to_its_end_is_told_so_before() {
             assert!(told.contains(command), "{command}: {told}");
         }
     }
+    let deaf = user(&server, &["+@all", "resetchannels"]);
+    let refused = deaf.check_rights(Role::Gateway).await.unwrap_err();
+    assert!(refused.to_string().contains("SPUBLISH"), "{refused}");
     let forgetful = user(&server, &["+@all", "-xgroup", "+xgroup|create"]);
     let refused = forgetful.check_rights(Role::Worker).await.unwrap_err();
     assert!(refused.to_string().contains("XGROUP"), "{refused}");
@@ -183,4 +218,29 @@ async fn a_redis_too_busy_to_open_its_database_is_away_and_then_back() {
     redis::cmd("SCRIPT").arg("KILL").exec(&mut asks).unwrap();
     script.join().unwrap();
     bus.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_revoked_and_who_is_here_stands_where_channels_are_denied() {
+    let (server, bus) = castle(&[]).await;
+    let deaf = user(&server, &["+@all", "resetchannels"]);
+    let mira = Revoked::User("mira".into());
+    let revoked = deaf.revoke(&mira, 10, 1 << 40).await.unwrap();
+    assert_eq!(bus.revocations().await.unwrap(), [revoked]);
+    let person = Person {
+        sub: "mira".into(),
+        name: "Mira".into(),
+        connections: 1,
+    };
+    let (castle, lives) = (server::story("castle"), Duration::from_secs(60));
+    let here = std::slice::from_ref(&person);
+    deaf.be_here(&castle, "n1", here, lives).await.unwrap();
+    assert_eq!(bus.who_is_here(&castle).await.unwrap().people, here);
+    for refused in [
+        deaf.feeds().revocations().next().await.map(drop),
+        deaf.feeds().room(&castle).next().await.map(drop),
+        deaf.hint(&castle, b"{}").await,
+    ] {
+        assert!(matches!(refused, Err(Error::Denied(_))), "{refused:?}");
+    }
 }

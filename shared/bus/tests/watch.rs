@@ -4,13 +4,9 @@
 
 mod server;
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use bus::{Bus, Commit, Delivery, Draft, DraftChunk, Drafted, Seen, Settings, Watch};
+use bus::{Bus, Commit, Delivery, Draft, DraftChunk, Drafted, Seen, Watch};
 use redis::Commands;
 use server::{Server, action, answer, answered, castle, create, draft, place, story};
 use story::{Agent, Policies, Seq};
@@ -163,46 +159,20 @@ async fn a_live_message_larger_than_any_event_is_not_even_read() {
     assert_eq!(place(&next(&mut watch).await), (2, "b"));
 }
 
-/// A Redis that keeps everything in `dir`, when it is ready.
-fn durable(port: u16, dir: &Path) -> Child {
-    let mut process = Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-        .args(["--appendonly", "yes", "--appendfsync", "always"])
-        .arg("--dir")
-        .arg(dir)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("redis-server is installed");
-    let mut log = BufReader::new(process.stdout.take().unwrap()).lines();
-    assert!(log.any(|line| line.unwrap().contains("Ready to accept connections")));
-    // Whoever goes on writing to a closed pipe is in trouble.
-    std::thread::spawn(move || log.for_each(drop));
-    process
-}
-
 #[tokio::test]
 async fn a_restart_of_redis_costs_no_event() {
-    let dir = tempfile::tempdir().unwrap();
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let mut redis = durable(port, dir.path());
-    let bus = Bus::new(Settings::new(format!("redis://127.0.0.1:{port}"))).unwrap();
+    let mut server = Server::durable();
+    let bus = server.bus();
     create(&bus, "castle", Policies::default()).await;
     bus.publish(&action("castle", "a")).await.unwrap();
     let mut watch = bus.watch(&story("castle"), None).await.unwrap();
     assert_eq!(place(&next(&mut watch).await), (1, "a"));
-    redis.kill().unwrap();
-    redis.wait().unwrap();
+    server.kill();
     let away = tokio::time::timeout(Duration::from_millis(300), watch.next()).await;
     assert!(away.is_err(), "a reader waits for Redis: {away:?}");
-    let mut redis = durable(port, dir.path());
+    server.restart();
     bus.publish(&action("castle", "b")).await.unwrap();
     assert_eq!(place(&next(&mut watch).await), (2, "b"));
-    redis.kill().unwrap();
-    redis.wait().unwrap();
 }
 
 /// Everything that is seen until it is quiet for this long, without its text.

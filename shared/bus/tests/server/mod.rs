@@ -9,6 +9,7 @@ pub mod network;
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use bus::{Burial, Bus, Commit, Delivery, Draft, Emit, NewStory, Seen, Settings};
@@ -23,37 +24,61 @@ pub struct Server {
     process: Child,
     port: u16,
     dir: tempfile::TempDir,
+    keeps: bool,
 }
 
 impl Server {
     pub fn start() -> Self {
+        Self::find(false)
+    }
+
+    /// One that keeps everything that it confirmed, through `kill` and `restart`.
+    pub fn durable() -> Self {
+        Self::find(true)
+    }
+
+    fn find(keeps: bool) -> Self {
         // Another process may take the free port first; then this server ends, and the next one gets another port.
         (0..10)
-            .find_map(|_| Self::try_start())
+            .find_map(|_| Self::try_start(keeps))
             .expect("redis-server starts")
     }
 
-    fn try_start() -> Option<Self> {
+    fn try_start(keeps: bool) -> Option<Self> {
         let port = TcpListener::bind("127.0.0.1:0")
             .ok()?
             .local_addr()
             .ok()?
             .port();
         let dir = tempfile::tempdir().ok()?;
-        let process = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--appendonly", "no"])
-            .arg("--dir")
-            .arg(dir.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("redis-server is installed");
-        let mut server = Self { process, port, dir };
-        let log = BufReader::new(server.process.stdout.take()?);
-        log.lines()
-            .map_while(Result::ok)
-            .any(|line| line.contains("Ready to accept connections"))
-            .then_some(server)
+        let process = process(port, dir.path(), keeps);
+        let mut server = Self {
+            process,
+            port,
+            dir,
+            keeps,
+        };
+        server.is_ready().then_some(server)
+    }
+
+    pub fn kill(&mut self) {
+        self.process.kill().expect("it runs");
+        self.process.wait().expect("it ends");
+    }
+
+    /// After `kill`, on the same port.
+    pub fn restart(&mut self) {
+        self.process = process(self.port, self.dir.path(), self.keeps);
+        assert!(self.is_ready(), "redis-server starts again");
+    }
+
+    fn is_ready(&mut self) -> bool {
+        let log = self.process.stdout.take().expect("its log");
+        let mut lines = BufReader::new(log).lines().map_while(Result::ok);
+        let is_ready = lines.any(|line| line.contains("Ready to accept connections"));
+        // Whoever goes on writing to a closed pipe is in trouble.
+        std::thread::spawn(move || lines.for_each(drop));
+        is_ready
     }
 
     pub fn url(&self) -> String {
@@ -100,6 +125,22 @@ impl Server {
     pub fn pid(&self) -> u32 {
         self.process.id()
     }
+}
+
+fn process(port: u16, dir: &Path, keeps: bool) -> Child {
+    let keeping = match keeps {
+        true => ["--appendonly", "yes", "--appendfsync", "always"],
+        false => ["--appendonly", "no", "--appendfsync", "no"],
+    };
+    Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+        .args(["--save", ""])
+        .args(keeping)
+        .arg("--dir")
+        .arg(dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("redis-server is installed")
 }
 
 impl Drop for Server {
