@@ -284,3 +284,30 @@ fn unix_now() -> u64 {
         .duration_since(UNIX_EPOCH)
         .map_or(u64::MAX, |since| since.as_secs())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_text_breaks_it(
+            text in "(\\.|[a-zA-Z0-9_=-]{0,6}|\\PC{0,3}){0,8}",
+            header in "\\{(\"(alg|kid|crit|typ)\":(\"(HS256|none|[a-z]{0,3})\"|null|7|\\[\\]),?){0,3}\\}?",
+            payload in proptest::collection::vec(any::<u8>(), 0..32),
+        ) {
+            prop_assert!(Parts::of(&text).is_err() || text.matches('.').count() == 2);
+            let encoded = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+            let token = format!("{}.{}.", encoded(header.as_bytes()), encoded(&payload));
+            if let Ok(parts) = Parts::of(&token) {
+                prop_assert!(parts.algorithm == Algorithm::Hs256 && header.contains("HS256"));
+            }
+            if let Ok(claims) = serde_json::from_slice::<Claims>(&payload) {
+                let expected = Expected { audience: "a".to_owned(), issuer: "i".to_owned() };
+                prop_assert!(claims.identity(&expected, 0).is_err());
+            }
+        }
+    }
+}

@@ -138,6 +138,29 @@ async fn who_hangs_up_ends_nobodys_fetch() {
 }
 
 #[tokio::test]
+async fn a_fetch_that_takes_long_is_joined_and_not_doubled() {
+    let key = signer("key");
+    let issuer = Issuer::start(Answer::Held).await;
+    let mut settings = issuer.settings();
+    settings.jwks_timeout = 60 * SECOND;
+    let verifier = Arc::new(verifier(settings));
+    let mut waiting = JoinSet::new();
+    let mut ask = || {
+        let (verifier, token) = (Arc::clone(&verifier), key.token(&claims()));
+        waiting.spawn(async move { class(&verifier, &token).await });
+    };
+    ask();
+    issuer.wait_until_asked(1).await;
+    pass(11 * SECOND).await;
+    ask();
+    // Those asked now stand behind the fetch that runs, or have begun another.
+    tokio::task::yield_now().await;
+    issuer.answers(keys(&[&key]));
+    assert_eq!(waiting.join_all().await, ["good"; 2]);
+    assert_eq!(issuer.asked(), 1);
+}
+
+#[tokio::test]
 async fn a_stop_ends_a_fetch_and_frees_who_waits() {
     let key = signer("key");
     let issuer = Issuer::start(Answer::Held).await;
