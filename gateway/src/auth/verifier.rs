@@ -14,10 +14,10 @@ use super::MAX_TOKEN_BYTES;
 use super::claims::{Claims, Expected};
 use super::fetch::{self, JwksUrl};
 use super::identity::Identity;
-use super::keys::{Algorithm, KeysError};
+use super::keys::{Algorithm, KeySet, KeysError};
 use super::refusal::Refusal;
 use super::secret;
-use super::source::{Place, Source};
+use super::source::{Current, Place, Source};
 
 /// Whose tokens are taken, and where the keys for them are. All places given are used.
 #[derive(Debug, Clone)]
@@ -191,37 +191,38 @@ impl Verifier {
     async fn check_signature(&self, parts: &Parts<'_>) -> Result<(), Refusal> {
         let kid = parts.kid.as_deref();
         let mut refusal = Refusal::Algorithm;
-        for source in self
-            .sources
-            .iter()
-            .filter(|source| source.is_for(parts.algorithm))
-        {
-            let knows =
-                |keys: &super::keys::KeySet| keys.meant(kid, parts.algorithm).next().is_some();
-            let current = source.keys(knows).await;
-            let found = if !knows(&current.keys) {
-                if current.is_failing {
-                    Refusal::Unavailable
-                } else {
-                    Refusal::Key
-                }
-            } else {
-                let mut fitting = current
-                    .keys
-                    .meant(kid, parts.algorithm)
-                    .filter(|key| key.algorithm == parts.algorithm)
-                    .peekable();
-                if fitting.peek().is_none() {
-                    Refusal::Algorithm
-                } else if fitting.any(|key| key.verifies(parts.message, parts.signature)) {
-                    return Ok(());
-                } else {
-                    Refusal::Signature
-                }
-            };
-            refusal = closest(refusal, found);
+        let asked = self.sources.iter();
+        for source in asked.filter(|source| source.is_for(parts.algorithm)) {
+            let knows = |keys: &KeySet| keys.meant(kid, parts.algorithm).next().is_some();
+            match judge(&source.keys(knows).await, parts) {
+                Ok(()) => return Ok(()),
+                Err(found) => refusal = closest(refusal, found),
+            }
         }
         Err(refusal)
+    }
+}
+
+/// Whether one of the keys that the token can be meant for has signed it.
+fn judge(current: &Current, parts: &Parts<'_>) -> Result<(), Refusal> {
+    let meant = current.keys.meant(parts.kid.as_deref(), parts.algorithm);
+    let mut meant = meant.peekable();
+    if meant.peek().is_none() {
+        return Err(if current.is_failing {
+            Refusal::Unavailable
+        } else {
+            Refusal::Key
+        });
+    }
+    let mut fitting = meant
+        .filter(|key| key.algorithm == parts.algorithm)
+        .peekable();
+    if fitting.peek().is_none() {
+        Err(Refusal::Algorithm)
+    } else if fitting.any(|key| key.verifies(parts.message, parts.signature)) {
+        Ok(())
+    } else {
+        Err(Refusal::Signature)
     }
 }
 
