@@ -3,6 +3,7 @@
 mod dead;
 mod story;
 mod text;
+mod token;
 
 use std::num::NonZeroUsize;
 
@@ -13,6 +14,7 @@ use secrecy::SecretString;
 
 pub(crate) use self::dead::{DeadCommand, Letter, RedriveArgs};
 pub(crate) use self::story::{CreateArgs, StoryCommand, TrimArgs};
+pub(crate) use self::token::TokenArgs;
 use crate::target::Target;
 
 /// The options that every command has.
@@ -100,6 +102,18 @@ Exit code 1 when anything is left to do.")]
 
     /// Account for every event: answered once, in order, none lost. Exit code 3 when not
     Audit,
+
+    /// Make a token for the gateway, for development: in production an issuer does
+    #[command(after_help = "\
+Examples:
+  openssl rand -base64 48 > secret                     what the gateway is started with too
+  storyfleet token --sub mira --story castle=author --secret-file secret
+  storyfleet token --sub u42 --story 'team-*=owner' --story '*=reader' --ttl 8h --secret-file secret
+
+The token alone is written, or with --json an object of `token` and `expires_at` (seconds since 1970).
+It is signed (HS256) with the first line of the file. A line may be `KID SECRET`: the token then names
+that key.")]
+    Token(TokenArgs),
 
     /// Measure a worker on this machine: how fast, how late, how large, and what its guarantees cost
     #[command(after_help = "\
@@ -302,6 +316,15 @@ mod tests {
             ("storyfleet story trim --keep 9 --days 1", "100"),
             ("storyfleet story trim --keep 100 --days 0", "1"),
             ("storyfleet bench --floor --events 999", "1000"),
+            ("storyfleet token --sub mira", "--secret-file"),
+            (
+                "storyfleet token --sub mira --secret-file f --story castle",
+                "STORY=ROLE",
+            ),
+            (
+                "storyfleet token --sub mira --secret-file f --ttl 60",
+                "like 90s",
+            ),
         ] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), 2);

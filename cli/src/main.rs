@@ -10,6 +10,7 @@ mod render;
 mod send;
 mod story;
 mod target;
+mod token;
 mod up;
 mod watch;
 
@@ -47,6 +48,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Dead(command) => dead::run(command, &target.bus().await?, out).await,
         Command::Doctor(args) => doctor::run(args, &target, out).await,
         Command::Audit => audit::run(&target.bus().await?, out).await,
+        Command::Token(args) => token::run(args, out),
         Command::Help { command } => Ok(help(&command)),
         Command::Bench(args) => bench::run(args, out).await,
         Command::Bare(args) => bench::bare::run(&args, &target.bus().await?).await,

@@ -18,4 +18,5 @@ mod poison;
 mod restart;
 mod signals;
 mod terminal;
+mod token;
 mod waiting;
