@@ -52,11 +52,12 @@ pub(crate) async fn run(args: SendArgs, target: &Target, out: Output) -> anyhow:
         };
         ended.with_context(|| sent(&event.id))?
     };
-    if out.json {
-        out.value(&ended)?;
+    let told = if out.json {
+        out.value(&ended)
     } else {
-        out.text(&render::event(&ended, out))?;
-    }
+        out.text(&render::event(&ended, out))
+    };
+    told.with_context(|| sent(&event.id))?;
     Ok(match end {
         Outcome::Answered => ExitCode::SUCCESS,
         Outcome::Blocked | Outcome::Failed => ExitCode::FAILURE,

@@ -270,7 +270,17 @@ mod tests {
                 call,
             });
         }
+        meters.tried(Ended {
+            sent: false,
+            failed: Some(llm::Class::Cancelled),
+            usage: llm::Usage::default(),
+            call: took(0),
+        });
         let text = metrics.encode().unwrap();
+        assert!(
+            !text.contains(r#"tries_total{agent="narrator",result="cancelled"}"#),
+            "{text}"
+        );
         for line in [
             r#"storyfleet_events_total{agent="narrator",outcome="answered"} 1"#,
             r#"storyfleet_commits_total{agent="narrator",result="fenced"} 1"#,
@@ -278,8 +288,9 @@ mod tests {
             r#"storyfleet_llm_tries_total{agent="narrator",result="rate"} 1"#,
             r#"storyfleet_llm_tries_total{agent="narrator",result="ok"} 1"#,
             r#"storyfleet_llm_calls_total{agent="narrator",result="auth"} 1"#,
+            r#"storyfleet_llm_calls_total{agent="narrator",result="cancelled"} 1"#,
             r#"storyfleet_llm_seconds_sum{agent="narrator"} 0.2"#,
-            r#"storyfleet_llm_seconds_count{agent="narrator"} 2"#,
+            r#"storyfleet_llm_seconds_count{agent="narrator"} 3"#,
         ] {
             assert!(text.contains(line), "{text}");
         }

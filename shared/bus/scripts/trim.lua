@@ -30,9 +30,10 @@ if not upto then
   return 0
 end
 
--- First: an event that is missing and was not to be is taken for lost.
-redis.call('HSET', ctx, 'since', string.format('%.0f', since))
+-- First, since a full Redis takes a write that adds only from a script that has written. Whoever may not do the second is
+-- told so before.
 local removed = redis.call('XTRIM', log, 'MINID', (upto + 1) .. '-0')
+redis.call('HSET', ctx, 'since', string.format('%.0f', since))
 for _, seq in ipairs(redis.call('HKEYS', gone)) do
   if tonumber(seq) <= upto then
     redis.call('HDEL', gone, seq)

@@ -107,7 +107,9 @@ async fn a_replica_is_told_from_a_redis_that_is_not_there() -> anyhow::Result<()
 async fn a_url_that_does_not_fit_what_answers_there_is_a_wrong_setting() -> anyhow::Result<()> {
     let redis = Redis::start(&[]).await?;
     let host = redis.url().trim_start_matches("redis://").to_owned();
+    let node = Redis::start(&["--cluster-enabled", "yes"]).await?;
     for (url, says_so) in [
+        (format!("{}/1", node.url()), "this Redis is a cluster"),
         (
             format!("redis://{host}/99"),
             "a database that this Redis does not have, use /0",
