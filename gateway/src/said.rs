@@ -9,7 +9,7 @@ use crate::auth::Identity;
 /// An action without what the gateway knows itself: its author, its time.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Said {
+pub(crate) struct Said {
     /// Chosen by the client, so that the same action sent twice counts once.
     #[serde(default)]
     pub id: Option<EventId>,
@@ -32,7 +32,7 @@ pub struct Said {
 
 /// Why it is no action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub(crate) enum Fault {
     #[error("the action says nothing: text must have a visible character")]
     Nothing,
     #[error("to is for words that are said: use the mode say, or leave it out")]
@@ -48,7 +48,7 @@ impl Said {
     ///
     /// # Errors
     /// When the fields do not fit the mode.
-    pub fn event(self, story: StoryId, person: &Identity) -> Result<Event, Fault> {
+    pub(crate) fn event(self, story: StoryId, person: &Identity) -> Result<Event, Fault> {
         self.check()?;
         let now = jiff::Timestamp::now();
         let new_id = || EventId::new(now.as_millisecond().max(0).cast_unsigned(), rand::random());
