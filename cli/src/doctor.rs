@@ -23,13 +23,17 @@ pub(crate) async fn run(
     if args.fix {
         bus.check_rights(Role::Operator).await?;
     }
-    let server = bus.server().await?;
+    let mut warnings = bus.server().await?.warnings;
+    let unattended = bus.unattended().await?;
+    warnings.extend(unattended.into_iter().map(|(agent, entries)| {
+        format!("no {agent} runs, and {entries} events wait for one: start one, or `storyfleet up`")
+    }));
     let findings = bus.doctor(args.fix).await?;
     let sick = findings.iter().any(|finding| !finding.fixed);
     if out.json {
-        out.value(&json!({"warnings": server.warnings, "findings": findings}))?;
+        out.value(&json!({"warnings": warnings, "findings": findings}))?;
     } else {
-        for warning in &server.warnings {
+        for warning in &warnings {
             out.line(&format!("warning: {warning}"))?;
         }
         for finding in &findings {

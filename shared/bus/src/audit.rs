@@ -125,8 +125,16 @@ impl Bus {
             let first = self.log(story, Seq(0), 1).await?.pop();
             holes.retain(|(from, _)| first.as_ref().is_some_and(|first| first.seq.0 < *from));
         }
+        let mut missing = account.close(&lanes.waiting, audit);
+        if !missing.is_empty() {
+            let ids = missing.iter().map(|(id, _)| id.clone()).collect();
+            let strays = self.in_work(story, &ids).await?;
+            missing.retain(|(id, _)| !strays.contains(id));
+            audit.in_flight += count(strays.len());
+        }
+        audit.lost += count(missing.len());
         let mut lost = Vec::new();
-        for (id, place) in account.close(&lanes.waiting, audit) {
+        for (id, place) in missing {
             let event = match place {
                 Some(Seq(place)) => self.log(story, Seq(place - 1), 1).await?.pop(),
                 None => None,
@@ -262,7 +270,6 @@ impl Account {
             }
         }
         lost.sort();
-        audit.lost += count(lost.len());
         lost.into_iter().map(|(place, id)| (id, place)).collect()
     }
 

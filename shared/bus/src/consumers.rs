@@ -30,6 +30,29 @@ impl Bus {
         Ok(consumers.iter().any(|consumer| consumer.idle < SILENT))
     }
 
+    /// How many entries wait for an agent of whom no worker was heard of in the last seconds, of each such agent.
+    ///
+    /// # Errors
+    /// When Redis is not reached or refuses.
+    pub async fn unattended(&self) -> Result<Vec<(Agent, u64)>, Error> {
+        let mut unattended = Vec::new();
+        for agent in Agent::ALL {
+            let mut entries = 0;
+            for shard in self.keys.shards() {
+                let consumers = self.consumers_of(agent, shard).await?;
+                if !consumers.iter().any(|consumer| consumer.idle < SILENT) {
+                    let mut length = redis::cmd("XLEN");
+                    length.arg(self.keys.work(agent, shard));
+                    entries += read::<u64>(self.link.query(&length).await?)?;
+                }
+            }
+            if entries > 0 {
+                unattended.push((agent, entries));
+            }
+        }
+        Ok(unattended)
+    }
+
     /// None where neither the stream nor its group is there yet.
     pub(crate) async fn consumers_of(
         &self,

@@ -123,6 +123,10 @@ fn away(error: &redis::RedisError) -> String {
         Some("READONLY") => {
             "this Redis is a replica and takes no writes: give the URL of its master".to_owned()
         }
+        Some("MASTERDOWN") => {
+            "this Redis is a replica that has lost its master: give the URL of the master"
+                .to_owned()
+        }
         Some("LOADING") => "Redis is loading its data: it can be used when that is done".to_owned(),
         _ => format!("Redis is not reachable (is its URL right, and is it up?): {error}"),
     }
@@ -137,7 +141,7 @@ mend its folder; its own log says what failed"
         Some("NOREPLICAS") => "Redis has fewer replicas at hand than its min-replicas-to-write and refuses every change: \
 bring them back, or lower that"
             .to_owned(),
-        Some("OOM") => "Redis has no memory left and refuses every change: raise its maxmemory".to_owned(),
+        Some("OOM") => "Redis has no memory left and refuses what adds to it: raise its maxmemory".to_owned(),
         _ => format!("Redis refused: {error}"),
     }
 }

@@ -4,13 +4,17 @@ use std::collections::HashSet;
 
 use story::{Agent, Event, EventId, Seq, StoryId};
 
-use crate::reply::{read, verdict};
+use crate::reply::{Entry, read, verdict};
 use crate::script::{Script, lane_script};
+use crate::work::field;
 use crate::{Bus, Error};
 
 static LANES: Script = Script::new(lane_script!("lanes"));
 pub(crate) static REPAIR: Script = Script::new(lane_script!("repair"));
 pub(crate) static READMIT: Script = Script::new(lane_script!("readmit"));
+
+/// Entries in one read.
+const PAGE: usize = 500;
 
 /// What is in the lanes of one story at one moment.
 #[derive(Default)]
@@ -43,6 +47,36 @@ impl Bus {
             lanes.add(agent, &found);
         }
         Ok(lanes)
+    }
+
+    /// Those of the actions that stand in a work stream though no lane says so, since something took its turn away: a
+    /// worker has them, or will be given them.
+    pub(crate) async fn in_work(
+        &self,
+        story: &StoryId,
+        ids: &HashSet<EventId>,
+    ) -> Result<HashSet<EventId>, Error> {
+        let mut found = HashSet::new();
+        for agent in Agent::ALL {
+            let (work, mut from) = (self.keys.lane(agent, story).work, "-".to_owned());
+            loop {
+                let mut page = redis::cmd("XRANGE");
+                page.arg(&work).arg(&from).arg("+").arg("COUNT").arg(PAGE);
+                let entries: Vec<Entry> = read(self.link.query(&page).await?)?;
+                let Some((last, _)) = entries.last() else {
+                    break;
+                };
+                from = format!("({last}");
+                for (_, fields) in &entries {
+                    let of_story = field(fields, "story") == Some(story.as_str().as_bytes());
+                    let id = ids
+                        .iter()
+                        .find(|id| of_story && field(fields, "id") == Some(id.as_str().as_bytes()));
+                    found.extend(id.cloned());
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Sets a lane going whose turn is nobody's.

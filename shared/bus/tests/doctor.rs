@@ -191,6 +191,26 @@ async fn an_action_whose_lane_was_destroyed_is_answered_once_after_all() {
 }
 
 #[tokio::test]
+async fn an_action_whose_lane_lost_its_turn_is_answered_once() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    for id in ["a", "b"] {
+        bus.publish(&action("castle", id)).await.unwrap();
+    }
+    let _: u64 = server.raw().del("sf:{0}:turn:narrator:castle").unwrap();
+    let audit = bus.audit().await.unwrap();
+    assert_eq!((audit.in_flight, audit.lost), (2, 0));
+    assert!(!bus.doctor(true).await.unwrap().is_empty());
+    for expected in ["a", "b"] {
+        assert_eq!(answer_next(&bus).await, expected);
+    }
+    assert_eq!(bus.backlog(NARRATOR).await.unwrap(), 0);
+    let audit = bus.audit().await.unwrap();
+    assert_eq!((audit.answered, audit.is_clean()), (2, true), "{audit:?}");
+}
+
+#[tokio::test]
 async fn an_action_is_not_put_back_once_the_log_has_gone_on() {
     let server = Server::start();
     let bus = server.bus();

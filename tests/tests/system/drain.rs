@@ -93,7 +93,7 @@ async fn handed_on(drain: &str, second_signal: bool) -> anyhow::Result<()> {
     })
     .await?;
     let stories = stories(&stack).await?;
-    let lease = ["--lease", "60s"];
+    let lease = ["--lease", "30s"];
     let (old, mut says) =
         stack.worker_with(Agent::Narrator, &[lease, ["--drain", drain]].concat())?;
     let _dialogue = stack.worker(Agent::Dialogue)?;

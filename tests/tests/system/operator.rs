@@ -231,6 +231,7 @@ async fn sending_to_nobody_says_so_and_waits() -> anyhow::Result<()> {
         errors.contains("no narrator runs at the moment"),
         "{errors}"
     );
+    the_doctor_says_so(&url).await?;
     let again = storyfleet(nowhere.path(), &send_only)?
         .stdout(std::fs::File::options().write(true).open("/dev/full")?)
         .stderr(Stdio::piped())
@@ -264,5 +265,16 @@ async fn sending_to_nobody_says_so_and_waits() -> anyhow::Result<()> {
     let errors = String::from_utf8(sent.stderr).context("text")?;
     assert_eq!(errors, "", "somebody is there");
     slow.end().await;
+    Ok(())
+}
+
+async fn the_doctor_says_so(url: &str) -> anyhow::Result<()> {
+    let nowhere = tempfile::tempdir()?;
+    let doctor = run(nowhere.path(), &["--redis", url, "doctor"]).await?;
+    let said = String::from_utf8(doctor.stdout).context("text")?;
+    assert!(
+        said.contains("no narrator runs, and 1 events wait for one"),
+        "{said}"
+    );
     Ok(())
 }
