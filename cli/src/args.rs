@@ -5,6 +5,7 @@ mod story;
 mod text;
 mod token;
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
 use ::story::{Cursor, EventId, StoryId};
@@ -171,6 +172,10 @@ pub(crate) struct UpArgs {
     /// Share of the mock's calls that fail, 0 to 1
     #[arg(long, default_value = "0", value_name = "P")]
     pub(crate) fault_rate: Rate,
+
+    /// Where the gateway listens [default: 127.0.0.1:8080, or any free port]
+    #[arg(long, env = "STORYFLEET_LISTEN", value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
 
     /// The story to create for a start, unless it is there
     #[arg(long, default_value = "demo", value_name = "STORY")]

@@ -167,15 +167,9 @@ impl State {
         }
     }
 
-    /// Written whole or not at all: a reader never sees half of it.
     pub(crate) fn write(&self, data: &Path) -> anyhow::Result<()> {
         let path = Self::path(data);
-        let new = path.with_extension("new");
-        let bytes = serde_json::to_vec(self)?;
-        private(&new)
-            .and_then(|mut file| file.write_all(&bytes))
-            .and_then(|()| fs::rename(&new, &path))
-            .with_context(|| not_writable(&path))
+        write_private(&path, &serde_json::to_vec(self)?).with_context(|| not_writable(&path))
     }
 
     pub(crate) fn remove(data: &Path) -> anyhow::Result<()> {
@@ -200,7 +194,13 @@ pub(crate) fn not_writable(path: &Path) -> String {
     )
 }
 
-/// A file for our user alone: the address may have a password in it.
+/// For our user alone, and whole or not at all: a reader never sees half of it.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    private(&new)?.write_all(bytes)?;
+    fs::rename(&new, path)
+}
+
 fn private(path: &Path) -> io::Result<File> {
     File::options()
         .write(true)

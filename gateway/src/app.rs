@@ -5,12 +5,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::HeaderMap;
 use bus::Bus;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Credential, Identity, Origins, Refusal, Verifier, credential};
 use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::revoked::Revoked;
 use crate::session::{Now, Rate};
 
 /// Cheap to clone.
@@ -21,6 +23,8 @@ pub(crate) struct Parts {
     pub(crate) bus: Bus,
     pub(crate) hub: Arc<Hub>,
     pub(crate) verifier: Verifier,
+    pub(crate) revoked: Revoked,
+    pub(crate) metrics: Metrics,
     pub(crate) origins: Origins,
     pub(crate) rate: Rate,
     /// How often a quiet connection is written to.
@@ -35,10 +39,33 @@ pub(crate) struct Parts {
 pub(crate) enum Unauthorized {
     #[error(transparent)]
     Refused(#[from] Refusal),
+    #[error("the token was revoked: ask for a new one")]
+    Revoked,
     #[error("the ticket was used, is over, or never was: ask for a new one")]
     Ticket,
     #[error(transparent)]
     Redis(bus::Error),
+}
+
+impl Unauthorized {
+    /// The class, for metrics.
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.as_str(),
+            Self::Revoked => "revoked",
+            Self::Ticket => "ticket",
+            Self::Redis(_) => "redis",
+        }
+    }
+
+    /// Whether the same may do later.
+    pub(crate) fn is_temporary(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => refusal.is_temporary(),
+            Self::Redis(_) => true,
+            Self::Revoked | Self::Ticket => false,
+        }
+    }
 }
 
 impl App {
@@ -52,15 +79,37 @@ impl App {
         headers: &HeaderMap,
         query: Option<&str>,
     ) -> Result<Identity, Unauthorized> {
-        match credential(headers, query, &self.origins)? {
-            Credential::Token(token) => Ok(self.verifier.verify(token.expose_secret()).await?),
-            Credential::Ticket(ticket) => {
+        match credential(headers, query, &self.origins) {
+            Ok(Credential::Token(token)) => self.verify(&token).await,
+            Ok(Credential::Ticket(ticket)) => {
                 let holder = self.bus.take_ticket(ticket.expose_secret()).await;
-                let holder = holder.map_err(Unauthorized::Redis)?;
-                let holder = holder.and_then(|json| serde_json::from_slice(&json).ok());
-                holder.ok_or(Unauthorized::Ticket)
+                let holder = holder.map_err(Unauthorized::Redis);
+                let holder = holder.and_then(|json| {
+                    let identity = json.and_then(|json| serde_json::from_slice(&json).ok());
+                    identity.ok_or(Unauthorized::Ticket)
+                });
+                self.counted(holder)
             }
+            Err(refusal) => self.counted(Err(refusal.into())),
         }
+    }
+
+    /// Who has this token.
+    pub(crate) async fn verify(&self, token: &SecretString) -> Result<Identity, Unauthorized> {
+        let verified = self.verifier.verify(token.expose_secret()).await;
+        self.counted(verified.map_err(Unauthorized::Refused))
+    }
+
+    fn counted(&self, who: Result<Identity, Unauthorized>) -> Result<Identity, Unauthorized> {
+        let who = who.and_then(|identity| match self.revoked.has(&identity) {
+            true => Err(Unauthorized::Revoked),
+            false => Ok(identity),
+        });
+        self.metrics.auth(match &who {
+            Ok(_) => "ok",
+            Err(error) => error.as_str(),
+        });
+        who
     }
 }
 

@@ -6,8 +6,10 @@ mod app;
 pub mod auth;
 mod hub;
 mod internal;
+mod metrics;
 mod options;
 mod problem;
+mod revoked;
 mod said;
 mod server;
 mod session;
@@ -28,6 +30,8 @@ use tokio_util::task::TaskTracker;
 use app::{App, Parts};
 use auth::{Origins, Verifier};
 use hub::Hub;
+use metrics::Metrics;
+use revoked::Revoked;
 
 pub use options::Options;
 pub use session::Rate;
@@ -59,6 +63,21 @@ pub struct Limits {
     pub drain: Duration,
 }
 
+impl Default for Limits {
+    /// 20,000 connections, 20 messages a second of each, a sign of life each 15 s, 20 s to go.
+    fn default() -> Self {
+        Self {
+            connections: 20_000,
+            rate: Rate {
+                burst: 40,
+                every: Duration::from_millis(50),
+            },
+            ping: Duration::from_secs(15),
+            drain: Duration::from_secs(20),
+        }
+    }
+}
+
 /// A node that listens.
 pub struct Gateway {
     listener: TcpListener,
@@ -84,7 +103,7 @@ impl Gateway {
             }
             checked => {
                 checked?;
-                bus.check_rights(Role::Producer).await?;
+                bus.check_rights(Role::Gateway).await?;
             }
         }
         let tokens = auth::Settings {
@@ -92,10 +111,12 @@ impl Gateway {
             stop: end.clone(),
             ..settings.tokens
         };
-        let limits = settings.limits;
+        let (limits, metrics) = (settings.limits, Metrics::new());
         let app = App::new(Parts {
-            hub: Hub::new(bus.clone(), tasks.clone(), end.clone()),
+            hub: Hub::new(bus.clone(), metrics.clone(), (tasks.clone(), end.clone())),
             bus,
+            revoked: Revoked::new(),
+            metrics,
             verifier: Verifier::new(tokens)?,
             origins: settings.origins,
             rate: limits.rate,
@@ -143,6 +164,8 @@ impl Gateway {
             );
             tasks.spawn(served);
         }
+        let (hears, until) = (app.clone(), end.clone());
+        tasks.spawn(async move { hears.revoked.follow(hears.hub.feeds(), until).await });
         let drain = (shutdown.drain.clone(), limits.drain);
         let served = server::serve(self.listener, api::router(app), limits.connections, drain);
         let _at_once = shutdown.now.run_until_cancelled(served).await;

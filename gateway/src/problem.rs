@@ -78,6 +78,11 @@ impl From<Unauthorized> for Problem {
     fn from(error: Unauthorized) -> Self {
         match error {
             Unauthorized::Redis(error) => error.into(),
+            error if error.is_temporary() => {
+                let says = error.to_string();
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", says)
+                    .later(Duration::from_secs(1))
+            }
             error => Self::new(StatusCode::UNAUTHORIZED, "auth", error.to_string()),
         }
     }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use story::{Cursor, Event, StoryId};
 use tokio::time::{Duration, Instant};
 
-use crate::auth::{Identity, Refusal, Role};
+use crate::app::Unauthorized;
+use crate::auth::{Identity, Role};
 use crate::wire::{Answer, Close, Code, MAX_MESSAGES, Reference, Request};
 
 pub(crate) use limit::Limit;
@@ -270,7 +271,7 @@ impl Session {
     /// What came of [`Act::Verify`]. A token of somebody else ends the session, a bad one only if there was none before.
     pub(crate) fn verified(
         &mut self,
-        outcome: Result<Identity, Refusal>,
+        outcome: Result<Identity, Unauthorized>,
         reference: Reference,
         now: Now,
     ) -> Vec<Act> {
@@ -325,6 +326,15 @@ impl Session {
         });
         self.identity = Some(Arc::new(identity));
         acts
+    }
+
+    /// The token counts no more.
+    pub(crate) fn revoked() -> [Act; 2] {
+        let (after_ms, reason) = (0, "your token was revoked: connect with a new one");
+        [
+            Act::Send(Answer::Bye { after_ms, reason }),
+            Act::Close(Close::Auth),
+        ]
     }
 
     /// Its time is over.

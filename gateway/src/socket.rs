@@ -13,13 +13,14 @@ use bus::{Error, Published};
 use futures::future::BoxFuture;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
-use secrecy::ExposeSecret;
 use story::StoryId;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::app::{App, Unauthorized, now};
 use crate::auth::{Identity, Refusal};
 use crate::hub::{Delivery, Feed, Membership, Reader, Why, reader};
+use crate::metrics::Connected;
 use crate::problem::Problem;
 use crate::session::{Act, Session};
 use crate::wire::{Answer, Close, Code, MAX_FRAME_BYTES, Reference, SUBPROTOCOL};
@@ -63,7 +64,7 @@ pub(crate) async fn upgrade(
 
 /// What comes of an [`Act`] that waits.
 enum Outcome {
-    Verified(Result<Identity, Refusal>, Reference),
+    Verified(Result<Identity, Unauthorized>, Reference),
     Joined(u32, StoryId, Reference, Result<Membership, Error>),
     Published(Reference, story::EventId, Result<Published, Error>),
 }
@@ -82,6 +83,8 @@ struct Socket {
     dirty: bool,
     ping: Instant,
     heard: Instant,
+    revocations: watch::Receiver<u64>,
+    _connected: Connected,
 }
 
 /// The socket is closed.
@@ -95,6 +98,8 @@ impl Socket {
             session: Session::new(now, app.rate, app.ping),
             ping: now.instant + app.ping,
             heard: now.instant,
+            revocations: app.revoked.changes(),
+            _connected: app.metrics.connected("websocket"),
             app,
             sink,
             stream,
@@ -118,7 +123,7 @@ impl Socket {
 
     fn refuse(&mut self, refusal: Unauthorized) {
         let (code, close) = match &refusal {
-            Unauthorized::Redis(_) => (Code::Unavailable, Close::Restart),
+            refusal if refusal.is_temporary() => (Code::Unavailable, Close::Restart),
             _ => (Code::Auth, Close::Auth),
         };
         let words = Problem::from(refusal).detail;
@@ -145,6 +150,12 @@ impl Socket {
                 self.take(outcome);
             }
             () = sleep_until(wake) => self.tick().await?,
+            Ok(()) = self.revocations.changed() => {
+                let identity = self.session.identity();
+                if identity.is_some_and(|identity| self.app.revoked.has(identity)) {
+                    self.acts.extend(Session::revoked());
+                }
+            }
             () = self.app.drain.cancelled() => return self.leave().await,
         }
         Ok(())
@@ -182,7 +193,7 @@ impl Socket {
         let app = self.app.clone();
         Some(match act {
             Act::Verify { token, reference } => Box::pin(async move {
-                let verified = app.verifier.verify(token.0.expose_secret()).await;
+                let verified = app.verify(&token.0).await;
                 Outcome::Verified(verified, reference)
             }),
             Act::Join {
@@ -243,6 +254,7 @@ impl Socket {
         for _ in 0..TOGETHER {
             let Some((number, item)) = next else { break };
             if self.session.is_in(number) {
+                self.app.metrics.written(item.at.elapsed());
                 self.send(Message::Text(item.socket())).await?;
             }
             next = self.feed.as_mut().and_then(Feed::try_next);
@@ -293,6 +305,7 @@ impl Socket {
     }
 
     async fn close(&mut self, close: Close) -> Result<(), Closed> {
+        self.app.metrics.closed(close);
         let frame = CloseFrame {
             code: close.code(),
             reason: close.reason().into(),

@@ -13,11 +13,13 @@ use futures::stream;
 use serde::Deserialize;
 use serde_json::json;
 use story::{Cursor, Seq, StoryId, Tag};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::app::{App, now};
 use crate::auth::Identity;
 use crate::hub::{Delivery, Feed, Membership, Why, reader};
+use crate::metrics::Connected;
 use crate::problem::Problem;
 
 /// Items that wait to be written.
@@ -53,7 +55,7 @@ pub(crate) async fn stream(
             return Err(Problem::forbidden(words));
         }
         let identity = app.identify(&headers, query.as_deref()).await?;
-        Stream::open(&app, &story, cursor, &identity).await
+        Stream::open(&app, &story, cursor, identity).await
     };
     let body = match opened.await {
         Ok(stream) => {
@@ -83,6 +85,9 @@ struct Stream {
     /// When a sign of life is due.
     beat: Instant,
     state: Life,
+    identity: Identity,
+    revocations: watch::Receiver<u64>,
+    _connected: Connected,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -97,7 +102,7 @@ impl Stream {
         app: &App,
         story: &str,
         cursor: Option<String>,
-        identity: &Identity,
+        identity: Identity,
     ) -> Result<Self, Problem> {
         let story: StoryId = story
             .parse()
@@ -126,10 +131,23 @@ impl Stream {
             until: now.instant + Duration::from_secs(left),
             beat: now.instant + app.ping,
             state: Life::New,
+            revocations: app.revoked.changes(),
+            _connected: app.metrics.connected("sse"),
+            identity,
         })
     }
 
     async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let chunk = self.chunk().await?;
+            if !chunk.is_empty() {
+                return Some(chunk);
+            }
+        }
+    }
+
+    /// May be empty.
+    async fn chunk(&mut self) -> Option<Bytes> {
         match self.state {
             Life::New => {
                 self.state = Life::Open;
@@ -147,6 +165,12 @@ impl Stream {
             () = sleep_until(self.until) => {
                 return self.bye("your token is over: connect with a new one", RETRY);
             }
+            Ok(()) = self.revocations.changed() => {
+                if self.app.revoked.has(&self.identity) {
+                    return self.bye("your token was revoked: connect with a new one", RETRY);
+                }
+                return Some(Bytes::new());
+            }
             () = self.app.drain.cancelled() => {
                 let spread = self.app.drain_limit.mul_f64(rand::random_range(0.0..0.8));
                 let after = u64::try_from(spread.as_millis()).unwrap_or(RETRY);
@@ -162,6 +186,7 @@ impl Stream {
 
     fn together(&mut self, (_, first): Delivery) -> Bytes {
         self.beat = Instant::now() + self.app.ping;
+        self.app.metrics.written(first.at.elapsed());
         let mut more = self.feed.try_next();
         if more.is_none() {
             return first.stream();

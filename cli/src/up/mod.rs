@@ -1,7 +1,8 @@
-//! `storyfleet up`: Redis, a mock model and the three agents, until Ctrl-C. It ends in the reverse of the order in which
+//! `storyfleet up`: Redis, a mock model, the three agents and the gateway, until Ctrl-C. It ends in the reverse of the order in which
 //! it began: the agents drain while the model and Redis still answer.
 
 mod demo;
+mod door;
 mod fleet;
 mod model;
 mod orphan;
@@ -18,6 +19,7 @@ use serde_json::json;
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
+use self::door::Door;
 use self::fleet::Fleet;
 use self::model::Model;
 use self::redis::{Folder, Server};
@@ -130,8 +132,14 @@ impl Up {
         if let Some(doubt) = self.model.doubt().await {
             note(&doubt);
         }
-        self.say_ready()?;
-        fleet.run(self.settings.clone(), &self.shutdown).await
+        let bus = (self.settings.clone(), &self.shutdown);
+        let door = Door::open(self.folder.path(), self.args.listen, bus).await?;
+        self.say_ready(&door)?;
+        let (ran, ()) = tokio::join!(
+            fleet.run(self.settings.clone(), &self.shutdown),
+            door.run(&self.shutdown),
+        );
+        ran
     }
 
     /// Waits for Redis as long as it takes, and sees that it is fit and has a story.
@@ -162,17 +170,21 @@ impl Up {
         demo::create(&self.args.demo, &self.bus).await
     }
 
-    fn say_ready(&self) -> anyhow::Result<()> {
+    fn say_ready(&self, door: &Door) -> anyhow::Result<()> {
         let (redis, llm, story) = (&self.redis, self.model.base_url(), &self.args.demo);
         let data = self.folder.path().display().to_string();
         if self.out.json {
             self.out.value(&json!({
                 "ready": true, "redis": redis, "llm": llm, "data": data, "story": story,
+                "gateway": door.url, "page": door.page(story.as_str()),
             }))?;
         } else {
             self.out.line(&format!(
                 "ready: redis {redis}, llm {llm}, data {data}. Try: storyfleet send {story} \"I open the door\""
             ))?;
+            let page = door.page(story.as_str());
+            self.out
+                .line(&format!("read and write it in a browser: {page}"))?;
         }
         Ok(())
     }

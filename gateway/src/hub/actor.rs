@@ -14,6 +14,7 @@ use crate::hub::item::Item;
 use crate::hub::memory::{Join, Memory};
 use crate::hub::reader::{Given, Member, Why};
 use crate::hub::{Hub, TAIL};
+use crate::metrics::Joined;
 
 /// A reader who takes nothing for so long is slow.
 const SLOW: Duration = Duration::from_secs(10);
@@ -169,6 +170,9 @@ impl Actor {
                 if member.at.is_none() {
                     member.at = Some(Arc::clone(self.memory.at()));
                 }
+                if let Some(how) = member.came.take() {
+                    self.hub.metrics.joined(how);
+                }
                 self.members.push(member);
             }
             Join::Log => self.read_log(member),
@@ -181,6 +185,7 @@ impl Actor {
     }
 
     fn start_anew(&mut self, mut member: Member) {
+        member.comes_by(Joined::Gap);
         // What follows begins there.
         let cursor = Arc::new(self.memory.start());
         let gap = Arc::new(Item::new(Arc::clone(&self.story), cursor, Seen::Gap));
@@ -193,6 +198,7 @@ impl Actor {
 
     /// Until there is room in the queue; they join again then.
     fn wait_for(&self, member: Member) {
+        self.hub.metrics.lagged();
         let again = self.again.clone();
         self.spawn(async move {
             match timeout(SLOW, member.ready()).await {
@@ -205,6 +211,9 @@ impl Actor {
 
     /// For somebody who was away for long.
     fn read_log(&self, mut member: Member) {
+        if member.at.is_some() {
+            member.comes_by(Joined::Log);
+        }
         let (bus, story) = (self.hub.bus.clone(), Arc::clone(&self.story));
         let again = self.again.clone();
         self.spawn(async move {

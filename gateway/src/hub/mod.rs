@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::metrics::Metrics;
 use actor::{Actor, Command};
 
 pub(crate) use reader::{Delivery, Feed, Membership, Reader, Why, reader};
@@ -28,6 +29,7 @@ const COMMANDS: usize = 1_024;
 pub(crate) struct Hub {
     bus: Bus,
     feeds: Feeds,
+    metrics: Metrics,
     tracker: TaskTracker,
     end: CancellationToken,
     stories: Mutex<HashMap<StoryId, mpsc::Sender<Command>>>,
@@ -35,14 +37,24 @@ pub(crate) struct Hub {
 
 impl Hub {
     /// Its tasks run in `tracker` until `end`.
-    pub(crate) fn new(bus: Bus, tracker: TaskTracker, end: CancellationToken) -> Arc<Self> {
+    pub(crate) fn new(
+        bus: Bus,
+        metrics: Metrics,
+        (tracker, end): (TaskTracker, CancellationToken),
+    ) -> Arc<Self> {
         Arc::new(Self {
             feeds: bus.feeds(),
             bus,
+            metrics,
             tracker,
             end,
             stories: Mutex::default(),
         })
+    }
+
+    /// The subscriptions of this node.
+    pub(crate) fn feeds(&self) -> &Feeds {
+        &self.feeds
     }
 
     /// Has `reader` read a story from a cursor on, or without one from its last events on, and calls it `number` there.

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::item::Item;
+use crate::metrics::Joined;
 
 /// What a reader is given, with the number that they know the story by.
 pub(crate) type Delivery = (u32, Arc<Item>);
@@ -54,6 +55,8 @@ pub(crate) struct Member {
     left: Arc<AtomicBool>,
     /// The place after what is in the queue; `None` while nothing was given and the reader has no place.
     pub(crate) at: Option<Arc<Cursor>>,
+    /// How they come up to what is live; nothing once they have.
+    pub(crate) came: Option<Joined>,
 }
 
 /// Whether an item could be given.
@@ -89,6 +92,7 @@ impl Reader {
             reader: self.clone(),
             number,
             left: Arc::clone(&left),
+            came: Some(at.as_ref().map_or(Joined::Tail, |_| Joined::Memory)),
             at: at.map(Arc::new),
         };
         (member, Membership(left))
@@ -119,6 +123,12 @@ impl Feed {
 }
 
 impl Member {
+    pub(crate) fn comes_by(&mut self, how: Joined) {
+        if let Some(came) = &mut self.came {
+            *came = how;
+        }
+    }
+
     pub(crate) fn has_left(&self) -> bool {
         self.left.load(Ordering::Relaxed) || self.reader.queue.is_closed()
     }

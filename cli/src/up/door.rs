@@ -1,0 +1,127 @@
+//! The gateway of `up`, for people of this machine: its secret is in the data folder, and whoever reads the terminal may
+//! do everything.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use agent::Shutdown;
+use anyhow::Context;
+use gateway::auth::{self, Grants, NewToken, Origins, Pattern, Role, Secrets, mint};
+use gateway::{Gateway, Limits, Settings};
+use secrecy::ExposeSecret;
+
+use crate::target::{not_writable, write_private};
+
+/// Where it listens unless something else does already.
+const USUAL: u16 = 8080;
+/// Who reads the page that `up` prints.
+const PERSON: &str = "player";
+/// How long the page can be used without `up` being started again.
+const LIVES: Duration = Duration::from_secs(24 * 60 * 60);
+/// Connections are told to go, and nobody waits long for them at Ctrl-C.
+const DRAIN: Duration = Duration::from_secs(1);
+const RECONNECT: Duration = Duration::from_millis(250);
+const NAME: &str = "storyfleet";
+
+pub(super) struct Door {
+    gateway: Gateway,
+    /// Of the gateway.
+    pub(super) url: String,
+    token: String,
+}
+
+impl Door {
+    /// Listens at `listen`, or where it is usual, or else anywhere.
+    pub(super) async fn open(
+        data: &Path,
+        listen: Option<SocketAddr>,
+        (bus, shutdown): (bus::Settings, &Shutdown),
+    ) -> anyhow::Result<Self> {
+        let path = data.join("jwt-secrets");
+        let secrets = secrets(&path)?;
+        let settings = |listen| Settings {
+            listen,
+            internal: None,
+            bus: bus::Settings {
+                reconnect: RECONNECT,
+                ..bus.clone()
+            },
+            tokens: auth::Settings {
+                secrets: Some(path.clone()),
+                ..auth::Settings::new(NAME, NAME)
+            },
+            origins: Origins::default(),
+            limits: Limits {
+                drain: DRAIN,
+                ..Limits::default()
+            },
+        };
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let gateway = match listen {
+            Some(listen) => Gateway::bind(settings(listen), shutdown).await?,
+            None => match Gateway::bind(settings(local(USUAL)), shutdown).await {
+                Err(error) if is_taken(&error) => {
+                    Gateway::bind(settings(local(0)), shutdown).await?
+                }
+                bound => bound?,
+            },
+        };
+        Ok(Self {
+            url: format!("http://{}", gateway.address()?),
+            gateway,
+            token: token(&secrets)?,
+        })
+    }
+
+    /// A fragment is not sent to any server, nor kept in its logs.
+    pub(super) fn page(&self, story: &str) -> String {
+        format!("{}/#story={story}&token={}", self.url, self.token)
+    }
+
+    pub(super) async fn run(self, shutdown: &Shutdown) {
+        self.gateway.run(shutdown).await;
+    }
+}
+
+/// The folder's own, made when it has none.
+fn secrets(path: &Path) -> anyhow::Result<Secrets> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let secret = rand::random::<[u8; 32]>();
+            let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+            write_private(path, secret.as_bytes()).with_context(|| not_writable(path))?;
+        }
+        _ => {}
+    }
+    Ok(Secrets::read(path)?)
+}
+
+fn token(secrets: &Secrets) -> anyhow::Result<String> {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("this machine's clock is before 1970")?;
+    let everything: Pattern = "*".parse()?;
+    let stories: Grants = [(everything, Role::Owner)].into_iter().collect();
+    let token = mint(
+        secrets,
+        &NewToken {
+            sub: PERSON.to_owned(),
+            name: Some("Player".to_owned()),
+            jti: None,
+            stories,
+            audience: NAME.to_owned(),
+            issuer: NAME.to_owned(),
+            issued_at: now.as_secs(),
+            expires_at: (now + LIVES).as_secs(),
+        },
+    )?;
+    Ok(token.expose_secret().to_owned())
+}
+
+fn is_taken(error: &anyhow::Error) -> bool {
+    let system = error.downcast_ref::<std::io::Error>();
+    system.is_some_and(|error| error.kind() == ErrorKind::AddrInUse)
+}

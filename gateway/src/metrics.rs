@@ -1,0 +1,175 @@
+//! What operators see of a node, by Prometheus conventions.
+
+use std::time::Duration;
+
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+use crate::wire::Close;
+
+/// Shared by all parts of a node; clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    connections: IntGaugeVec,
+    fanout: Histogram,
+    joins: IntCounterVec,
+    lagged: IntCounter,
+    closes: IntCounterVec,
+    auth: IntCounterVec,
+}
+
+/// How a reader has come up to what is live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Joined {
+    /// Without a cursor, from the last events on.
+    Tail,
+    /// From a cursor, out of this node's memory.
+    Memory,
+    /// From a cursor, out of the log.
+    Log,
+    /// From a cursor of another history.
+    Gap,
+}
+
+/// A connection of a transport; it ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Connected(IntGauge);
+
+impl Metrics {
+    /// # Panics
+    /// Never: the names below are distinct and well-formed, which a test shows.
+    pub(crate) fn new() -> Self {
+        let registry = Registry::new();
+        let counter = |name, help, labels: &[&str]| {
+            register(&registry, IntCounterVec::new(Opts::new(name, help), labels))
+        };
+        let connections = Opts::new(
+            "storyfleet_gateway_connections",
+            "Open connections that read stories.",
+        );
+        let fanout = HistogramOpts::new(
+            "storyfleet_gateway_fanout_seconds",
+            "From the arrival of something in a story to its write to a reader.",
+        )
+        .buckets(vec![
+            0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 10.0,
+        ]);
+        Self {
+            connections: register(&registry, IntGaugeVec::new(connections, &["transport"])),
+            fanout: register(&registry, Histogram::with_opts(fanout)),
+            joins: counter(
+                "storyfleet_gateway_joins_total",
+                "Readers who came up to what is live: from the tail, or from a cursor out of memory, the log, or after a gap.",
+                &["kind"],
+            ),
+            lagged: register(
+                &registry,
+                IntCounter::new(
+                    "storyfleet_gateway_lagged_total",
+                    "Times that a reader's queue was full, and what they missed was merged.",
+                ),
+            ),
+            closes: counter(
+                "storyfleet_gateway_closes_total",
+                "Sockets that the node closed, by code.",
+                &["code"],
+            ),
+            auth: counter(
+                "storyfleet_gateway_auth_total",
+                "Tokens and tickets by how they were taken: ok, or why not.",
+                &["result"],
+            ),
+            registry,
+        }
+    }
+
+    /// `transport`: `websocket`, `sse`.
+    pub(crate) fn connected(&self, transport: &str) -> Connected {
+        let gauge = self.connections.with_label_values(&[transport]);
+        gauge.inc();
+        Connected(gauge)
+    }
+
+    pub(crate) fn written(&self, after: Duration) {
+        self.fanout.observe(after.as_secs_f64());
+    }
+
+    pub(crate) fn joined(&self, how: Joined) {
+        let kind = match how {
+            Joined::Tail => "tail",
+            Joined::Memory => "memory",
+            Joined::Log => "log",
+            Joined::Gap => "gap",
+        };
+        self.joins.with_label_values(&[kind]).inc();
+    }
+
+    pub(crate) fn lagged(&self) {
+        self.lagged.inc();
+    }
+
+    pub(crate) fn closed(&self, close: Close) {
+        let code = close.code().to_string();
+        self.closes.with_label_values(&[&code]).inc();
+    }
+
+    pub(crate) fn auth(&self, result: &str) {
+        self.auth.with_label_values(&[result]).inc();
+    }
+
+    /// The text format that Prometheus reads.
+    pub(crate) fn encode(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+fn register<M>(registry: &Registry, made: prometheus::Result<M>) -> M
+where
+    M: prometheus::core::Collector + Clone + 'static,
+{
+    made.and_then(|metric| {
+        registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    })
+    .unwrap_or_else(|error| unreachable!("names of metrics are distinct and well-formed: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_node_counts_is_in_the_text() {
+        let metrics = Metrics::new();
+        let connected = metrics.connected("sse");
+        drop(metrics.connected("websocket"));
+        metrics.written(Duration::from_millis(2));
+        metrics.joined(Joined::Memory);
+        metrics.lagged();
+        metrics.closed(Close::Slow);
+        metrics.auth("expired");
+        let text = metrics.encode().unwrap();
+        for line in [
+            r#"storyfleet_gateway_connections{transport="sse"} 1"#,
+            r#"storyfleet_gateway_connections{transport="websocket"} 0"#,
+            "storyfleet_gateway_fanout_seconds_count 1",
+            r#"storyfleet_gateway_joins_total{kind="memory"} 1"#,
+            "storyfleet_gateway_lagged_total 1",
+            r#"storyfleet_gateway_closes_total{code="1013"} 1"#,
+            r#"storyfleet_gateway_auth_total{result="expired"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+        drop(connected);
+        assert!(metrics.encode().unwrap().contains(r#"transport="sse"} 0"#));
+    }
+}
