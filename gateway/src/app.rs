@@ -9,6 +9,7 @@ use secrecy::ExposeSecret;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::Signer;
 use crate::auth::{Credential, Identity, Origins, Refusal, Verifier, credential};
 use crate::hub::Hub;
 use crate::session::{Now, Rate};
@@ -21,6 +22,8 @@ pub(crate) struct Parts {
     pub(crate) bus: Bus,
     pub(crate) hub: Arc<Hub>,
     pub(crate) verifier: Verifier,
+    /// Where there is a secret to sign with.
+    pub(crate) signer: Option<Signer>,
     pub(crate) origins: Origins,
     pub(crate) rate: Rate,
     /// How often a quiet connection is written to.

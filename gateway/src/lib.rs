@@ -7,6 +7,7 @@ pub mod auth;
 mod hub;
 mod internal;
 mod options;
+mod page;
 mod problem;
 mod said;
 mod server;
@@ -25,6 +26,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use api::Signer;
 use app::{App, Parts};
 use auth::{Origins, Verifier};
 use hub::Hub;
@@ -92,11 +94,17 @@ impl Gateway {
             stop: end.clone(),
             ..settings.tokens
         };
+        let signer = tokens.secrets.clone().map(|secrets| Signer {
+            secrets,
+            audience: tokens.audience.clone(),
+            issuer: tokens.issuer.clone(),
+        });
         let limits = settings.limits;
         let app = App::new(Parts {
             hub: Hub::new(bus.clone(), tasks.clone(), end.clone()),
             bus,
             verifier: Verifier::new(tokens)?,
+            signer,
             origins: settings.origins,
             rate: limits.rate,
             ping: limits.ping,
