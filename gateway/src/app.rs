@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::Signer;
 use crate::auth::{Credential, Identity, Origins, Refusal, Verifier, credential};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
@@ -25,6 +26,8 @@ pub(crate) struct Parts {
     pub(crate) verifier: Verifier,
     pub(crate) revoked: Revoked,
     pub(crate) metrics: Metrics,
+    /// Where there is a secret to sign with.
+    pub(crate) signer: Option<Signer>,
     pub(crate) origins: Origins,
     pub(crate) rate: Rate,
     /// How often a quiet connection is written to.

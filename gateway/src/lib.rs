@@ -8,6 +8,7 @@ mod hub;
 mod internal;
 mod metrics;
 mod options;
+mod page;
 mod problem;
 mod revoked;
 mod said;
@@ -27,6 +28,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use api::Signer;
 use app::{App, Parts};
 use auth::{Origins, Verifier};
 use hub::Hub;
@@ -111,6 +113,11 @@ impl Gateway {
             stop: end.clone(),
             ..settings.tokens
         };
+        let signer = tokens.secrets.clone().map(|secrets| Signer {
+            secrets,
+            audience: tokens.audience.clone(),
+            issuer: tokens.issuer.clone(),
+        });
         let (limits, metrics) = (settings.limits, Metrics::new());
         let app = App::new(Parts {
             hub: Hub::new(bus.clone(), metrics.clone(), (tasks.clone(), end.clone())),
@@ -118,6 +125,7 @@ impl Gateway {
             revoked: Revoked::new(),
             metrics,
             verifier: Verifier::new(tokens)?,
+            signer,
             origins: settings.origins,
             rate: limits.rate,
             ping: limits.ping,

@@ -2,6 +2,8 @@
 //! to be done. Everything that waits (tokens, Redis) is somebody else's: its outcome comes back as a call.
 
 mod limit;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -4,15 +4,17 @@ mod caller;
 mod events;
 mod stories;
 mod tickets;
+mod tokens;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 
 use crate::app::App;
-use crate::{socket, stream};
+use crate::{page, socket, stream};
 
 pub(crate) use caller::Caller;
+pub(crate) use tokens::Signer;
 
 /// A body that is an event, and what is around it.
 const MAX_BODY_BYTES: usize = story::MAX_EVENT_BYTES;
@@ -31,6 +33,8 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/stories/{id}/stream", get(stream::stream))
         .route("/v1/ws", get(socket::upgrade))
         .route("/v1/tickets", post(tickets::create))
+        .route("/v1/tokens", post(tokens::create))
+        .merge(page::router())
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .fallback(async || {
             let words = "there is nothing here: the API is described at /openapi.json";

@@ -1,0 +1,240 @@
+// The page: the door, the room, and the client between them.
+
+import { connect } from './client.js';
+import { Door, arrive, ask, keys, redeem, show } from './door.js';
+import { Scene } from './scene.js';
+
+const at = (id) => document.getElementById(id);
+/** Events of one look back. */
+const PAGE = 100;
+const HINTS = { do: 'What do you do?', say: 'What do you say?', story: 'What happens?' };
+
+const scene = new Scene({ onChoose: ({ id, label }) => publish({ mode: 'choose', choice: id }, label) });
+const door = new Door(open);
+let room;
+let me = 'You';
+
+start();
+
+async function start() {
+  const { token, ticket, story } = arrive();
+  if (token) keys.token = token;
+  let problem;
+  let left;
+  if (ticket) {
+    try {
+      const redeemed = await redeem(ticket);
+      if (redeemed.token) keys.token = redeemed.token;
+      left = redeemed.ticket;
+    } catch (error) {
+      problem = error.message;
+    }
+  }
+  const isKnown = keys.token !== undefined || left !== undefined;
+  if (story && isKnown && !problem) enter(story, left);
+  else door.open({ story, problem, asks: !isKnown });
+}
+
+async function open({ token, story, made }) {
+  if (token) keys.token = token;
+  try {
+    if (made) await ask('/v1/stories', { method: 'POST', body: { id: story, ...made }, token: keys.token });
+    else await ask(`/v1/stories/${encodeURIComponent(story)}`, { token: keys.token });
+    door.close();
+    enter(story);
+  } catch (problem) {
+    if (problem.status === 401) keys.token = undefined;
+    door.open({ story, problem: problem.message, asks: keys.token === undefined });
+  }
+}
+
+function enter(id, ticket) {
+  show(id);
+  scene.clear();
+  at('room').hidden = false;
+  at('title').textContent = id;
+  at('premise').hidden = true;
+  document.title = `${id} · Storyfleet`;
+  const own = new Map();
+  const gateway = connect({
+    ticket,
+    // Only a person has a new one: until then the old one is all there is.
+    getToken: async () => keys.token,
+    onState: (state) => stateOf(state, id),
+  });
+  const story = gateway.join(id, {
+    onText: (re, text, { done }) => scene.text(re, text, done),
+    onEvent: (event, { seq }) => {
+      scene.event(event, seq);
+      settle(own, event);
+    },
+    onRemoved: (removed, how) => scene.removed(removed, how),
+    onGap: () => scene.clear(),
+    onError: (error) => leave(error.message),
+    onMessage: (message) => {
+      if (message.t === 'presence') scene.people(message.people, message.count);
+    },
+  });
+  room = { id, gateway, story, own };
+  describe(id);
+  at('text').focus();
+}
+
+/** What is known of the story beside its events. Without a token there is nothing to ask with: its name must do. */
+async function describe(id) {
+  if (!keys.token) return;
+  try {
+    const { title, premise, characters } = await ask(`/v1/stories/${encodeURIComponent(id)}`, { token: keys.token });
+    if (room?.id !== id) return;
+    at('title').textContent = title || id;
+    document.title = `${title || id} · Storyfleet`;
+    at('premise').textContent = premise;
+    at('premise').hidden = !premise;
+    addressees(Object.keys(characters));
+  } catch (problem) {
+    // The connection tells the same in its own way, and tries again.
+    console.warn('the story cannot be described', problem.message);
+  }
+}
+
+function addressees(names) {
+  const one = (name, label) => new Option(label, name);
+  at('to').replaceChildren(one('', 'to all'), ...names.map((name) => one(name, `to ${name}`)));
+  modeChanged();
+}
+
+function stateOf({ state, reason, after_ms, name, sub }, id) {
+  const isOpen = state === 'open';
+  document.body.dataset.link = state;
+  if (isOpen) {
+    scene.me = sub;
+    me = name ?? sub ?? me;
+    banner();
+  } else if (state === 'waiting') {
+    // A blink is not worth a word.
+    banner(after_ms > 400 ? 'The connection is lost. What you write is kept and sent when it is back.' : undefined, after_ms > 1_500);
+  } else if (state === 'signed-out') {
+    keys.token = undefined;
+    leave(reason ? `Sign in again: ${reason}` : 'Sign in to go on.', id);
+  } else if (state === 'refused') {
+    banner(reason);
+  }
+}
+
+let bannerTimer;
+
+function banner(words, canTry) {
+  const place = at('banner');
+  clearTimeout(bannerTimer);
+  if (!words) {
+    place.replaceChildren();
+    return;
+  }
+  const text = document.createElement('span');
+  text.textContent = words;
+  place.replaceChildren(text);
+  if (!canTry) return;
+  const again = document.createElement('button');
+  again.type = 'button';
+  again.className = 'quiet';
+  again.textContent = 'Try now';
+  again.addEventListener('click', () => room?.gateway.wake());
+  place.append(again);
+}
+
+function leave(problem) {
+  const { id } = room;
+  room.gateway.close();
+  room = undefined;
+  at('room').hidden = true;
+  banner();
+  document.title = 'Storyfleet';
+  if (!problem) show();
+  door.open({ story: id, problem, asks: keys.token === undefined });
+}
+
+function publish(said, label) {
+  const words = { who: me, text: label ?? said.text };
+  const { story, own } = room;
+  const card = scene.pending(words);
+  const send = async () => {
+    card.say('', 'Sending …');
+    try {
+      const { id, status } = await story.publish(said);
+      if (scene.has(id)) return card.remove();
+      own.set(id, card);
+      if (status === 'held') card.say('waiting', 'The moderator reads it first …');
+      else card.say('waiting', 'Sent');
+    } catch (error) {
+      if (error.code === 'closed' || error.code === 'left') return;
+      const discard = () => card.remove();
+      card.say('failed', `Not sent: ${error.message}`, { 'Send again': send, Discard: discard });
+    }
+  };
+  send();
+}
+
+/** One's own words are in the story, or will not be. */
+function settle(own, event) {
+  const card = own.get(event.id);
+  if (card) {
+    own.delete(event.id);
+    card.remove();
+  }
+  if (event.type !== 'verdict' || event.decision !== 'block') return;
+  const blocked = own.get(event.target);
+  if (!blocked) return;
+  own.delete(event.target);
+  blocked.say('blocked', `Not let through: ${event.reason || 'the moderator stopped it'}`, { Discard: () => blocked.remove() });
+}
+
+async function earlier() {
+  const before = scene.first - 1;
+  const after = Math.max(0, before - PAGE);
+  at('earlier').disabled = true;
+  try {
+    const path = `/v1/stories/${encodeURIComponent(room.id)}/events?after=${after}&limit=${before - after}`;
+    const { events } = await ask(path, { token: keys.token });
+    scene.earlier(events);
+  } catch (problem) {
+    banner(`What happened earlier cannot be shown now: ${problem.message}`);
+  } finally {
+    at('earlier').disabled = false;
+  }
+}
+
+function mode() {
+  return at('composer').elements.mode.value;
+}
+
+function modeChanged() {
+  at('text').placeholder = HINTS[mode()];
+  at('to-field').hidden = mode() !== 'say' || at('to').options.length < 2;
+}
+
+function grow() {
+  const text = at('text');
+  text.style.setProperty('--height', 'auto');
+  text.style.setProperty('--height', `${text.scrollHeight}px`);
+}
+
+at('composer').addEventListener('submit', (event) => {
+  event.preventDefault();
+  const text = at('text').value.trim();
+  if (!text || !room) return;
+  const to = at('to').value;
+  publish({ mode: mode(), text, ...(mode() === 'say' && to ? { to } : {}) });
+  at('text').value = '';
+  grow();
+});
+at('text').addEventListener('keydown', (event) => {
+  // Where letters are composed, Enter ends one.
+  if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  at('composer').requestSubmit();
+});
+at('text').addEventListener('input', grow);
+at('composer').addEventListener('change', modeChanged);
+at('leave').addEventListener('click', () => leave());
+at('earlier').addEventListener('click', earlier);
+modeChanged();

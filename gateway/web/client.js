@@ -1,0 +1,390 @@
+// A client of the gateway for browsers and Node (>= 22, or with a WebSocket given). Copy client.js, transport.js and
+// story.js; nothing else is needed.
+//
+//   import { connect } from './client.js';
+//
+//   const gateway = connect({
+//     url: 'https://stories.example',                 // left out: where the page is from
+//     getToken: async ({ renew }) => '…',             // renew: the last one is over or about to be; nothing: signed out
+//     onState: ({ state, reason, after_ms, transport, sub, name }) => …,
+//   });
+//   const castle = gateway.join('castle', {
+//     onText: (re, text, { done, added, attempt }) => …, // a response grows; `re` is the id that its event will have
+//     onEvent: (event, { seq }) => …,                   // something happened: an action, a narration, a verdict …
+//     onRemoved: (id, { why, reason }) => …,            // show it no more, if it was shown
+//     onGap: () => …,                                   // show nothing of before: the story is told anew from here
+//     onError: ({ code, message }) => …,                // the story cannot be joined
+//     onMessage: (message) => …,                        // any other message of this story
+//   });
+//   const { id, status } = await castle.publish({ mode: 'do', text: 'I draw the sword' });  // logged, held or duplicate
+//   castle.leave(); gateway.close();
+//
+// Options besides: `ticket` (a one-use ticket instead of the first token), `transport` ('ws' or 'sse' alone), `WebSocket`
+// and `fetch` of one's own.
+//
+// States: connecting, open, waiting (`after_ms` until the next try), signed-out (`wake()` after there is a token again),
+// refused (this page's origin may not connect), closed.
+//
+// Every character comes once, across cuts and on both transports: onText gives a whole text and what was added to it.
+// What is published is sent again after a cut, under an id of its own, and counts once.
+
+import { Story } from './story.js';
+import { openSocket, openStreams } from './transport.js';
+
+export { Story } from './story.js';
+export { openSocket, openStreams } from './transport.js';
+
+/** Milliseconds. */
+const OPENS = 10_000;
+const ANSWERS = 10_000;
+const LOOKS = 5_000;
+const STABLE = 5_000;
+const FIRST = 250;
+const LONGEST = 15_000;
+const GIVES_UP = 60_000;
+const PING = 15_000;
+/** setTimeout takes no more. */
+const FAR = 2 ** 31 - 1;
+
+/** Sockets that fail in a row before streams are tried. */
+const FAILS = 2;
+
+const PASSES = new Set(['rate', 'unavailable', 'full']);
+const TOO_MUCH = new Set([4400, 4413, 1009]);
+
+/** Why something was not done: `code` as the gateway says it. */
+export class Refused extends Error {
+  constructor({ code, message }) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** When to try again after so many tries that failed, in ms; `after` when the gateway named a time. */
+export function pause(tries, after, random = Math.random()) {
+  if (after !== undefined) return after + random * FIRST;
+  return (0.5 + random / 2) * Math.min(LONGEST, FIRST * 2 ** tries);
+}
+
+export function connect(options) {
+  const gateway = new Gateway(options);
+  gateway.wake();
+  return gateway;
+}
+
+class Gateway {
+  #options;
+  #way;
+  #state = { state: 'closed' };
+  #stories = new Map();
+  /** What waits for an answer: ref → what to do with it. */
+  #asked = new Map();
+  /** What was published and not answered, in its order. */
+  #pending = new Set();
+  #ref = 0;
+  #tries = 0;
+  #refusals = 0;
+  #fails = 0;
+  #hadSocket = false;
+  #welcomed = 0;
+  #bye;
+  #why;
+  #ping = PING;
+  #pinged = 0;
+  #timers = {};
+  #isClosed = false;
+  #look = () => globalThis.document?.visibilityState !== 'hidden' && this.wake();
+
+  constructor(options) {
+    this.#options = { url: globalThis.location?.origin, onState: () => {}, ...options };
+    globalThis.addEventListener?.('online', this.#look);
+    globalThis.document?.addEventListener('visibilitychange', this.#look);
+  }
+
+  /** Connects now if it waits, or makes sure that the connection lives. */
+  wake() {
+    if (this.#isClosed) return;
+    if (!this.#way && this.#state.state !== 'connecting') this.#open();
+    else if (this.#state.state === 'open') this.#check(true);
+  }
+
+  /** @param {object} on what is called, as at the head of this file. */
+  join(id, on) {
+    if (this.#stories.has(id)) throw new Error(`${id} is joined already`);
+    const story = { id, on, known: new Story(), isIn: false };
+    this.#stories.set(id, story);
+    if (this.#state.state === 'open') this.#enter(story);
+    return {
+      publish: (said) => this.#publish(story, said),
+      leave: () => this.#leave(story),
+      get cursor() {
+        return story.known.cursor;
+      },
+    };
+  }
+
+  close() {
+    this.#isClosed = true;
+    globalThis.removeEventListener?.('online', this.#look);
+    globalThis.document?.removeEventListener('visibilitychange', this.#look);
+    this.#drop();
+    for (const one of [...this.#pending]) this.#fail(one, { code: 'closed', message: 'the client was closed' });
+    this.#tell({ state: 'closed' });
+  }
+
+  async #open() {
+    this.#tell({ state: 'connecting' });
+    const { ticket } = this.#options;
+    // Good for one use.
+    this.#options.ticket = undefined;
+    let token;
+    if (!ticket) {
+      try {
+        token = await this.#options.getToken({ renew: this.#refusals > 0 });
+      } catch (error) {
+        return this.#wait(undefined, `no token: ${error.message}`);
+      }
+      if (this.#isClosed) return;
+      if (!token) return this.#tell({ state: 'signed-out', reason: this.#why });
+    }
+    const way = this.#begin(ticket, {
+      open: () => this.#way === way && this.#opened(token),
+      message: (message) => this.#way === way && this.#take(message),
+      end: (how) => this.#way === way && this.#ended(how),
+    });
+    this.#way = way;
+    this.#after('open', OPENS, () => this.#ended({ code: 1006, reason: 'nobody answered' }));
+  }
+
+  #begin(ticket, on) {
+    const { url, transport } = this.#options;
+    const streams = transport === 'sse' || (transport !== 'ws' && !ticket && !this.#hadSocket && this.#fails >= FAILS);
+    if (!streams) return openSocket(url, on, { ticket, WebSocket: this.#options.WebSocket });
+    // If they fail too, it is the turn of sockets again.
+    this.#fails = 0;
+    return openStreams(url, on, { fetch: this.#options.fetch });
+  }
+
+  #opened(token) {
+    if (this.#way.kind === 'ws') this.#hadSocket = true;
+    if (token) this.#way.send({ t: 'auth', token });
+  }
+
+  #take(message) {
+    const asked = this.#asked.get(message.ref);
+    if (message.ref !== undefined) this.#asked.delete(message.ref);
+    switch (message.t) {
+      case 'welcome':
+        return this.#welcome(message);
+      case 'ok':
+        return asked?.ok?.(message);
+      case 'err':
+        if (asked) return asked.err?.(message);
+        if (message.story) return this.#out(this.#stories.get(message.story), message);
+        this.#why = message.message;
+        this.#bye = message.after_ms;
+        return undefined;
+      case 'bye':
+        this.#why = message.reason;
+        this.#bye = message.after_ms;
+        return undefined;
+      default:
+        return this.#tellStory(this.#stories.get(message.story), message);
+    }
+  }
+
+  #welcome({ sub, name, expires_at: until, ping_ms: ping = PING }) {
+    this.#ping = ping;
+    this.#renewBefore(until);
+    if (this.#state.state === 'open') return;
+    clearTimeout(this.#timers.open);
+    this.#welcomed = Date.now();
+    this.#tell({ state: 'open', transport: this.#way.kind, sub, name });
+    for (const story of this.#stories.values()) this.#enter(story);
+    this.#watch();
+  }
+
+  #renewBefore(until) {
+    const left = until === undefined ? undefined : until * 1000 - Date.now();
+    // On streams a new token needs new requests: they end by themselves, and go on where they were.
+    if (left === undefined || left <= 0 || this.#way.kind === 'sse') return clearTimeout(this.#timers.renew);
+    this.#after('renew', Math.min(FAR, left - Math.min(60_000, left / 5)), async () => {
+      const way = this.#way;
+      const token = await this.#options.getToken({ renew: true }).catch(() => undefined);
+      // Without one the connection ends in its time, and that is when the person is asked.
+      if (token && way === this.#way) this.#ask({ t: 'auth', token }, {});
+    });
+  }
+
+  #enter(story) {
+    const { id, known } = story;
+    story.isIn = false;
+    this.#ask({ t: 'join', story: id, cursor: known.cursor }, {
+      ok: () => {
+        story.isIn = true;
+        for (const one of this.#pending) if (one.story === story) this.#say(one);
+      },
+      err: (error) => {
+        if (error.code === 'bad_cursor' && known.cursor !== undefined) {
+          this.#tellStory(story, { t: 'gap' });
+          known.cursor = undefined;
+          return this.#enter(story);
+        }
+        if (PASSES.has(error.code)) return this.#restart(error.after_ms, error.message);
+        return this.#out(story, error);
+      },
+    });
+  }
+
+  #tellStory(story, message) {
+    if (!story) return;
+    const { on, known } = story;
+    for (const change of known.take(message)) {
+      const { kind, ...rest } = change;
+      if (kind === 'text') on.onText?.(rest.re, rest.text, rest);
+      else if (kind === 'event') on.onEvent?.(rest.event, rest);
+      else if (kind === 'removed') on.onRemoved?.(rest.id, rest);
+      else if (kind === 'gap') on.onGap?.();
+      else {
+        known.restart();
+        return this.#restart(0, 'characters were missing');
+      }
+    }
+    on.onMessage?.(message);
+  }
+
+  #out(story, error) {
+    if (!story) return;
+    this.#stories.delete(story.id);
+    for (const one of [...this.#pending]) if (one.story === story) this.#fail(one, error);
+    story.on.onError?.(error);
+  }
+
+  #leave(story) {
+    if (this.#stories.get(story.id) !== story) return;
+    this.#stories.delete(story.id);
+    if (this.#state.state === 'open') this.#way.send({ t: 'leave', story: story.id });
+    for (const one of [...this.#pending]) if (one.story === story) this.#fail(one, { code: 'left', message: 'the story was left' });
+  }
+
+  #publish(story, said) {
+    const event = { id: crypto.randomUUID?.() ?? random(), ...said };
+    return new Promise((resolve, reject) => {
+      const one = { story, event, resolve, reject, since: Date.now() };
+      if (this.#stories.get(story.id) !== story) return reject(new Refused({ code: 'left', message: 'the story was left' }));
+      this.#pending.add(one);
+      if (story.isIn) this.#say(one);
+    });
+  }
+
+  #say(one) {
+    if (!this.#pending.has(one) || !one.story.isIn) return;
+    clearTimeout(one.timer);
+    this.#ask({ t: 'publish', story: one.story.id, event: one.event }, {
+      ok: ({ id, status }) => {
+        this.#pending.delete(one);
+        one.resolve({ id, status });
+      },
+      err: (error) => {
+        const isTooLate = Date.now() - one.since > GIVES_UP;
+        if (!PASSES.has(error.code) || isTooLate) return this.#fail(one, error);
+        one.timer = setTimeout(() => this.#say(one), pause(0, error.after_ms ?? 1000));
+      },
+    });
+  }
+
+  #fail(one, error) {
+    clearTimeout(one.timer);
+    this.#pending.delete(one);
+    one.reject(new Refused(error));
+  }
+
+  #ask(message, then) {
+    this.#ref += 1;
+    this.#asked.set(this.#ref, then);
+    this.#way.send({ ...message, ref: this.#ref });
+  }
+
+  #watch() {
+    this.#after('watch', LOOKS, () => {
+      this.#check(false);
+      if (this.#way) this.#watch();
+    });
+  }
+
+  /** A dead network says nothing: whoever was silent for long is asked, and has to answer. */
+  #check(isUrgent) {
+    const { heard, kind } = this.#way;
+    const now = Date.now();
+    if (kind === 'sse') {
+      if (now - heard > 3 * this.#ping) this.#restart(undefined, 'the connection fell silent');
+    } else if (this.#pinged > heard) {
+      if (now - this.#pinged > ANSWERS) this.#restart(undefined, 'the connection fell silent');
+    } else if (isUrgent || now - heard > this.#ping) {
+      this.#pinged = now;
+      this.#ask({ t: 'ping' }, {});
+      if (isUrgent) this.#after('urgent', ANSWERS / 3, () => this.#way && this.#pinged > this.#way.heard && this.#restart(0, 'the connection fell silent'));
+    }
+  }
+
+  #restart(after, reason) {
+    this.#way?.close();
+    this.#bye = after;
+    this.#ended({ code: 1006, reason });
+  }
+
+  #ended({ code, reason }) {
+    const wasSocket = this.#way?.kind === 'ws';
+    this.#drop();
+    const isStable = this.#welcomed > 0 && Date.now() - this.#welcomed > STABLE;
+    if (isStable) this.#tries = this.#refusals = 0;
+    if (wasSocket && this.#welcomed === 0) this.#fails += 1;
+    this.#welcomed = 0;
+    const why = this.#why ?? reason;
+    if (TOO_MUCH.has(code)) {
+      for (const one of [...this.#pending]) this.#fail(one, { code: 'too_large', message: reason });
+    }
+    if (code === 4403) return this.#tell({ state: 'refused', reason: why });
+    if (code === 4401) {
+      this.#refusals += 1;
+      if (this.#refusals > 2) {
+        this.#refusals = 1;
+        return this.#tell({ state: 'signed-out', reason: why });
+      }
+      return this.#wait(this.#refusals > 1 ? undefined : 0, why);
+    }
+    return this.#wait(this.#bye ?? (code === 4429 ? 5_000 : undefined), why);
+  }
+
+  #wait(after, reason) {
+    const after_ms = Math.round(pause(this.#tries, after));
+    this.#tries += 1;
+    this.#bye = this.#why = undefined;
+    this.#tell({ state: 'waiting', reason, after_ms });
+    this.#after('again', after_ms, () => this.#state.state === 'waiting' && this.#open());
+  }
+
+  #drop() {
+    this.#way?.close();
+    this.#way = undefined;
+    this.#asked.clear();
+    for (const timer of Object.values(this.#timers)) clearTimeout(timer);
+    for (const story of this.#stories.values()) story.isIn = false;
+    for (const one of this.#pending) clearTimeout(one.timer);
+  }
+
+  #after(name, ms, then) {
+    clearTimeout(this.#timers[name]);
+    this.#timers[name] = setTimeout(then, ms);
+  }
+
+  #tell(state) {
+    this.#state = state;
+    this.#options.onState(state);
+  }
+}
+
+/** Pages that were not served over TLS have no randomUUID. */
+function random() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+}

@@ -1,0 +1,306 @@
+// A story on the screen. What people and models wrote gets there as text alone, never as markup.
+
+import { Typist } from './typist.js';
+
+/** For so long after joining what comes is history, which is not spoken. Milliseconds. */
+const SETTLES = 1_500;
+/** How far from the end one may be and still follow it. Pixels. */
+const NEAR = 120;
+
+/** People who are shown each; of the others the number. */
+const FACES = 4;
+
+const VERBS = { do: '', say: 'says', story: 'tells', choose: 'chooses', regenerate: 'asks for another answer', undo: 'takes something back' };
+
+export class Scene {
+  #at = (id) => document.getElementById(id);
+  #entries = new Map();
+  #typists = new Map();
+  #removed = new Set();
+  #labels = new Map();
+  #onChoose;
+  #me;
+  #first = Infinity;
+  #settled = 0;
+  #calm = matchMedia('(prefers-reduced-motion: reduce)');
+
+  /** @param {{onChoose: (choice: {id, label}) => void}} on */
+  constructor({ onChoose }) {
+    this.#onChoose = onChoose;
+    const scroll = this.#at('scroll');
+    scroll.addEventListener('scroll', () => this.#isNear() && (this.#at('down').hidden = true), { passive: true });
+    this.#at('down').addEventListener('click', () => this.#follow(true));
+  }
+
+  /** The place of the first event that is shown. */
+  get first() {
+    return this.#first;
+  }
+
+  set me(sub) {
+    this.#me = sub;
+  }
+
+  clear() {
+    for (const list of ['log', 'drafts', 'outbox']) this.#at(list).replaceChildren();
+    for (const map of [this.#entries, this.#typists, this.#removed, this.#labels]) map.clear();
+    this.#first = Infinity;
+    this.#settled = Date.now() + SETTLES;
+    this.#at('earlier').hidden = true;
+  }
+
+  has(id) {
+    return this.#entries.has(id);
+  }
+
+  text(re, text, isDone) {
+    this.#stay(() => {
+      const entry = this.#entries.get(re) ?? this.#draft(re);
+      entry.typist.write(text);
+      if (isDone) entry.isSpoken = true;
+    });
+  }
+
+  event(event, seq) {
+    this.#first = Math.min(this.#first, seq);
+    this.#at('earlier').hidden = this.#first <= 1;
+    this.#stay(() => {
+      const shown = this.#show(event);
+      if (shown) this.#at('log').append(shown);
+    });
+  }
+
+  /** Events from before those that are shown, oldest first. */
+  earlier(placed) {
+    const scroll = this.#at('scroll');
+    const below = scroll.scrollHeight - scroll.scrollTop;
+    const shown = placed.map(({ event }) => this.#show(event, true)).filter(Boolean);
+    this.#at('log').prepend(...shown);
+    this.#first = placed[0]?.seq ?? 1;
+    this.#at('earlier').hidden = this.#first <= 1;
+    scroll.scrollTop = scroll.scrollHeight - below;
+  }
+
+  removed(id, { why, reason }) {
+    this.#removed.add(id);
+    const entry = this.#entries.get(id);
+    this.#entries.delete(id);
+    if (!entry) return;
+    if (why === 'void') {
+      // It may be tried again.
+      this.#removed.delete(id);
+      entry.item.remove();
+      return;
+    }
+    const stone = element('li', 'stone', reason ? `Removed: ${reason}` : 'Removed by the moderator');
+    entry.item.replaceWith(stone);
+    this.#at('log').contains(stone) || this.#at('log').append(stone);
+  }
+
+  /** A person's own words, before they are in the story. */
+  pending(words) {
+    const item = this.#card('mine pending', words.who, words.text);
+    const state = item.appendChild(element('p', 'state', 'Sending …'));
+    this.#stay(() => this.#at('outbox').append(item), true);
+    return {
+      /** `kind`: waiting, blocked or failed; `actions`: label → what it does. */
+      say: (kind, text, actions = {}) => {
+        item.classList.remove('waiting', 'blocked', 'failed');
+        if (kind) item.classList.add(kind);
+        state.textContent = text;
+        state.setAttribute('role', kind === 'waiting' || !kind ? 'none' : 'alert');
+        item.querySelector('.actions')?.remove();
+        const row = element('div', 'actions');
+        for (const [label, act] of Object.entries(actions)) row.append(button(label, act, 'quiet'));
+        if (row.children.length > 0) item.append(row);
+        this.#stay(() => {}, true);
+      },
+      remove: () => this.#stay(() => item.remove()),
+    };
+  }
+
+  /** Who is here: `count` may be more than those who are listed. */
+  people(people, count = people.length) {
+    const list = this.#at('people');
+    list.hidden = people.length === 0;
+    const shown = people.slice(0, FACES);
+    list.replaceChildren(...shown.map(({ sub, name }) => named(name || sub)));
+    if (count > shown.length) list.append(element('li', 'more', `+${count - shown.length}`));
+  }
+
+  #draft(re) {
+    const item = element('li', 'entry draft');
+    const text = item.appendChild(element('p', 'text'));
+    item.dataset.id = re;
+    const entry = { item, text, typist: this.#typist(text) };
+    this.#entries.set(re, entry);
+    this.#at('drafts').append(item);
+    return entry;
+  }
+
+  #typist(text) {
+    return new Typist(text, { onGrow: () => this.#follow(), isCalm: () => this.#calm.matches });
+  }
+
+  /** The element of an event, if it has one. */
+  #show(event, isHistory = false) {
+    if (this.#removed.has(event.id)) return undefined;
+    switch (event.type) {
+      case 'action':
+        return this.#action(event, isHistory);
+      case 'narration':
+        return this.#told(event, isHistory);
+      case 'dialogue':
+        return this.#told(event, isHistory, event.character);
+      case 'failed':
+        return this.#notice(event);
+      default:
+        return undefined;
+    }
+  }
+
+  #action(event, isHistory) {
+    const { id, author, mode, to } = event;
+    const isMine = author.id === this.#me;
+    const words = mode === 'choose' ? (this.#labels.get(event.choice) ?? event.text) : event.text;
+    const verb = [VERBS[mode], to && `to ${to}`].filter(Boolean).join(' ');
+    const item = this.#card(isMine ? 'mine' : 'theirs', author.name || author.id, words, verb);
+    item.dataset.id = id;
+    this.#entries.set(id, { item });
+    if (!isMine) this.#speak(`${author.name} ${verb}: ${words}`, isHistory);
+    this.#closeChoices();
+    return item;
+  }
+
+  #told(event, isHistory, character) {
+    const { id, text, choices = [], status } = event;
+    const draft = this.#entries.get(id);
+    const item = draft?.item ?? element('li', 'entry');
+    item.dataset.id = id;
+    item.classList.remove('draft');
+    item.classList.add(event.type);
+    if (!draft) item.append(element('p', 'text', text));
+    if (character) {
+      paint(item, character);
+      item.prepend(byline(character));
+    }
+    if (status === 'truncated') item.append(element('p', 'state', 'The answer breaks off here.'));
+    if (choices.length > 0) {
+      this.#closeChoices();
+      item.append(this.#choices(choices, isHistory));
+    }
+    this.#entries.set(id, { ...draft, item });
+    this.#speak(character ? `${character}: ${text}` : text, isHistory, draft?.isSpoken);
+    return item;
+  }
+
+  #choices(choices, isHistory) {
+    const row = element('div', 'choices');
+    row.setAttribute('role', 'group');
+    row.setAttribute('aria-label', 'What you could do');
+    for (const { id, label } of choices) {
+      this.#labels.set(id, label);
+      const one = button(label, () => this.#onChoose({ id, label }));
+      row.append(one);
+    }
+    row.hidden = isHistory;
+    return row;
+  }
+
+  #closeChoices() {
+    for (const row of this.#at('log').querySelectorAll('.choices')) row.hidden = true;
+  }
+
+  #notice({ id, notice, agent }) {
+    const item = element('li', 'notice', notice || `The ${agent} could not answer.`);
+    this.#entries.set(id, { item });
+    this.#speak(item.textContent, false);
+    return item;
+  }
+
+  #card(kind, who, words, verb = '') {
+    const item = element('li', `entry action ${kind}`);
+    paint(item, who);
+    item.append(byline(who, verb), element('p', 'text', words));
+    return item;
+  }
+
+  /** For those who listen: what is whole, once, and not what was there before them. */
+  #speak(words, isHistory, wasDraft = false) {
+    if (isHistory || (!wasDraft && Date.now() < this.#settled)) return;
+    const spoken = this.#at('spoken');
+    spoken.append(element('p', '', words));
+    while (spoken.children.length > 3) spoken.firstChild.remove();
+  }
+
+  #isNear() {
+    const { scrollHeight, scrollTop, clientHeight } = this.#at('scroll');
+    return scrollHeight - scrollTop - clientHeight < NEAR;
+  }
+
+  #wasNear = true;
+
+  #stay(change, always = false) {
+    this.#wasNear = always || this.#isNear();
+    change();
+    if (this.#wasNear) this.#follow(true);
+    else this.#at('down').hidden = false;
+  }
+
+  #follow(always = false) {
+    if (!always && !this.#isNear()) return;
+    const scroll = this.#at('scroll');
+    scroll.scrollTop = scroll.scrollHeight;
+    this.#at('down').hidden = true;
+  }
+}
+
+function element(name, kind, text = '') {
+  const made = document.createElement(name);
+  if (kind) made.className = kind;
+  made.textContent = text;
+  return made;
+}
+
+function button(label, act, kind = '') {
+  const made = element('button', kind, label);
+  made.type = 'button';
+  made.addEventListener('click', act);
+  return made;
+}
+
+function byline(who, verb = '') {
+  const line = element('p', 'who');
+  const initial = badge('span', who);
+  initial.setAttribute('aria-hidden', 'true');
+  line.append(initial, element('b', '', who));
+  if (verb) line.append(' ', element('span', 'verb', verb));
+  return line;
+}
+
+function named(name) {
+  const item = element('li');
+  const face = badge('span', name);
+  face.setAttribute('aria-hidden', 'true');
+  item.append(face, element('span', 'unseen', name));
+  return item;
+}
+
+function badge(kind, name) {
+  const made = element(kind, 'badge', [...name.trim()][0]?.toUpperCase() ?? '?');
+  made.title = name;
+  paint(made, name);
+  return made;
+}
+
+/** The same name has the same colour everywhere. */
+function paint(item, name) {
+  item.style.setProperty('--hue', hue(name));
+}
+
+export function hue(name) {
+  let hash = 2166136261;
+  for (const letter of name) hash = Math.imul(hash ^ letter.codePointAt(0), 16777619);
+  // Steps that can be told apart.
+  return ((hash >>> 0) % 24) * 15;
+}

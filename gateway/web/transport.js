@@ -1,0 +1,172 @@
+// Two ways to a gateway that speak the same messages: a WebSocket, and streams (SSE) with requests for where no WebSocket
+// gets through. Both are objects of
+//   send(message)    what a client says: auth, join, leave, publish, ping
+//   close()          ends it; nothing is heard of it afterwards
+//   heard            when something last came (ms)
+// and call
+//   on.open()           it can be sent to
+//   on.message(object)  what the gateway says
+//   on.end({code, reason})   it is over; the code is that of a WebSocket's close frame
+
+const SUBPROTOCOL = 'storyfleet.v1';
+
+/** `ticket`, where there is one, stands for the auth message. */
+export function openSocket(base, on, { ticket, WebSocket: Socket = globalThis.WebSocket } = {}) {
+  const url = new URL('/v1/ws', base);
+  url.protocol = url.protocol.replace('http', 'ws');
+  if (ticket) url.searchParams.set('ticket', ticket);
+  const socket = new Socket(url, SUBPROTOCOL);
+  let isOver = false;
+  const end = (code, reason) => {
+    if (isOver) return;
+    isOver = true;
+    on.end({ code, reason });
+  };
+  const way = {
+    kind: 'ws',
+    heard: Date.now(),
+    send: (message) => socket.send(JSON.stringify(message)),
+    close: () => {
+      isOver = true;
+      socket.close(1000);
+    },
+  };
+  socket.onopen = () => isOver || on.open();
+  socket.onmessage = ({ data }) => {
+    way.heard = Date.now();
+    if (!isOver) on.message(JSON.parse(data));
+  };
+  socket.onclose = ({ code, reason }) => end(code, reason);
+  // Its close event follows, at once or when the system gives up.
+  socket.onerror = () => {};
+  return way;
+}
+
+export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
+  const streams = new Map();
+  let token;
+  let isOver = false;
+  const finish = () => {
+    isOver = true;
+    for (const stream of streams.values()) stream.abort();
+  };
+  const end = (code, reason) => {
+    if (isOver) return;
+    finish();
+    on.end({ code, reason });
+  };
+  const hear = (message) => isOver || on.message(message);
+  const headers = () => ({ authorization: `Bearer ${token}` });
+
+  async function read({ ref, story, cursor }) {
+    const stream = new AbortController();
+    streams.set(story, stream);
+    const url = new URL(`/v1/stories/${encodeURIComponent(story)}/stream`, base);
+    if (cursor) url.searchParams.set('cursor', cursor);
+    let isAnswered = false;
+    const take = (block) => {
+      way.heard = Date.now();
+      const message = block.data ? JSON.parse(block.data) : undefined;
+      if (block.event === 'error') {
+        if (message.code === 'auth') return end(4401, message.message);
+        if (message.code === 'unavailable') hear({ t: 'bye', after_ms: message.after_ms ?? 1000, reason: message.message });
+        else streams.delete(story);
+        return hear({ ...message, ref });
+      }
+      if (!isAnswered) hear({ t: 'ok', ref });
+      isAnswered = true;
+      if (message) hear(message);
+    };
+    try {
+      const response = await ask(url, { headers: headers(), signal: stream.signal, cache: 'no-store' });
+      if (!response.ok) return end(response.status === 401 ? 4401 : 1006, `status ${response.status}`);
+      await blocks(response.body, take);
+    } catch (error) {
+      if (stream.signal.aborted) return;
+      return end(1006, String(error));
+    }
+    if (streams.get(story) === stream) end(1012, 'the stream ended');
+  }
+
+  async function publish({ ref, story, event }) {
+    const url = new URL(`/v1/stories/${encodeURIComponent(story)}/events`, base);
+    const request = {
+      method: 'POST',
+      headers: { ...headers(), 'content-type': 'application/json' },
+      body: JSON.stringify(event),
+    };
+    try {
+      const response = await ask(url, request);
+      const answer = await response.json();
+      if (response.ok) hear({ t: 'ok', ref, id: answer.id, status: answer.status });
+      else hear({ t: 'err', ref, code: answer.code, message: answer.detail, after_ms: answer.after_ms });
+    } catch (error) {
+      end(1006, String(error));
+    }
+  }
+
+  const way = {
+    kind: 'sse',
+    heard: Date.now(),
+    send: (message) => {
+      switch (message.t) {
+        case 'auth':
+          ({ token } = message);
+          hear({ t: 'welcome', ...claims(token) });
+          break;
+        case 'join':
+          read(message);
+          break;
+        case 'leave':
+          streams.get(message.story)?.abort();
+          streams.delete(message.story);
+          break;
+        case 'publish':
+          publish(message);
+          break;
+        default: // Streams have their own signs of life.
+      }
+    },
+    close: finish,
+  };
+  queueMicrotask(() => isOver || on.open());
+  return way;
+}
+
+/** Whose a token is and when it ends, for show: whether it is good only the gateway tells. */
+export function claims(token) {
+  try {
+    const part = token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/');
+    const bytes = Uint8Array.from(atob(part), (letter) => letter.charCodeAt(0));
+    const { sub, name = sub, exp } = JSON.parse(new TextDecoder().decode(bytes));
+    return { sub, name, expires_at: exp };
+  } catch {
+    return {};
+  }
+}
+
+/** Reads server-sent events; a block without data is given too, since it is a sign of life. */
+export async function blocks(body, take) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = '';
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    rest += value;
+    // A CR at the end may be the first half of a line's end.
+    const whole = rest.endsWith('\r') ? rest.length - 1 : rest.length;
+    const parts = rest.slice(0, whole).replaceAll('\r\n', '\n').replaceAll('\r', '\n').split('\n\n');
+    rest = parts.pop() + rest.slice(whole);
+    for (const part of parts) take(block(part));
+  }
+}
+
+function block(text) {
+  const fields = { data: [] };
+  for (const line of text.split('\n')) {
+    const [, name, value] = /^([^:]*)(?:: ?)?(.*)$/s.exec(line);
+    if (name === 'data') fields.data.push(value);
+    else if (name) fields[name] = value;
+  }
+  return { ...fields, data: fields.data.join('\n') };
+}
