@@ -24,6 +24,8 @@ before(async () => {
   const scenario = `rules:
   - when: {agent: narrator, regex: (?i)break the page}
     reply: {text: 'Then ${EVIL.replaceAll("'", "''")} & <b>more</b>.'}
+  - when: {agent: narrator, regex: (?i)read me the card}
+    reply: {text: 'It says 4111 1111 1111 1111, and nothing else that anybody could read in this light.'}
 `;
   stack = await Stack.start({ scenario });
   mira = await stack.token('mira', { name: 'Mira' });
@@ -215,6 +217,73 @@ test('what the moderator stops is told, and one can drop it', TIME, async (t) =>
   assert.deepEqual([...page.faults, ...other.faults], []);
 });
 
+test('what is taken back vanishes, for those who saw it and for those who come later', TIME, async (t) => {
+  await stack.create(mira, 'taken', { policies: { output: 'retract' } });
+  const page = await enter(t, mira, 'taken');
+  await open(page);
+  await write(page, 'Read me the card.');
+  await page.waitForSelector('#log .stone');
+  const log = await stack.log(mira, 'taken');
+  assert.ok(log.some((event) => event.type === 'retracted'), 'it was taken back');
+  const later = await enter(t, joe, 'taken');
+  await later.waitForSelector('#log .mine, #log .theirs');
+  await shot(page, 'retracted');
+  for (const one of [page, later]) {
+    assert.equal((await one.textContent('#room')).includes('4111'), false);
+    assert.equal((await one.textContent('#spoken')).includes('4111'), false);
+    assert.deepEqual(one.faults, []);
+  }
+});
+
+test('what happened long ago is shown when asked for', TIME, async (t) => {
+  await stack.create(mira, 'long', { policies: {} });
+  for (let i = 1; i <= 130; i += 1) await stack.say(mira, 'long', `word ${i}`, { audience: ['mira'] });
+  const page = await enter(t, mira, 'long');
+  await open(page);
+  const earlier = page.locator('#earlier');
+  await earlier.waitFor();
+  while (await earlier.isVisible()) {
+    const before = await page.locator('#log li').count();
+    await earlier.click();
+    await page.waitForFunction((count) => document.querySelectorAll('#log li').length > count, before);
+  }
+  await agrees(page, 'long');
+  const words = await page.$$eval('#log .mine .text', (items) => items.map((item) => item.textContent));
+  assert.deepEqual(words.slice(0, 130), Array.from({ length: 130 }, (_, i) => `word ${i + 1}`));
+  assert.deepEqual(page.faults, []);
+});
+
+test('the first words of an answer are on the screen within 100 ms of the first token', TIME, async (t) => {
+  await stack.create(mira, 'swift');
+  const page = await enter(t, mira, 'swift');
+  await open(page);
+  const waits = await page.evaluate(async (gateway) => {
+    const { connect } = await import('/client.js');
+    const token = sessionStorage.getItem('storyfleet.token');
+    const first = new Map();
+    const shown = new Map();
+    // A second reader in the same page tells when the token came; the page's own tells when it is seen.
+    const watch = connect({ url: gateway, getToken: async () => token });
+    watch.join('swift', { onText: (re) => first.has(re) || first.set(re, performance.now()) });
+    new MutationObserver(() => {
+      for (const item of document.querySelectorAll('[data-id]')) {
+        if (item.querySelector('.text')?.textContent && !shown.has(item.dataset.id)) shown.set(item.dataset.id, performance.now());
+      }
+    }).observe(document.getElementById('room'), { childList: true, characterData: true, subtree: true });
+    const text = document.getElementById('text');
+    for (let i = 1; i <= 8; i += 1) {
+      const before = first.size;
+      text.value = `I light lamp ${i}.`;
+      document.getElementById('composer').requestSubmit();
+      while (first.size === before || [...first.keys()].some((re) => !shown.has(re))) await new Promise(requestAnimationFrame);
+    }
+    watch.close();
+    return [...first].map(([re, at]) => shown.get(re) - at);
+  }, stack.url);
+  assert.ok(waits.length >= 8);
+  assert.ok(Math.max(...waits) < 100, waits.map(Math.round).join(' '));
+});
+
 test('who may only read is told so when they write', TIME, async (t) => {
   await stack.create(mira, 'glass');
   const page = await enter(t, await stack.token('ron', { role: 'reader' }), 'glass');
@@ -335,9 +404,15 @@ test('everything has a name, nothing is read twice, and still text is not animat
 
 for (const colorScheme of ['light', 'dark']) {
   test(`text stands out from what is behind it: ${colorScheme}`, TIME, async (t) => {
-    const page = await enter(t, mira, 'castle', { colorScheme });
+    const story = `seen-${colorScheme}`;
+    await stack.create(mira, story);
+    const { id } = await stack.say(mira, story, 'I light the lamp.');
+    await stack.answer(mira, story, id);
+    await quiet(story);
+    const page = await enter(t, mira, story, { colorScheme });
     await open(page);
-    await page.waitForSelector('#log .entry');
+    await agrees(page, story);
+    await page.waitForSelector('#log .action .badge');
     const weak = await page.evaluate(() => {
       const canvas = Object.assign(document.createElement('canvas'), { width: 1, height: 1 }).getContext('2d', { willReadFrequently: true });
       const rgb = (colour) => {
