@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test chaos lint deps docs bench tools
+.PHONY: run test test-page chaos lint deps docs bench tools
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -11,6 +11,13 @@ run:
 test: tools
 	cargo build --workspace --bins --locked
 	cargo test --workspace --locked
+
+# The page in a browser, its client, and clients of others. Installs Chromium; screenshots are kept in target/page.
+test-page:
+	scripts/need-redis
+	scripts/need-browser
+	cargo build --workspace --bins --locked
+	cd gateway/web/tests && node --test --test-reporter=spec
 
 # Everything dies and freezes for a minute, then every action is accounted for: make chaos ARGS="--minutes 10 --seed 7"
 chaos:

@@ -144,6 +144,8 @@ function banner(words, canTry) {
 
 function leave(problem) {
   const { id } = room;
+  // Who is put out will be back, with what was not sent.
+  room.keeps = problem !== undefined;
   room.gateway.close();
   room = undefined;
   at('room').hidden = true;
@@ -155,7 +157,8 @@ function leave(problem) {
 
 function publish(said, label) {
   const words = { who: me, text: label ?? said.text };
-  const { story, own } = room;
+  const here = room;
+  const { story, own } = here;
   const card = scene.pending(words);
   const send = async () => {
     card.say('', 'Sending …');
@@ -166,7 +169,10 @@ function publish(said, label) {
       if (status === 'held') card.say('waiting', 'The moderator reads it first …');
       else card.say('waiting', 'Sent');
     } catch (error) {
-      if (error.code === 'closed' || error.code === 'left') return;
+      if (error.code === 'closed') {
+        if (here.keeps && said.text) at('text').value ||= said.text;
+        return;
+      }
       const discard = () => card.remove();
       card.say('failed', `Not sent: ${error.message}`, { 'Send again': send, Discard: discard });
     }

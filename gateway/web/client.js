@@ -50,6 +50,7 @@ const FAR = 2 ** 31 - 1;
 const FAILS = 2;
 
 const PASSES = new Set(['rate', 'unavailable', 'full']);
+const KNOWN = new Set(['event', 'retracted', 'delta', 'reset', 'snapshot', 'gap']);
 const TOO_MUCH = new Set([4400, 4413, 1009]);
 
 /** Why something was not done: `code` as the gateway says it. */
@@ -239,6 +240,10 @@ class Gateway {
   #tellStory(story, message) {
     if (!story) return;
     const { on, known } = story;
+    if (!KNOWN.has(message.t)) {
+      on.onMessage?.(message);
+      return;
+    }
     for (const change of known.take(message)) {
       const { kind, ...rest } = change;
       if (kind === 'text') on.onText?.(rest.re, rest.text, rest);
@@ -247,10 +252,10 @@ class Gateway {
       else if (kind === 'gap') on.onGap?.();
       else {
         known.restart();
-        return this.#restart(0, 'characters were missing');
+        this.#restart(0, 'characters were missing');
+        return;
       }
     }
-    on.onMessage?.(message);
   }
 
   #out(story, error) {

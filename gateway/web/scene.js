@@ -4,6 +4,9 @@ import { Typist } from './typist.js';
 
 /** For so long after joining what comes is history, which is not spoken. Milliseconds. */
 const SETTLES = 1_500;
+/** The latest lines for those who listen. */
+const LINES = 3;
+
 /** How far from the end one may be and still follow it. Pixels. */
 const NEAR = 120;
 
@@ -15,8 +18,8 @@ const VERBS = { do: '', say: 'says', story: 'tells', choose: 'chooses', regenera
 export class Scene {
   #at = (id) => document.getElementById(id);
   #entries = new Map();
-  #typists = new Map();
   #removed = new Set();
+  #spoken = new Map();
   #labels = new Map();
   #onChoose;
   #me;
@@ -42,8 +45,8 @@ export class Scene {
   }
 
   clear() {
-    for (const list of ['log', 'drafts', 'outbox']) this.#at(list).replaceChildren();
-    for (const map of [this.#entries, this.#typists, this.#removed, this.#labels]) map.clear();
+    for (const list of ['log', 'drafts', 'outbox', 'spoken']) this.#at(list).replaceChildren();
+    for (const map of [this.#entries, this.#removed, this.#spoken, this.#labels]) map.clear();
     this.#first = Infinity;
     this.#settled = Date.now() + SETTLES;
     this.#at('earlier').hidden = true;
@@ -83,6 +86,7 @@ export class Scene {
 
   removed(id, { why, reason }) {
     this.#removed.add(id);
+    this.#spoken.get(id)?.remove();
     const entry = this.#entries.get(id);
     this.#entries.delete(id);
     if (!entry) return;
@@ -167,7 +171,7 @@ export class Scene {
     const item = this.#card(isMine ? 'mine' : 'theirs', author.name || author.id, words, verb);
     item.dataset.id = id;
     this.#entries.set(id, { item });
-    if (!isMine) this.#speak(`${author.name} ${verb}: ${words}`, isHistory);
+    if (!isMine) this.#speak(id, `${author.name} ${verb}: ${words}`, isHistory);
     this.#closeChoices();
     return item;
   }
@@ -190,7 +194,7 @@ export class Scene {
       item.append(this.#choices(choices, isHistory));
     }
     this.#entries.set(id, { ...draft, item });
-    this.#speak(character ? `${character}: ${text}` : text, isHistory, draft?.isSpoken);
+    this.#speak(id, character ? `${character}: ${text}` : text, isHistory, draft?.isSpoken);
     return item;
   }
 
@@ -214,7 +218,7 @@ export class Scene {
   #notice({ id, notice, agent }) {
     const item = element('li', 'notice', notice || `The ${agent} could not answer.`);
     this.#entries.set(id, { item });
-    this.#speak(item.textContent, false);
+    this.#speak(id, item.textContent, false);
     return item;
   }
 
@@ -226,11 +230,14 @@ export class Scene {
   }
 
   /** For those who listen: what is whole, once, and not what was there before them. */
-  #speak(words, isHistory, wasDraft = false) {
+  #speak(id, words, isHistory, wasDraft = false) {
     if (isHistory || (!wasDraft && Date.now() < this.#settled)) return;
-    const spoken = this.#at('spoken');
-    spoken.append(element('p', '', words));
-    while (spoken.children.length > 3) spoken.firstChild.remove();
+    const line = this.#at('spoken').appendChild(element('p', '', words));
+    this.#spoken.set(id, line);
+    if (this.#spoken.size <= LINES) return;
+    const [[oldest, old]] = this.#spoken;
+    this.#spoken.delete(oldest);
+    old.remove();
   }
 
   #isNear() {

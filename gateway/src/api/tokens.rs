@@ -86,3 +86,71 @@ impl Signer {
         Ok(token.expose_secret().to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    use super::*;
+    use crate::auth::{Settings, Verifier};
+
+    const SECRET: &str = "a secret that is at least thirty-two bytes long";
+
+    fn soon() -> u64 {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH);
+        unix.expect("after 1970").as_secs() + 60
+    }
+
+    fn person(more: &serde_json::Value) -> Identity {
+        let mut json = serde_json::json!({
+            "sub": "u42", "name": "Mira", "jti": "t1", "issued_at": 1_700_000_000_u64,
+            "expires_at": soon(), "stories": {"castle": "author", "*": "reader"},
+        });
+        let fields = json.as_object_mut().expect("an object");
+        fields.extend(more.as_object().expect("an object").clone());
+        serde_json::from_value(json).expect("an identity")
+    }
+
+    async fn signed(person: Identity) -> Identity {
+        let folder = tempfile::tempdir().expect("a folder");
+        let secrets = folder.path().join("secrets");
+        std::fs::write(&secrets, SECRET).expect("written");
+        let signer = Signer {
+            secrets: secrets.clone(),
+            audience: "stories".to_owned(),
+            issuer: "here".to_owned(),
+        };
+        let token = signer.sign(person).expect("a token");
+        let settings = Settings {
+            secrets: Some(secrets),
+            ..Settings::new("stories", "here")
+        };
+        let verifier = Verifier::new(settings).expect("a verifier");
+        verifier.verify(&token).await.expect("a good token")
+    }
+
+    #[tokio::test]
+    async fn the_token_says_what_the_ticket_was_given_for_and_nothing_more() {
+        let person = person(&serde_json::json!({}));
+        assert_eq!(signed(person.clone()).await, person);
+    }
+
+    #[tokio::test]
+    async fn a_token_of_unknown_age_is_as_old_as_can_be() {
+        let person = person(&serde_json::json!({"issued_at": null, "jti": null}));
+        let known = signed(person).await;
+        assert_eq!((known.issued_at, known.jti), (Some(0), None));
+    }
+
+    #[test]
+    fn without_its_secrets_nothing_is_signed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let signer = Signer {
+            secrets: folder.path().join("gone"),
+            audience: "stories".to_owned(),
+            issuer: "here".to_owned(),
+        };
+        let person = person(&serde_json::json!({}));
+        assert!(matches!(signer.sign(person), Err(SignError::Secrets(_))));
+    }
+}
