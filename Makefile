@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test test-page chaos lint deps docs bench tools
+.PHONY: run test test-page chaos chaos-gateway lint deps docs bench tools
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -24,6 +24,12 @@ chaos:
 	scripts/need-redis
 	cargo build --workspace --bins --locked
 	target/debug/chaos $(ARGS)
+
+# Every reader is cut off again and again, then each one's text is compared: make chaos-gateway ARGS="--cuts 50000 --seed 7"
+chaos-gateway:
+	scripts/need-redis
+	cargo build --workspace --bins --locked
+	target/debug/chaos-gateway $(ARGS)
 
 lint: deps
 	cargo fmt --all --check

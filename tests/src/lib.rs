@@ -2,6 +2,8 @@
 //! that read as a story of what happens. It waits for states, each within a deadline, and never for time to pass.
 
 pub mod chaos;
+pub mod cuts;
+pub mod edge;
 mod model;
 mod output;
 mod process;
