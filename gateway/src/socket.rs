@@ -16,6 +16,7 @@ use futures::{SinkExt, StreamExt};
 use story::StoryId;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
+use tungstenite::error::ProtocolError;
 
 use crate::app::{App, Unauthorized, now};
 use crate::auth::{Identity, Refusal};
@@ -168,8 +169,10 @@ impl Socket {
             Some(Ok(Message::Binary(_))) => self.acts.push_back(Act::Close(Close::BadMessage)),
             // Pings are answered below.
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-            // What breaks the protocol is answered with its close code below, too.
-            Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Closed),
+            Some(Ok(Message::Close(_))) | None => return Err(Closed),
+            Some(Err(error)) => self
+                .acts
+                .push_back(Act::Close(broken(error).ok_or(Closed)?)),
         }
         Ok(())
     }
@@ -317,6 +320,18 @@ impl Socket {
         };
         let _is_late = timeout(FAREWELL, farewell).await;
         Err(Closed)
+    }
+}
+
+/// What the client has done wrong; nothing when the connection is gone.
+fn broken(error: axum::Error) -> Option<Close> {
+    let error = error.into_inner().downcast::<tungstenite::Error>().ok()?;
+    match *error {
+        tungstenite::Error::Capacity(_) => Some(Close::TooLarge),
+        tungstenite::Error::Utf8(_) => Some(Close::Encoding),
+        tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        tungstenite::Error::Protocol(_) => Some(Close::Protocol),
+        _ => None,
     }
 }
 

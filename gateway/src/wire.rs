@@ -151,8 +151,12 @@ pub(crate) enum Code {
 pub(crate) enum Close {
     BadMessage,
     Auth,
-    Forbidden,
     AuthTimeout,
+    /// What came is no WebSocket.
+    Protocol,
+    /// Text that is not UTF-8.
+    Encoding,
+    /// A message beyond [`MAX_FRAME_BYTES`].
     TooLarge,
     Rate,
     Restart,
@@ -164,9 +168,10 @@ impl Close {
         match self {
             Self::BadMessage => 4400,
             Self::Auth => 4401,
-            Self::Forbidden => 4403,
             Self::AuthTimeout => 4408,
-            Self::TooLarge => 4413,
+            Self::Protocol => 1002,
+            Self::Encoding => 1007,
+            Self::TooLarge => 1009,
             Self::Rate => 4429,
             Self::Restart => 1012,
             Self::Slow => 1013,
@@ -178,8 +183,9 @@ impl Close {
         match self {
             Self::BadMessage => "messages are JSON objects, one a line",
             Self::Auth => "the token is not good any more: connect with a new one",
-            Self::Forbidden => "connections from this origin are not allowed",
             Self::AuthTimeout => "no token came in time",
+            Self::Protocol => "that is no WebSocket",
+            Self::Encoding => "text is UTF-8",
             Self::TooLarge => "the message is too large",
             Self::Rate => "too many messages: come back later",
             Self::Restart => "the server restarts: come back",

@@ -52,11 +52,12 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let json = axum::Json::<T>::from_request(request, app).await;
-        json.map(|axum::Json(body)| Self(body)).map_err(problem)
+        json.map(|axum::Json(body)| Self(body))
+            .map_err(|rejection| problem(&rejection))
     }
 }
 
-fn problem(rejection: JsonRejection) -> Problem {
+fn problem(rejection: &JsonRejection) -> Problem {
     let (status, words) = (rejection.status(), rejection.body_text());
     let code = match status {
         StatusCode::PAYLOAD_TOO_LARGE => "too_large",
