@@ -94,7 +94,7 @@ mod tests {
     use super::*;
     use crate::auth::{Settings, Verifier};
 
-    const SECRET: &str = "a secret that is at least thirty-two bytes long";
+    const SECRET: &str = "a-secret-that-is-at-least-thirty-two-bytes-long";
 
     fn soon() -> u64 {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH);
