@@ -191,7 +191,7 @@ function settle(own, event) {
   const blocked = own.get(event.target);
   if (!blocked) return;
   own.delete(event.target);
-  blocked.say('blocked', `Not let through: ${event.reason || 'the moderator stopped it'}`, { Discard: () => blocked.remove() });
+  blocked.say('blocked', event.reason || 'The moderator did not let it through.', { Discard: () => blocked.remove() });
 }
 
 async function earlier() {

@@ -96,7 +96,7 @@ export class Scene {
       entry.item.remove();
       return;
     }
-    const stone = element('li', 'stone', reason ? `Removed: ${reason}` : 'Removed by the moderator');
+    const stone = element('li', 'stone', reason || 'The moderator removed this.');
     entry.item.replaceWith(stone);
     this.#at('log').contains(stone) || this.#at('log').append(stone);
   }
