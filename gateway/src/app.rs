@@ -13,6 +13,7 @@ use crate::api::Signer;
 use crate::auth::{Credential, Identity, Origins, Refusal, Verifier, credential};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::quota::Quota;
 use crate::revoked::Revoked;
 use crate::session::{Now, Rate};
 
@@ -26,6 +27,8 @@ pub(crate) struct Parts {
     pub(crate) verifier: Verifier,
     pub(crate) revoked: Revoked,
     pub(crate) metrics: Metrics,
+    /// Connections of each person.
+    pub(crate) places: Quota,
     /// Where there is a secret to sign with.
     pub(crate) signer: Option<Signer>,
     pub(crate) origins: Origins,

@@ -10,6 +10,7 @@ mod metrics;
 mod options;
 mod page;
 mod problem;
+mod quota;
 mod revoked;
 mod said;
 mod server;
@@ -33,6 +34,7 @@ use app::{App, Parts};
 use auth::{Origins, Verifier};
 use hub::Hub;
 use metrics::Metrics;
+use quota::Quota;
 use revoked::Revoked;
 
 pub use options::Options;
@@ -57,6 +59,8 @@ pub struct Settings {
 pub struct Limits {
     /// At the same time; more wait.
     pub connections: usize,
+    /// Sockets and streams of one person.
+    pub per_person: u32,
     /// Messages of one socket.
     pub rate: Rate,
     /// How often a quiet connection is written to.
@@ -66,10 +70,11 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 20,000 connections, 20 messages a second of each, a sign of life each 15 s, 20 s to go.
+    /// 20,000 connections, 50 of one person, 20 messages a second of each, a sign of life each 15 s, 20 s to go.
     fn default() -> Self {
         Self {
             connections: 20_000,
+            per_person: 50,
             rate: Rate {
                 burst: 40,
                 every: Duration::from_millis(50),
@@ -124,6 +129,7 @@ impl Gateway {
             bus,
             revoked: Revoked::new(),
             metrics,
+            places: Quota::new(limits.per_person),
             verifier: Verifier::new(tokens)?,
             signer,
             origins: settings.origins,

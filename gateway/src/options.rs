@@ -100,6 +100,9 @@ struct Bounds {
     /// Connections at the same time; more wait
     #[arg(long, env = "STORYFLEET_CONNECTIONS", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections: u32,
+    /// Sockets and streams of one person at the same time
+    #[arg(long, env = "STORYFLEET_PER_PERSON", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    per_person: u32,
     /// Messages that a socket may send in a second
     #[arg(long, env = "STORYFLEET_MESSAGES", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     messages: u32,
@@ -147,6 +150,7 @@ impl Options {
             origins: Origins::new(origins.clone())?,
             limits: Limits {
                 connections: usize::try_from(self.bounds.connections)?,
+                per_person: self.bounds.per_person,
                 rate: Rate {
                     burst: 2 * self.bounds.messages,
                     every: Duration::from_secs(1) / self.bounds.messages,

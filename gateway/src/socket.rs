@@ -23,6 +23,7 @@ use crate::auth::{Identity, Refusal};
 use crate::hub::{Delivery, Feed, Membership, Reader, Why, reader};
 use crate::metrics::Connected;
 use crate::problem::Problem;
+use crate::quota::Place;
 use crate::session::{Act, Session};
 use crate::wire::{Answer, Close, Code, MAX_FRAME_BYTES, Reference, SUBPROTOCOL};
 
@@ -86,6 +87,8 @@ struct Socket {
     heard: Instant,
     revocations: watch::Receiver<u64>,
     _connected: Connected,
+    /// Of whoever it is.
+    place: Option<Place>,
 }
 
 /// The socket is closed.
@@ -101,6 +104,7 @@ impl Socket {
             heard: now.instant,
             revocations: app.revoked.changes(),
             _connected: app.metrics.connected("websocket"),
+            place: None,
             app,
             sink,
             stream,
@@ -115,11 +119,30 @@ impl Socket {
 
     async fn run(mut self, identity: Option<Result<Identity, Unauthorized>>) {
         match identity {
-            Some(Ok(identity)) => self.acts.extend(self.session.welcome(identity, now())),
+            Some(Ok(identity)) => {
+                if self.takes_place(&identity) {
+                    self.acts.extend(self.session.welcome(identity, now()));
+                }
+            }
             Some(Err(refusal)) => self.refuse(refusal),
             None => {}
         }
         while let Ok(()) = self.step().await {}
+    }
+
+    /// Whether this person may have one more connection; else it ends.
+    fn takes_place(&mut self, identity: &Identity) -> bool {
+        if self.place.is_none() {
+            self.place = self.app.places.take(&identity.sub);
+        }
+        if self.place.is_none() {
+            let words = "you have as many connections as you may have: close one first";
+            let answer = Answer::err(Reference::default(), Code::TooMany, words);
+            let answer = answer.later(Duration::from_secs(5));
+            self.acts
+                .extend([Act::Send(answer), Act::Close(Close::Rate)]);
+        }
+        self.place.is_some()
     }
 
     fn refuse(&mut self, refusal: Unauthorized) {
@@ -234,6 +257,11 @@ impl Socket {
     fn take(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Verified(verified, reference) => {
+                if let Ok(identity) = &verified
+                    && !self.takes_place(identity)
+                {
+                    return;
+                }
                 let acts = self.session.verified(verified, reference, now());
                 self.acts.extend(acts);
             }

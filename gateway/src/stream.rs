@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, RawQuery, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::BytesMut;
 use futures::stream;
@@ -21,6 +21,7 @@ use crate::auth::Identity;
 use crate::hub::{Delivery, Feed, Membership, Why, reader};
 use crate::metrics::Connected;
 use crate::problem::Problem;
+use crate::quota::Place;
 
 /// Items that wait to be written.
 const QUEUE: usize = 64;
@@ -88,6 +89,7 @@ struct Stream {
     identity: Identity,
     revocations: watch::Receiver<u64>,
     _connected: Connected,
+    _place: Place,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -120,6 +122,11 @@ impl Stream {
                 draft: None,
             })
         });
+        let place = app.places.take(&identity.sub).ok_or_else(|| {
+            let words = "you have as many connections as you may have: close one first";
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many", words)
+                .later(Duration::from_secs(5))
+        })?;
         let (reader, feed) = reader(&identity.sub, QUEUE);
         let membership = app.hub.join(&story, cursor, (&reader, 0)).await?;
         let now = now();
@@ -133,6 +140,7 @@ impl Stream {
             state: Life::New,
             revocations: app.revoked.changes(),
             _connected: app.metrics.connected("sse"),
+            _place: place,
             identity,
         })
     }
