@@ -26,7 +26,7 @@ pub(crate) async fn run(
     let mut warnings = bus.server().await?.warnings;
     let unattended = bus.unattended().await?;
     warnings.extend(unattended.into_iter().map(|(agent, entries)| {
-        format!("no {agent} runs, and {entries} events wait for one: start one, or `storyfleet up`")
+        format!("no {agent} runs, and so many stories wait for one: {entries}; start one, or `storyfleet up`")
     }));
     let findings = bus.doctor(args.fix).await?;
     let sick = findings.iter().any(|finding| !finding.fixed);
@@ -41,7 +41,8 @@ pub(crate) async fn run(
             out.line(&format!("{state}: {}", one_line(&finding.what)))?;
         }
         out.line(match (findings.is_empty(), sick) {
-            (true, _) => "nothing is wrong",
+            (true, _) if warnings.is_empty() => "nothing is wrong",
+            (true, _) => "nothing else is wrong",
             (false, true) if args.fix => "what was found and not fixed is for you to mend",
             (false, true) => {
                 "`storyfleet doctor --fix` repairs what can be repaired without losing an event"

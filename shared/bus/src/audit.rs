@@ -112,7 +112,7 @@ impl Bus {
         self.read_log(story, &mut account).await?;
         let (held, since) = self.settled(story).await?;
         account.expect(accepted, since);
-        let lanes = self.lanes(story).await?;
+        let mut lanes = self.lanes(story).await?;
         // What left its lane since then has its end in the log by now; what was accepted since then is left out.
         self.read_log(story, &mut account).await?;
         account.redriven = self.redriven(story).await?;
@@ -129,8 +129,15 @@ impl Bus {
         if !missing.is_empty() {
             let ids = missing.iter().map(|(id, _)| id.clone()).collect();
             let strays = self.in_work(story, &ids).await?;
-            missing.retain(|(id, _)| !strays.contains(id));
+            missing.retain(|(id, _)| !strays.contains_key(id));
             audit.in_flight += count(strays.len());
+            let agents: HashSet<Agent> = strays.into_values().collect();
+            let known = |agent: &Agent| lanes.orphans.iter().any(|orphan| orphan.agent == *agent);
+            let unknown: Vec<Agent> = agents.into_iter().filter(|agent| !known(agent)).collect();
+            lanes.orphans.extend(unknown.into_iter().map(|agent| {
+                let what = "an entry is there without its turn";
+                Orphan { agent, what }
+            }));
         }
         audit.lost += count(missing.len());
         let mut lost = Vec::new();

@@ -30,7 +30,8 @@ impl Bus {
         Ok(consumers.iter().any(|consumer| consumer.idle < SILENT))
     }
 
-    /// How many entries wait for an agent of whom no worker was heard of in the last seconds, of each such agent.
+    /// How many stories wait for an agent of whom no worker was heard of in the last seconds, of each such agent. Streams
+    /// that are none are left out.
     ///
     /// # Errors
     /// When Redis is not reached or refuses.
@@ -39,11 +40,9 @@ impl Bus {
         for agent in Agent::ALL {
             let mut entries = 0;
             for shard in self.keys.shards() {
-                let consumers = self.consumers_of(agent, shard).await?;
-                if !consumers.iter().any(|consumer| consumer.idle < SILENT) {
-                    let mut length = redis::cmd("XLEN");
-                    length.arg(self.keys.work(agent, shard));
-                    entries += read::<u64>(self.link.query(&length).await?)?;
+                match self.unattended_in(agent, shard).await {
+                    Err(error) if error.is_of_the_data() => {}
+                    more => entries += more?,
                 }
             }
             if entries > 0 {
@@ -51,6 +50,16 @@ impl Bus {
             }
         }
         Ok(unattended)
+    }
+
+    async fn unattended_in(&self, agent: Agent, shard: u16) -> Result<u64, Error> {
+        let consumers = self.consumers_of(agent, shard).await?;
+        if consumers.iter().any(|consumer| consumer.idle < SILENT) {
+            return Ok(0);
+        }
+        let mut length = redis::cmd("XLEN");
+        length.arg(self.keys.work(agent, shard));
+        read(self.link.query(&length).await?)
     }
 
     /// None where neither the stream nor its group is there yet.

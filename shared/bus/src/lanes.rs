@@ -1,6 +1,6 @@
 //! What is in the lanes of a story at one moment, and the repair of what stands still there.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use story::{Agent, Event, EventId, Seq, StoryId};
 
@@ -49,42 +49,53 @@ impl Bus {
         Ok(lanes)
     }
 
-    /// Those of the actions that stand in a work stream though no lane says so, since something took its turn away: a
-    /// worker has them, or will be given them.
+    /// Those of the actions that a work stream has though no lane says so, since something took its turn away, and whose
+    /// work stream it is. The moderator's comes last: responses go on to it.
     pub(crate) async fn in_work(
         &self,
         story: &StoryId,
         ids: &HashSet<EventId>,
-    ) -> Result<HashSet<EventId>, Error> {
-        let mut found = HashSet::new();
-        for agent in Agent::ALL {
-            let (work, mut from) = (self.keys.lane(agent, story).work, "-".to_owned());
-            loop {
-                let mut page = redis::cmd("XRANGE");
-                page.arg(&work).arg(&from).arg("+").arg("COUNT").arg(PAGE);
-                let entries: Vec<Entry> = read(self.link.query(&page).await?)?;
-                let Some((last, _)) = entries.last() else {
-                    break;
-                };
-                from = format!("({last}");
-                for (_, fields) in &entries {
-                    let of_story = field(fields, "story") == Some(story.as_str().as_bytes());
-                    let id = ids
-                        .iter()
-                        .find(|id| of_story && field(fields, "id") == Some(id.as_str().as_bytes()));
-                    found.extend(id.cloned());
-                }
+    ) -> Result<HashMap<EventId, Agent>, Error> {
+        let mut found = HashMap::new();
+        for agent in Agent::ALL.into_iter().rev() {
+            for (_, event) in self.of_story(agent, story).await? {
+                let answers = event.cause.iter().chain([&event.id]);
+                let known = answers.filter(|id| ids.contains(id)).cloned();
+                found.extend(known.map(|id| (id, agent)));
             }
         }
         Ok(found)
     }
 
-    /// Sets a lane going whose turn is nobody's.
+    /// The entries of a story in a work stream, oldest first.
+    async fn of_story(&self, agent: Agent, story: &StoryId) -> Result<Vec<(String, Event)>, Error> {
+        let (work, mut from) = (self.keys.lane(agent, story).work, "-".to_owned());
+        let mut found = Vec::new();
+        loop {
+            let mut page = redis::cmd("XRANGE");
+            page.arg(&work).arg(&from).arg("+").arg("COUNT").arg(PAGE);
+            let entries: Vec<Entry> = read(self.link.query(&page).await?)?;
+            let Some((last, _)) = entries.last() else {
+                return Ok(found);
+            };
+            from = format!("({last}");
+            for (entry, fields) in entries {
+                let is_here = field(&fields, "story") == Some(story.as_str().as_bytes());
+                let event = field(&fields, "e").filter(|_| is_here);
+                let event = event.and_then(|json| Event::decode(json).ok());
+                found.extend(event.map(|event| (entry, event)));
+            }
+        }
+    }
+
+    /// Sets a lane going whose turn is nobody's. Where the turn is gone and its entry is not, the entry has it again.
     pub(crate) async fn repair(&self, story: &StoryId, agent: Agent) -> Result<(), Error> {
+        let oldest = self.of_story(agent, story).await?.into_iter().next();
         let mut call = REPAIR.call();
         call.keys(self.keys.lane(agent, story).into_keys())
             .key(self.keys.drafts(story));
-        call.arg(agent.as_str());
+        call.arg(agent.as_str())
+            .arg(oldest.map(|(entry, _)| entry).unwrap_or_default());
         call.run_until_answered(&self.link).await.map(|_| ())
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bus::{Bus, Finding, Retention};
 use redis::Commands;
 use server::{Server, action, answered, create, everything, held_castle, story};
-use story::{Agent, Policies};
+use story::{Agent, OutputPolicy, Policies, Route};
 
 const NARRATOR: Agent = Agent::Narrator;
 
@@ -191,6 +191,47 @@ async fn an_action_whose_lane_was_destroyed_is_answered_once_after_all() {
 }
 
 #[tokio::test]
+async fn an_action_whose_turn_and_worker_are_gone_is_put_back() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    bus.publish(&action("castle", "a")).await.unwrap();
+    bus.reader(NARRATOR, "w1").next(5).await.unwrap();
+    let _: u64 = server.raw().del("sf:{0}:turn:narrator:castle").unwrap();
+    let mut gone = redis::cmd("XGROUP");
+    gone.arg(&["DELCONSUMER", "sf:{0}:work:narrator", "fleet", "w1"]);
+    let _: u64 = gone.query(&mut server.raw()).unwrap();
+    let findings = bus.doctor(true).await.unwrap();
+    assert!(findings.len() == 1 && findings[0].fixed, "{findings:?}");
+    assert_eq!(answer_next(&bus).await, "a");
+    assert!(bus.audit().await.unwrap().is_clean());
+}
+
+#[tokio::test]
+async fn a_held_answer_whose_lane_lost_its_turn_is_in_flight() {
+    let server = Server::start();
+    let bus = server.bus();
+    let output = OutputPolicy::Hold;
+    create(
+        &bus,
+        "castle",
+        Policies {
+            output,
+            ..Policies::default()
+        },
+    )
+    .await;
+    bus.publish(&action("castle", "a")).await.unwrap();
+    let delivery = bus.reader(NARRATOR, "w1").next(1).await.unwrap().remove(0);
+    let mut held = answered(&delivery);
+    held.emit[0].route = Route::Held;
+    bus.commit(&delivery, &held).await.unwrap();
+    let _: u64 = server.raw().del("sf:{0}:turn:moderator:castle").unwrap();
+    let audit = bus.audit().await.unwrap();
+    assert_eq!((audit.in_flight, audit.lost), (1, 0), "{audit:?}");
+}
+
+#[tokio::test]
 async fn an_action_whose_lane_lost_its_turn_is_answered_once() {
     let server = Server::start();
     let bus = server.bus();
@@ -200,11 +241,14 @@ async fn an_action_whose_lane_lost_its_turn_is_answered_once() {
     }
     let _: u64 = server.raw().del("sf:{0}:turn:narrator:castle").unwrap();
     let audit = bus.audit().await.unwrap();
-    assert_eq!((audit.in_flight, audit.lost), (2, 0));
-    assert!(!bus.doctor(true).await.unwrap().is_empty());
-    for expected in ["a", "b"] {
-        assert_eq!(answer_next(&bus).await, expected);
-    }
+    assert_eq!((audit.in_flight, audit.lost, audit.orphans), (2, 0, 1));
+    let held = bus.reader(NARRATOR, "w1").next(5).await.unwrap();
+    let findings = bus.doctor(true).await.unwrap();
+    assert!(findings.len() == 1 && findings[0].fixed, "{findings:?}");
+    // Nothing goes beside what is in flight.
+    assert!(bus.reader(NARRATOR, "w2").next(5).await.unwrap().is_empty());
+    bus.commit(&held[0], &answered(&held[0])).await.unwrap();
+    assert_eq!(answer_next(&bus).await, "b");
     assert_eq!(bus.backlog(NARRATOR).await.unwrap(), 0);
     let audit = bus.audit().await.unwrap();
     assert_eq!((audit.answered, audit.is_clean()), (2, true), "{audit:?}");

@@ -93,7 +93,7 @@ async fn handed_on(drain: &str, second_signal: bool) -> anyhow::Result<()> {
     })
     .await?;
     let stories = stories(&stack).await?;
-    let lease = ["--lease", "30s"];
+    let lease = ["--lease", "45s"];
     let (old, mut says) =
         stack.worker_with(Agent::Narrator, &[lease, ["--drain", drain]].concat())?;
     let _dialogue = stack.worker(Agent::Dialogue)?;
@@ -116,7 +116,8 @@ async fn handed_on(drain: &str, second_signal: bool) -> anyhow::Result<()> {
     let (took, over, charged) = (started.elapsed(), takeovers(&log)?.len(), charged(&log)?);
     println!("{over} events handed on and answered in {took:.1?}; attempts charged: {charged}");
     assert_eq!((over, charged), (STORIES, 0));
-    assert!(took < Duration::from_secs(30), "{took:?}");
+    // Nobody could have taken over by then what was not handed on.
+    assert!(took < Duration::from_secs(28), "{took:?}");
     stack.audit(STORIES as u64).await?;
     stack.end().await;
     Ok(())

@@ -273,7 +273,7 @@ async fn the_doctor_says_so(url: &str) -> anyhow::Result<()> {
     let doctor = run(nowhere.path(), &["--redis", url, "doctor"]).await?;
     let said = String::from_utf8(doctor.stdout).context("text")?;
     assert!(
-        said.contains("no narrator runs, and 1 events wait for one"),
+        said.contains("no narrator runs, and so many stories wait for one: 1"),
         "{said}"
     );
     Ok(())
