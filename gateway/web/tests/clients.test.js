@@ -114,7 +114,7 @@ for (const transport of ['ws', 'sse']) {
       },
       onGap: () => (gaps += 1),
     });
-    const disturb = [() => stack.wire.snap(), outage, () => restart('SIGKILL'), () => restart('SIGTERM')];
+    const disturb = [() => stack.wire.snap(), () => outage(states), () => restart('SIGKILL'), () => restart('SIGTERM')];
     for (const [i, disturbance] of disturb.entries()) {
       const known = new Set(shown.keys());
       const length = () => Math.max(0, ...[...shown].map(([re, text]) => (known.has(re) ? 0 : text.length)));
@@ -130,9 +130,11 @@ for (const transport of ['ws', 'sse']) {
   });
 }
 
-async function outage() {
+/** Until it was tried in vain to come back. */
+async function outage(states) {
+  const known = states.length;
   stack.wire.cut();
-  await new Promise((then) => setTimeout(then, 700));
+  await eventually('a try in vain', () => states.slice(known).filter((state) => state === 'waiting').length >= 2);
   stack.wire.mend();
 }
 

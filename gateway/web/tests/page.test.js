@@ -253,7 +253,7 @@ test('what happened long ago is shown when asked for', TIME, async (t) => {
   assert.deepEqual(page.faults, []);
 });
 
-test('the first words of an answer are on the screen within 100 ms of the first token', TIME, async (t) => {
+test('the first words of an answer are on the screen within 100 ms of reaching the browser', TIME, async (t) => {
   await stack.create(mira, 'swift');
   const page = await enter(t, mira, 'swift');
   await open(page);
