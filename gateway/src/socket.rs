@@ -119,13 +119,11 @@ impl Socket {
 
     async fn run(mut self, identity: Option<Result<Identity, Unauthorized>>) {
         match identity {
-            Some(Ok(identity)) => {
-                if self.takes_place(&identity) {
-                    self.acts.extend(self.session.welcome(identity, now()));
-                }
+            Some(Ok(identity)) if self.takes_place(&identity) => {
+                self.acts.extend(self.session.welcome(identity, now()));
             }
             Some(Err(refusal)) => self.refuse(refusal),
-            None => {}
+            Some(Ok(_)) | None => {}
         }
         while let Ok(()) = self.step().await {}
     }

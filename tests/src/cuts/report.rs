@@ -135,11 +135,14 @@ impl Report {
     }
 
     fn rows(&self) -> Vec<(&'static str, String)> {
-        let (cuts, blows, seen, log) = (&self.cuts, &self.blows, &self.seen, &self.log);
-        let list = |counts: &BTreeMap<String, u64>| {
-            let counts = counts.iter().map(|(name, n)| format!("{name} {n}"));
-            counts.collect::<Vec<_>>().join(", ")
-        };
+        let mut rows = self.rows_of_play();
+        rows.extend(self.rows_of_readers());
+        rows
+    }
+
+    /// What was done to them.
+    fn rows_of_play(&self) -> Vec<(&'static str, String)> {
+        let (cuts, blows) = (&self.cuts, &self.blows);
         let readers = self.readers.iter().map(|(kind, n)| format!("{kind:?} {n}"));
         vec![
             ("seed", self.seed.to_string()),
@@ -178,6 +181,13 @@ impl Report {
                     self.played.in_vain
                 ),
             ),
+        ]
+    }
+
+    /// What they have, and what the logs have.
+    fn rows_of_readers(&self) -> Vec<(&'static str, String)> {
+        let (seen, log) = (&self.seen, &self.log);
+        vec![
             (
                 "logs",
                 format!(
@@ -217,6 +227,11 @@ impl Report {
             ("seconds", format!("{:.1}", self.seconds)),
         ]
     }
+}
+
+fn list(counts: &BTreeMap<String, u64>) -> String {
+    let counts = counts.iter().map(|(name, n)| format!("{name} {n}"));
+    counts.collect::<Vec<_>>().join(", ")
 }
 
 impl fmt::Display for Report {

@@ -89,7 +89,7 @@ impl AsyncRead for Line {
         if let Some(left) = &mut self.left {
             *left -= bytes.len();
         }
-        drop(part);
+
         buffer.put_slice(&bytes);
         polled
     }
