@@ -39,8 +39,10 @@ pub(crate) enum Act {
         cursor: Option<Cursor>,
         reference: Reference,
     },
+    /// Answered when the client asked for it.
     Leave {
         number: u32,
+        reference: Option<Reference>,
     },
     /// Then: [`Answer`]s of its own.
     Publish {
@@ -189,7 +191,10 @@ impl Session {
                 reference,
             } => self.join((story, cursor), reference, identity),
             Request::Leave { story, reference } => match self.stories.remove(&story) {
-                Some(number) => Act::Leave { number },
+                Some(number) => Act::Leave {
+                    number,
+                    reference: Some(reference),
+                },
                 None => Act::Send(not_joined(reference, &story)),
             },
             Request::Publish {
@@ -315,7 +320,10 @@ impl Session {
         self.stories.retain(|story, number| {
             let may = identity.role(story).is_some();
             if !may {
-                acts.push(Act::Leave { number: *number });
+                acts.push(Act::Leave {
+                    number: *number,
+                    reference: None,
+                });
                 acts.push(Act::Send(Answer::Err {
                     reference: Reference::default(),
                     code: Code::Forbidden,

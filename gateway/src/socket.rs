@@ -205,7 +205,13 @@ impl Socket {
         {
             match act {
                 Act::Send(answer) => self.send(Message::Text(answer.json().into())).await?,
-                Act::Leave { number } => self.memberships.retain(|(known, _)| *known != number),
+                Act::Leave { number, reference } => {
+                    self.memberships.retain(|(known, _)| *known != number);
+                    if let Some(reference) = reference {
+                        let answer = Answer::ok(reference).json();
+                        self.send(Message::Text(answer.into())).await?;
+                    }
+                }
                 Act::Close(close) => return self.close(close).await,
                 act => self.working = self.begin(act),
             }
