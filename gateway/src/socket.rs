@@ -33,6 +33,8 @@ const QUEUE: usize = 64;
 const TOGETHER: usize = 32;
 /// Requests that are being worked on; more are not read.
 const REQUESTS: usize = 32;
+/// How long a write may wait for the client to read.
+const STUCK: Duration = Duration::from_secs(10);
 /// What a close frame is given to get out.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Small, since thousands of sockets have one each and most messages fit.
@@ -302,10 +304,13 @@ impl Socket {
         Ok(())
     }
 
-    /// Into the socket's buffer.
+    /// Into the socket's buffer. Where what was written before does not get out, nobody reads any more.
     async fn send(&mut self, message: Message) -> Result<(), Closed> {
         self.dirty = true;
-        self.sink.feed(message).await.map_err(|_| Closed)
+        match timeout(STUCK, self.sink.feed(message)).await {
+            Ok(fed) => fed.map_err(|_| Closed),
+            Err(_stuck) => Err(Closed),
+        }
     }
 
     fn ended(&mut self, why: Why) {
