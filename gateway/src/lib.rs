@@ -8,6 +8,7 @@ mod hub;
 mod internal;
 mod metrics;
 mod options;
+mod outcome;
 mod page;
 mod problem;
 mod quota;

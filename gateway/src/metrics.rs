@@ -7,6 +7,8 @@ use prometheus::{
     TextEncoder,
 };
 
+use agent::register;
+
 use crate::wire::Close;
 
 /// Shared by all parts of a node; clones are the same.
@@ -130,17 +132,6 @@ impl Drop for Connected {
     fn drop(&mut self) {
         self.0.dec();
     }
-}
-
-fn register<M>(registry: &Registry, made: prometheus::Result<M>) -> M
-where
-    M: prometheus::core::Collector + Clone + 'static,
-{
-    made.and_then(|metric| {
-        registry.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    })
-    .unwrap_or_else(|error| unreachable!("names of metrics are distinct and well-formed: {error}"))
 }
 
 #[cfg(test)]

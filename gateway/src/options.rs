@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use agent::telemetry;
+use agent::flags::{Logs, Redis, duration, pause};
 use clap::Args;
 
 use crate::auth::{self, JwksUrl, Origin, Origins};
@@ -33,37 +33,8 @@ pub struct Options {
     tokens: Tokens,
     #[command(flatten)]
     bounds: Bounds,
-    /// The form of the logs on stderr
-    #[arg(long, env = "STORYFLEET_LOG", default_value = "pretty")]
-    log: telemetry::Format,
-    /// What is logged, as in RUST_LOG
-    #[arg(
-        long,
-        env = "RUST_LOG",
-        default_value = "info",
-        value_name = "DIRECTIVES"
-    )]
-    log_filter: String,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Redis")]
-struct Redis {
-    /// redis://, rediss://, redis+sentinel://host:port,…/name or redis+cluster://host:port,…
-    #[arg(
-        long,
-        env = "REDIS_URL",
-        hide_env_values = true,
-        default_value = "redis://127.0.0.1:6379",
-        value_name = "URL"
-    )]
-    redis: String,
-    /// The first part of every key
-    #[arg(long, env = "STORYFLEET_PREFIX", default_value = "sf")]
-    prefix: String,
-    /// How many hash tags stories are spread over; fixed for the life of an installation
-    #[arg(long, env = "STORYFLEET_SHARDS", default_value_t = 1)]
-    shards: u16,
+    #[command(flatten)]
+    logs: Logs,
 }
 
 #[derive(Debug, Args)]
@@ -106,19 +77,19 @@ struct Bounds {
     /// Messages that a socket may send in a second
     #[arg(long, env = "STORYFLEET_MESSAGES", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     messages: u32,
-    /// Seconds between the signs of life of a quiet connection
-    #[arg(long, env = "STORYFLEET_PING", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=300))]
-    ping: u64,
-    /// Seconds that connections are given to go when the node ends
-    #[arg(long, env = "STORYFLEET_DRAIN", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
-    drain: u64,
+    /// Time between the signs of life of a quiet connection
+    #[arg(long, env = "STORYFLEET_PING", default_value = "15s", value_parser = ping)]
+    ping: Duration,
+    /// What connections are given to go when the node ends
+    #[arg(long, env = "STORYFLEET_DRAIN", default_value = "20s", value_parser = pause)]
+    drain: Duration,
 }
 
 impl Options {
     /// # Errors
     /// The logs cannot be written as asked for.
     pub fn logs(&self) -> anyhow::Result<()> {
-        telemetry::start(self.log, &self.log_filter)
+        self.logs.start()
     }
 
     /// # Errors
@@ -136,10 +107,8 @@ impl Options {
             listen: self.listen,
             internal: self.internal_listen,
             bus: bus::Settings {
-                prefix: self.redis.prefix.clone(),
-                shards: self.redis.shards,
                 reconnect: RECONNECT,
-                ..bus::Settings::new(self.redis.redis.clone())
+                ..self.redis.settings()
             },
             tokens: auth::Settings {
                 secrets: jwt_secrets.clone(),
@@ -155,9 +124,56 @@ impl Options {
                     burst: 2 * self.bounds.messages,
                     every: Duration::from_secs(1) / self.bounds.messages,
                 },
-                ping: Duration::from_secs(self.bounds.ping),
-                drain: Duration::from_secs(self.bounds.drain),
+                ping: self.bounds.ping,
+                drain: self.bounds.drain,
             },
         })
+    }
+}
+
+/// More often than each second it would be most of the traffic.
+fn ping(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::from_secs(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn parsed(option: &str) -> Result<Settings, String> {
+        let line = Line::try_parse_from(["x", option]).map_err(|error| error.to_string())?;
+        line.options.settings().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_limit_has_its_bounds() {
+        for (least, under) in [
+            ("--ping=1s", "--ping=999ms"),
+            ("--drain=0s", "--drain=-1ns"),
+            ("--connections=1", "--connections=0"),
+            ("--per-person=1", "--per-person=0"),
+            ("--messages=1", "--messages=0"),
+        ] {
+            assert!(parsed(least).is_ok(), "{least}");
+            assert!(parsed(under).is_err(), "{under}");
+        }
+        for (most, over) in [
+            ("--ping=24h", "--ping=25h"),
+            ("--drain=24h", "--drain=25h"),
+            ("--connections=1000000", "--connections=1000001"),
+            ("--per-person=100000", "--per-person=100001"),
+            ("--messages=10000", "--messages=10001"),
+        ] {
+            assert!(parsed(most).is_ok(), "{most}");
+            assert!(parsed(over).is_err(), "{over}");
+        }
     }
 }

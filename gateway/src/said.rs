@@ -72,10 +72,9 @@ impl Said {
     }
 
     fn check(&self) -> Result<(), Fault> {
-        let is_seen = |c: char| !c.is_whitespace() && !exit::steers(c);
         match self.mode {
             _ if self.to.is_some() && self.mode != Mode::Say => Err(Fault::To),
-            Mode::Do | Mode::Say | Mode::Story if !self.text.contains(is_seen) => {
+            Mode::Do | Mode::Say | Mode::Story if !self.text.contains(exit::shows) => {
                 Err(Fault::Nothing)
             }
             Mode::Choose if self.choice.is_none() => Err(Fault::Choice),

@@ -16,12 +16,12 @@ use futures::{SinkExt, StreamExt};
 use story::StoryId;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
-use tungstenite::error::ProtocolError;
 
 use crate::app::{App, Unauthorized, now};
 use crate::auth::{Identity, Refusal};
 use crate::hub::{Delivery, Feed, Membership, Reader, Why, reader};
 use crate::metrics::Connected;
+use crate::outcome::{answer, broken, classed};
 use crate::problem::Problem;
 use crate::quota::Place;
 use crate::session::{Act, Session};
@@ -128,6 +128,8 @@ impl Socket {
             Some(Ok(_)) | None => {}
         }
         while let Ok(()) = self.step().await {}
+        // A close of the client is answered below, if it gets out.
+        let _is_gone = timeout(FAREWELL, self.sink.flush()).await;
     }
 
     /// Whether this person may have one more connection; else it ends.
@@ -360,18 +362,6 @@ impl Socket {
     }
 }
 
-/// What the client has done wrong; nothing when the connection is gone.
-fn broken(error: axum::Error) -> Option<Close> {
-    let error = error.into_inner().downcast::<tungstenite::Error>().ok()?;
-    match *error {
-        tungstenite::Error::Capacity(_) => Some(Close::TooLarge),
-        tungstenite::Error::Utf8(_) => Some(Close::Encoding),
-        tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
-        tungstenite::Error::Protocol(_) => Some(Close::Protocol),
-        _ => None,
-    }
-}
-
 async fn next(feed: &mut Option<Feed>) -> Result<Delivery, Why> {
     match feed {
         Some(feed) => feed.next().await,
@@ -383,47 +373,5 @@ async fn done(working: &mut Option<BoxFuture<'static, Outcome>>) -> Outcome {
     match working {
         Some(working) => working.await,
         None => std::future::pending().await,
-    }
-}
-
-fn answer(reference: Reference, id: story::EventId, published: Result<Published, Error>) -> Answer {
-    match published {
-        Ok(published) => Answer::Ok {
-            reference,
-            id: Some(id),
-            status: Some(status(published)),
-        },
-        Err(error) => {
-            let after = Problem::from(error);
-            let (code, words) = (code(after.code), after.detail);
-            let answer = Answer::err(reference, code, words);
-            match after.after_ms {
-                Some(ms) => answer.later(Duration::from_millis(ms)),
-                None => answer,
-            }
-        }
-    }
-}
-
-pub(crate) fn status(published: Published) -> &'static str {
-    match published {
-        Published::Logged(_) => "logged",
-        Published::Held => "held",
-        Published::Duplicate => "duplicate",
-    }
-}
-
-fn classed(error: Error) -> (Code, String) {
-    let problem = Problem::from(error);
-    (code(problem.code), problem.detail)
-}
-
-fn code(class: &str) -> Code {
-    match class {
-        "no_story" => Code::NoStory,
-        "too_large" => Code::TooLarge,
-        "full" => Code::Full,
-        "not_publishable" => Code::BadMessage,
-        _ => Code::Unavailable,
     }
 }

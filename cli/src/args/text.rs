@@ -5,17 +5,10 @@ const MAX_NAME: usize = 64;
 
 /// Words that an agent can answer.
 pub(super) fn words(text: &str) -> Result<String, String> {
-    if !text.contains(shows) {
+    if !text.contains(exit::shows) {
         return Err("there is nothing in it to answer: write some words".to_owned());
     }
     Ok(text.to_owned())
-}
-
-/// Whether a reader sees anything of it.
-fn shows(c: char) -> bool {
-    let is_wide =
-        !matches!(c, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2064}' | '\u{feff}');
-    is_wide && !c.is_whitespace() && !exit::steers(c)
 }
 
 /// A name as it stands before what is said.

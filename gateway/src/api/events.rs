@@ -10,9 +10,9 @@ use crate::api::Caller;
 use crate::api::caller::Body;
 use crate::app::App;
 use crate::auth::Role;
+use crate::outcome::status;
 use crate::problem::Problem;
 use crate::said::Said;
-use crate::socket::status;
 
 /// The events of a page, at most and when nothing is said.
 const MOST: usize = 500;

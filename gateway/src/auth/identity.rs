@@ -65,24 +65,17 @@ fn is_visible(text: &str) -> bool {
         let beyond = |c: Option<&char>| c.is_some_and(|c| !c.is_ascii() && !is_joiner(*c));
         i > 0 && beyond(chars.get(i - 1)) && beyond(chars.get(i + 1))
     };
-    chars
-        .iter()
-        .enumerate()
-        .all(|(i, &c)| if is_joiner(c) { joins(i) } else { !hides(c) })
+    chars.iter().enumerate().all(|(i, &c)| {
+        if is_joiner(c) {
+            joins(i)
+        } else {
+            !exit::hides(c)
+        }
+    })
 }
 
 fn is_joiner(c: char) -> bool {
     matches!(c, '\u{200c}' | '\u{200d}')
-}
-
-/// What a terminal or a page acts on, or shows as nothing.
-fn hides(c: char) -> bool {
-    exit::steers(c)
-        || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-            | '\u{180b}'..='\u{180f}' | '\u{200b}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
-            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]

@@ -258,6 +258,7 @@ async fn an_action_that_says_nothing_or_does_not_fit_its_mode_is_refused() {
     for event in [
         r#"{"mode":"do"}"#,
         r#"{"mode":"say","text":" \u202e "}"#,
+        r#"{"mode":"story","text":" \u200b\u2060"}"#,
         r#"{"mode":"do","text":"I wait","to":"Oto"}"#,
         r#"{"mode":"choose"}"#,
         r#"{"mode":"undo"}"#,

@@ -232,7 +232,11 @@ fn seconds(registry: &Registry, name: &str, help: &str) -> HistogramVec {
     register(registry, HistogramVec::new(options, &["agent"]))
 }
 
-fn register<M>(registry: &Registry, made: prometheus::Result<M>) -> M
+/// Adds a metric to a registry.
+///
+/// # Panics
+/// When its name is there already or malformed: names are constants, and a test of each program makes them all.
+pub fn register<M>(registry: &Registry, made: prometheus::Result<M>) -> M
 where
     M: prometheus::core::Collector + Clone + 'static,
 {

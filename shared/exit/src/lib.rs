@@ -90,6 +90,23 @@ pub fn steers(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// What a terminal or a page acts on, or shows as nothing. Joiners are none of it: words are spelt with them.
+#[must_use]
+pub fn hides(c: char) -> bool {
+    steers(c)
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Whether a reader sees anything of it.
+#[must_use]
+pub fn shows(c: char) -> bool {
+    !c.is_whitespace() && !matches!(c, '\u{200c}' | '\u{200d}') && !hides(c)
+}
+
 /// What clap says in paragraphs.
 fn usage_line(text: &str) -> String {
     let ends = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more");

@@ -76,7 +76,7 @@ impl Fleet {
         }
         let mut nodes = Vec::new();
         for _ in 0..2 {
-            nodes.push(Node::start(&redis.url(), folder, &["--ping", "5"]).await?);
+            nodes.push(Node::start(&redis.url(), folder, &["--ping", "5s"]).await?);
         }
         let mut fleet = Self {
             redis,

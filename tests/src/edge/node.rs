@@ -23,7 +23,7 @@ pub struct Node {
 
 impl Node {
     /// A node on the Redis at `redis` that takes the tokens of the secrets in `folder`, where it also logs; with further
-    /// options: `["--ping", "1"]`. It listens when this returns.
+    /// options: `["--ping", "1s"]`. It listens when this returns.
     ///
     /// # Errors
     /// When it does not start.

@@ -8,11 +8,9 @@ use anyhow::Context as _;
 use clap::Args;
 use secrecy::SecretString;
 
+use crate::Settings;
+use crate::flags::{Logs, Redis, duration, pause};
 use crate::worker::SHORTEST_LEASE;
-use crate::{Settings, telemetry};
-
-/// Of every duration: far more than anybody means, and far less than a clock can count.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What an agent is built from.
 #[derive(Debug, Clone)]
@@ -36,39 +34,10 @@ pub(super) struct Options<O: Args> {
     /// A folder whose <agent>/*.md replace the embedded prompts
     #[arg(long, env = "STORYFLEET_PROMPTS", value_name = "DIR")]
     prompts: Option<PathBuf>,
-    /// The form of the logs on stderr
-    #[arg(long, env = "STORYFLEET_LOG", default_value = "pretty")]
-    log: telemetry::Format,
-    /// What is logged, as in RUST_LOG
-    #[arg(
-        long,
-        env = "RUST_LOG",
-        default_value = "info",
-        value_name = "DIRECTIVES"
-    )]
-    log_filter: String,
+    #[command(flatten)]
+    logs: Logs,
     #[command(flatten)]
     pub(super) own: O,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Redis")]
-struct Redis {
-    /// redis://, rediss://, redis+sentinel://host:port,…/name or redis+cluster://host:port,…
-    #[arg(
-        long,
-        env = "REDIS_URL",
-        hide_env_values = true,
-        default_value = "redis://127.0.0.1:6379",
-        value_name = "URL"
-    )]
-    redis: String,
-    /// The first part of every key
-    #[arg(long, env = "STORYFLEET_PREFIX", default_value = "sf")]
-    prefix: String,
-    /// How many hash tags stories are spread over; fixed for the life of an installation
-    #[arg(long, env = "STORYFLEET_SHARDS", default_value_t = 1)]
-    shards: u16,
 }
 
 #[derive(Debug, Args)]
@@ -134,7 +103,7 @@ pub(super) struct Worker {
 
 impl<O: Args> Options<O> {
     pub(super) fn logs(&self) -> anyhow::Result<()> {
-        telemetry::start(self.log, &self.log_filter)
+        self.logs.start()
     }
 
     /// For who asks whether the model is there now.
@@ -144,11 +113,7 @@ impl<O: Args> Options<O> {
     }
 
     pub(super) fn bus(&self) -> bus::Settings {
-        bus::Settings {
-            prefix: self.redis.prefix.clone(),
-            shards: self.redis.shards,
-            ..bus::Settings::new(&self.redis.redis)
-        }
+        self.redis.settings()
     }
 
     /// `observer` is told how each request to the model ends.
@@ -208,27 +173,8 @@ fn limit(text: &str) -> Result<Duration, String> {
     duration(text, Duration::from_millis(1))
 }
 
-/// What may be left out.
-fn pause(text: &str) -> Result<Duration, String> {
-    duration(text, Duration::ZERO)
-}
-
 fn lease(text: &str) -> Result<Duration, String> {
     duration(text, SHORTEST_LEASE)
-}
-
-/// `10s`, `500ms`, `1m 30s`, and at most [`LONGEST`].
-fn duration(text: &str, least: Duration) -> Result<Duration, String> {
-    let wanted = "write it like 500ms, 10s or 1m";
-    let span: jiff::SignedDuration = text.parse().map_err(|_| wanted.to_owned())?;
-    let duration = Duration::try_from(span).map_err(|_| wanted.to_owned())?;
-    if duration < least {
-        Err(format!("at least {least:?}"))
-    } else if duration > LONGEST {
-        Err("at most 1 day".to_owned())
-    } else {
-        Ok(duration)
-    }
 }
 
 #[cfg(test)]

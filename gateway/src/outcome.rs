@@ -1,0 +1,69 @@
+//! What comes of a client's messages, in the words of the wire.
+
+use std::time::Duration;
+
+use bus::{Error, Published};
+use tungstenite::error::ProtocolError;
+
+use crate::problem::Problem;
+use crate::wire::{Answer, Close, Code, Reference};
+
+/// What the client has done wrong; nothing when the connection is gone.
+pub(crate) fn broken(error: axum::Error) -> Option<Close> {
+    let error = error.into_inner().downcast::<tungstenite::Error>().ok()?;
+    match *error {
+        tungstenite::Error::Capacity(_) => Some(Close::TooLarge),
+        tungstenite::Error::Utf8(_) => Some(Close::Encoding),
+        tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        tungstenite::Error::Protocol(_) => Some(Close::Protocol),
+        _ => None,
+    }
+}
+
+/// The answer to what was published under this id.
+pub(crate) fn answer(
+    reference: Reference,
+    id: story::EventId,
+    published: Result<Published, Error>,
+) -> Answer {
+    match published {
+        Ok(published) => Answer::Ok {
+            reference,
+            id: Some(id),
+            status: Some(status(published)),
+        },
+        Err(error) => {
+            let after = Problem::from(error);
+            let (code, words) = (code(after.code), after.detail);
+            let answer = Answer::err(reference, code, words);
+            match after.after_ms {
+                Some(ms) => answer.later(Duration::from_millis(ms)),
+                None => answer,
+            }
+        }
+    }
+}
+
+pub(crate) fn status(published: Published) -> &'static str {
+    match published {
+        Published::Logged(_) => "logged",
+        Published::Held => "held",
+        Published::Duplicate => "duplicate",
+    }
+}
+
+/// Why a story could not be joined.
+pub(crate) fn classed(error: Error) -> (Code, String) {
+    let problem = Problem::from(error);
+    (code(problem.code), problem.detail)
+}
+
+fn code(class: &str) -> Code {
+    match class {
+        "no_story" => Code::NoStory,
+        "too_large" => Code::TooLarge,
+        "full" => Code::Full,
+        "not_publishable" => Code::BadMessage,
+        _ => Code::Unavailable,
+    }
+}

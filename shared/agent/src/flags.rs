@@ -1,0 +1,91 @@
+//! The flags that every long-running program of the fleet has: where Redis is, how logs are written, and how durations are.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::telemetry;
+
+/// Of every duration: far more than anybody means, and far less than a clock can count.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Where Redis is and how keys are laid out there.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Redis")]
+pub struct Redis {
+    /// redis://, rediss://, redis+sentinel://host:port,…/name or redis+cluster://host:port,…
+    #[arg(
+        long,
+        env = "REDIS_URL",
+        hide_env_values = true,
+        default_value = "redis://127.0.0.1:6379",
+        value_name = "URL"
+    )]
+    redis: String,
+    /// The first part of every key
+    #[arg(long, env = "STORYFLEET_PREFIX", default_value = "sf")]
+    prefix: String,
+    /// How many hash tags stories are spread over; fixed for the life of an installation
+    #[arg(long, env = "STORYFLEET_SHARDS", default_value_t = 1)]
+    shards: u16,
+}
+
+/// The logs on stderr.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// The form of the logs on stderr
+    #[arg(long, env = "STORYFLEET_LOG", default_value = "pretty")]
+    log: telemetry::Format,
+    /// What is logged, as in RUST_LOG
+    #[arg(
+        long,
+        env = "RUST_LOG",
+        default_value = "info",
+        value_name = "DIRECTIVES"
+    )]
+    log_filter: String,
+}
+
+impl Redis {
+    #[must_use]
+    pub fn settings(&self) -> bus::Settings {
+        bus::Settings {
+            prefix: self.prefix.clone(),
+            shards: self.shards,
+            ..bus::Settings::new(&self.redis)
+        }
+    }
+}
+
+impl Logs {
+    /// # Errors
+    /// When the filter cannot be read or logging runs already.
+    pub fn start(&self) -> anyhow::Result<()> {
+        telemetry::start(self.log, &self.log_filter)
+    }
+}
+
+/// What may be left out.
+///
+/// # Errors
+/// Those of [`duration`].
+pub fn pause(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::ZERO)
+}
+
+/// `10s`, `500ms`, `1m 30s`, at least `least` and at most a day.
+///
+/// # Errors
+/// Words for who wrote it.
+pub fn duration(text: &str, least: Duration) -> Result<Duration, String> {
+    let wanted = "write it like 500ms, 10s or 1m";
+    let span: jiff::SignedDuration = text.parse().map_err(|_| wanted.to_owned())?;
+    let duration = Duration::try_from(span).map_err(|_| wanted.to_owned())?;
+    if duration < least {
+        Err(format!("at least {least:?}"))
+    } else if duration > LONGEST {
+        Err("at most 1 day".to_owned())
+    } else {
+        Ok(duration)
+    }
+}
