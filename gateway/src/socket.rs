@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::app::{App, Unauthorized, now};
 use crate::auth::{Identity, Refusal};
-use crate::hub::{Delivery, Feed, Membership, Reader, Why, reader};
+use crate::hub::{Delivery, End, Feed, Membership, Reader, Why, reader};
 use crate::metrics::Connected;
 use crate::outcome::{answer, broken, classed};
 use crate::problem::Problem;
@@ -80,6 +80,8 @@ struct Socket {
     session: Session,
     reader: Option<Reader>,
     feed: Option<Feed>,
+    /// Of the feed, while it has not come.
+    end: Option<Arc<End>>,
     memberships: Vec<(u32, Membership)>,
     acts: VecDeque<Act>,
     working: Option<BoxFuture<'static, Outcome>>,
@@ -112,6 +114,7 @@ impl Socket {
             stream,
             reader: None,
             feed: None,
+            end: None,
             memberships: Vec::new(),
             acts: VecDeque::new(),
             working: None,
@@ -167,6 +170,7 @@ impl Socket {
                 flushed.map_err(|_| Closed)?;
                 self.dirty = false;
             }
+            why = ended(self.end.as_deref()) => self.ended(why),
             delivery = next(&mut self.feed), if !self.dirty => match delivery {
                 Ok(delivery) => self.write(delivery).await?,
                 Err(why) => self.ended(why),
@@ -256,6 +260,7 @@ impl Socket {
         let reader = self.reader.get_or_insert_with(|| {
             let sub = sub.as_ref().map_or("", |identity| &identity.sub);
             let (reader, feed) = reader(sub, QUEUE);
+            self.end = Some(feed.end());
             self.feed = Some(feed);
             reader
         });
@@ -316,7 +321,7 @@ impl Socket {
     }
 
     fn ended(&mut self, why: Why) {
-        self.feed = None;
+        (self.feed, self.end) = (None, None);
         self.acts.push_back(Act::Close(match why {
             Why::Slow => Close::Slow,
             Why::Story => Close::Restart,
@@ -365,6 +370,14 @@ impl Socket {
 async fn next(feed: &mut Option<Feed>) -> Result<Delivery, Why> {
     match feed {
         Some(feed) => feed.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Also while nothing can be written, which is why it came.
+async fn ended(end: Option<&End>) -> Why {
+    match end {
+        Some(end) => end.why().await,
         None => std::future::pending().await,
     }
 }

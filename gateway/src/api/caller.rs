@@ -1,15 +1,27 @@
 //! Whom a request comes from, and the story it is about.
 
-use axum::extract::rejection::JsonRejection;
+use std::time::Duration;
+
+use axum::body::BodyDataStream;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
+use futures::StreamExt;
 use serde::de::DeserializeOwned;
 use story::StoryId;
+use tokio::time::timeout;
 
 use crate::app::App;
 use crate::auth::{Identity, Role};
 use crate::problem::Problem;
+
+/// A body that is an event, and what is around it.
+const MAX_BODY_BYTES: usize = story::MAX_EVENT_BYTES;
+/// What is read of a larger one.
+const MAX_FORGOTTEN_BYTES: usize = 16 * 1_024 * 1_024;
+/// How long a body may be on its way.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Somebody with a good token or ticket.
 #[derive(Debug)]
@@ -50,19 +62,53 @@ impl FromRequestParts<App> for Caller {
 impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let json = axum::Json::<T>::from_request(request, app).await;
-        json.map(|axum::Json(body)| Self(body))
-            .map_err(|rejection| problem(&rejection))
+    async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
+        let kind = request.headers().get(CONTENT_TYPE);
+        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if kind.split(';').next().map(str::trim) != Some("application/json") {
+            let words = "the body is JSON: say so with content-type: application/json";
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "not_json",
+                words,
+            ));
+        }
+        let read = timeout(PATIENCE, body(request.into_body().into_data_stream())).await;
+        let late = || {
+            Problem::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "slow",
+                "the body did not come in time",
+            )
+        };
+        let body = read.map_err(|_| late())??;
+        let body = serde_json::from_slice(&body);
+        body.map(Self)
+            .map_err(|error| Problem::bad(format!("the body is not what is asked for: {error}")))
     }
 }
 
-fn problem(rejection: &JsonRejection) -> Problem {
-    let (status, words) = (rejection.status(), rejection.body_text());
-    let code = match status {
-        StatusCode::PAYLOAD_TOO_LARGE => "too_large",
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => "not_json",
-        _ => "bad_request",
-    };
-    Problem::new(status, code, words)
+/// Of a body that is too large the rest is read and forgotten, up to a bound: whoever still sends would not be shown the
+/// answer.
+async fn body(mut stream: BodyDataStream) -> Result<Vec<u8>, Problem> {
+    let (mut body, mut size) = (Vec::new(), 0);
+    while let Some(part) = stream.next().await {
+        let part = part.map_err(|error| Problem::bad(format!("the body broke off: {error}")))?;
+        size += part.len();
+        if size > MAX_FORGOTTEN_BYTES {
+            break;
+        }
+        if size <= MAX_BODY_BYTES {
+            body.extend_from_slice(&part);
+        }
+    }
+    if size > MAX_BODY_BYTES {
+        let words = format!("a body has at most {MAX_BODY_BYTES} bytes: shorten it");
+        return Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            words,
+        ));
+    }
+    Ok(body)
 }

@@ -7,7 +7,6 @@ mod tickets;
 mod tokens;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 
 use crate::app::App;
@@ -15,9 +14,6 @@ use crate::{page, socket, stream};
 
 pub(crate) use caller::Caller;
 pub(crate) use tokens::Signer;
-
-/// A body that is an event, and what is around it.
-const MAX_BODY_BYTES: usize = story::MAX_EVENT_BYTES;
 
 pub(crate) fn router(app: App) -> Router {
     Router::new()
@@ -35,9 +31,8 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/tickets", post(tickets::create))
         .route("/v1/tokens", post(tokens::create))
         .merge(page::router())
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .fallback(async || {
-            let words = "there is nothing here: the API is described at /openapi.json";
+            let words = "there is nothing here: stories are under /v1/stories";
             crate::problem::Problem::new(axum::http::StatusCode::NOT_FOUND, "not_found", words)
         })
         .with_state(app)

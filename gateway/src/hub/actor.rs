@@ -70,9 +70,10 @@ impl Actor {
         let (mut looks, mut idle) = (interval(IDLE / 2), 0);
         loop {
             tokio::select! {
-                seen = self.watch.next() => {
+                seen = self.watch.next_or_caught_up() => {
                     let went = match seen {
-                        Ok(seen) => self.see(seen).await,
+                        Ok(Some(seen)) => self.see(seen).await,
+                        Ok(None) => Ok(()),
                         Err(error) => Err(error),
                     };
                     if let Err(error) = went {

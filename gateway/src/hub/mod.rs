@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::metrics::Metrics;
 use actor::{Actor, Command};
 
-pub(crate) use reader::{Delivery, Feed, Membership, Reader, Why, reader};
+pub(crate) use reader::{Delivery, End, Feed, Membership, Reader, Why, reader};
 
 /// The events that somebody without a cursor begins with.
 pub(crate) const TAIL: usize = 100;

@@ -31,7 +31,7 @@ pub(crate) enum Why {
 }
 
 #[derive(Debug, Default)]
-struct End {
+pub(crate) struct End {
     token: CancellationToken,
     why: OnceLock<Why>,
 }
@@ -105,13 +105,25 @@ impl Reader {
     }
 }
 
+impl End {
+    /// Why nothing more is given, once that is so. Cancel-safe.
+    pub(crate) async fn why(&self) -> Why {
+        self.token.cancelled().await;
+        self.why.get().copied().unwrap_or(Why::Slow)
+    }
+}
+
 impl Feed {
+    /// For whoever waits for its end while they take nothing.
+    pub(crate) fn end(&self) -> Arc<End> {
+        Arc::clone(&self.end)
+    }
+
     /// What is given next; or why nothing more is. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<Delivery, Why> {
-        let end = &self.end;
         tokio::select! {
             biased;
-            () = end.token.cancelled() => Err(end.why.get().copied().unwrap_or(Why::Slow)),
+            why = self.end.why() => Err(why),
             delivery = self.queue.recv() => delivery.ok_or(Why::Story),
         }
     }

@@ -29,6 +29,8 @@ pub struct Watch {
     reading: Option<BoxFuture<'static, Result<Read, Error>>>,
     /// It reads the log or drafts, as they may have been before it was asked to read them again.
     is_old: bool,
+    /// That it has caught up was told, and nothing was read since.
+    was_caught_up: bool,
     /// Connections lost since one was good.
     failures: u32,
 }
@@ -115,6 +117,7 @@ impl Feeds {
             doubt: Instant::now(),
             reading: None,
             is_old: false,
+            was_caught_up: false,
             failures: 0,
         })
     }
@@ -128,8 +131,23 @@ impl Watch {
     /// [`Error::NoStory`] when the story was removed; or when Redis refuses.
     pub async fn next(&mut self) -> Result<Seen, Error> {
         loop {
-            if let Some(seen) = self.view.next() {
+            if let Some(seen) = self.next_or_caught_up().await? {
                 return Ok(seen);
+            }
+        }
+    }
+
+    /// As [`Watch::next`]; `None` each time that it [has caught up](Watch::is_caught_up) anew.
+    ///
+    /// # Errors
+    /// Those of [`Watch::next`].
+    pub async fn next_or_caught_up(&mut self) -> Result<Option<Seen>, Error> {
+        loop {
+            if let Some(seen) = self.view.next() {
+                return Ok(Some(seen));
+            }
+            if self.is_caught_up() && !std::mem::replace(&mut self.was_caught_up, true) {
+                return Ok(None);
             }
             let Some(reading) = &mut self.reading else {
                 self.step().await;
@@ -212,6 +230,7 @@ impl Watch {
     }
 
     fn begin(&mut self, read: impl Future<Output = Result<Read, Error>> + Send + 'static) {
+        self.was_caught_up = false;
         self.reading = Some(Box::pin(read));
     }
 

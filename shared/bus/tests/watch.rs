@@ -71,6 +71,23 @@ async fn an_answer_is_seen_as_it_grows_and_then_whole() {
 }
 
 #[tokio::test]
+async fn a_watch_tells_each_time_that_it_has_caught_up() {
+    let (_server, bus) = castle(&["a"]).await;
+    let mut watch = bus.watch(&story("castle"), None).await.unwrap();
+    let first = watch.next_or_caught_up().await.unwrap().unwrap();
+    assert_eq!(place(&first), (1, "a"));
+    for _ in 0..2 {
+        assert!(!watch.is_caught_up());
+        assert_eq!(watch.next_or_caught_up().await.unwrap(), None);
+        assert!(watch.is_caught_up());
+        // Nothing new is told of, until it is asked to look.
+        let more = tokio::time::timeout(Duration::from_millis(50), watch.next_or_caught_up());
+        assert!(more.await.is_err());
+        watch.read_again();
+    }
+}
+
+#[tokio::test]
 async fn a_reader_that_returns_gets_only_what_it_missed() {
     let (_server, bus) = castle(&[]).await;
     let (_delivery, draft) = begun(&bus, "a").await;

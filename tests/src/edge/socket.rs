@@ -1,5 +1,6 @@
 //! A client of the WebSocket.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use anyhow::{Context, bail};
@@ -21,6 +22,8 @@ pub struct Socket {
     stream: WebSocketStream<Line>,
     /// The bytes of all frames that came whole.
     whole: usize,
+    /// What came before the answer that was asked for.
+    unheard: VecDeque<Value>,
 }
 
 /// What comes over a socket.
@@ -64,7 +67,13 @@ impl Socket {
             fields.insert(name.parse::<reqwest::header::HeaderName>()?, value.parse()?);
         }
         let (stream, response) = timeout(DEADLINE, client_async(request, line)).await??;
-        Ok((Self { stream, whole: 0 }, response))
+        let unheard = VecDeque::new();
+        let socket = Self {
+            stream,
+            whole: 0,
+            unheard,
+        };
+        Ok((socket, response))
     }
 
     /// # Errors
@@ -84,6 +93,13 @@ impl Socket {
     /// # Errors
     /// An I/O error when the connection ends without a close frame; others when what comes breaks the protocol.
     pub async fn hear(&mut self) -> anyhow::Result<Heard> {
+        match self.unheard.pop_front() {
+            Some(message) => Ok(Heard::Message(message)),
+            None => self.receive().await,
+        }
+    }
+
+    async fn receive(&mut self) -> anyhow::Result<Heard> {
         loop {
             let next = self.stream.next().await;
             let message = next.unwrap_or(Err(Error::ConnectionClosed));
@@ -124,7 +140,7 @@ impl Socket {
             .with_context(|| format!("not in time: {what}"))?
     }
 
-    /// Sends a message with a `ref` of its own and gives the answer to it.
+    /// Sends a message with a `ref` of its own and gives the answer to it; what comes before is heard later.
     ///
     /// # Errors
     /// When the socket is closed before, or there is no answer in time.
@@ -132,10 +148,18 @@ impl Socket {
         let mark: u32 = rand::random();
         message["ref"] = json!(mark);
         self.say(&message).await?;
-        self.until(&format!("the answer to {message}"), |answer| {
-            answer["ref"] == json!(mark)
-        })
-        .await
+        let search = async {
+            loop {
+                match self.receive().await? {
+                    Heard::Message(answer) if answer["ref"] == json!(mark) => return Ok(answer),
+                    Heard::Message(other) => self.unheard.push_back(other),
+                    Heard::Closed(code, reason) => bail!("closed with {code} {reason}: {message}"),
+                }
+            }
+        };
+        timeout(DEADLINE, search)
+            .await
+            .with_context(|| format!("no answer in time: {message}"))?
     }
 
     /// The code that the socket is closed with, and all messages before.

@@ -16,6 +16,8 @@ pub struct Stream {
     line: Line,
     /// As it came, still in chunks.
     raw: Vec<u8>,
+    /// What is still to come of a body that is not in chunks.
+    rest: Option<usize>,
     /// The events' text that is not an event yet.
     text: Vec<u8>,
     /// The head of the response.
@@ -68,6 +70,7 @@ impl Stream {
         let mut stream = Self {
             line,
             raw: Vec::new(),
+            rest: None,
             text: Vec::new(),
             head: String::new(),
             last_id: String::new(),
@@ -85,6 +88,11 @@ impl Stream {
             self.more().await?;
         };
         self.head = String::from_utf8(self.raw.drain(..end).collect())?.to_lowercase();
+        let length = self
+            .head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
+        self.rest = length.map(str::parse).transpose()?;
         Ok(())
     }
 
@@ -156,6 +164,13 @@ impl Stream {
 
     /// Takes one chunk out of its frame: false at the last one, `None` while it is not whole.
     fn chunk(&mut self) -> anyhow::Result<Option<bool>> {
+        if let Some(rest) = &mut self.rest {
+            let bytes = self.raw.len().min(*rest);
+            *rest -= bytes;
+            let is_over = *rest == 0 && bytes == 0;
+            self.text.extend(self.raw.drain(..bytes));
+            return Ok((bytes > 0 || is_over).then_some(!is_over));
+        }
         let Some(line) = find(&self.raw, b"\r\n") else {
             return Ok(None);
         };

@@ -11,6 +11,7 @@ mod command;
 mod deaths;
 mod drain;
 mod faults;
+mod gateway;
 mod moderation;
 mod operator;
 mod outage;

@@ -1,0 +1,148 @@
+//! The HTTP API: pages, bodies, keys.
+
+use gateway::auth::Role;
+use serde_json::{Value, json};
+
+use super::Edge;
+
+#[tokio::test]
+async fn a_history_is_read_by_pages() -> anyhow::Result<()> {
+    let edge = Edge::start(&[]).await?;
+    for n in 1..=7 {
+        edge.act("mira", &format!("step {n}")).await?;
+    }
+    let (mut after, mut texts) = (0, Vec::new());
+    loop {
+        let page: Value = edge
+            .page("oren", &format!("?after={after}&limit=3"))
+            .await?
+            .json()
+            .await?;
+        for placed in page["events"].as_array().into_iter().flatten() {
+            texts.push(
+                placed["event"]["text"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned(),
+            );
+            assert_eq!(placed["seq"].as_u64(), u64::try_from(texts.len()).ok());
+        }
+        match page["next"].as_u64() {
+            Some(next) => after = next,
+            None => break,
+        }
+    }
+    let expected: Vec<String> = (1..=7).map(|n| format!("step {n}")).collect();
+    assert_eq!(texts, expected);
+    for (query, status) in [
+        ("?limit=0", 400),
+        ("?limit=501", 400),
+        ("?limit=500", 200),
+        ("?after=x", 400),
+        ("?after=-1", 400),
+        ("?after=99", 200),
+    ] {
+        let response = edge.page("oren", query).await?;
+        assert_eq!(response.status(), status, "{query}");
+    }
+    edge.stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_a_problem_with_its_status() -> anyhow::Result<()> {
+    let edge = Edge::start(&[]).await?;
+    let (reader, author) = (
+        edge.token("oren", Role::Reader)?,
+        edge.token("mira", Role::Author)?,
+    );
+    let action = r#"{"mode":"do","text":"Hi"}"#.to_owned();
+    let at_most = story::MAX_EVENT_BYTES;
+    let of = |bytes: usize| format!("{action}{}", " ".repeat(bytes - action.len()));
+    let path = "/v1/stories/castle/events";
+    for (path, token, body, status, code) in [
+        (path, Some(&author), action.clone(), 202, ""),
+        (path, Some(&author), of(at_most), 202, ""),
+        (path, Some(&author), of(at_most + 1), 413, "too_large"),
+        (path, Some(&author), of(10 * 1024 * 1024), 413, "too_large"),
+        (path, Some(&author), "{".to_owned(), 400, "bad_request"),
+        (path, Some(&author), String::new(), 400, "bad_request"),
+        (path, Some(&reader), action.clone(), 403, "forbidden"),
+        (path, None, action.clone(), 401, "auth"),
+        (
+            "/v1/stories/tower/events",
+            Some(&author),
+            action.clone(),
+            403,
+            "forbidden",
+        ),
+        (
+            "/v1/stories/Not%20One/events",
+            Some(&author),
+            action.clone(),
+            400,
+            "bad_request",
+        ),
+        (
+            "/v1/nothing",
+            Some(&author),
+            action.clone(),
+            404,
+            "not_found",
+        ),
+    ] {
+        refused(&edge, (path, token, body), (status, code)).await?;
+    }
+    edge.stack.end().await;
+    Ok(())
+}
+
+/// 202 is no refusal.
+async fn refused(
+    edge: &Edge,
+    (path, token, body): (&str, Option<&String>, String),
+    (status, code): (u16, &str),
+) -> anyhow::Result<()> {
+    let mut request = edge.client.post(edge.node.url(path));
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let request = request
+        .header("content-type", "application/json")
+        .body(body);
+    let response = request.send().await?;
+    assert_eq!(response.status(), status, "{path} {code}");
+    if status != 202 {
+        let kind = response.headers()["content-type"].to_str()?;
+        assert_eq!(kind, "application/problem+json", "{path} {code}");
+        let problem: Value = response.json().await?;
+        assert_eq!(
+            (&problem["code"], problem["status"].as_u64()),
+            (&json!(code), Some(u64::from(status)))
+        );
+        let words = problem["detail"].as_str();
+        assert!(words.is_some_and(|words| words.len() > 10), "{problem}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_idempotency_key_has_its_bounds() -> anyhow::Result<()> {
+    let edge = Edge::start(&[]).await?;
+    let (author, path) = (
+        edge.token("mira", Role::Author)?,
+        "/v1/stories/castle/events",
+    );
+    for key in ["", &"k".repeat(65), "k\u{e9}"] {
+        let request = edge.client.post(edge.node.url(path)).bearer_auth(&author);
+        let value = reqwest::header::HeaderValue::from_bytes(key.as_bytes())?;
+        let request = request
+            .header("idempotency-key", value)
+            .json(&json!({"mode": "do", "text": "Hi"}));
+        let response = request.send().await?;
+        assert_eq!(response.status(), 400, "{key:?}");
+        assert!(response.text().await?.contains("Idempotency-Key"));
+    }
+    edge.stack.end().await;
+    Ok(())
+}
