@@ -7,7 +7,7 @@ run:
 	cargo build --release --locked -p storyfleet
 	target/release/storyfleet up $(ARGS)
 
-# All tests. Installs what they need: a Redis server, the official OpenAI SDK.
+# All tests. Installs what they need: a Redis server, curl, and in .venv the official OpenAI SDK, `websockets`, `httpx-sse`.
 test: tools
 	cargo build --workspace --bins --locked
 	cargo test --workspace --locked
