@@ -17,7 +17,7 @@ test-page:
 	scripts/need-redis
 	scripts/need-browser
 	cargo build --workspace --bins --locked
-	cd gateway/web/tests && node --test --test-concurrency=1 --test-reporter=spec *.test.js
+	cd gateway/web/tests && node --test --test-concurrency=2 --test-reporter=spec *.test.js
 
 # Everything dies and freezes for a minute, then every action is accounted for: make chaos ARGS="--minutes 10 --seed 7"
 chaos:
