@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test test-page chaos chaos-gateway lint deps docs bench tools
+.PHONY: run test test-page fuzz chaos chaos-gateway lint deps docs bench tools
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -18,6 +18,11 @@ test-page:
 	scripts/need-browser
 	cargo build --workspace --bins --locked
 	cd gateway/web/tests && node --test --test-concurrency=2 --test-reporter=spec *.test.js
+
+# What clients send, by chance: frames, cursors, headers, queries. So many cases of each: make fuzz CASES=1000000
+CASES ?= 20000
+fuzz:
+	PROPTEST_CASES=$(CASES) cargo test --workspace --lib --locked -- --nocapture property cursor credential stream::tests api::events
 
 # Everything dies and freezes for a minute, then every action is accounted for: make chaos ARGS="--minutes 10 --seed 7"
 chaos:
