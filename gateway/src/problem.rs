@@ -52,6 +52,12 @@ impl Problem {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&Error> for Problem {
+    fn from(error: &Error) -> Self {
         let says = error.to_string();
         match error {
             Error::NoStory(_) => Self::new(StatusCode::NOT_FOUND, "no_story", says),

@@ -69,7 +69,7 @@ pub(crate) async fn upgrade(
 /// What comes of an [`Act`] that waits.
 enum Outcome {
     Verified(Result<Identity, Unauthorized>, Reference),
-    Joined(u32, StoryId, Reference, Result<Membership, Error>),
+    Joined(u32, StoryId, Reference, Result<Membership, Arc<Error>>),
     Published(Reference, story::EventId, Result<Published, Error>),
 }
 
@@ -282,7 +282,7 @@ impl Socket {
                 let outcome = joined.map(|membership| {
                     self.memberships.push((number, membership));
                 });
-                let outcome = outcome.map_err(classed);
+                let outcome = outcome.map_err(|error| classed(&error));
                 let answer = self.session.joined((number, &story), reference, outcome);
                 self.acts.push_front(Act::Send(answer));
             }

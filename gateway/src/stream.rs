@@ -133,7 +133,8 @@ impl Stream {
                 .later(Duration::from_secs(5))
         })?;
         let (reader, feed) = reader(&identity.sub, QUEUE);
-        let membership = app.hub.join(&story, cursor, (&reader, 0)).await?;
+        let membership = app.hub.join(&story, cursor, (&reader, 0)).await;
+        let membership = membership.map_err(|error| Problem::from(&*error))?;
         let now = now();
         let left = identity.expires_at.saturating_sub(now.unix);
         Ok(Self {

@@ -1,5 +1,6 @@
 //! The gateway as its clients see it: a node as a process, a real Redis, clients of our own.
 
+mod amid;
 mod api;
 mod bytes;
 mod clients;
