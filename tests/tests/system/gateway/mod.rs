@@ -1,6 +1,7 @@
 //! The gateway as its clients see it: a node as a process, a real Redis, clients of our own.
 
 mod api;
+mod bad;
 mod bytes;
 mod clients;
 mod frames;
@@ -9,6 +10,7 @@ mod outside;
 mod private;
 mod resume;
 mod talk;
+mod undisturbed;
 
 use std::net::SocketAddr;
 use std::time::Duration;
