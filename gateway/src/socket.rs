@@ -163,7 +163,9 @@ impl Socket {
     async fn step(&mut self) -> Result<(), Closed> {
         self.act().await?;
         let wake = self.session.until().min(self.ping);
-        let reads = self.acts.len() < REQUESTS;
+        // Nothing counts after what closes it, and a broken stream would end before it is told why.
+        let closes = self.acts.iter().any(|act| matches!(act, Act::Close(_)));
+        let reads = self.acts.len() < REQUESTS && !closes;
         tokio::select! {
             message = self.stream.next(), if reads => self.read(message)?,
             flushed = self.sink.flush(), if self.dirty => {

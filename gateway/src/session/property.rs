@@ -11,6 +11,8 @@ use super::*;
 use crate::auth::{Grants, Pattern};
 
 const UNIX: u64 = 1_700_000_000;
+/// The first `ref`: beyond what chance writes into a message.
+const FIRST: u64 = 1 << 62;
 const STORIES: [&str; 3] = ["castle", "moor", "tower"];
 
 /// A message without its `ref`, or what is none.
@@ -195,7 +197,7 @@ impl Stage {
             text.push(match line {
                 Line::Text(text) => text,
                 Line::Message(mut message) => {
-                    let number = (self.asked.len() + asked.len()) as u64;
+                    let number = FIRST + (self.asked.len() + asked.len()) as u64;
                     asked.push(number);
                     message["ref"] = number.into();
                     message.to_string()

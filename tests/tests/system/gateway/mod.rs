@@ -2,6 +2,7 @@
 
 mod amid;
 mod api;
+mod bad;
 mod bytes;
 mod clients;
 mod frames;
@@ -10,6 +11,7 @@ mod outside;
 mod private;
 mod resume;
 mod talk;
+mod undisturbed;
 
 use std::net::SocketAddr;
 use std::time::Duration;
