@@ -8,6 +8,7 @@ mod clients;
 mod frames;
 mod life;
 mod outside;
+mod pages;
 mod private;
 mod resume;
 mod talk;

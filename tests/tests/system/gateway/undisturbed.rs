@@ -33,6 +33,8 @@ impl Undisturbed {
                 return Ok(Some(Instant::now()));
             }
             "event" | "ok" | "welcome" => {}
+            // Once, when they had joined.
+            "live" if self.text.is_empty() => {}
             _ => anyhow::bail!("{frame} came between"),
         }
         Ok(None)
