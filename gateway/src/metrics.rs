@@ -21,6 +21,7 @@ pub(crate) struct Metrics {
     lagged: IntCounter,
     closes: IntCounterVec,
     auth: IntCounterVec,
+    presence: IntCounterVec,
 }
 
 /// How a reader has come up to what is live.
@@ -84,6 +85,11 @@ impl Metrics {
                 "Tokens and tickets by how they were taken: ok, or why not.",
                 &["result"],
             ),
+            presence: counter(
+                "storyfleet_gateway_presence_total",
+                "Times that it was written to Redis who is in a story here, that it was read who is anywhere, and that readers were told.",
+                &["kind"],
+            ),
             registry,
         }
     }
@@ -122,6 +128,11 @@ impl Metrics {
         self.auth.with_label_values(&[result]).inc();
     }
 
+    /// `kind`: `write`, `read`, `told`.
+    pub(crate) fn presence(&self, kind: &str) {
+        self.presence.with_label_values(&[kind]).inc();
+    }
+
     /// The text format that Prometheus reads.
     pub(crate) fn encode(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
@@ -148,6 +159,7 @@ mod tests {
         metrics.lagged();
         metrics.closed(Close::Slow);
         metrics.auth("expired");
+        metrics.presence("told");
         let text = metrics.encode().unwrap();
         for line in [
             r#"storyfleet_gateway_connections{transport="sse"} 1"#,
@@ -157,6 +169,7 @@ mod tests {
             "storyfleet_gateway_lagged_total 1",
             r#"storyfleet_gateway_closes_total{code="1013"} 1"#,
             r#"storyfleet_gateway_auth_total{result="expired"} 1"#,
+            r#"storyfleet_gateway_presence_total{kind="told"} 1"#,
         ] {
             assert!(text.contains(line), "{line}: {text}");
         }
