@@ -223,6 +223,10 @@ impl Socket {
                     }
                 }
                 Act::Close(close) => return self.close(close).await,
+                Act::Type { story, typist } => {
+                    // Who types is in the story, so that its room is here.
+                    let _told = self.app.hub.types(&story, typist);
+                }
                 act => self.working = self.begin(act),
             }
         }
@@ -242,7 +246,7 @@ impl Socket {
                 cursor,
                 reference,
             } => {
-                let reader = self.reader();
+                let reader = self.reader()?;
                 Box::pin(async move {
                     let joined = app.hub.join(&story, cursor, (&reader, number)).await;
                     Outcome::Joined(number, story, reference, joined)
@@ -252,21 +256,20 @@ impl Socket {
                 let published = app.bus.publish(&event).await;
                 Outcome::Published(reference, event.id, published)
             }),
-            Act::Send(_) | Act::Leave { .. } | Act::Close(_) => return None,
+            Act::Send(_) | Act::Leave { .. } | Act::Type { .. } | Act::Close(_) => return None,
         })
     }
 
     /// Made with the first story: most of what a quiet socket takes is this.
-    fn reader(&mut self) -> Reader {
-        let sub = self.session.identity().map(Arc::clone);
+    fn reader(&mut self) -> Option<Reader> {
+        let person = Arc::clone(self.session.identity()?);
         let reader = self.reader.get_or_insert_with(|| {
-            let sub = sub.as_ref().map_or("", |identity| &identity.sub);
-            let (reader, feed) = reader(sub, QUEUE);
+            let (reader, feed) = reader(&person, QUEUE);
             self.end = Some(feed.end());
             self.feed = Some(feed);
             reader
         });
-        reader.clone()
+        Some(reader.clone())
     }
 
     fn take(&mut self, outcome: Outcome) {
@@ -298,17 +301,17 @@ impl Socket {
     async fn write(&mut self, delivery: Delivery) -> Result<(), Closed> {
         let mut next = Some(delivery);
         for _ in 0..TOGETHER {
-            let Some((number, item)) = next else { break };
-            if self.session.is_in(number) {
-                self.app.metrics.written(item.at.elapsed());
-                self.send(Message::Text(item.socket())).await?;
+            let Some(delivery) = next else { break };
+            if self.session.is_in(delivery.number()) {
+                delivery.written(&self.app.metrics);
+                self.send(Message::Text(delivery.socket())).await?;
             }
             next = self.feed.as_mut().and_then(Feed::try_next);
         }
-        if let Some((number, item)) = next
-            && self.session.is_in(number)
+        if let Some(last) = next
+            && self.session.is_in(last.number())
         {
-            self.send(Message::Text(item.socket())).await?;
+            self.send(Message::Text(last.socket())).await?;
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ mod outside;
 mod pages;
 mod private;
 mod resume;
+mod room;
 mod talk;
 mod undisturbed;
 
@@ -63,7 +64,11 @@ impl Edge {
 
     /// One more node.
     async fn another(&self) -> anyhow::Result<Node> {
-        Node::start(&self.stack.redis_url(), self.folder.path(), &[]).await
+        self.another_with(&[]).await
+    }
+
+    async fn another_with(&self, options: &[&str]) -> anyhow::Result<Node> {
+        Node::start(&self.stack.redis_url(), self.folder.path(), options).await
     }
 
     fn token(&self, sub: &str, role: Role) -> anyhow::Result<String> {
