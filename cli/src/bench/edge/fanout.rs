@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at, sleep, timeout};
 
 use super::client::{Client, Transport, Way};
-use super::report::Row;
+use super::report::{Group, Row};
 use super::screen::Frame;
 use super::stage::{Node, Side, Stage};
 use super::teller::{Teller, Telling};
@@ -61,45 +61,32 @@ struct Figures {
     p99: f64,
 }
 
-pub(super) async fn measure(stage: &Stage, plan: Plan) -> anyhow::Result<Vec<Row>> {
+pub(super) async fn measure(stage: &Stage, plan: Plan) -> anyhow::Result<Vec<Group>> {
     let stories = stage.stories("fan", plan.stories).await?;
     let bare = side(stage, Side::Bare, &stories, plan).await?;
     let gateway = side(stage, Side::Gateway, &stories, plan).await?;
-    let mut rows = Vec::new();
+    let mut groups = Vec::new();
     for ((rate, cpu, late), (gateway, bare)) in RATES.iter().zip(gateway.iter().zip(&bare)) {
         let Plan {
             stories, readers, ..
         } = plan;
         let deliveries = f64::from(*rate) * (stories * readers) as f64;
-        let name = format!("{stories} stories x {readers} readers x {rate}/s = {deliveries}/s");
+        let name =
+            format!("{stories} stories x {readers} readers x {rate}/s: {deliveries} deliveries/s");
         let figures = [
-            (
-                format!("{name}: CPU of a delivery, µs"),
-                gateway.cpu,
-                bare.cpu,
-                *cpu,
-            ),
-            (
-                "  publish to reader, p50, ms".to_owned(),
-                gateway.p50,
-                bare.p50,
-                None,
-            ),
-            (
-                "  publish to reader, p99, ms".to_owned(),
-                gateway.p99,
-                bare.p99,
-                *late,
-            ),
+            ("CPU of a delivery, µs", gateway.cpu, bare.cpu, *cpu),
+            ("publish to reader, p50, ms", gateway.p50, bare.p50, None),
+            ("publish to reader, p99, ms", gateway.p99, bare.p99, *late),
         ];
-        rows.extend(figures.map(|(name, gateway, bare, goal)| Row {
+        let rows = figures.map(|(name, gateway, bare, goal)| Row {
             name,
             gateway,
             bare: Some(bare),
             goal,
-        }));
+        });
+        groups.push(Group::new(name, rows));
     }
-    Ok(rows)
+    Ok(groups)
 }
 
 async fn side(

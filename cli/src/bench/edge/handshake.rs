@@ -3,7 +3,7 @@
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::client::{Client, Transport, Way};
-use super::report::Row;
+use super::report::{Group, Row};
 use super::stage::{Node, Side, Stage};
 
 const AT_ONCE: usize = 16;
@@ -16,7 +16,7 @@ enum Token {
     None,
 }
 
-pub(super) async fn measure(stage: &Stage, count: usize) -> anyhow::Result<Vec<Row>> {
+pub(super) async fn measure(stage: &Stage, count: usize) -> anyhow::Result<Vec<Group>> {
     let gateway = stage.node(Side::Gateway).await?;
     let bare = stage.node(Side::Bare).await?;
     let floor = cost(stage, (&bare, Token::None), count).await?;
@@ -24,15 +24,14 @@ pub(super) async fn measure(stage: &Stage, count: usize) -> anyhow::Result<Vec<R
     let signed = cost(stage, (&gateway, Token::Es256), count).await?;
     gateway.end().await?;
     bare.end().await?;
-    Ok(vec![
-        Row::new(
-            "WebSocket handshake with HS256 (bare: no token), CPU µs",
-            shared,
-        )
-        .beside(floor)
-        .at_most(100.0),
-        Row::new("  with ES256", signed).beside(floor),
-    ])
+    let rows = [
+        Row::new("HS256, CPU of one, µs", shared)
+            .beside(floor)
+            .at_most(100.0),
+        Row::new("ES256, CPU of one, µs", signed).beside(floor),
+    ];
+    let name = format!("{count} WebSocket handshakes with a token (bare: without one)");
+    Ok(vec![Group::new(name, rows)])
 }
 
 /// CPU µs of one, after some that do not count.

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::client::Transport;
 use super::reader::{Cut, Reader, Told};
-use super::report::Row;
+use super::report::{Group, Row};
 use super::screen::word;
 use super::stage::{Side, Stage};
 use super::teller::{Teller, Telling};
@@ -29,7 +29,7 @@ pub(super) struct Plan {
     pub(super) stories: usize,
 }
 
-pub(super) async fn measure(stage: &Stage, plan: Plan) -> anyhow::Result<Vec<Row>> {
+pub(super) async fn measure(stage: &Stage, plan: Plan) -> anyhow::Result<Vec<Group>> {
     let node = stage.node(Side::Gateway).await?;
     let address = node.address;
     let stories = stage.stories("herd", plan.stories).await?;
@@ -68,26 +68,21 @@ pub(super) async fn measure(stage: &Stage, plan: Plan) -> anyhow::Result<Vec<Row
     scatter(&mut readers).await;
     node.end().await?;
     let (count, stories) = (plan.readers, plan.stories as f64);
-    let rows = [
-        ("cut off", cut, cut_asked),
-        ("their node killed", killed, killed_asked),
+    let groups = [
+        ("dropped at once", cut, cut_asked),
+        ("dropped by the death of their node", killed, killed_asked),
     ];
-    Ok(Vec::from(rows.map(|(name, time, commands)| {
-        [
+    let groups = groups.map(|(how, time, commands)| {
+        let rows = [
+            Row::new("until all are back, s", time.as_secs_f64()).at_most(10.0),
             Row::new(
-                format!("{count} readers of {stories} stories, {name}: all back, s"),
-                time.as_secs_f64(),
-            )
-            .at_most(10.0),
-            Row::new(
-                "  commands to Redis for each story",
+                "commands to Redis for each story",
                 commands as f64 / stories,
             ),
-        ]
-    }))
-    .into_iter()
-    .flatten()
-    .collect())
+        ];
+        Group::new(format!("{count} readers of {stories} stories, {how}"), rows)
+    });
+    Ok(groups.into())
 }
 
 async fn scatter(readers: &mut [Reader]) {

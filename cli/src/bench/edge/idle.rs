@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::client::{Client, Transport, Way};
-use super::report::Row;
+use super::report::{Group, Row};
 use super::stage::{Node, Side, Stage};
 use crate::bench::process::Usage;
 
@@ -33,7 +33,7 @@ pub(super) async fn measure(
     stage: &Stage,
     transport: Transport,
     plan: Plan,
-) -> anyhow::Result<Vec<Row>> {
+) -> anyhow::Result<Vec<Group>> {
     let (name, goal) = match transport {
         Transport::Socket => ("WebSocket", 8.0),
         Transport::Stream => ("SSE", 14.0),
@@ -76,17 +76,16 @@ pub(super) async fn measure(
     let (count, [gateway, bare]) = (plan.connections, &costs[..]) else {
         anyhow::bail!("two servers were measured");
     };
-    Ok(vec![
-        Row::new(
-            format!("idle {name}, {count} in {STORIES} stories: memory of one, KiB"),
-            gateway.kib,
-        )
-        .beside(bare.kib)
-        .at_most(goal),
-        Row::new("  CPU of one, µs in a second", gateway.cpu)
+    let rows = [
+        Row::new("memory of one, KiB", gateway.kib)
+            .beside(bare.kib)
+            .at_most(goal),
+        Row::new("CPU of one in a second, µs", gateway.cpu)
             .beside(bare.cpu)
             .at_most(2.0),
-    ])
+    ];
+    let name = format!("{count} idle readers over {name}, in {STORIES} stories");
+    Ok(vec![Group::new(name, rows)])
 }
 
 fn cost(before: &Usage, full: &Usage, after: &Usage, (begin, plan): (Instant, Plan)) -> Cost {

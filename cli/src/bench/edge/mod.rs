@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use self::client::Transport;
-use self::report::{Report, Row};
+use self::report::{Group, Report};
 use self::stage::Stage;
 use crate::output::{Output, note};
 
@@ -102,25 +102,25 @@ async fn measure(stage: &mut Stage, quick: bool) -> anyhow::Result<Report> {
         let time = begin.elapsed().as_secs_f64();
         note(&format!("bench: {time:.0} s: {what}"));
     };
-    let mut rows = Vec::<Row>::new();
+    let mut groups = Vec::<Group>::new();
     say("idle WebSockets");
-    rows.extend(idle::measure(stage, Transport::Socket, plan.idle).await?);
+    groups.extend(idle::measure(stage, Transport::Socket, plan.idle).await?);
     say("idle SSE");
-    rows.extend(idle::measure(stage, Transport::Stream, plan.idle).await?);
+    groups.extend(idle::measure(stage, Transport::Stream, plan.idle).await?);
     say("fan-out");
-    rows.extend(fanout::measure(stage, plan.fanout).await?);
+    groups.extend(fanout::measure(stage, plan.fanout).await?);
     say("handshakes");
-    rows.extend(handshake::measure(stage, plan.handshakes).await?);
+    groups.extend(handshake::measure(stage, plan.handshakes).await?);
     say("readers cut off and back");
-    rows.extend(resume::measure(stage, plan.resume).await?);
+    groups.extend(resume::measure(stage, plan.resume).await?);
     say("all readers dropped at once");
-    rows.extend(herd::measure(stage, plan.herd).await?);
+    groups.extend(herd::measure(stage, plan.herd).await?);
     say("Redis away");
-    rows.extend(outage::measure(stage).await?);
+    groups.extend(outage::measure(stage).await?);
     say("first tokens");
-    rows.extend(first::measure(stage, plan.actions).await?);
+    groups.extend(first::measure(stage, plan.actions).await?);
     Ok(Report {
-        rows,
+        groups,
         cpus: std::thread::available_parallelism()?.get(),
         seconds: begin.elapsed().as_secs_f64(),
     })

@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, tim
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Way};
-use super::report::Row;
+use super::report::{Group, Row};
 use super::screen::Frame;
 use super::stage::{Node, START, Side, Stage};
 use crate::bench::stage::LOOK;
@@ -50,7 +50,7 @@ struct Account {
     late: Duration,
 }
 
-pub(super) async fn measure(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
+pub(super) async fn measure(stage: &mut Stage) -> anyhow::Result<Vec<Group>> {
     let node = stage.node(Side::Gateway).await?;
     let people = gather(stage, &node).await?;
     let stop = CancellationToken::new();
@@ -77,19 +77,18 @@ pub(super) async fn measure(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
         accepted > PEOPLE,
         "too few actions were accepted: {accepted}"
     );
-    Ok(vec![
+    let rows = [
+        Row::new("accepted actions missing", account.missing as f64).at_most(0.0),
+        Row::new("there twice, or seen twice", account.twice as f64).at_most(0.0),
         Row::new(
-            format!("Redis away for 3 s: of {accepted} actions ({again} sent again) missing"),
-            account.missing as f64,
-        )
-        .at_most(0.0),
-        Row::new("  there twice, or seen twice", account.twice as f64).at_most(0.0),
-        Row::new(
-            "  from its return until the last reader has something, ms",
+            "from its return until the last reader has something, ms",
             account.late.as_secs_f64() * 1e3,
         )
         .at_most(500.0),
-    ])
+    ];
+    let name =
+        format!("Redis killed for 3 s: {accepted} actions accepted, {again} only when sent again");
+    Ok(vec![Group::new(name, rows)])
 }
 
 async fn gather(stage: &Stage, node: &Node) -> anyhow::Result<Vec<(Client, Person)>> {

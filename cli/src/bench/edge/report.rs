@@ -4,10 +4,17 @@ use serde::Serialize;
 
 use crate::bench::report::figure;
 
+/// Figures of one situation.
+#[derive(Debug, Serialize)]
+pub(super) struct Group {
+    pub(super) name: String,
+    pub(super) rows: Vec<Row>,
+}
+
 /// One figure, beside that of the bare server and what it is to reach.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Row {
-    pub(super) name: String,
+    pub(super) name: &'static str,
     pub(super) gateway: f64,
     pub(super) bare: Option<f64>,
     /// At most.
@@ -16,15 +23,24 @@ pub(super) struct Row {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
-    pub(super) rows: Vec<Row>,
+    pub(super) groups: Vec<Group>,
     pub(super) cpus: usize,
     pub(super) seconds: f64,
 }
 
-impl Row {
-    pub(super) fn new(name: impl Into<String>, gateway: f64) -> Self {
+impl Group {
+    pub(super) fn new(name: impl Into<String>, rows: impl Into<Vec<Row>>) -> Self {
         Self {
             name: name.into(),
+            rows: rows.into(),
+        }
+    }
+}
+
+impl Row {
+    pub(super) fn new(name: &'static str, gateway: f64) -> Self {
+        Self {
+            name,
             gateway,
             bare: None,
             goal: None,
@@ -54,7 +70,7 @@ impl Row {
             format!("{goal}{word}")
         });
         let (name, gateway) = (&self.name, shown(self.gateway));
-        let line = format!("{name:<70}{gateway:>9}{bare:>9}{ratio:>8}  {goal}");
+        let line = format!("  {name:<60}{gateway:>9}{bare:>9}{ratio:>8}  {goal}");
         line.trim_end().to_owned()
     }
 }
@@ -62,9 +78,12 @@ impl Row {
 impl Report {
     pub(super) fn text(&self) -> String {
         let (gateway, bare, ratio) = ("gateway", "bare", "ratio");
-        let head = format!("{:<70}{gateway:>9}{bare:>9}{ratio:>8}  goal (at most)", "");
+        let head = format!("{:<62}{gateway:>9}{bare:>9}{ratio:>8}  goal (at most)", "");
         let mut lines = vec![head];
-        lines.extend(self.rows.iter().map(Row::line));
+        for group in &self.groups {
+            lines.push(group.name.clone());
+            lines.extend(group.rows.iter().map(Row::line));
+        }
         lines.push(format!(
             "{:.0} s on {} CPUs, which Redis, the servers and their readers share",
             self.seconds, self.cpus
@@ -88,23 +107,33 @@ mod tests {
     #[test]
     fn a_report_is_one_table() {
         let report = Report {
-            rows: vec![
-                Row::new("memory of an idle WebSocket, KiB", 7.25)
-                    .beside(3.8)
-                    .at_most(8.0),
-                Row::new("resume, p99, ms", 51.0).at_most(50.0),
-                Row::new("characters lost", 0.0).at_most(0.0),
-                Row::new("handshake (ES256), CPU µs", 140.0).beside(0.0),
+            groups: vec![
+                Group::new(
+                    "idle WebSockets",
+                    [Row::new("memory of one, KiB", 7.25)
+                        .beside(3.8)
+                        .at_most(8.0)],
+                ),
+                Group::new(
+                    "resumes",
+                    [
+                        Row::new("p99, ms", 51.0).at_most(50.0),
+                        Row::new("characters lost", 0.0).at_most(0.0),
+                        Row::new("CPU, µs", 140.0).beside(0.0),
+                    ],
+                ),
             ],
             cpus: 2,
             seconds: 191.4,
         };
         insta::assert_snapshot!(report.text(), @r"
-                                                                                gateway     bare   ratio  goal (at most)
-        memory of an idle WebSocket, KiB                                           7.25     3.80    1.91  8
-        resume, p99, ms                                                              51                   50 MISSED
-        characters lost                                                               0                   0
-        handshake (ES256), CPU µs                                                   140        0
+                                                                        gateway     bare   ratio  goal (at most)
+        idle WebSockets
+          memory of one, KiB                                               7.25     3.80    1.91  8
+        resumes
+          p99, ms                                                            51                   50 MISSED
+          characters lost                                                     0                   0
+          CPU, µs                                                           140        0
         191 s on 2 CPUs, which Redis, the servers and their readers share
         ");
     }

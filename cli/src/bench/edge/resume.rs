@@ -12,7 +12,7 @@ use tokio::time::{interval, sleep};
 
 use super::client::Transport;
 use super::reader::{Back, Cut, Reader, Told};
-use super::report::Row;
+use super::report::{Group, Row};
 use super::screen::word;
 use super::stage::{Node, Side, Stage};
 use super::teller::{Teller, Telling};
@@ -41,9 +41,10 @@ pub(super) struct Plan {
     pub(super) cuts: usize,
 }
 
-/// What all cuts came to.
+/// What all cuts of one kind came to.
 #[derive(Default)]
 struct Account {
+    backs: Vec<Back>,
     lost: u64,
     doubled: u64,
     gaps: u64,
@@ -58,9 +59,9 @@ struct Scene {
     length: u64,
 }
 
-pub(super) async fn measure(stage: &Stage, plan: Plan) -> anyhow::Result<Vec<Row>> {
+pub(super) async fn measure(stage: &Stage, plan: Plan) -> anyhow::Result<Vec<Group>> {
     let node = stage.node(Side::Gateway).await?;
-    let (mut rows, mut account) = (Vec::new(), Account::default());
+    let mut groups = Vec::new();
     for (name, cut, length, away) in [
         ("clean close", Cut::Clean, ENDLESS, AWAY),
         ("silent cut", Cut::Silent, ENDLESS, AWAY),
@@ -68,36 +69,14 @@ pub(super) async fn measure(stage: &Stage, plan: Plan) -> anyhow::Result<Vec<Row
     ] {
         let key = name.replace(' ', "-");
         let scene = Scene::new(stage, (&node, &key), plan, length).await?;
-        let backs = scene.while_told((cut, away), plan.cuts, &mut account);
-        rows.extend(told(name, &backs.await?));
+        let done = scene.while_told((cut, away), plan.cuts).await?;
+        groups.push(done.group(name));
     }
     let scene = Scene::new(stage, (&node, "long-gap"), plan, LONG).await?;
-    let backs = scene.long_gaps(plan.cuts.div_ceil(2), &mut account).await?;
-    rows.extend(told("a gap of 4,000 tokens", &backs));
+    let done = scene.long_gaps(plan.cuts.div_ceil(2)).await?;
+    groups.push(done.group("a gap of 4,000 tokens"));
     node.end().await?;
-    let whole = |name: &str, count: u64| Row::new(name, count as f64).at_most(0.0);
-    rows.push(whole("  characters lost", account.lost));
-    rows.push(whole("  characters doubled", account.doubled));
-    rows.push(whole("  told to begin anew", account.gaps));
-    Ok(rows)
-}
-
-fn told(name: &str, backs: &[Back]) -> [Row; 3] {
-    let sorted = |of: fn(&Back) -> Duration| {
-        let mut waits: Vec<Duration> = backs.iter().map(of).collect();
-        waits.sort_unstable();
-        waits
-    };
-    let (first, all) = (sorted(|back| back.first), sorted(|back| back.all));
-    let cuts = backs.len();
-    [
-        Row::new(
-            format!("resume, {name} ({cuts} cuts): first missing character, p50, ms"),
-            percentile(&first, 0.5),
-        ),
-        Row::new("  all that was missed, p50, ms", percentile(&all, 0.5)).at_most(5.0),
-        Row::new("  all that was missed, p99, ms", percentile(&all, 0.99)).at_most(50.0),
-    ]
+    Ok(groups)
 }
 
 impl Scene {
@@ -127,12 +106,7 @@ impl Scene {
     }
 
     /// Readers are cut while answers are told word by word.
-    async fn while_told(
-        self,
-        cut: (Cut, Range<u64>),
-        cuts: usize,
-        account: &mut Account,
-    ) -> anyhow::Result<Vec<Back>> {
+    async fn while_told(self, cut: (Cut, Range<u64>), cuts: usize) -> anyhow::Result<Account> {
         let Self {
             stories,
             mut teller,
@@ -173,21 +147,17 @@ impl Scene {
         // To the last word, so that what comes twice at the end shows too.
         let all = told.load(Relaxed);
         try_join_all(read.iter_mut().map(|(reader, _)| reader.read_until(all))).await?;
-        let mut backs = Vec::new();
-        for (reader, some) in read {
+        let mut account = Account::default();
+        for (reader, backs) in read {
             account.add(&reader);
-            backs.extend(some);
+            account.backs.extend(backs);
         }
-        Ok(backs)
+        Ok(account)
     }
 
     /// Readers are away while nearly all of a long answer is told.
-    async fn long_gaps(
-        mut self,
-        rounds: usize,
-        account: &mut Account,
-    ) -> anyhow::Result<Vec<Back>> {
-        let mut backs = Vec::new();
+    async fn long_gaps(mut self, rounds: usize) -> anyhow::Result<Account> {
+        let mut account = Account::default();
         for _ in 0..rounds {
             let mut answers = self.teller.begin(&self.stories).await?;
             say(&mut answers, &word(0), 1).await?;
@@ -208,13 +178,13 @@ impl Scene {
                 sleep(Duration::from_millis(rand::random_range(0..1_000))).await;
                 reader.come_back().await
             });
-            backs.extend(try_join_all(back).await?);
+            account.backs.extend(try_join_all(back).await?);
             commit(answers, self.length).await?;
         }
         for reader in &self.readers {
             account.add(reader);
         }
-        Ok(backs)
+        Ok(account)
     }
 }
 
@@ -223,6 +193,26 @@ impl Account {
         self.lost += reader.screen.lost;
         self.doubled += reader.screen.doubled;
         self.gaps += reader.screen.gaps;
+    }
+
+    fn group(&self, name: &str) -> Group {
+        let sorted = |of: fn(&Back) -> Duration| {
+            let mut waits: Vec<Duration> = self.backs.iter().map(of).collect();
+            waits.sort_unstable();
+            waits
+        };
+        let (first, all) = (sorted(|back| back.first), sorted(|back| back.all));
+        let rows = [
+            Row::new("first missing character, p50, ms", percentile(&first, 0.5)),
+            Row::new("first missing character, p99, ms", percentile(&first, 0.99)),
+            Row::new("all that was missed, p50, ms", percentile(&all, 0.5)).at_most(5.0),
+            Row::new("all that was missed, p99, ms", percentile(&all, 0.99)).at_most(50.0),
+            Row::new("characters lost", self.lost as f64).at_most(0.0),
+            Row::new("characters doubled", self.doubled as f64).at_most(0.0),
+            Row::new("told to begin anew", self.gaps as f64).at_most(0.0),
+        ];
+        let cuts = self.backs.len();
+        Group::new(format!("{cuts} readers back after a cut: {name}"), rows)
     }
 }
 
