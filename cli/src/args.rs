@@ -15,7 +15,7 @@ use mock_llm::scenario::Rate;
 use secrecy::SecretString;
 
 pub(crate) use self::dead::{DeadCommand, Letter, RedriveArgs};
-pub(crate) use self::node::NodeCommand;
+pub(crate) use self::node::{NodeCommand, Part};
 pub(crate) use self::story::{CreateArgs, StoryCommand, TrimArgs};
 pub(crate) use self::token::TokenArgs;
 use crate::target::Target;
@@ -270,6 +270,10 @@ pub(crate) struct BenchArgs {
     /// One small round in a few seconds: to see that it works, not how fast
     #[arg(long, conflicts_with_all = ["rounds", "events"])]
     pub(crate) quick: bool,
+
+    /// Of --gateway, one part alone
+    #[arg(long, value_enum, requires = "gateway", value_name = "PART")]
+    pub(crate) only: Option<Part>,
 }
 
 /// What is measured.

@@ -1,9 +1,21 @@
-//! The processes of `bench --gateway`, each one of its own so that what it uses is its own.
+//! Of `bench --gateway`: its parts, and its processes, each one of its own so that what it uses is its own.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
+
+/// In the order in which they are measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    Idle,
+    FanOut,
+    Handshakes,
+    Resume,
+    Herd,
+    Outage,
+    First,
+}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodeCommand {

@@ -62,7 +62,7 @@ struct Plan {
 
 pub(crate) async fn run(args: BenchArgs, out: Output) -> anyhow::Result<ExitCode> {
     if args.what.gateway {
-        return edge::run(args.quick, out).await;
+        return edge::run(args.only, args.quick, out).await;
     }
     if cfg!(debug_assertions) {
         note("bench: this is a debug build: `make bench` measures a release build");

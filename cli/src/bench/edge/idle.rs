@@ -29,11 +29,14 @@ struct Cost {
     cpu: f64,
 }
 
-pub(super) async fn measure(
-    stage: &Stage,
-    transport: Transport,
-    plan: Plan,
-) -> anyhow::Result<Vec<Group>> {
+pub(super) async fn measure(stage: &Stage, plan: Plan) -> anyhow::Result<Vec<Group>> {
+    Ok(vec![
+        over(stage, Transport::Socket, plan).await?,
+        over(stage, Transport::Stream, plan).await?,
+    ])
+}
+
+async fn over(stage: &Stage, transport: Transport, plan: Plan) -> anyhow::Result<Group> {
     let (name, goal) = match transport {
         Transport::Socket => ("WebSocket", 8.0),
         Transport::Stream => ("SSE", 14.0),
@@ -85,7 +88,7 @@ pub(super) async fn measure(
             .at_most(2.0),
     ];
     let name = format!("{count} idle readers over {name}, in {STORIES} stories");
-    Ok(vec![Group::new(name, rows)])
+    Ok(Group::new(name, rows))
 }
 
 fn cost(before: &Usage, full: &Usage, after: &Usage, (begin, plan): (Instant, Plan)) -> Cost {

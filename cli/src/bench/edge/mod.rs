@@ -23,12 +23,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use agent::Shutdown;
+use clap::ValueEnum;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use self::client::Transport;
 use self::report::{Group, Report};
 use self::stage::Stage;
+use crate::args::Part;
 use crate::output::{Output, note};
 
 /// Files of this process that are no reader's.
@@ -45,7 +46,7 @@ struct Plan {
     actions: usize,
 }
 
-pub(crate) async fn run(quick: bool, out: Output) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(only: Option<Part>, quick: bool, out: Output) -> anyhow::Result<ExitCode> {
     if cfg!(debug_assertions) {
         note("bench: this is a debug build: `make bench-gateway` measures a release build");
     }
@@ -53,7 +54,7 @@ pub(crate) async fn run(quick: bool, out: Output) -> anyhow::Result<ExitCode> {
     let mut stage = Stage::new().await?;
     // Dropping the measurement ends the processes that it started.
     let measured = tokio::select! {
-        measured = measure(&mut stage, quick) => measured,
+        measured = measure(&mut stage, only, quick) => measured,
         () = asked.drain.cancelled() => Err(anyhow::anyhow!("asked to end before all was measured")),
     };
     stage.end().await?;
@@ -96,32 +97,38 @@ impl Plan {
     }
 }
 
-async fn measure(stage: &mut Stage, quick: bool) -> anyhow::Result<Report> {
+async fn measure(stage: &mut Stage, only: Option<Part>, quick: bool) -> anyhow::Result<Report> {
     let (plan, begin) = (Plan::new(quick, stage.files), Instant::now());
-    let say = |what: &str| {
-        let time = begin.elapsed().as_secs_f64();
-        note(&format!("bench: {time:.0} s: {what}"));
-    };
+    let parts = Part::value_variants().iter().copied();
     let mut groups = Vec::<Group>::new();
-    say("idle WebSockets");
-    groups.extend(idle::measure(stage, Transport::Socket, plan.idle).await?);
-    say("idle SSE");
-    groups.extend(idle::measure(stage, Transport::Stream, plan.idle).await?);
-    say("fan-out");
-    groups.extend(fanout::measure(stage, plan.fanout).await?);
-    say("handshakes");
-    groups.extend(handshake::measure(stage, plan.handshakes).await?);
-    say("readers cut off and back");
-    groups.extend(resume::measure(stage, plan.resume).await?);
-    say("all readers dropped at once");
-    groups.extend(herd::measure(stage, plan.herd).await?);
-    say("Redis away");
-    groups.extend(outage::measure(stage).await?);
-    say("first tokens");
-    groups.extend(first::measure(stage, plan.actions).await?);
+    for part in parts.filter(|part| only.is_none_or(|only| only == *part)) {
+        let time = begin.elapsed().as_secs_f64();
+        note(&format!("bench: {time:.0} s: {}", name(part)));
+        groups.extend(match part {
+            Part::Idle => idle::measure(stage, plan.idle).await?,
+            Part::FanOut => fanout::measure(stage, plan.fanout).await?,
+            Part::Handshakes => handshake::measure(stage, plan.handshakes).await?,
+            Part::Resume => resume::measure(stage, plan.resume).await?,
+            Part::Herd => herd::measure(stage, plan.herd).await?,
+            Part::Outage => outage::measure(stage).await?,
+            Part::First => first::measure(stage, plan.actions).await?,
+        });
+    }
     Ok(Report {
         groups,
         cpus: std::thread::available_parallelism()?.get(),
         seconds: begin.elapsed().as_secs_f64(),
     })
+}
+
+fn name(part: Part) -> &'static str {
+    match part {
+        Part::Idle => "thousands of idle readers",
+        Part::FanOut => "fan-out",
+        Part::Handshakes => "handshakes",
+        Part::Resume => "readers cut off and back",
+        Part::Herd => "all readers dropped at once",
+        Part::Outage => "Redis away",
+        Part::First => "first characters of answers",
+    }
 }
