@@ -20,7 +20,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, interval_at};
 
 /// As the gateway has them.
-const BUFFER: usize = 2 * 1_024;
+const BUFFER: usize = 512;
 const QUEUE: usize = 64;
 const PING: Duration = Duration::from_secs(15);
 
