@@ -283,7 +283,7 @@ impl Socket {
                     self.memberships.push((number, membership));
                 });
                 let outcome = outcome.map_err(classed);
-                let answer = self.session.joined(&story, reference, outcome);
+                let answer = self.session.joined((number, &story), reference, outcome);
                 self.acts.push_front(Act::Send(answer));
             }
             Outcome::Published(reference, id, published) => {

@@ -231,7 +231,10 @@ impl Actor {
                         if seen == Seen::Gap {
                             return come_back(&again, Command::Anew(member)).await;
                         }
+                        let draft = member.at.as_ref().and_then(|at| at.draft.as_ref());
+                        let running = draft.map(|draft| &draft.response).into_iter();
                         let item = Item::new(Arc::clone(&story), Arc::new(cursor), seen);
+                        let item = item.voiding(running);
                         if !give_patiently(&mut member, &Arc::new(item)).await {
                             return;
                         }

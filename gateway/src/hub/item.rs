@@ -6,8 +6,11 @@ use axum::body::Bytes;
 use axum::extract::ws::Utf8Bytes;
 use bus::Seen;
 use serde::Serialize;
-use story::{Cursor, Event, EventId, Payload, Seq, StoryId};
+use story::{Cursor, Event, EventId, LogEntry, Payload, Seq, StoryId};
 use tokio::time::Instant;
+
+/// The steps that one event may cause for an agent.
+const PARTS: u32 = 16;
 
 /// What a reader is given next, and the place after it.
 #[derive(Debug)]
@@ -73,6 +76,22 @@ impl Item {
             socket: OnceLock::new(),
             stream: OnceLock::new(),
         }
+    }
+
+    /// Where it is a failure: the responses it says will not come, of those that are being generated.
+    pub(crate) fn voiding<'a>(mut self, running: impl Iterator<Item = &'a EventId>) -> Self {
+        let Seen::Event(LogEntry { event, .. }) = &self.seen else {
+            return self;
+        };
+        let Payload::Failed(failed) = event.payload() else {
+            return self;
+        };
+        let is_of = |re: &EventId, cause: &EventId| {
+            (0..PARTS).any(|part| cause.derives(re, &self.story, &failed.agent, part))
+        };
+        let void = running.filter(|re| event.cause.iter().any(|cause| is_of(re, cause)));
+        self.void = void.cloned().collect();
+        self
     }
 
     /// Whether this person may see it. What only some may see has no draft.

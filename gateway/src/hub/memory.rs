@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bus::Seen;
-use story::{Agent, Cursor, Event, EventId, LogEntry, Payload, Position, Seq, StoryId, Tag};
+use story::{Cursor, Event, EventId, LogEntry, Payload, Position, Seq, StoryId, Tag};
 
 use crate::hub::item::Item;
 
@@ -17,8 +17,6 @@ const EVENTS: usize = 256;
 const BYTES: usize = 512 * 1024;
 /// Drafts that run at once; more are leftovers.
 const DRAFTS: usize = 32;
-/// The steps that one event may cause for an agent.
-const PARTS: u32 = 16;
 
 #[derive(Debug)]
 pub(crate) struct Memory {
@@ -88,10 +86,10 @@ impl Memory {
     /// Takes what was seen, with the place after it, and gives it as all readers are given it.
     pub(crate) fn see(&mut self, seen: Seen, at: Cursor) -> Arc<Item> {
         self.at = Arc::new(at);
-        let mut item = Item::new(Arc::clone(&self.story), Arc::clone(&self.at), seen);
+        let running = self.drafts.iter().map(|draft| &draft.re);
+        let item = Item::new(Arc::clone(&self.story), Arc::clone(&self.at), seen).voiding(running);
         match &item.seen {
             Seen::Event(entry) => {
-                item.void = self.void(&entry.event);
                 self.drafts
                     .retain(|draft| draft.re != entry.event.id && !item.void.contains(&draft.re));
             }
@@ -220,25 +218,6 @@ impl Memory {
         let mut items = self.events.iter();
         let item = items.find(|item| item.cursor.seq == seq);
         item.map(|item| item.cursor.tag)
-    }
-
-    /// The responses that a failure says will not come, of those that are being generated.
-    fn void(&self, failure: &Event) -> Vec<EventId> {
-        let Payload::Failed(failed) = failure.payload() else {
-            return Vec::new();
-        };
-        let Ok(agent) = failed.agent.parse::<Agent>() else {
-            return Vec::new();
-        };
-        let causes = self.events.iter().filter_map(|item| event(item));
-        let causes = causes.filter(|event| failure.cause.contains(&event.id));
-        let responses = causes.flat_map(|event| (0..PARTS).map(|part| event.response(agent, part)));
-        let responses: Vec<EventId> = responses.collect();
-        let drafts = self.drafts.iter().map(|draft| &draft.re);
-        drafts
-            .filter(|re| responses.contains(re))
-            .cloned()
-            .collect()
     }
 
     fn grow(&mut self, (re, attempt): (&EventId, u32), i: u32, upto: u32, text: &str) {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use story::{Action, Author, AuthorKind, Mode};
+use story::{Action, Agent, Author, AuthorKind, Mode};
 
 use super::*;
 
@@ -349,4 +349,18 @@ fn what_is_too_old_is_in_the_log_and_what_was_taken_back_is_not_remembered() {
     world.log(event(id("r"), AuthorKind::Agent, retracted));
     assert!(matches!(world.memory.join(&before, false), Join::Here(items) if items.len() == 1));
     assert!(world.memory.tail(2).is_none());
+}
+
+#[test]
+fn a_failure_ends_the_draft_of_an_action_of_long_ago() {
+    let mut world = World::new();
+    world.take(&Step::Return(0));
+    world.take(&Step::Begin);
+    for _ in 0..=EVENTS {
+        world.act();
+    }
+    world.check();
+    assert!(!world.readers[0].drafts.is_empty());
+    world.take(&Step::Fail(0));
+    world.check();
 }

@@ -2,6 +2,7 @@
 
 mod api;
 mod bytes;
+mod clients;
 mod frames;
 mod life;
 mod outside;
