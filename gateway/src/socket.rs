@@ -37,8 +37,8 @@ const REQUESTS: usize = 32;
 const STUCK: Duration = Duration::from_secs(10);
 /// What a close frame is given to get out.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Small, since thousands of sockets have one each and most messages fit.
-const BUFFER: usize = 2 * 1_024;
+/// Read at once. Small, since thousands of sockets have one each and most messages fit.
+const BUFFER: usize = 512;
 
 pub(crate) async fn upgrade(
     State(app): State<App>,
