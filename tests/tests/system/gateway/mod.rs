@@ -7,6 +7,7 @@ mod life;
 mod outside;
 mod private;
 mod resume;
+mod revoke;
 mod room;
 mod talk;
 
