@@ -66,27 +66,35 @@ impl Bus {
 impl Feeds {
     /// Subscribes: what is published from now on arrives. A channel has one subscriber; a second one takes its place.
     pub(crate) async fn subscribe(&self, channel: String) -> Result<Live, Error> {
+        let left = self.routes.take_left(&channel);
+        let mut live = None;
+        let add = |generation| live = Some(self.route(&channel, generation));
+        self.link.subscribe(&channel, &left, add).await?;
+        live.ok_or_else(|| Error::data("a subscription has no route"))
+    }
+
+    /// What comes for a channel, on that connection.
+    pub(crate) fn route(&self, channel: &str, generation: u64) -> Live {
         let (sender, queue) = mpsc::channel(QUEUE);
         let overflowed = Arc::new(AtomicBool::new(false));
-        let mut live = Live {
-            feeds: self.clone(),
-            channel,
+        let route = Route {
             serial: 0,
-            queue,
+            generation,
+            queue: sender,
             overflowed: Arc::clone(&overflowed),
         };
-        let left = self.routes.take_left(&live.channel);
-        let add = |generation| {
-            let route = Route {
-                serial: 0,
-                generation,
-                queue: sender,
-                overflowed,
-            };
-            live.serial = self.routes.add(&live.channel, route);
-        };
-        self.link.subscribe(&live.channel, &left, add).await?;
-        Ok(live)
+        Live {
+            feeds: self.clone(),
+            channel: channel.to_owned(),
+            serial: self.routes.add(channel, route),
+            queue,
+            overflowed,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn message(&self, channel: &str, payload: Vec<u8>) {
+        self.routes.message(channel, payload);
     }
 
     /// Whether the connection answers, or was heard of since this was last asked.
