@@ -88,6 +88,29 @@ async fn a_watch_tells_each_time_that_it_has_caught_up() {
 }
 
 #[tokio::test]
+async fn who_asks_all_the_time_keeps_nobody_from_seeing_anything_and_is_answered() {
+    let (_server, bus) = castle(&["a"]).await;
+    let mut watch = bus.watch(&story("castle"), None).await.unwrap();
+    let asked = async {
+        for (seq, (id, then)) in (1..).zip([("a", "b"), ("b", "c"), ("c", "d")]) {
+            let reading = watch.read_again();
+            let mut seen = None;
+            while seen.is_none() || watch.given() < reading {
+                tokio::select! {
+                    next = watch.next_or_caught_up() => seen = next.unwrap().or(seen),
+                    () = tokio::task::yield_now() => {}
+                }
+                watch.read_again();
+            }
+            assert_eq!(place(&seen.unwrap()), (seq, id));
+            bus.publish(&action("castle", then)).await.unwrap();
+        }
+    };
+    let asked = tokio::time::timeout(Duration::from_secs(20), asked).await;
+    asked.expect("something to see");
+}
+
+#[tokio::test]
 async fn a_reader_that_returns_gets_only_what_it_missed() {
     let (_server, bus) = castle(&[]).await;
     let (_delivery, draft) = begun(&bus, "a").await;
