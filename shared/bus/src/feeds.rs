@@ -4,15 +4,19 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::link::Link;
 use crate::live::Live;
 use crate::reply::read;
 use crate::{Bus, Error};
 
+/// A connection that was heard of or asked so lately is not asked whether it lives.
+const TRUST: Duration = Duration::from_secs(1);
 /// Messages that wait for the subscriber of their channel.
 const QUEUE: usize = 1_024;
 
@@ -34,8 +38,8 @@ struct Table {
     /// Channels that nobody listens to any more and that are still subscribed to.
     left: Vec<String>,
     serial: u64,
-    /// Something arrived since the connection was last asked whether it lives.
-    heard: bool,
+    /// When something arrived last, or the connection was asked whether it lives.
+    trusted: Option<Instant>,
 }
 
 struct Route {
@@ -97,9 +101,10 @@ impl Feeds {
         self.routes.message(channel, payload);
     }
 
-    /// Whether the connection answers, or was heard of since this was last asked.
+    /// Whether the connection answers, as far as is known: however many ask, one of them asks it, and when it does not
+    /// answer the queues of all end.
     pub(crate) async fn ping(&self) -> Result<(), Error> {
-        if std::mem::take(&mut self.routes.table().heard) {
+        if self.routes.is_trusted() {
             return Ok(());
         }
         self.link.query(&redis::cmd("PING")).await.map(|_| ())
@@ -122,6 +127,16 @@ impl Routes {
     fn table(&self) -> MutexGuard<'_, Table> {
         // Nothing panics while it is held, and each write leaves it whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who is told no is to ask; for a while everybody else trusts that they do.
+    fn is_trusted(&self) -> bool {
+        let mut table = self.table();
+        let is_trusted = table.trusted.is_some_and(|at| at.elapsed() < TRUST);
+        if !is_trusted {
+            table.trusted = Some(Instant::now());
+        }
+        is_trusted
     }
 
     fn add(&self, channel: &str, route: Route) -> u64 {
@@ -168,7 +183,7 @@ impl Routes {
 
     fn message(&self, channel: &str, payload: Vec<u8>) {
         let mut table = self.table();
-        table.heard = true;
+        table.trusted = Some(Instant::now());
         if let Some(route) = table.routes.get(channel)
             && route.queue.try_send(Push(payload)).is_err()
         {

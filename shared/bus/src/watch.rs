@@ -14,8 +14,11 @@ use crate::{Bus, Error};
 
 /// Events in one read.
 const PAGE: usize = 200;
-/// A subscription that brings nothing for so long is doubted: the log is read again.
+/// A subscription that brings nothing for so long is doubted: the connection is asked whether it lives.
 const QUIET: Duration = Duration::from_secs(5);
+/// What was not read for so long is read again: that a message was never sent (a channel that an ACL denies), or not to
+/// this connection, shows nowhere else.
+const STALE: Duration = Duration::from_secs(30);
 
 /// One reader's view of one story.
 pub struct Watch {
@@ -25,6 +28,8 @@ pub struct Watch {
     live: Option<Box<Live>>,
     /// When the subscription is doubted.
     doubt: Instant,
+    /// When everything is read again.
+    stale: Instant,
     /// What was begun; it outlives a dropped `next`, or a reader that is often woken would never be done with it.
     reading: Option<BoxFuture<'static, Result<Read, Error>>>,
     /// How often it began to read on in the log: what was asked for before that is answered by it.
@@ -41,8 +46,10 @@ pub struct Watch {
 
 /// What comes of a wait for Redis.
 enum Read {
-    /// A subscription that began or was found alive: only what is read from now on cannot miss anything.
+    /// A subscription that began: only what is read from now on cannot miss anything.
     Live(Box<Live>),
+    /// The connection lives.
+    Alive,
     Page(Page),
     Drafts(Drafts),
 }
@@ -119,6 +126,7 @@ impl Feeds {
             view: View::new(cursor),
             live: None,
             doubt: Instant::now(),
+            stale: Instant::now(),
             reading: None,
             begun: 0,
             wanted: 0,
@@ -211,7 +219,7 @@ impl Watch {
     /// Begins what is due, or takes what arrives.
     async fn step(&mut self) {
         let (bus, story) = (self.feeds.bus.clone(), self.story.clone());
-        let is_asked = self.wanted > self.begun;
+        let is_due = self.wanted > self.begun || self.stale <= Instant::now();
         let Some(live) = &mut self.live else {
             let feeds = self.feeds.clone();
             return self.begin(async move {
@@ -224,11 +232,13 @@ impl Watch {
                 // Whatever came until now was written before, and will be read.
                 live.drain();
                 self.begun += 1;
+                // At different times: those who began together would read together.
+                self.stale = Instant::now() + STALE.mul_f64(rand::random_range(0.75..=1.0));
                 self.begin(async move { bus.page(&story, after, PAGE).await.map(Read::Page) });
             }
             Due::Drafts => self.begin(async move { bus.running(&story).await.map(Read::Drafts) }),
-            Due::Live if is_asked => self.view.read_again(),
-            Due::Live => match timeout_at(self.doubt, live.next()).await {
+            Due::Live if is_due => self.view.read_again(),
+            Due::Live => match timeout_at(self.doubt.min(self.stale), live.next()).await {
                 Ok(arrival) => {
                     self.doubt = Instant::now() + QUIET;
                     match arrival {
@@ -237,10 +247,10 @@ impl Watch {
                         Arrival::Closed => self.live = None,
                     }
                 }
+                Err(_quiet) if self.stale <= self.doubt => {}
                 Err(_quiet) => {
-                    if let Some(live) = self.live.take() {
-                        self.begin(async move { live.ping().await.map(|()| Read::Live(live)) });
-                    }
+                    let feeds = self.feeds.clone();
+                    self.begin(async move { feeds.ping().await.map(|()| Read::Alive) });
                 }
             },
         }
@@ -264,6 +274,7 @@ impl Watch {
                 self.doubt = Instant::now() + QUIET;
                 self.view.read_again();
             }
+            Read::Alive => self.doubt = Instant::now() + QUIET,
             Read::Page(page) => self.view.page(page),
             Read::Drafts(drafts) => self.view.drafts(drafts),
         }

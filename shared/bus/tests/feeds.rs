@@ -7,7 +7,7 @@ mod server;
 use std::time::Duration;
 
 use bus::{Seen, Watch};
-use server::{Server, action, create, place, story};
+use server::{Server, action, commands, create, pass, place, story};
 use story::Policies;
 
 const STORIES: [&str; 3] = ["castle", "moor", "sea"];
@@ -83,4 +83,36 @@ async fn who_leaves_is_unsubscribed_when_the_next_one_comes_and_may_return() {
         let words = format!("ssub={subscribed}");
         assert!(connections[0].contains(&words), "{connections:?}");
     }
+}
+
+#[tokio::test]
+async fn stories_where_nothing_happens_cost_next_to_nothing() {
+    const STORIES: u64 = 50;
+    let server = Server::start();
+    let (bus, mut watches) = (server.bus(), Vec::new());
+    let feeds = bus.feeds();
+    for i in 0..STORIES {
+        let id = format!("castle-{i}");
+        create(&bus, &id, Policies::default()).await;
+        watches.push(feeds.watch(&story(&id), None).await.unwrap());
+    }
+    let before = commands(&server);
+    quiet(&mut watches).await;
+    let reading = commands(&server) - before;
+    assert!(reading >= 3 * STORIES, "{reading} commands");
+    let before = commands(&server);
+    for _ in 0..4 {
+        pass(Duration::from_secs(5)).await;
+        quiet(&mut watches).await;
+    }
+    let commands = commands(&server) - before;
+    assert!(commands < 4 * 3 + 6, "{commands} commands in 20 s");
+}
+
+/// Lets them do what there is to do, while nothing is to be seen.
+async fn quiet(watches: &mut [Watch]) {
+    let all = watches.iter_mut().map(Watch::next);
+    let seen = futures::future::select_all(all.map(Box::pin));
+    let seen = tokio::time::timeout(Duration::from_millis(300), seen).await;
+    assert!(seen.is_err(), "{:?}", seen.map(|(seen, ..)| seen));
 }
