@@ -42,8 +42,11 @@ impl Hub {
         metrics: Metrics,
         (tracker, end): (TaskTracker, CancellationToken),
     ) -> Arc<Self> {
+        let feeds = bus.feeds();
+        let (left, until) = (feeds.clone(), end.clone());
+        tracker.spawn(async move { until.run_until_cancelled(left.tidy()).await });
         Arc::new(Self {
-            feeds: bus.feeds(),
+            feeds,
             bus,
             metrics,
             tracker,
