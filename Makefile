@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test test-page chaos chaos-gateway lint deps docs bench tools
+.PHONY: run test test-page fuzz chaos chaos-gateway lint deps docs bench tools
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -7,7 +7,7 @@ run:
 	cargo build --release --locked -p storyfleet
 	target/release/storyfleet up $(ARGS)
 
-# All tests. Installs what they need: a Redis server, the official OpenAI SDK.
+# All tests. Installs what they need: a Redis server, curl, and in .venv the official OpenAI SDK, `websockets`, `httpx-sse`.
 test: tools
 	cargo build --workspace --bins --locked
 	cargo test --workspace --locked
@@ -17,7 +17,12 @@ test-page:
 	scripts/need-redis
 	scripts/need-browser
 	cargo build --workspace --bins --locked
-	cd gateway/web/tests && node --test --test-concurrency=1 --test-reporter=spec *.test.js
+	cd gateway/web/tests && node --test --test-concurrency=2 --test-reporter=spec *.test.js
+
+# What clients send, by chance: frames, cursors, headers, queries. So many cases of each: make fuzz CASES=1000000
+CASES ?= 20000
+fuzz:
+	PROPTEST_CASES=$(CASES) cargo test --workspace --lib --locked -- --nocapture property cursor credential stream::tests api::events
 
 # Everything dies and freezes for a minute, then every action is accounted for: make chaos ARGS="--minutes 10 --seed 7"
 chaos:

@@ -11,6 +11,7 @@ mod options;
 mod outcome;
 mod page;
 mod problem;
+mod pulse;
 mod quota;
 mod revoked;
 mod said;
@@ -188,6 +189,8 @@ impl Gateway {
         }
         let (hears, until) = (app.clone(), end.clone());
         tasks.spawn(async move { hears.revoked.follow(hears.hub.feeds(), until).await });
+        let (looks, until) = (app.clone(), end.clone());
+        tasks.spawn(async move { until.run_until_cancelled(pulse::follow(looks)).await });
         let drain = (shutdown.drain.clone(), limits.drain);
         let served = server::serve(self.listener, api::router(app), limits.connections, drain);
         let _at_once = shutdown.now.run_until_cancelled(served).await;

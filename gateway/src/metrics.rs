@@ -21,6 +21,8 @@ pub(crate) struct Metrics {
     lagged: IntCounter,
     closes: IntCounterVec,
     auth: IntCounterVec,
+    redis: Histogram,
+    redis_up: IntGauge,
     presence: IntCounterVec,
 }
 
@@ -60,7 +62,20 @@ impl Metrics {
         .buckets(vec![
             0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 10.0,
         ]);
+        let redis = HistogramOpts::new(
+            "storyfleet_gateway_redis_seconds",
+            "What Redis takes to answer a PING, asked every 5 s while it answers.",
+        )
+        .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 1.0]);
         Self {
+            redis: register(&registry, Histogram::with_opts(redis)),
+            redis_up: register(
+                &registry,
+                IntGauge::new(
+                    "storyfleet_gateway_redis_up",
+                    "1 when Redis answered the last PING, asked every 5 s; else 0.",
+                ),
+            ),
             connections: register(&registry, IntGaugeVec::new(connections, &["transport"])),
             fanout: register(&registry, Histogram::with_opts(fanout)),
             joins: counter(
@@ -128,6 +143,14 @@ impl Metrics {
         self.auth.with_label_values(&[result]).inc();
     }
 
+    /// What the last PING took; `None` when it had no answer.
+    pub(crate) fn redis(&self, took: Option<Duration>) {
+        self.redis_up.set(took.is_some().into());
+        if let Some(took) = took {
+            self.redis.observe(took.as_secs_f64());
+        }
+    }
+
     /// `kind`: `write`, `read`, `told`.
     pub(crate) fn presence(&self, kind: &str) {
         self.presence.with_label_values(&[kind]).inc();
@@ -159,6 +182,8 @@ mod tests {
         metrics.lagged();
         metrics.closed(Close::Slow);
         metrics.auth("expired");
+        metrics.redis(Some(Duration::from_millis(1)));
+        metrics.redis(None);
         metrics.presence("told");
         let text = metrics.encode().unwrap();
         for line in [
@@ -169,6 +194,8 @@ mod tests {
             "storyfleet_gateway_lagged_total 1",
             r#"storyfleet_gateway_closes_total{code="1013"} 1"#,
             r#"storyfleet_gateway_auth_total{result="expired"} 1"#,
+            "storyfleet_gateway_redis_seconds_count 1",
+            "storyfleet_gateway_redis_up 0",
             r#"storyfleet_gateway_presence_total{kind="told"} 1"#,
         ] {
             assert!(text.contains(line), "{line}: {text}");

@@ -3,6 +3,8 @@
 
 mod limit;
 #[cfg(test)]
+mod property;
+#[cfg(test)]
 mod tests;
 mod typing;
 
@@ -268,14 +270,17 @@ impl Session {
     /// What came of [`Act::Join`].
     pub(crate) fn joined(
         &mut self,
-        story: &StoryId,
+        (number, story): (u32, &StoryId),
         reference: Reference,
         outcome: Result<(), (Code, String)>,
     ) -> Answer {
         match outcome {
             Ok(()) => Answer::ok(reference),
             Err((code, words)) => {
-                self.stories.remove(story);
+                // It may have been left and joined anew since.
+                if self.stories.get(story) == Some(&number) {
+                    self.stories.remove(story);
+                }
                 Answer::err(reference, code, words)
             }
         }

@@ -69,7 +69,7 @@ pub(crate) async fn upgrade(
 /// What comes of an [`Act`] that waits.
 enum Outcome {
     Verified(Result<Identity, Unauthorized>, Reference),
-    Joined(u32, StoryId, Reference, Result<Membership, Error>),
+    Joined(u32, StoryId, Reference, Result<Membership, Arc<Error>>),
     Published(Reference, story::EventId, Result<Published, Error>),
 }
 
@@ -163,7 +163,9 @@ impl Socket {
     async fn step(&mut self) -> Result<(), Closed> {
         self.act().await?;
         let wake = self.session.until().min(self.ping);
-        let reads = self.acts.len() < REQUESTS;
+        // Nothing counts after what closes it, and a broken stream would end before it is told why.
+        let closes = self.acts.iter().any(|act| matches!(act, Act::Close(_)));
+        let reads = self.acts.len() < REQUESTS && !closes;
         tokio::select! {
             message = self.stream.next(), if reads => self.read(message)?,
             flushed = self.sink.flush(), if self.dirty => {
@@ -285,8 +287,8 @@ impl Socket {
                 let outcome = joined.map(|membership| {
                     self.memberships.push((number, membership));
                 });
-                let outcome = outcome.map_err(classed);
-                let answer = self.session.joined(&story, reference, outcome);
+                let outcome = outcome.map_err(|error| classed(&error));
+                let answer = self.session.joined((number, &story), reference, outcome);
                 self.acts.push_front(Act::Send(answer));
             }
             Outcome::Published(reference, id, published) => {

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -40,17 +41,15 @@ pub(crate) struct From {
 
 pub(crate) async fn stream(
     State(app): State<App>,
-    Path(story): Path<String>,
-    Query(from): Query<From>,
+    story: Result<Path<String>, PathRejection>,
+    from: Result<Query<From>, QueryRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let cursor = headers
-        .get("last-event-id")
-        .and_then(|value| value.to_str().ok())
-        .map(str::to_owned)
-        .or(from.cursor);
     let opened = async {
+        let Path(story) = story.map_err(|error| Problem::bad(error.body_text()))?;
+        let Query(from) = from.map_err(|error| Problem::bad(error.body_text()))?;
+        let cursor = begin(&headers, from.cursor);
         if !app.origins.allows(&headers) {
             let words = "pages of this origin may not read stories: the gateway's --origin names those that may";
             return Err(Problem::forbidden(words));
@@ -75,6 +74,21 @@ pub(crate) async fn stream(
         ("x-accel-buffering", "no"),
     ];
     (headers, body).into_response()
+}
+
+/// Where a reader goes on: after its `Last-Event-ID`, else after `?cursor=`. A browser sends what is no cursor again and
+/// again: it is a place that never was, so that its reader is told of a gap, once, and starts anew.
+fn begin(headers: &HeaderMap, asked: Option<String>) -> Option<Cursor> {
+    let last = headers.get("last-event-id");
+    let last = last.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let text = last.or(asked).filter(|text| !text.is_empty())?;
+    let nowhere = Cursor {
+        epoch: "0".to_owned(),
+        seq: Seq(0),
+        tag: Tag::START,
+        draft: None,
+    };
+    Some(text.parse().unwrap_or(nowhere))
 }
 
 struct Stream {
@@ -103,7 +117,7 @@ impl Stream {
     async fn open(
         app: &App,
         story: &str,
-        cursor: Option<String>,
+        cursor: Option<Cursor>,
         identity: Identity,
     ) -> Result<Self, Problem> {
         let story: StoryId = story
@@ -113,22 +127,14 @@ impl Stream {
             let words = format!("your token does not let you read {story}");
             return Err(Problem::forbidden(words));
         }
-        let cursor = cursor.filter(|text| !text.is_empty()).map(|text| {
-            // A browser sends it again and again: it is told of a gap, once, and starts anew.
-            text.parse().unwrap_or(Cursor {
-                epoch: "0".to_owned(),
-                seq: Seq(0),
-                tag: Tag::START,
-                draft: None,
-            })
-        });
         let place = app.places.take(&identity.sub).ok_or_else(|| {
             let words = "you have as many connections as you may have: close one first";
             Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many", words)
                 .later(Duration::from_secs(5))
         })?;
         let (reader, feed) = reader(&identity, QUEUE);
-        let membership = app.hub.join(&story, cursor, (&reader, 0)).await?;
+        let membership = app.hub.join(&story, cursor, (&reader, 0)).await;
+        let membership = membership.map_err(|error| Problem::from(&*error))?;
         let now = now();
         let left = identity.expires_at.saturating_sub(now.unix);
         Ok(Self {
@@ -224,4 +230,70 @@ fn told(problem: &Problem) -> Bytes {
         "t": "err", "code": problem.code, "message": problem.detail, "after_ms": problem.after_ms,
     });
     format!("retry: {after}\nevent: error\ndata: {error}\n\n").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderValue, Uri};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn headers(last: Option<&[u8]>) -> HeaderMap {
+        let last = last.map(|bytes| HeaderValue::from_bytes(bytes).unwrap());
+        let last = last.map(|value| ("last-event-id".parse().unwrap(), value));
+        last.into_iter().collect()
+    }
+
+    #[test]
+    fn a_reader_goes_on_where_its_last_event_was() {
+        let (one, two) = ("e-1-abcd", "e-2-abcd:κ.1.7");
+        let begin = |last: Option<&str>, asked: Option<&str>| {
+            let headers = headers(last.map(str::as_bytes));
+            begin(&headers, asked.map(str::to_owned)).map(|cursor| cursor.to_string())
+        };
+        assert_eq!(begin(None, None), None);
+        assert_eq!(begin(None, Some("")), None);
+        assert_eq!(begin(None, Some(one)).as_deref(), Some(one));
+        assert_eq!(begin(Some(two), Some(one)).as_deref(), Some(two));
+        for nowhere in ["x", "e-01-abcd"] {
+            assert_eq!(begin(Some(nowhere), Some(one)).as_deref(), Some("0-0-0000"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_sent_a_reader_begins_somewhere(
+            last in prop::option::of(prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..40),
+                "[0-9a-z]{1,3}-[0-9]{1,3}-[a-z0-9]{4}(:\\PC{1,5}\\.[0-9]{1,3}\\.[0-9]{1,3})?".prop_map(String::into_bytes),
+            ].prop_filter("no header", |bytes| HeaderValue::from_bytes(bytes).is_ok())),
+            asked in prop::option::of("\\PC{0,20}"),
+        ) {
+            let begun = begin(&headers(last.as_deref()), asked.clone());
+            let text = last.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).or(asked);
+            match text.filter(|text| !text.is_empty()) {
+                None => prop_assert_eq!(begun, None),
+                Some(text) => {
+                    let begun = begun.map(|cursor| cursor.to_string());
+                    prop_assert!(begun.as_ref() == Some(&text) || begun.as_deref() == Some("0-0-0000"));
+                }
+            }
+        }
+
+        #[test]
+        fn a_cursor_comes_through_a_query_as_it_was(
+            text in "[0-9a-zA-Z]{1,3}-[0-9]{1,3}-[a-z0-9]{4}:\\PC{1,8}\\.[0-9]{1,3}\\.[0-9]{1,3}",
+            more in "[a-z&=%+]{0,12}",
+        ) {
+            let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let read = |query: &str| -> Option<Query<From>> {
+                Query::try_from_uri(&format!("/?{query}").parse::<Uri>().ok()?).ok()
+            };
+            let Query(from) = read(&format!("cursor={encoded}")).unwrap();
+            prop_assert_eq!(from.cursor, Some(text));
+            // Whatever else there is may be refused and breaks nothing.
+            let _refused = read(&more);
+        }
+    }
 }

@@ -191,9 +191,9 @@ impl Close {
             Self::BadMessage => "messages are JSON objects, one a line",
             Self::Auth => "the token is not good any more: connect with a new one",
             Self::AuthTimeout => "no token came in time",
-            Self::Protocol => "that is no WebSocket",
-            Self::Encoding => "text is UTF-8",
-            Self::TooLarge => "the message is too large",
+            Self::Protocol => "that is not WebSocket (RFC 6455): use a client library for it",
+            Self::Encoding => "a text message is UTF-8: encode it so",
+            Self::TooLarge => "a message has at most 66560 bytes: shorten it",
             Self::Rate => "too many messages: come back later",
             Self::Restart => "the server restarts: come back",
             Self::Slow => "too slow: come back with the cursor",
@@ -244,5 +244,16 @@ impl Answer {
             },
             other => other,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_in_the_words_is_the_limit() {
+        let told = Close::TooLarge.reason();
+        assert!(told.contains(&MAX_FRAME_BYTES.to_string()), "{told}");
     }
 }

@@ -56,10 +56,8 @@ pub(crate) async fn publish(
     Body(mut said): Body<Said>,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
     let story = caller.story(&id, Role::Author)?;
-    if let Some(key) = headers.get("idempotency-key") {
-        let key = key.to_str().unwrap_or_default();
-        let bad = || Problem::bad("Idempotency-Key has 1 to 64 visible ASCII characters");
-        said.id.get_or_insert(key.parse().map_err(|_| bad())?);
+    if let Some(key) = key(&headers)? {
+        said.id.get_or_insert(key);
     }
     let unfit = |fault: crate::said::Fault| Problem::bad(fault.to_string());
     let event = said.event(story, &caller.0).map_err(unfit)?;
@@ -69,6 +67,15 @@ pub(crate) async fn publish(
         status: status(published),
     };
     Ok((StatusCode::ACCEPTED, Json(accepted)))
+}
+
+fn key(headers: &HeaderMap) -> Result<Option<EventId>, Problem> {
+    let Some(key) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    let bad = || Problem::bad("Idempotency-Key has 1 to 64 visible ASCII characters");
+    let key = key.to_str().map_err(|_| bad())?;
+    Ok(Some(key.parse().map_err(|_| bad())?))
 }
 
 pub(crate) async fn page(
@@ -98,4 +105,43 @@ pub(crate) async fn page(
         events: events.collect(),
         next,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderValue, Uri};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_idempotency_key_is_taken_as_it_is_or_refused(
+            bytes in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..70),
+                "[ -~]{0,66}".prop_map(String::into_bytes),
+            ]
+        ) {
+            let Ok(value) = HeaderValue::from_bytes(&bytes) else {
+                return Ok(());
+            };
+            let headers = [("idempotency-key".parse().unwrap(), value)].into_iter().collect();
+            let fits = (1..=64).contains(&bytes.len()) && bytes.iter().all(|byte| (b' '..=b'~').contains(byte));
+            match key(&headers) {
+                Ok(Some(id)) => prop_assert!(fits && id.as_str().as_bytes() == bytes),
+                Ok(None) => prop_assert!(false, "it is there"),
+                Err(problem) => prop_assert!(!fits && problem.detail.contains("1 to 64")),
+            }
+        }
+
+        #[test]
+        fn no_query_of_a_page_breaks_it(query in "((after|limit|[a-z]{1,3})=?[0-9a-z%+-]{0,22}&?){0,4}") {
+            let uri: Uri = format!("/?{query}").parse().unwrap();
+            if let Ok(Query(which)) = Query::<Which>::try_from_uri(&uri)
+                && !query.contains("after")
+            {
+                prop_assert_eq!(which.after, 0);
+            }
+        }
+    }
 }

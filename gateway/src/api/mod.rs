@@ -1,13 +1,16 @@
 //! The HTTP API.
 
 mod caller;
+mod cors;
 mod events;
+mod request;
 mod stories;
 mod tickets;
 mod tokens;
 mod typing;
 
 use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
 use crate::app::App;
@@ -37,5 +40,7 @@ pub(crate) fn router(app: App) -> Router {
             let words = "there is nothing here: stories are under /v1/stories";
             crate::problem::Problem::new(axum::http::StatusCode::NOT_FOUND, "not_found", words)
         })
+        .layer(from_fn_with_state(app.clone(), cors::shared))
+        .layer(from_fn(request::identified))
         .with_state(app)
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bus::{Bus, Error, Feeds};
 use story::{Cursor, StoryId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,6 +30,9 @@ pub(crate) const TAIL: usize = 100;
 /// Those who join and wait for the actor to see it.
 const COMMANDS: usize = 1_024;
 
+/// Readers for whom the log is read at the same time: each takes the memory of a page.
+const READS: usize = 32;
+
 /// All stories of this node.
 #[derive(Debug)]
 pub(crate) struct Hub {
@@ -39,6 +42,8 @@ pub(crate) struct Hub {
     tracker: TaskTracker,
     end: CancellationToken,
     stories: Mutex<HashMap<StoryId, mpsc::Sender<Command>>>,
+    /// Turns to read the log for somebody.
+    reads: Arc<Semaphore>,
     /// Unless nobody is to be told who else reads.
     rooms: Option<Arc<Rooms>>,
 }
@@ -64,6 +69,7 @@ impl Hub {
             tracker,
             end,
             stories: Mutex::default(),
+            reads: Arc::new(Semaphore::new(READS)),
         })
     }
 
@@ -81,19 +87,23 @@ impl Hub {
         story: &StoryId,
         from: Option<Cursor>,
         (reader, number): (&Reader, u32),
-    ) -> Result<Membership, Error> {
-        loop {
+    ) -> Result<Membership, Arc<Error>> {
+        while !self.end.is_cancelled() {
             let (member, membership) = reader.member(number, from.clone());
-            let commands = self.story(story).await?;
             let (opened, opens) = oneshot::channel();
             let command = Command::Join(member, Some(opened));
-            // An actor that has just ended does not take it: its successor does, or says why there is none.
-            if commands.send(command).await.is_ok() && opens.await.is_ok() {
+            // An actor that has just ended does not take it: its successor does.
+            if self.story(story).send(command).await.is_ok()
+                && let Ok(opened) = opens.await
+            {
+                opened?;
                 let seat = self.rooms.as_ref();
                 let seat = seat.map(|rooms| rooms.enter(story, (reader, number)));
                 return Ok(membership.sits(seat));
             }
         }
+        // The node ends, and whoever waits with it.
+        std::future::pending().await
     }
 
     /// Whoever else is in the story is told, if possible, that they type. False where it is for somebody else to tell them:
@@ -103,23 +113,19 @@ impl Hub {
         rooms.is_none_or(|rooms| rooms.types(story, typist))
     }
 
-    /// The way to the actor of a story, which is started if there is none.
-    async fn story(self: &Arc<Self>, story: &StoryId) -> Result<mpsc::Sender<Command>, Error> {
-        if let Some(commands) = self.stories().get(story) {
-            return Ok(commands.clone());
+    /// The way to the actor of a story, which is started if there is none: one start, however many ask for it.
+    fn story(self: &Arc<Self>, story: &StoryId) -> mpsc::Sender<Command> {
+        let mut stories = self.stories();
+        if let Some(commands) = stories.get(story) {
+            return commands.clone();
         }
         let (sender, commands) = mpsc::channel(COMMANDS);
-        let name = Arc::new(story.clone());
-        let actor = Actor::start(self, name, (sender.downgrade(), commands)).await?;
-        let mut stories = self.stories();
-        // Another one may have been quicker.
-        if let Some(commands) = stories.get(story) {
-            return Ok(commands.clone());
-        }
         stories.insert(story.clone(), sender.clone());
         drop(stories);
-        self.tracker.spawn(actor.run());
-        Ok(sender)
+        let way = (sender.downgrade(), commands);
+        let started = Actor::start(Arc::clone(self), Arc::new(story.clone()), way);
+        self.tracker.spawn(started);
+        sender
     }
 
     /// Whether an actor whom nobody has asked for anything may end.

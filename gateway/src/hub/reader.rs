@@ -221,7 +221,9 @@ impl Member {
                 Err(mpsc::error::TrySendError::Closed(_)) => return Given::Gone,
             }
         }
-        self.at = Some(Arc::clone(&item.cursor));
+        if item.is_place() || self.at.is_none() {
+            self.at = Some(Arc::clone(&item.cursor));
+        }
         Given::Yes
     }
 

@@ -188,7 +188,7 @@ async fn a_story_is_joined_once_by_who_may_read_it() {
         }]
     ));
     let gone = session.joined(
-        &"castle".parse().unwrap(),
+        (1, &"castle".parse().unwrap()),
         Reference::default(),
         Err((Code::NoStory, String::new())),
     );
@@ -207,6 +207,18 @@ async fn a_story_is_joined_once_by_who_may_read_it() {
         code(&says(&mut session, r#"{"t":"leave","story":"castle"}"#)),
         Code::NotJoined
     );
+}
+
+#[tokio::test]
+async fn a_join_that_fails_late_ends_none_that_came_after_it() {
+    let mut session = known(&[("castle", Role::Reader)]);
+    let castle: StoryId = "castle".parse().unwrap();
+    let join = r#"{"t":"join","story":"castle"}"#;
+    let leave = r#"{"t":"leave","story":"castle"}"#;
+    says(&mut session, &[join, leave, join].join("\n"));
+    let gone = Err((Code::Unavailable, String::new()));
+    session.joined((0, &castle), Reference::default(), gone);
+    assert!(session.is_in(1));
 }
 
 #[tokio::test]

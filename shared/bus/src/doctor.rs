@@ -207,12 +207,10 @@ impl Round<'_> {
             inspected => inspected?,
         };
         for orphan in &inspected.orphans {
-            if self.fix {
-                bus.repair(story, orphan.agent).await?;
-            }
+            let fixed = self.fix && bus.repair(story, orphan.agent).await?;
             let (agent, what) = (orphan.agent, orphan.what);
             let what = format!("{what} of {agent} in the story {story}");
-            self.found(what, self.fix);
+            self.found(what, fixed);
         }
         self.destroyed(story, &inspected);
         self.lost(story, &inspected).await

@@ -88,15 +88,19 @@ impl Bus {
         }
     }
 
-    /// Sets a lane going whose turn is nobody's. Where the turn is gone and its entry is not, the entry has it again.
-    pub(crate) async fn repair(&self, story: &StoryId, agent: Agent) -> Result<(), Error> {
-        let oldest = self.of_story(agent, story).await?.into_iter().next();
+    /// Sets a lane going whose turn is nobody's. Where the turn is gone and its entry is not, the entry has it again, or
+    /// waits behind the one that has it by now. False when an entry without the turn is being worked on: that one ends by itself.
+    pub(crate) async fn repair(&self, story: &StoryId, agent: Agent) -> Result<bool, Error> {
+        let entries = self.of_story(agent, story).await?;
         let mut call = REPAIR.call();
         call.keys(self.keys.lane(agent, story).into_keys())
             .key(self.keys.drafts(story));
-        call.arg(agent.as_str())
-            .arg(oldest.map(|(entry, _)| entry).unwrap_or_default());
-        call.run_until_answered(&self.link).await.map(|_| ())
+        call.arg(agent.as_str());
+        for (entry, _) in &entries {
+            call.arg(entry.as_str());
+        }
+        let (word, _) = verdict(call.run_until_answered(&self.link).await?)?;
+        Ok(word == "OK")
     }
 
     /// Puts an action of the log into its lane again that had no answer, and was in no lane, when the log ended at `end`.

@@ -208,6 +208,34 @@ async fn an_action_whose_turn_and_worker_are_gone_is_put_back() {
 }
 
 #[tokio::test]
+async fn an_action_that_lost_turn_and_worker_waits_behind_the_one_that_came_since() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    bus.publish(&action("castle", "a")).await.unwrap();
+    let held = bus.reader(NARRATOR, "w1").next(5).await.unwrap();
+    let _: u64 = server.raw().del("sf:{0}:turn:narrator:castle").unwrap();
+    bus.publish(&action("castle", "b")).await.unwrap();
+    let findings = bus.doctor(true).await.unwrap();
+    assert!(
+        findings.len() == 1 && !findings[0].fixed,
+        "a worker has it: {findings:?}"
+    );
+    drop(held);
+    let mut gone = redis::cmd("XGROUP");
+    gone.arg(&["DELCONSUMER", "sf:{0}:work:narrator", "fleet", "w1"]);
+    let _: u64 = gone.query(&mut server.raw()).unwrap();
+    let findings = bus.doctor(true).await.unwrap();
+    assert!(findings.len() == 1 && findings[0].fixed, "{findings:?}");
+    assert!(bus.doctor(false).await.unwrap().is_empty());
+    assert_eq!(answer_next(&bus).await, "b");
+    assert_eq!(answer_next(&bus).await, "a");
+    let audit = bus.audit().await.unwrap();
+    let wrong = (audit.lost, audit.duplicates, audit.orphans);
+    assert_eq!((audit.answered, wrong), (2, (0, 0, 0)), "{audit:?}");
+}
+
+#[tokio::test]
 async fn a_held_answer_whose_lane_lost_its_turn_is_in_flight() {
     let server = Server::start();
     let bus = server.bus();

@@ -141,6 +141,32 @@ mod tests {
         }
     }
 
+    /// What is a cursor, or nearly.
+    const NEARLY: &str = "[0-9a-zA-Z-]{0,3}-[0-9+]{0,4}(18446744073709551615)?-[a-zA-Z0-9é]{3,5}(:[^\\p{Cc}]{0,5}(\\.[0-9+]{0,2}(4294967295)?){1,3})?";
+
+    proptest! {
+        #[test]
+        fn what_is_nearly_a_cursor_is_read_as_it_is_or_not_at_all(one in NEARLY, two in NEARLY) {
+            let [read, other] = [&one, &two].map(|text| text.parse::<Cursor>());
+            if let Ok(cursor) = &read {
+                prop_assert_eq!(cursor.to_string(), one.clone());
+                // It is a line of a stream.
+                prop_assert!(!one.contains(['\r', '\n', '\0']));
+            }
+            if one != two && read.is_ok() {
+                prop_assert_ne!(read, other);
+            }
+        }
+
+        #[test]
+        fn no_bytes_break_the_reading_of_a_cursor(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let text = String::from_utf8_lossy(&bytes);
+            if let Ok(cursor) = text.parse::<Cursor>() {
+                prop_assert_eq!(cursor.to_string(), text);
+            }
+        }
+    }
+
     #[test]
     fn what_is_not_a_cursor_is_refused() {
         for bad in [

@@ -61,6 +61,18 @@ impl EventId {
     /// time is `at` and whose random part is a hash.
     #[must_use]
     pub fn derive(&self, story: &StoryId, agent: &str, part: u32, at: jiff::Timestamp) -> Self {
+        let random = self.digest(story, agent, part);
+        Self(ulid(at.as_millisecond().max(0).cast_unsigned(), random))
+    }
+
+    /// Whether [`Self::derive`] gives `id` for these, at whatever moment.
+    #[must_use]
+    pub fn derives(&self, id: &Self, story: &StoryId, agent: &str, part: u32) -> bool {
+        let derived = ulid(0, self.digest(story, agent, part));
+        id.0.len() == derived.len() && id.0.get(TIME_DIGITS..) == derived.get(TIME_DIGITS..)
+    }
+
+    fn digest(&self, story: &StoryId, agent: &str, part: u32) -> [u8; 10] {
         let mut hash = Sha256::new();
         for field in [story.as_str(), self.as_str(), agent] {
             hash.update(field.len().to_le_bytes());
@@ -70,7 +82,7 @@ impl EventId {
         let digest = hash.finalize();
         let mut random = [0_u8; 10];
         random.copy_from_slice(&digest[..10]);
-        Self(ulid(at.as_millisecond().max(0).cast_unsigned(), random))
+        random
     }
 
     /// A new id from a moment (ms since 1970) and 80 random bits that the caller drew.
@@ -126,6 +138,9 @@ impl fmt::Display for Seq {
         self.0.fmt(f)
     }
 }
+
+/// Of a ULID, before its random ones.
+const TIME_DIGITS: usize = 10;
 
 /// Crockford base 32 of 48 bits of time and 80 random bits.
 fn ulid(millis: u64, random: [u8; 10]) -> String {
@@ -188,5 +203,18 @@ mod tests {
         assert_ne!(made, id.derive(&story, "dialogue", 0, at));
         let other: EventId = "e2".parse().unwrap();
         assert_ne!(made, other.derive(&story, "narrator", 0, at));
+    }
+
+    #[test]
+    fn a_derived_id_is_known_again_whenever_it_was_made() {
+        let story: StoryId = "castle".parse().unwrap();
+        let id: EventId = "e1".parse().unwrap();
+        let made = id.derive(&story, "narrator", 1, jiff::Timestamp::now());
+        assert!(id.derives(&made, &story, "narrator", 1));
+        assert!(!id.derives(&made, &story, "narrator", 0));
+        assert!(!id.derives(&made, &story, "dialogue", 1));
+        for other in ["e1", "01M85H5Z60EZVPCWRA3GWB3N6", "01M85H5Z60é"] {
+            assert!(!id.derives(&other.parse().unwrap(), &story, "narrator", 1));
+        }
     }
 }

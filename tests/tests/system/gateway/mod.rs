@@ -1,15 +1,20 @@
 //! The gateway as its clients see it: a node as a process, a real Redis, clients of our own.
 
+mod amid;
 mod api;
+mod bad;
 mod bytes;
+mod clients;
 mod frames;
 mod life;
 mod outside;
+mod pages;
 mod private;
 mod resume;
 mod revoke;
 mod room;
 mod talk;
+mod undisturbed;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,0 +1,60 @@
+// The page where something breaks off in the middle of an answer.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+
+import { Pages, TIME, draft, open, shot, write } from './page.js';
+import { eventually } from './stack.js';
+
+let pages;
+let stack;
+let mira;
+
+before(async () => {
+  pages = await Pages.start();
+  ({ stack, mira } = pages);
+});
+after(() => pages?.stop());
+
+test('a reload in the middle of an answer goes on in it', TIME, async (t) => {
+  await stack.create(mira, 'reload');
+  const page = await pages.enter(t, mira, 'reload');
+  await open(page);
+  await write(page, 'I light the lamp.');
+  for (let time = 1; time <= 3; time += 1) {
+    await draft(page, 15 * time);
+    await page.reload();
+    await open(page);
+  }
+  await draft(page, 50);
+  await pages.quiet('reload');
+  await pages.agrees(page, 'reload');
+  assert.deepEqual(page.faults, []);
+});
+
+for (const [name, cut, mend] of [
+  ['the network is cut', () => stack.wire.cut(), () => stack.wire.mend()],
+  ['the gateway dies', () => stack.endGateway('SIGKILL'), () => stack.startGateway()],
+]) {
+  test(`${name} in the middle of an answer and comes back: nothing is lost or doubled`, TIME, async (t) => {
+    const story = name.replaceAll(' ', '-');
+    await stack.create(mira, story);
+    const page = await pages.enter(t, mira, story);
+    await open(page);
+    await write(page, 'I light the lamp.');
+    await draft(page);
+    await cut();
+    await page.waitForFunction(() => document.getElementById('banner').textContent.includes('lost'));
+    await write(page, 'I wait in the dark.');
+    await page.waitForSelector('#outbox .pending');
+    if (name.startsWith('the network')) await shot(page, 'offline');
+    await mend();
+    await open(page);
+    await page.waitForFunction(() => document.getElementById('banner').textContent === '');
+    await eventually('the words arrive', async () => (await stack.log(mira, story)).some((event) => event.text === 'I wait in the dark.'));
+    await pages.quiet(story);
+    await pages.agrees(page, story);
+    assert.equal((await stack.log(mira, story)).filter((event) => event.type === 'action').length, 2);
+    assert.equal(await page.locator('#outbox li').count(), 0);
+    assert.deepEqual(page.faults, []);
+  });
+}
