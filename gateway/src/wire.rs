@@ -239,3 +239,6 @@ impl Answer {
         }
     }
 }
+
+#[cfg(test)]
+mod document;

@@ -17,6 +17,8 @@ use tokio_util::task::TaskTracker;
 use crate::metrics::Metrics;
 use actor::{Actor, Command};
 
+#[cfg(test)]
+pub(crate) use item::Item;
 pub(crate) use reader::{Delivery, End, Feed, Membership, Reader, Why, reader};
 
 /// The events that somebody without a cursor begins with.
