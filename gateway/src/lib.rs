@@ -200,6 +200,12 @@ impl Gateway {
     }
 }
 
+/// The OpenAPI document of the HTTP API, as `/openapi.json` has it.
+#[must_use]
+pub fn openapi() -> &'static str {
+    api::openapi()
+}
+
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
     listener.with_context(|| format!("cannot listen at {address}"))

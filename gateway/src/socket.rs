@@ -40,6 +40,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Read at once. Small, since thousands of sockets have one each and most messages fit.
 const BUFFER: usize = 512;
 
+/// Open a WebSocket with the subprotocol `storyfleet.v1`; its messages are in docs/asyncapi.yaml
+#[utoipa::path(get, path = "/v1/ws", operation_id = "connect", tag = "events",
+    responses((status = 101, description = "It is open; whoever is refused is told over it")))]
 pub(crate) async fn upgrade(
     State(app): State<App>,
     headers: HeaderMap,

@@ -14,7 +14,7 @@ const PARTS: u32 = 16;
 
 #[derive(Debug)]
 pub(crate) enum Told {
-    Seen(Seen),
+    Seen(Box<Seen>),
     /// That they have all there is, and which responses are being written: of others nothing more comes. It is no place
     /// to come back to.
     Live(Vec<EventId>),
@@ -79,7 +79,7 @@ enum Body<'a> {
 
 impl Item {
     pub(crate) fn seen(story: Arc<StoryId>, cursor: Arc<Cursor>, seen: Seen) -> Self {
-        Self::new(story, cursor, Told::Seen(seen))
+        Self::new(story, cursor, Told::Seen(Box::new(seen)))
     }
 
     pub(crate) fn new(story: Arc<StoryId>, cursor: Arc<Cursor>, told: Told) -> Self {
@@ -130,8 +130,11 @@ impl Item {
 
     pub(crate) fn event(&self) -> Option<&Event> {
         match &self.told {
-            Told::Seen(Seen::Event(entry)) => Some(&entry.event),
-            _ => None,
+            Told::Seen(seen) => match &**seen {
+                Seen::Event(entry) => Some(&entry.event),
+                _ => None,
+            },
+            Told::Live(_) => None,
         }
     }
 
@@ -145,7 +148,7 @@ impl Item {
         let Told::Seen(seen) = &self.told else {
             return "live";
         };
-        match seen {
+        match &**seen {
             Seen::Event(entry) if matches!(entry.event.payload(), Payload::Retracted(_)) => {
                 "retracted"
             }

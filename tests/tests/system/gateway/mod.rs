@@ -7,6 +7,7 @@ mod bytes;
 mod clients;
 mod frames;
 mod life;
+mod openapi;
 mod outside;
 mod pages;
 mod private;
