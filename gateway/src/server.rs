@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+use crate::link::Link;
+
 /// From the first byte of a request to the last of its headers.
 const HEADERS: Duration = Duration::from_secs(10);
 /// What headers may have, and what is read at once. Each connection has as much.
@@ -22,22 +24,38 @@ const BUFFER: usize = 16 * 1_024;
 /// After a connection could not be taken: file descriptors are short, and it is tried again.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// What connections may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// At the same time; more wait.
+    pub(crate) connections: usize,
+    /// How long a write may wait for its client to read.
+    pub(crate) stuck: Duration,
+}
+
 /// Serves until `drain`, then waits for its connections up to `limit` and drops the rest.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
-    connections: usize,
+    bounds: Bounds,
     (drain, limit): (CancellationToken, Duration),
 ) {
-    let (room, tasks) = (Arc::new(Semaphore::new(connections)), TaskTracker::new());
+    let room = Arc::new(Semaphore::new(bounds.connections));
+    let tasks = TaskTracker::new();
     let end = CancellationToken::new();
     while let Some(accepted) = drain.run_until_cancelled(accept(&listener, &room)).await {
         let Some((stream, place)) = accepted else {
             sleep(PAUSE).await;
             continue;
         };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection ended before it was served");
+            continue;
+        }
         let (router, drain) = (router.clone(), drain.clone());
-        let served = connection(stream, router, (drain, end.clone()), place);
+        // A socket outlives its request, and takes its place with it.
+        let link = Link::new(stream, bounds.stuck, place);
+        let served = connection(link, router, (drain, end.clone()));
         tasks.spawn(served);
     }
     drop(listener);
@@ -65,26 +83,16 @@ async fn accept(
 }
 
 async fn connection(
-    stream: TcpStream,
+    link: Link<TcpStream, OwnedSemaphorePermit>,
     router: Router,
     (drain, end): (CancellationToken, CancellationToken),
-    place: OwnedSemaphorePermit,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection ended before it was served");
-        return;
-    }
-    // A socket outlives its request, and takes its place with it.
-    let place = Arc::new(place);
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(Arc::clone(&place));
-        router.clone().call(request)
-    });
+    let service = service_fn(move |request: hyper::Request<Incoming>| router.clone().call(request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
         .max_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(link), service)
         .with_upgrades();
     // In a box: a task has room for what it holds each time that it is handed on.
     let mut connection = Box::pin(connection);
