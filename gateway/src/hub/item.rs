@@ -9,9 +9,6 @@ use serde::Serialize;
 use story::{Cursor, Event, EventId, Payload, Seq, StoryId};
 use tokio::time::Instant;
 
-/// The steps that one event may cause for an agent.
-const PARTS: u32 = 16;
-
 #[derive(Debug)]
 pub(crate) enum Told {
     Seen(Box<Seen>),
@@ -111,13 +108,7 @@ impl Item {
         let Some(event) = self.event() else {
             return self;
         };
-        let Payload::Failed(failed) = event.payload() else {
-            return self;
-        };
-        let is_of = |re: &EventId, cause: &EventId| {
-            (0..PARTS).any(|part| cause.derives(re, &self.story, &failed.agent, part))
-        };
-        let void = running.filter(|re| event.cause.iter().any(|cause| is_of(re, cause)));
+        let void = running.filter(|re| event.gives_up(re));
         self.void = void.cloned().collect();
         self
     }
