@@ -111,3 +111,27 @@ async fn as_many_are_connected_as_there_is_room_for() -> anyhow::Result<()> {
     edge.stack.end().await;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_node_that_goes_tells_everybody_first() -> anyhow::Result<()> {
+    let edge = Edge::start(&["--per-person", "200"]).await?;
+    let token = edge.token("mira", Role::Reader)?;
+    let mut sockets = Vec::new();
+    for _ in 0..200 {
+        let mut socket = Socket::open_as(edge.address(), &token).await?;
+        assert_eq!(socket.ask_for(join(None)).await?["t"], "ok");
+        sockets.push(socket);
+    }
+    // Nobody reads before it is gone: what they have got then is all that there will be.
+    let start = Instant::now();
+    let status = edge.node.end().await?;
+    assert!(status.success(), "{status}");
+    assert!(start.elapsed() < Duration::from_secs(10));
+    for socket in &mut sockets {
+        let (code, before) = socket.end().await?;
+        let told = before.last().map(|bye| &bye["t"]);
+        assert_eq!((code, told), (1012, Some(&json!("bye"))));
+    }
+    edge.stack.end().await;
+    Ok(())
+}
