@@ -60,7 +60,13 @@ pub(crate) async fn serve(
     }
     drop(listener);
     tasks.close();
-    if timeout(limit, tasks.wait()).await.is_err() {
+    // An upgraded connection is no task of ours any more: it is gone when its place is free.
+    let all = u32::try_from(bounds.connections).unwrap_or(u32::MAX);
+    let gone = async {
+        tasks.wait().await;
+        room.acquire_many(all).await.map(drop)
+    };
+    if timeout(limit, gone).await.is_err() {
         tracing::warn!("the drain limit has passed");
     }
     end.cancel();

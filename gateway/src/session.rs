@@ -4,11 +4,12 @@
 mod limit;
 #[cfg(test)]
 mod property;
+pub(crate) mod secret;
+mod stories;
 #[cfg(test)]
 mod tests;
 mod typing;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use story::{Cursor, Event, StoryId};
@@ -21,11 +22,14 @@ use crate::wire::{Answer, Close, Code, MAX_MESSAGES, Reference, Request};
 
 pub(crate) use limit::Limit;
 pub use limit::Rate;
+use stories::Stories;
 
 /// The stories that a socket may be in.
 pub(crate) const MAX_STORIES: usize = 64;
 /// How long a socket without a token may be open.
 pub(crate) const AUTH: Duration = Duration::from_secs(5);
+/// Pings and frames with nothing in them: so many times the messages.
+const FRAMES: u32 = 4;
 
 /// What is to be done, in this order.
 #[derive(Debug, PartialEq)]
@@ -61,21 +65,6 @@ pub(crate) enum Act {
     Close(Close),
 }
 
-pub(crate) mod secret {
-    //! A token on its way to be verified.
-
-    use secrecy::{ExposeSecret, SecretString};
-
-    #[derive(Debug, Clone)]
-    pub(crate) struct Token(pub(crate) SecretString);
-
-    impl PartialEq for Token {
-        fn eq(&self, other: &Self) -> bool {
-            self.0.expose_secret() == other.0.expose_secret()
-        }
-    }
-}
-
 /// The two clocks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Now {
@@ -91,11 +80,13 @@ pub(crate) struct Session {
     until: Instant,
     /// One request for it is on its way.
     verifying: bool,
-    stories: HashMap<StoryId, u32>,
+    stories: Stories,
     /// The next story's; none is used twice.
     number: u32,
     limit: Limit,
     typed: typing::Typed,
+    /// Of frames, whatever is in them.
+    frames: Limit,
     ping: Duration,
 }
 
@@ -106,10 +97,11 @@ impl Session {
             identity: None,
             until: now.instant + AUTH,
             verifying: false,
-            stories: HashMap::new(),
+            stories: Stories::default(),
             number: 0,
             limit: Limit::new(rate, now.instant),
             typed: typing::Typed::default(),
+            frames: Limit::new(rate.times(FRAMES), now.instant),
             ping,
         }
     }
@@ -125,12 +117,21 @@ impl Session {
 
     /// Whether what a story gives under this number is still to be sent.
     pub(crate) fn is_in(&self, number: u32) -> bool {
-        self.stories.values().any(|known| *known == number)
+        self.stories.has(number)
+    }
+
+    /// Takes a frame that is no message: it costs little, and not nothing.
+    pub(crate) fn control(&mut self, now: Now) -> Vec<Act> {
+        let taken = self.frames.take(now.instant);
+        taken.map_or_else(|after| flood(after).into(), |()| Vec::new())
     }
 
     /// Takes a text frame: a message a line.
     pub(crate) fn frame(&mut self, text: &str, now: Now) -> Vec<Act> {
-        let mut acts = Vec::new();
+        let mut acts = self.control(now);
+        if !acts.is_empty() {
+            return acts;
+        }
         let lines = text.lines().filter(|line| !line.trim().is_empty());
         for (count, line) in lines.enumerate() {
             if count == MAX_MESSAGES {
@@ -138,10 +139,7 @@ impl Session {
                 break;
             }
             if let Err(after) = self.limit.take(now.instant) {
-                // Said once and then not again: whoever goes on is closed.
-                let answer = Answer::err(Reference::default(), Code::Rate, "too many messages");
-                acts.push(Act::Send(answer.later(after)));
-                acts.push(Act::Close(Close::Rate));
+                acts.extend(flood(after));
                 break;
             }
             match serde_json::from_str::<serde_json::Value>(line) {
@@ -375,6 +373,11 @@ impl Session {
 fn unknown(reference: Reference) -> Answer {
     let words = "say who you are first: {\"t\":\"auth\",\"token\":…}";
     Answer::err(reference, Code::Auth, words)
+}
+
+fn flood(after: Duration) -> [Act; 2] {
+    let answer = Answer::err(Reference::default(), Code::Rate, "too many messages");
+    [Act::Send(answer.later(after)), Act::Close(Close::Rate)]
 }
 
 fn not_joined(reference: Reference, story: &StoryId) -> Answer {

@@ -1,6 +1,10 @@
 //! A session over WebSocket. Reading goes on while a write waits; what the client asks for is done one after the other, so
 //! that its answers come in the order of its messages.
 
+mod guest;
+mod outbox;
+mod waits;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +14,15 @@ use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use bus::{Error, Published};
+use futures::StreamExt;
 use futures::future::BoxFuture;
-use futures::stream::{SplitSink, SplitStream};
-use futures::{SinkExt, StreamExt};
+use futures::stream::SplitStream;
 use story::StoryId;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::app::{App, Unauthorized, now};
-use crate::auth::{Identity, Refusal};
+use crate::auth::Identity;
 use crate::hub::{Delivery, End, Feed, Membership, Reader, Why, reader};
 use crate::metrics::Connected;
 use crate::outcome::{answer, broken, classed};
@@ -26,19 +30,24 @@ use crate::problem::Problem;
 use crate::quota::Place;
 use crate::session::{Act, Session};
 use crate::wire::{Answer, Close, Code, MAX_FRAME_BYTES, Reference, SUBPROTOCOL};
+use guest::Guest;
+use outbox::Outbox;
+use waits::{done, ended, next};
 
 /// Items that wait to be written.
 const QUEUE: usize = 64;
 /// Items that are written together.
 const TOGETHER: usize = 32;
+/// The same in bytes, about: whoever takes so much in time is not slow.
+const TOGETHER_BYTES: usize = 64 * 1_024;
 /// Requests that are being worked on; more are not read.
 const REQUESTS: usize = 32;
-/// How long a write may wait for the client to read.
-const STUCK: Duration = Duration::from_secs(10);
 /// What a close frame is given to get out.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Read at once. Small, since thousands of sockets have one each and most messages fit.
 const BUFFER: usize = 512;
+/// What is written at once. It is there only once there was so much to write.
+const WRITE_BUFFER: usize = 4 * 1_024;
 
 /// Open a WebSocket with the subprotocol `storyfleet.v1`; its messages are in docs/asyncapi.yaml
 #[utoipa::path(get, path = "/v1/ws", operation_id = "connect", tag = "events",
@@ -48,25 +57,16 @@ pub(crate) async fn upgrade(
     headers: HeaderMap,
     RawQuery(query): RawQuery,
     upgrade: WebSocketUpgrade,
-) -> Result<Response, Problem> {
-    if !app.origins.allows(&headers) {
-        return Err(Problem::forbidden(
-            "pages of this origin may not connect: the gateway's --origin names those that may",
-        ));
-    }
-    // A browser shows a page no more of a refused handshake than that it failed: it is told over the socket.
-    let identity = match app.identify(&headers, query.as_deref()).await {
-        Err(Unauthorized::Refused(Refusal::Missing)) => None,
-        identity => Some(identity),
-    };
+) -> Response {
+    let guest = Guest::of(&app, &headers, query.as_deref()).await;
     let upgrade = upgrade
         .protocols([SUBPROTOCOL])
         .max_message_size(MAX_FRAME_BYTES)
         .max_frame_size(MAX_FRAME_BYTES)
         .read_buffer_size(BUFFER)
-        .write_buffer_size(0)
+        .write_buffer_size(WRITE_BUFFER)
         .max_write_buffer_size(4 * story::MAX_EVENT_BYTES);
-    Ok(upgrade.on_upgrade(move |socket| Socket::new(app, socket).run(identity)))
+    upgrade.on_upgrade(async move |socket| Socket::new(app, socket).run(guest).await)
 }
 
 /// What comes of an [`Act`] that waits.
@@ -78,7 +78,7 @@ enum Outcome {
 
 struct Socket {
     app: App,
-    sink: SplitSink<WebSocket, Message>,
+    outbox: Outbox,
     stream: SplitStream<WebSocket>,
     session: Session,
     reader: Option<Reader>,
@@ -88,8 +88,6 @@ struct Socket {
     memberships: Vec<(u32, Membership)>,
     acts: VecDeque<Act>,
     working: Option<BoxFuture<'static, Outcome>>,
-    /// Something was written and is not out yet.
-    dirty: bool,
     ping: Instant,
     heard: Instant,
     revocations: watch::Receiver<u64>,
@@ -113,7 +111,7 @@ impl Socket {
             _connected: app.metrics.connected("websocket"),
             place: None,
             app,
-            sink,
+            outbox: Outbox::new(sink),
             stream,
             reader: None,
             feed: None,
@@ -121,21 +119,29 @@ impl Socket {
             memberships: Vec::new(),
             acts: VecDeque::new(),
             working: None,
-            dirty: false,
         }
     }
 
-    async fn run(mut self, identity: Option<Result<Identity, Unauthorized>>) {
-        match identity {
-            Some(Ok(identity)) if self.takes_place(&identity) => {
+    async fn run(mut self, guest: Guest) {
+        match guest {
+            // Since the changes are heard of: one that came before them was not.
+            Guest::Known(identity) if self.app.revoked.has(&identity) => {
+                self.refuse(Unauthorized::Revoked);
+            }
+            Guest::Known(identity) if self.takes_place(&identity) => {
                 self.acts.extend(self.session.welcome(identity, now()));
             }
-            Some(Err(refusal)) => self.refuse(refusal),
-            Some(Ok(_)) | None => {}
+            Guest::Refused(refusal) => self.refuse(refusal),
+            Guest::Foreign(words) => {
+                let answer = Answer::err(Reference::default(), Code::Forbidden, words);
+                self.acts
+                    .extend([Act::Send(answer), Act::Close(Close::Forbidden)]);
+            }
+            Guest::Known(_) | Guest::Unknown => {}
         }
         while let Ok(()) = self.step().await {}
         // A close of the client is answered below, if it gets out.
-        let _is_gone = timeout(FAREWELL, self.sink.flush()).await;
+        let _is_gone = timeout(FAREWELL, self.outbox.flush()).await;
     }
 
     /// Whether this person may have one more connection; else it ends.
@@ -165,20 +171,17 @@ impl Socket {
 
     async fn step(&mut self) -> Result<(), Closed> {
         self.act().await?;
-        let wake = self.session.until().min(self.ping);
+        let wake = self.outbox.wake(self.session.until().min(self.ping));
         // Nothing counts after what closes it, and a broken stream would end before it is told why.
         let closes = self.acts.iter().any(|act| matches!(act, Act::Close(_)));
-        let reads = self.acts.len() < REQUESTS && !closes;
+        let reads = self.acts.len() < REQUESTS && self.outbox.waiting() < QUEUE && !closes;
         tokio::select! {
             message = self.stream.next(), if reads => self.read(message)?,
-            flushed = self.sink.flush(), if self.dirty => {
-                flushed.map_err(|_| Closed)?;
-                self.dirty = false;
-            }
-            why = ended(self.end.as_deref()) => self.ended(why),
-            delivery = next(&mut self.feed), if !self.dirty => match delivery {
-                Ok(delivery) => self.write(delivery).await?,
-                Err(why) => self.ended(why),
+            written = self.outbox.write(), if !self.outbox.is_out() => written.map_err(|_| Closed)?,
+            why = ended(self.end.as_deref()) => self.ended(why).await?,
+            delivery = next(&mut self.feed), if self.outbox.is_out() => match delivery {
+                Ok(delivery) => self.write(delivery),
+                Err(why) => self.ended(why).await?,
             },
             outcome = done(&mut self.working) => {
                 self.working = None;
@@ -188,7 +191,7 @@ impl Socket {
             Ok(()) = self.revocations.changed() => {
                 let identity = self.session.identity();
                 if identity.is_some_and(|identity| self.app.revoked.has(identity)) {
-                    self.acts.extend(Session::revoked());
+                    self.over(Session::revoked()).await?;
                 }
             }
             () = self.app.drain.cancelled() => return self.leave().await,
@@ -202,7 +205,9 @@ impl Socket {
             Some(Ok(Message::Text(text))) => self.acts.extend(self.session.frame(&text, now())),
             Some(Ok(Message::Binary(_))) => self.acts.push_back(Act::Close(Close::BadMessage)),
             // Pings are answered below.
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
+                self.acts.extend(self.session.control(now()));
+            }
             Some(Ok(Message::Close(_))) | None => return Err(Closed),
             Some(Err(error)) => self
                 .acts
@@ -217,12 +222,11 @@ impl Socket {
             && let Some(act) = self.acts.pop_front()
         {
             match act {
-                Act::Send(answer) => self.send(Message::Text(answer.json().into())).await?,
+                Act::Send(answer) => self.say(&answer),
                 Act::Leave { number, reference } => {
                     self.memberships.retain(|(known, _)| *known != number);
                     if let Some(reference) = reference {
-                        let answer = Answer::ok(reference).json();
-                        self.send(Message::Text(answer.into())).await?;
+                        self.say(&Answer::ok(reference));
                     }
                 }
                 Act::Close(close) => return self.close(close).await,
@@ -301,52 +305,58 @@ impl Socket {
         }
     }
 
-    async fn write(&mut self, delivery: Delivery) -> Result<(), Closed> {
-        let mut next = Some(delivery);
-        for _ in 0..TOGETHER {
+    fn write(&mut self, delivery: Delivery) {
+        let (mut next, mut bytes) = (Some(delivery), 0);
+        for count in 1.. {
             let Some(delivery) = next else { break };
             if self.session.is_in(delivery.number()) {
                 delivery.written(&self.app.metrics);
-                self.send(Message::Text(delivery.socket())).await?;
+                let text = delivery.socket();
+                bytes += text.len();
+                self.outbox.push(Message::Text(text));
+            }
+            if count == TOGETHER || bytes >= TOGETHER_BYTES {
+                break;
             }
             next = self.feed.as_mut().and_then(Feed::try_next);
         }
-        if let Some(last) = next
-            && self.session.is_in(last.number())
-        {
-            self.send(Message::Text(last.socket())).await?;
-        }
-        Ok(())
     }
 
-    /// Into the socket's buffer. Where what was written before does not get out, nobody reads any more.
-    async fn send(&mut self, message: Message) -> Result<(), Closed> {
-        self.dirty = true;
-        match timeout(STUCK, self.sink.feed(message)).await {
-            Ok(fed) => fed.map_err(|_| Closed),
-            Err(_stuck) => Err(Closed),
-        }
+    fn say(&mut self, answer: &Answer) {
+        self.outbox.push(Message::Text(answer.json().into()));
     }
 
-    fn ended(&mut self, why: Why) {
-        (self.feed, self.end) = (None, None);
-        self.acts.push_back(Act::Close(match why {
+    async fn ended(&mut self, why: Why) -> Result<(), Closed> {
+        let close = match why {
             Why::Slow => Close::Slow,
             Why::Story => Close::Restart,
-        }));
+        };
+        self.close(close).await
+    }
+
+    /// The token counts no more: what was asked for and is not begun is not done, and what waits is not told.
+    async fn over(&mut self, acts: [Act; 2]) -> Result<(), Closed> {
+        (self.working, self.acts) = (None, acts.into());
+        self.outbox.clear();
+        self.act().await
     }
 
     async fn tick(&mut self) -> Result<(), Closed> {
         let now = Instant::now();
         if now >= self.session.until() {
-            self.acts.extend(self.session.expired());
-            return Ok(());
+            return self.over(self.session.expired()).await;
+        }
+        if self.outbox.is_stuck() {
+            return self.close(Close::Slow).await;
         }
         if now.duration_since(self.heard) > 2 * self.app.ping {
             return Err(Closed);
         }
-        self.ping = now + self.app.ping;
-        self.send(Message::Ping(Vec::new().into())).await
+        if now >= self.ping {
+            self.ping = now + self.app.ping;
+            self.outbox.push(Message::Ping(Vec::new().into()));
+        }
+        Ok(())
     }
 
     /// The node goes: its sockets come back somewhere, and not all at once.
@@ -354,8 +364,7 @@ impl Socket {
         let spread = self.app.drain_limit.mul_f64(rand::random_range(0.0..0.8));
         let after_ms = u64::try_from(spread.as_millis()).unwrap_or(0);
         let reason = "the server restarts: come back";
-        let bye = Answer::Bye { after_ms, reason };
-        self.send(Message::Text(bye.json().into())).await?;
+        self.say(&Answer::Bye { after_ms, reason });
         self.close(Close::Restart).await
     }
 
@@ -365,34 +374,13 @@ impl Socket {
             code: close.code(),
             reason: close.reason().into(),
         };
+        self.outbox.push(Message::Close(Some(frame)));
         let farewell = async {
             // Whether it got out only the client knows.
-            let _sent = self.sink.send(Message::Close(Some(frame))).await;
+            let _sent = self.outbox.write().await;
             while let Some(Ok(_)) = self.stream.next().await {}
         };
         let _is_late = timeout(FAREWELL, farewell).await;
         Err(Closed)
-    }
-}
-
-async fn next(feed: &mut Option<Feed>) -> Result<Delivery, Why> {
-    match feed {
-        Some(feed) => feed.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Also while nothing can be written, which is why it came.
-async fn ended(end: Option<&End>) -> Why {
-    match end {
-        Some(end) => end.why().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn done(working: &mut Option<BoxFuture<'static, Outcome>>) -> Outcome {
-    match working {
-        Some(working) => working.await,
-        None => std::future::pending().await,
     }
 }

@@ -17,7 +17,7 @@ use story::{Cursor, Seq, StoryId, Tag};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::app::{App, now};
+use crate::app::{App, Unauthorized, now};
 use crate::auth::Identity;
 use crate::hub::{Delivery, Feed, Membership, Why, reader};
 use crate::metrics::Connected;
@@ -141,6 +141,11 @@ impl Stream {
             Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many", words)
                 .later(Duration::from_secs(5))
         })?;
+        // A revocation that came before this was not heard of.
+        let revocations = app.revoked.changes();
+        if app.revoked.has(&identity) {
+            return Err(Unauthorized::Revoked.into());
+        }
         let (reader, feed) = reader(&identity, QUEUE);
         let membership = app.hub.join(&story, cursor, (&reader, 0)).await;
         let membership = membership.map_err(|error| Problem::from(&*error))?;
@@ -153,7 +158,7 @@ impl Stream {
             until: now.instant + Duration::from_secs(left),
             beat: now.instant + app.ping,
             state: Life::New,
-            revocations: app.revoked.changes(),
+            revocations,
             _connected: app.metrics.connected("sse"),
             _place: place,
             identity,
@@ -215,13 +220,13 @@ impl Stream {
             return first.stream();
         }
         let mut chunk = BytesMut::from(&first.stream()[..]);
-        for _ in 1..TOGETHER {
+        for count in 2.. {
             let Some(next) = more else { break };
             chunk.extend_from_slice(&next.stream());
+            if count == TOGETHER {
+                break;
+            }
             more = self.feed.try_next();
-        }
-        if let Some(last) = more {
-            chunk.extend_from_slice(&last.stream());
         }
         chunk.freeze()
     }

@@ -158,6 +158,8 @@ pub(crate) enum Code {
 pub(crate) enum Close {
     BadMessage,
     Auth,
+    /// A page of an origin that may not.
+    Forbidden,
     AuthTimeout,
     /// What came is no WebSocket.
     Protocol,
@@ -175,6 +177,7 @@ impl Close {
         match self {
             Self::BadMessage => 4400,
             Self::Auth => 4401,
+            Self::Forbidden => 4403,
             Self::AuthTimeout => 4408,
             Self::Protocol => 1002,
             Self::Encoding => 1007,
@@ -190,6 +193,7 @@ impl Close {
         match self {
             Self::BadMessage => "messages are JSON objects, one a line",
             Self::Auth => "the token is not good any more: connect with a new one",
+            Self::Forbidden => "pages of this origin may not connect",
             Self::AuthTimeout => "no token came in time",
             Self::Protocol => "that is not WebSocket (RFC 6455): use a client library for it",
             Self::Encoding => "a text message is UTF-8: encode it so",

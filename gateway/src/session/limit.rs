@@ -9,6 +9,15 @@ pub struct Rate {
     pub every: Duration,
 }
 
+impl Rate {
+    pub(super) fn times(self, times: u32) -> Self {
+        Self {
+            burst: self.burst.saturating_mul(times),
+            every: self.every / times,
+        }
+    }
+}
+
 /// The generic cell rate algorithm: one time says all.
 #[derive(Debug)]
 pub(crate) struct Limit {

@@ -161,6 +161,49 @@ async fn a_frame_has_no_more_than_its_messages_and_a_socket_no_more_than_its_rat
 }
 
 #[tokio::test]
+async fn frames_with_nothing_in_them_count_and_messages_cost_nothing_more() {
+    let rate = Rate {
+        burst: 2,
+        every: Duration::from_secs(4),
+    };
+    let session = || Session::new(now(), rate, Duration::from_secs(15));
+    let closes = |acts: &[Act]| {
+        matches!(
+            acts,
+            [
+                Act::Send(Answer::Err {
+                    code: Code::Rate,
+                    after_ms: Some(1..=1_000),
+                    ..
+                }),
+                Act::Close(Close::Rate)
+            ]
+        )
+    };
+    for blank in ["", "\n \n"] {
+        let mut session = session();
+        for _ in 0..4 {
+            assert_eq!(session.control(now()), []);
+            assert_eq!(says(&mut session, blank), []);
+        }
+        assert!(closes(&session.control(now())));
+        assert!(closes(&says(&mut session, blank)));
+    }
+    let mut session = session();
+    for _ in 0..6 {
+        assert_eq!(session.control(now()), []);
+    }
+    let pings = says(&mut session, "{\"t\":\"ping\"}\n{\"t\":\"ping\"}");
+    assert!(
+        matches!(
+            &pings[..],
+            [Act::Send(Answer::Ok { .. }), Act::Send(Answer::Ok { .. })]
+        ),
+        "{pings:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_story_is_joined_once_by_who_may_read_it() {
     let mut session = known(&[("castle", Role::Reader)]);
     let join = |story: &str| format!(r#"{{"t":"join","story":"{story}"}}"#);

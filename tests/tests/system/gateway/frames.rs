@@ -248,3 +248,26 @@ async fn a_frame_has_32_messages_or_none() -> anyhow::Result<()> {
     edge.stack.end().await;
     Ok(())
 }
+
+#[tokio::test]
+async fn frames_with_nothing_in_them_have_their_bound_too() -> anyhow::Result<()> {
+    let edge = Edge::start(&["--messages", "10"]).await?;
+    for (first, payload) in [
+        (FIN | PING, &b""[..]),
+        (FIN | PONG, b"unasked"),
+        (FIN | TEXT, b""),
+        (FIN | TEXT, b"\n\n"),
+    ] {
+        // A burst of 80: four times that of messages.
+        let mut modest = raw(&edge).await?;
+        modest.write(&frame(first, payload).repeat(70)).await?;
+        modest.send(FIN | TEXT, PING_MESSAGE).await?;
+        while modest.frame().await?.opcode != TEXT {}
+        modest.lives().await?;
+        let mut flood = raw(&edge).await?;
+        flood.write(&frame(first, payload).repeat(300)).await?;
+        assert_eq!(flood.closed().await?, 4429, "{first:#x}");
+    }
+    edge.stack.end().await;
+    Ok(())
+}

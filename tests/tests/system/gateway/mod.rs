@@ -5,6 +5,7 @@ mod api;
 mod bad;
 mod bytes;
 mod clients;
+mod ends;
 mod frames;
 mod life;
 mod openapi;
