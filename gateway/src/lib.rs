@@ -19,6 +19,7 @@ mod server;
 mod session;
 mod socket;
 mod stream;
+mod ticket;
 mod wire;
 
 use std::net::SocketAddr;

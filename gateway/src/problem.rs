@@ -56,7 +56,9 @@ impl From<Error> for Problem {
         match error {
             Error::NoStory(_) => Self::new(StatusCode::NOT_FOUND, "no_story", says),
             Error::StoryExists(_) => Self::new(StatusCode::CONFLICT, "story_exists", says),
-            Error::TooLarge(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", says),
+            Error::TooLarge(_) | Error::Oversized { .. } => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", says)
+            }
             Error::NotPublishable => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "not_publishable", says)
             }
@@ -78,6 +80,7 @@ impl From<Unauthorized> for Problem {
     fn from(error: Unauthorized) -> Self {
         match error {
             Unauthorized::Redis(error) => error.into(),
+            Unauthorized::NotHere(words) => Self::forbidden(words),
             error if error.is_temporary() => {
                 let says = error.to_string();
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", says)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bus::{Feeds, Revocation, Revoked as What};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::now;
@@ -14,6 +14,8 @@ use crate::auth::{Identity, LEEWAY};
 
 /// After Redis refused: it may change its mind.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long a node that has just started is waited for.
+const START: Duration = Duration::from_secs(2);
 /// With so many more, those that are over are removed.
 const MANY: usize = 1_000;
 
@@ -60,6 +62,16 @@ impl Revoked {
     /// known counts until it is back, and then what was missed.
     pub(crate) fn is_whole(&self) -> bool {
         *self.is_whole.borrow()
+    }
+
+    /// The same, and waits for it a moment.
+    pub(crate) async fn whole(&self) -> bool {
+        if self.is_whole() {
+            return true;
+        }
+        let mut is_whole = self.is_whole.subscribe();
+        let waited = timeout(START, is_whole.wait_for(|is_whole| *is_whole)).await;
+        matches!(waited, Ok(Ok(_)))
     }
 
     /// Hears of them until `end`.
@@ -126,5 +138,17 @@ mod tests {
         assert!(revoked.has(&person("lately")));
         assert!(!revoked.has(&person("long-ago")));
         assert!(revoked.has(&person("u0")) && !revoked.has(&person("mira")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_before_all_is_known_waits_a_moment_and_no_longer() {
+        let revoked = std::sync::Arc::new(Revoked::new());
+        assert!(!revoked.whole().await);
+        let waits = {
+            let revoked = std::sync::Arc::clone(&revoked);
+            async move { revoked.whole().await }
+        };
+        let known = async { revoked.is_whole.send_replace(true) };
+        assert_eq!(tokio::join!(waits, known), (true, false));
     }
 }

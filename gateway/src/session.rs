@@ -15,6 +15,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::app::Unauthorized;
 use crate::auth::{Identity, Role};
+use crate::outcome::refused;
 use crate::wire::{Answer, Close, Code, MAX_MESSAGES, Reference, Request};
 
 pub(crate) use limit::Limit;
@@ -291,10 +292,10 @@ impl Session {
         let identity = match outcome {
             Ok(identity) => identity,
             Err(refusal) => {
-                let answer = Answer::err(reference, Code::Auth, refusal.to_string());
+                let (answer, close) = refused(reference, refusal);
                 let mut acts = vec![Act::Send(answer)];
                 if self.identity.is_none() {
-                    acts.push(Act::Close(Close::Auth));
+                    acts.push(Act::Close(close));
                 }
                 return acts;
             }

@@ -21,7 +21,7 @@ use crate::app::{App, Unauthorized, now};
 use crate::auth::{Identity, Refusal};
 use crate::hub::{Delivery, End, Feed, Membership, Reader, Why, reader};
 use crate::metrics::Connected;
-use crate::outcome::{answer, broken, classed};
+use crate::outcome::{answer, broken, classed, refused};
 use crate::problem::Problem;
 use crate::quota::Place;
 use crate::session::{Act, Session};
@@ -151,12 +151,7 @@ impl Socket {
     }
 
     fn refuse(&mut self, refusal: Unauthorized) {
-        let (code, close) = match &refusal {
-            refusal if refusal.is_temporary() => (Code::Unavailable, Close::Restart),
-            _ => (Code::Auth, Close::Auth),
-        };
-        let words = Problem::from(refusal).detail;
-        let answer = Answer::err(Reference::default(), code, words);
+        let (answer, close) = refused(Reference::default(), refusal);
         self.acts.extend([Act::Send(answer), Act::Close(close)]);
     }
 

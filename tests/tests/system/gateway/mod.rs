@@ -9,6 +9,7 @@ mod outside;
 mod private;
 mod resume;
 mod talk;
+mod tickets;
 
 use std::net::SocketAddr;
 use std::time::Duration;
