@@ -232,6 +232,8 @@ class Gateway {
           return this.#enter(story);
         }
         if (PASSES.has(error.code)) return this.#restart(error.after_ms, error.message);
+        // The other stories go on.
+        if (error.after_ms != null) return (story.timer = setTimeout(() => this.#stories.get(id) === story && this.#enter(story), pause(0, error.after_ms)));
         return this.#out(story, error);
       },
     });
@@ -291,8 +293,8 @@ class Gateway {
         one.resolve({ id, status });
       },
       err: (error) => {
-        const isTooLate = Date.now() - one.since > GIVES_UP;
-        if (!PASSES.has(error.code) || isTooLate) return this.#fail(one, error);
+        const passes = PASSES.has(error.code) || error.after_ms != null;
+        if (!passes || Date.now() - one.since > GIVES_UP) return this.#fail(one, error);
         one.timer = setTimeout(() => this.#say(one), pause(0, error.after_ms ?? 1000));
       },
     });
@@ -374,7 +376,10 @@ class Gateway {
     this.#way = undefined;
     this.#asked.clear();
     for (const timer of Object.values(this.#timers)) clearTimeout(timer);
-    for (const story of this.#stories.values()) story.isIn = false;
+    for (const story of this.#stories.values()) {
+      story.isIn = false;
+      clearTimeout(story.timer);
+    }
     for (const one of this.#pending) clearTimeout(one.timer);
   }
 
