@@ -50,7 +50,7 @@ async function open({ token, story, made }) {
 
 function enter(id, ticket) {
   show(id);
-  scene.clear();
+  scene.begin();
   at('room').hidden = false;
   at('title').textContent = id;
   at('premise').hidden = true;
