@@ -52,6 +52,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Help { command } => Ok(help(&command)),
         Command::Bench(args) => bench::run(args, out).await,
         Command::Bare(args) => bench::bare::run(&args, &target.bus().await?).await,
+        Command::Node(command) => bench::edge::node::run(command, &target).await,
     }
 }
 

@@ -26,6 +26,7 @@ pub use grant::{GrantError, Grants, Pattern, Role};
 pub use identity::Identity;
 pub use keys::KeysError;
 pub use mint::{MintError, NewToken, mint};
+pub(crate) use origin::Foreign;
 pub use origin::{Origin, OriginError, Origins};
 pub use refusal::Refusal;
 pub use secret::{Secrets, SecretsError};

@@ -68,7 +68,7 @@ pub(crate) fn status(published: Published) -> &'static str {
 }
 
 /// Why a story could not be joined.
-pub(crate) fn classed(error: Error) -> (Code, String) {
+pub(crate) fn classed(error: &Error) -> (Code, String) {
     let problem = Problem::from(error);
     (code(problem.code), problem.detail)
 }

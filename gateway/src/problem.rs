@@ -23,6 +23,9 @@ pub(crate) struct Problem {
     /// When to try again, in ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) after_ms: Option<u64>,
+    /// As in `x-request-id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) request_id: Option<String>,
 }
 
 impl Problem {
@@ -33,6 +36,7 @@ impl Problem {
             title: status.canonical_reason().unwrap_or("Error"),
             detail: detail.into(),
             after_ms: None,
+            request_id: None,
         }
     }
 
@@ -52,6 +56,12 @@ impl Problem {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&Error> for Problem {
+    fn from(error: &Error) -> Self {
         let says = error.to_string();
         match error {
             Error::NoStory(_) => Self::new(StatusCode::NOT_FOUND, "no_story", says),
@@ -94,7 +104,9 @@ impl From<Unauthorized> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, after_ms) = (self.status, self.after_ms);
-        let mut response = (status, Json(self)).into_response();
+        let mut response = (status, Json(&self)).into_response();
+        // For whoever knows the request's id.
+        response.extensions_mut().insert(self);
         let headers = response.headers_mut();
         let kind = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, kind);

@@ -6,6 +6,7 @@ mod limit;
 mod property;
 #[cfg(test)]
 mod tests;
+mod typing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::app::Unauthorized;
 use crate::auth::{Identity, Role};
+use crate::hub::Typist;
 use crate::outcome::refused;
 use crate::wire::{Answer, Close, Code, MAX_MESSAGES, Reference, Request};
 
@@ -51,6 +53,11 @@ pub(crate) enum Act {
     Publish {
         event: Box<Event>,
         reference: Reference,
+    },
+    /// Others are told, if possible.
+    Type {
+        story: StoryId,
+        typist: Typist,
     },
     Close(Close),
 }
@@ -89,6 +96,7 @@ pub(crate) struct Session {
     /// The next story's; none is used twice.
     number: u32,
     limit: Limit,
+    typed: typing::Typed,
     ping: Duration,
 }
 
@@ -102,6 +110,7 @@ impl Session {
             stories: HashMap::new(),
             number: 0,
             limit: Limit::new(rate, now.instant),
+            typed: typing::Typed::default(),
             ping,
         }
     }
@@ -137,7 +146,7 @@ impl Session {
                 break;
             }
             match serde_json::from_str::<serde_json::Value>(line) {
-                Ok(message) => acts.push(self.message(message)),
+                Ok(message) => acts.extend(self.message(message, now)),
                 Err(_) => {
                     acts.push(Act::Close(Close::BadMessage));
                     break;
@@ -147,16 +156,17 @@ impl Session {
         acts
     }
 
-    fn message(&mut self, message: serde_json::Value) -> Act {
+    fn message(&mut self, message: serde_json::Value, now: Now) -> Vec<Act> {
         let reference = message.get("ref").cloned();
         let reference = reference.and_then(|value| serde_json::from_value(value).ok());
         match serde_json::from_value(message) {
-            Ok(request) => self.request(request),
-            Err(error) => Act::Send(Answer::err(
+            Ok(Request::Typing { story, reference }) => self.types(story, &reference, now),
+            Ok(request) => vec![self.request(request)],
+            Err(error) => vec![Act::Send(Answer::err(
                 reference.unwrap_or_default(),
                 Code::BadMessage,
                 format!("not a message of this protocol: {error}"),
-            )),
+            ))],
         }
     }
 
@@ -166,11 +176,7 @@ impl Session {
             Request::Ping { reference } => Act::Send(Answer::ok(reference)),
             request => match self.identity.clone() {
                 Some(identity) => self.allowed(request, &identity),
-                None => Act::Send(Answer::err(
-                    reference(request),
-                    Code::Auth,
-                    "say who you are first: {\"t\":\"auth\",\"token\":…}",
-                )),
+                None => Act::Send(unknown(reference(request))),
             },
         }
     }
@@ -222,9 +228,9 @@ impl Session {
                     }
                 }
             }
-            Request::Auth { reference, .. } | Request::Ping { reference } => {
-                Act::Send(Answer::ok(reference))
-            }
+            Request::Auth { reference, .. }
+            | Request::Typing { reference, .. }
+            | Request::Ping { reference } => Act::Send(Answer::ok(reference)),
         }
     }
 
@@ -367,6 +373,11 @@ impl Session {
     }
 }
 
+fn unknown(reference: Reference) -> Answer {
+    let words = "say who you are first: {\"t\":\"auth\",\"token\":…}";
+    Answer::err(reference, Code::Auth, words)
+}
+
 fn not_joined(reference: Reference, story: &StoryId) -> Answer {
     let words = format!("you are not in {story}: join it first");
     Answer::err(reference, Code::NotJoined, words)
@@ -378,6 +389,7 @@ fn reference(request: Request) -> Reference {
         | Request::Join { reference, .. }
         | Request::Leave { reference, .. }
         | Request::Publish { reference, .. }
+        | Request::Typing { reference, .. }
         | Request::Ping { reference } => reference,
     }
 }

@@ -37,8 +37,8 @@ const REQUESTS: usize = 32;
 const STUCK: Duration = Duration::from_secs(10);
 /// What a close frame is given to get out.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Small, since thousands of sockets have one each and most messages fit.
-const BUFFER: usize = 2 * 1_024;
+/// Read at once. Small, since thousands of sockets have one each and most messages fit.
+const BUFFER: usize = 512;
 
 pub(crate) async fn upgrade(
     State(app): State<App>,
@@ -69,7 +69,7 @@ pub(crate) async fn upgrade(
 /// What comes of an [`Act`] that waits.
 enum Outcome {
     Verified(Result<Identity, Unauthorized>, Reference),
-    Joined(u32, StoryId, Reference, Result<Membership, Error>),
+    Joined(u32, StoryId, Reference, Result<Membership, Arc<Error>>),
     Published(Reference, story::EventId, Result<Published, Error>),
 }
 
@@ -158,7 +158,9 @@ impl Socket {
     async fn step(&mut self) -> Result<(), Closed> {
         self.act().await?;
         let wake = self.session.until().min(self.ping);
-        let reads = self.acts.len() < REQUESTS;
+        // Nothing counts after what closes it, and a broken stream would end before it is told why.
+        let closes = self.acts.iter().any(|act| matches!(act, Act::Close(_)));
+        let reads = self.acts.len() < REQUESTS && !closes;
         tokio::select! {
             message = self.stream.next(), if reads => self.read(message)?,
             flushed = self.sink.flush(), if self.dirty => {
@@ -216,6 +218,10 @@ impl Socket {
                     }
                 }
                 Act::Close(close) => return self.close(close).await,
+                Act::Type { story, typist } => {
+                    // Who types is in the story, so that its room is here.
+                    let _told = self.app.hub.types(&story, typist);
+                }
                 act => self.working = self.begin(act),
             }
         }
@@ -235,7 +241,7 @@ impl Socket {
                 cursor,
                 reference,
             } => {
-                let reader = self.reader();
+                let reader = self.reader()?;
                 Box::pin(async move {
                     let joined = app.hub.join(&story, cursor, (&reader, number)).await;
                     Outcome::Joined(number, story, reference, joined)
@@ -245,21 +251,20 @@ impl Socket {
                 let published = app.bus.publish(&event).await;
                 Outcome::Published(reference, event.id, published)
             }),
-            Act::Send(_) | Act::Leave { .. } | Act::Close(_) => return None,
+            Act::Send(_) | Act::Leave { .. } | Act::Type { .. } | Act::Close(_) => return None,
         })
     }
 
     /// Made with the first story: most of what a quiet socket takes is this.
-    fn reader(&mut self) -> Reader {
-        let sub = self.session.identity().map(Arc::clone);
+    fn reader(&mut self) -> Option<Reader> {
+        let person = Arc::clone(self.session.identity()?);
         let reader = self.reader.get_or_insert_with(|| {
-            let sub = sub.as_ref().map_or("", |identity| &identity.sub);
-            let (reader, feed) = reader(sub, QUEUE);
+            let (reader, feed) = reader(&person, QUEUE);
             self.end = Some(feed.end());
             self.feed = Some(feed);
             reader
         });
-        reader.clone()
+        Some(reader.clone())
     }
 
     fn take(&mut self, outcome: Outcome) {
@@ -277,7 +282,7 @@ impl Socket {
                 let outcome = joined.map(|membership| {
                     self.memberships.push((number, membership));
                 });
-                let outcome = outcome.map_err(classed);
+                let outcome = outcome.map_err(|error| classed(&error));
                 let answer = self.session.joined((number, &story), reference, outcome);
                 self.acts.push_front(Act::Send(answer));
             }
@@ -291,17 +296,17 @@ impl Socket {
     async fn write(&mut self, delivery: Delivery) -> Result<(), Closed> {
         let mut next = Some(delivery);
         for _ in 0..TOGETHER {
-            let Some((number, item)) = next else { break };
-            if self.session.is_in(number) {
-                self.app.metrics.written(item.at.elapsed());
-                self.send(Message::Text(item.socket())).await?;
+            let Some(delivery) = next else { break };
+            if self.session.is_in(delivery.number()) {
+                delivery.written(&self.app.metrics);
+                self.send(Message::Text(delivery.socket())).await?;
             }
             next = self.feed.as_mut().and_then(Feed::try_next);
         }
-        if let Some((number, item)) = next
-            && self.session.is_in(number)
+        if let Some(last) = next
+            && self.session.is_in(last.number())
         {
-            self.send(Message::Text(item.socket())).await?;
+            self.send(Message::Text(last.socket())).await?;
         }
         Ok(())
     }

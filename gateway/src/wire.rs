@@ -45,6 +45,12 @@ pub(crate) enum Request {
         #[serde(default, rename = "ref")]
         reference: Reference,
     },
+    /// Others in the story are told `typing{story, sub, name}`, at most once in 2 s; answered only where there is a `ref`.
+    Typing {
+        story: StoryId,
+        #[serde(default, rename = "ref")]
+        reference: Reference,
+    },
     Ping {
         #[serde(default, rename = "ref")]
         reference: Reference,
@@ -85,12 +91,13 @@ impl From<Reference> for Option<Mark> {
 }
 
 impl Reference {
-    fn is_none(&self) -> bool {
+    pub(crate) fn is_none(&self) -> bool {
         self.0.is_none()
     }
 }
 
-/// What the session itself says; the rest are items of stories.
+/// What the session itself says; the rest are items of stories (`hub/item.rs`), and `presence{story, people[{sub, name}],
+/// count}` and `typing{story, sub, name}`, which have no cursor and may be left out (`hub/aside.rs`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "t", rename_all = "lowercase")]
 pub(crate) enum Answer {
@@ -184,9 +191,9 @@ impl Close {
             Self::BadMessage => "messages are JSON objects, one a line",
             Self::Auth => "the token is not good any more: connect with a new one",
             Self::AuthTimeout => "no token came in time",
-            Self::Protocol => "that is no WebSocket",
-            Self::Encoding => "text is UTF-8",
-            Self::TooLarge => "the message is too large",
+            Self::Protocol => "that is not WebSocket (RFC 6455): use a client library for it",
+            Self::Encoding => "a text message is UTF-8: encode it so",
+            Self::TooLarge => "a message has at most 66560 bytes: shorten it",
             Self::Rate => "too many messages: come back later",
             Self::Restart => "the server restarts: come back",
             Self::Slow => "too slow: come back with the cursor",
@@ -237,5 +244,16 @@ impl Answer {
             },
             other => other,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_in_the_words_is_the_limit() {
+        let told = Close::TooLarge.reason();
+        assert!(told.contains(&MAX_FRAME_BYTES.to_string()), "{told}");
     }
 }

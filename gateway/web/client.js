@@ -50,7 +50,7 @@ const FAR = 2 ** 31 - 1;
 const FAILS = 2;
 
 const PASSES = new Set(['rate', 'unavailable', 'full']);
-const KNOWN = new Set(['event', 'retracted', 'delta', 'reset', 'snapshot', 'gap']);
+const KNOWN = new Set(['event', 'retracted', 'delta', 'reset', 'snapshot', 'gap', 'live']);
 const TOO_MUCH = new Set([4400, 4413, 1009]);
 
 /** Why something was not done: `code` as the gateway says it. */

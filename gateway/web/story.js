@@ -49,6 +49,8 @@ export class Story {
         return this.#whole(message, 0, '');
       case 'snapshot':
         return this.#whole(message, message.upto, message.text);
+      case 'live':
+        return this.#live(message);
       case 'gap':
         this.seq = 0;
         this.drafts.clear();
@@ -106,6 +108,13 @@ export class Story {
     const grows = draft && attempt === draft.attempt && all.startsWith(draft.text);
     this.drafts.set(re, { attempt, upto, text: all });
     return [text(re, this.drafts.get(re), grows ? all.slice(draft.text.length) : null)];
+  }
+
+  /** All there is was told. What is not being written any more failed while nobody listened. */
+  #live({ drafts }) {
+    const left = [...this.drafts.keys()].filter((id) => !drafts.includes(id));
+    for (const id of left) this.drafts.delete(id);
+    return left.map((id) => ({ kind: 'removed', id, why: 'void', reason: '' }));
   }
 
   #end(id) {

@@ -14,7 +14,7 @@ def command(*arguments):
 
 
 def post(body):
-    sent = command("-f", "-H", AUTH, "--json", json.dumps(body), f"{GATEWAY}/v1/stories/{STORY}/events")
+    sent = command("-f", "-H", AUTH, "-H", "content-type: application/json", "-d", json.dumps(body), f"{GATEWAY}/v1/stories/{STORY}/events")
     return json.loads(subprocess.run(sent, check=True, capture_output=True).stdout)
 
 

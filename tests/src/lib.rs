@@ -5,6 +5,7 @@ pub mod chaos;
 pub mod cuts;
 pub mod edge;
 mod model;
+pub mod ordeal;
 mod output;
 mod process;
 mod redis;

@@ -4,7 +4,7 @@
 use std::str::FromStr;
 
 use http::header::{HOST, ORIGIN};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::Url;
 
 use super::fetch::is_loopback;
@@ -39,6 +39,16 @@ enum Entry {
 /// the list were empty: else any page could act with its visitor's.
 #[derive(Debug, Clone, Default)]
 pub struct Origins(Vec<Origin>);
+
+/// What a browser is told about a page of another origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Foreign {
+    /// Named in the list: its cookie counts too.
+    Named(HeaderValue),
+    /// Under `*`.
+    Any,
+    No,
+}
 
 impl FromStr for Origin {
     type Err = OriginError;
@@ -98,6 +108,17 @@ impl Origins {
                 self.has_exact(origin) || (is_own(origin, headers) && is_trustworthy(origin))
             }
             Sent::Wrongly => false,
+        }
+    }
+
+    /// Whether the page that sent these headers is of another origin that is on the list.
+    pub(crate) fn foreign(&self, headers: &HeaderMap) -> Foreign {
+        match (origin(headers), headers.get(ORIGIN)) {
+            (Sent::Once(text), Some(origin)) if self.has_exact(text) => {
+                Foreign::Named(origin.clone())
+            }
+            (Sent::Once(_), _) if self.has(&Entry::Every) => Foreign::Any,
+            _ => Foreign::No,
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bus::{Error, Seen, Watch};
 use story::{Cursor, StoryId};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{interval, timeout};
+use tokio::time::{interval, sleep, timeout};
 
 use crate::hub::item::Item;
 use crate::hub::memory::{Join, Memory};
@@ -20,12 +20,16 @@ use crate::metrics::Joined;
 const SLOW: Duration = Duration::from_secs(10);
 /// A story without readers is let go of after this time.
 const IDLE: Duration = Duration::from_secs(20);
-/// Events in one read for somebody who was away for long.
-const PAGE: usize = 200;
+/// Events of the log that somebody is given at once: about as many as their queue takes.
+const PAGE: usize = 64;
+/// Until a story that begins anew is read again, while Redis is away.
+const AGAIN: Duration = Duration::from_millis(250);
+
+pub(crate) type Opened = Result<(), Arc<Error>>;
 
 pub(crate) enum Command {
     /// Somebody joins, or joins again. `opened` is told whether the story can be watched.
-    Join(Member, Option<oneshot::Sender<()>>),
+    Join(Member, Option<oneshot::Sender<Opened>>),
     /// Whose place is of another history comes back.
     Anew(Member),
 }
@@ -46,14 +50,24 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
+    /// Watches the story; where that cannot be, whoever has asked for it is told why.
     pub(crate) async fn start(
-        hub: &Arc<Hub>,
+        hub: Arc<Hub>,
         story: Arc<StoryId>,
-        (again, commands): (mpsc::WeakSender<Command>, mpsc::Receiver<Command>),
-    ) -> Result<Self, Error> {
-        let (watch, memory) = watch(hub, &story).await?;
-        Ok(Self {
-            hub: Arc::clone(hub),
+        (again, mut commands): (mpsc::WeakSender<Command>, mpsc::Receiver<Command>),
+    ) {
+        let Some(watched) = hub.end.run_until_cancelled(watch(&hub, &story)).await else {
+            return;
+        };
+        let (watch, memory) = match watched {
+            Ok(watched) => watched,
+            Err(error) => {
+                hub.forget(&story);
+                return refuse(&mut commands, &Arc::new(error)).await;
+            }
+        };
+        let actor = Self {
+            hub,
             story,
             watch,
             memory,
@@ -62,11 +76,12 @@ impl Actor {
             commands,
             away: Arc::new(()),
             again,
-        })
+        };
+        actor.run().await;
     }
 
     /// Until nobody reads it for a while, or it cannot be read any more.
-    pub(crate) async fn run(mut self) {
+    async fn run(mut self) {
         let (mut looks, mut idle) = (interval(IDLE / 2), 0);
         loop {
             tokio::select! {
@@ -77,7 +92,7 @@ impl Actor {
                         Err(error) => Err(error),
                     };
                     if let Err(error) = went {
-                        return self.fail(&error);
+                        return self.fail(error).await;
                     }
                 }
                 Some(command) = self.commands.recv() => {
@@ -101,7 +116,7 @@ impl Actor {
             Command::Join(member, opened) => {
                 if let Some(opened) = opened {
                     // Who asked may be gone.
-                    let _gone = opened.send(());
+                    let _gone = opened.send(Ok(()));
                 }
                 let sure = member.at.is_none() && self.watch.is_caught_up();
                 self.go_on(member, sure);
@@ -119,7 +134,7 @@ impl Actor {
 
     async fn see(&mut self, seen: Seen) -> Result<(), Error> {
         if seen == Seen::Gap {
-            (self.watch, self.memory) = watch(&self.hub, &self.story).await?;
+            (self.watch, self.memory) = watch_anew(&self.hub, &self.story).await?;
             for member in std::mem::take(&mut self.members) {
                 self.start_anew(member);
             }
@@ -160,16 +175,14 @@ impl Actor {
             None => self.memory.tail(TAIL).map_or(Join::Log, Join::Here),
         };
         match join {
-            Join::Here(items) => {
+            Join::Here(mut items) => {
+                items.push(self.memory.live());
                 for item in &items {
                     match member.give(item) {
                         Given::Yes => {}
                         Given::Full => return self.wait_for(member),
                         Given::Gone => return,
                     }
-                }
-                if member.at.is_none() {
-                    member.at = Some(Arc::clone(self.memory.at()));
                 }
                 if let Some(how) = member.came.take() {
                     self.hub.metrics.joined(how);
@@ -189,7 +202,7 @@ impl Actor {
         member.comes_by(Joined::Gap);
         // What follows begins there.
         let cursor = Arc::new(self.memory.start());
-        let gap = Arc::new(Item::new(Arc::clone(&self.story), cursor, Seen::Gap));
+        let gap = Arc::new(Item::seen(Arc::clone(&self.story), cursor, Seen::Gap));
         match member.give(&gap) {
             Given::Yes => self.go_on(member, true),
             Given::Full => self.wait_for(member),
@@ -217,7 +230,11 @@ impl Actor {
         }
         let (bus, story) = (self.hub.bus.clone(), Arc::clone(&self.story));
         let again = self.again.clone();
+        let reads = Arc::clone(&self.hub.reads);
         self.spawn(async move {
+            let Ok(_turn) = reads.acquire().await else {
+                return;
+            };
             let read = match &member.at {
                 Some(at) => bus.read_on(&story, Cursor::clone(at), PAGE).await,
                 None => bus.place_before_end(&story, TAIL).await.map(|cursor| {
@@ -231,10 +248,7 @@ impl Actor {
                         if seen == Seen::Gap {
                             return come_back(&again, Command::Anew(member)).await;
                         }
-                        let draft = member.at.as_ref().and_then(|at| at.draft.as_ref());
-                        let running = draft.map(|draft| &draft.response).into_iter();
-                        let item = Item::new(Arc::clone(&story), Arc::new(cursor), seen);
-                        let item = item.voiding(running);
+                        let item = Item::seen(Arc::clone(&story), Arc::new(cursor), seen);
                         if !give_patiently(&mut member, &Arc::new(item)).await {
                             return;
                         }
@@ -260,12 +274,28 @@ impl Actor {
         });
     }
 
-    fn fail(mut self, error: &Error) {
+    async fn fail(mut self, error: Error) {
         tracing::warn!(story = %self.story, %error, "a story cannot be read any more");
         self.hub.forget(&self.story);
-        self.commands.close();
         for member in self.members.drain(..).chain(self.waiting.drain(..)) {
             member.reader.close(Why::Story);
+        }
+        refuse(&mut self.commands, &Arc::new(error)).await;
+    }
+}
+
+/// Nothing that was asked for will be: whoever asked is told so.
+async fn refuse(commands: &mut mpsc::Receiver<Command>, error: &Arc<Error>) {
+    commands.close();
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Join(_, Some(opened)) => {
+                // Who asked may be gone.
+                let _gone = opened.send(Err(Arc::clone(error)));
+            }
+            Command::Join(member, None) | Command::Anew(member) => {
+                member.reader.close(Why::Story);
+            }
         }
     }
 }
@@ -275,6 +305,19 @@ async fn watch(hub: &Hub, story: &Arc<StoryId>) -> Result<(Watch, Memory), Error
     let cursor = hub.bus.place_before_end(story, TAIL).await?;
     let watch = hub.feeds.watch(story, Some(cursor.clone())).await?;
     Ok((watch, Memory::new(Arc::clone(story), cursor)))
+}
+
+/// After a failover, which may not be over.
+async fn watch_anew(hub: &Hub, story: &Arc<StoryId>) -> Result<(Watch, Memory), Error> {
+    loop {
+        match watch(hub, story).await {
+            Err(error) if error.is_passing() && !hub.end.is_cancelled() => {
+                tracing::warn!(%story, %error, "a story cannot be begun anew yet");
+                sleep(AGAIN).await;
+            }
+            watched => return watched,
+        }
+    }
 }
 
 /// Where the story failed meanwhile, whoever reads it is told.

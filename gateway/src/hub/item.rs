@@ -6,18 +6,26 @@ use axum::body::Bytes;
 use axum::extract::ws::Utf8Bytes;
 use bus::Seen;
 use serde::Serialize;
-use story::{Cursor, Event, EventId, LogEntry, Payload, Seq, StoryId};
+use story::{Cursor, Event, EventId, Payload, Seq, StoryId};
 use tokio::time::Instant;
 
 /// The steps that one event may cause for an agent.
 const PARTS: u32 = 16;
+
+#[derive(Debug)]
+pub(crate) enum Told {
+    Seen(Seen),
+    /// That they have all there is, and which responses are being written: of others nothing more comes. It is no place
+    /// to come back to.
+    Live(Vec<EventId>),
+}
 
 /// What a reader is given next, and the place after it.
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) story: Arc<StoryId>,
     pub(crate) cursor: Arc<Cursor>,
-    pub(crate) seen: Seen,
+    pub(crate) told: Told,
     /// Responses whose drafts end with it though they never come.
     pub(crate) void: Vec<EventId>,
     /// When it arrived here.
@@ -31,7 +39,8 @@ pub(crate) struct Item {
 struct Frame<'a> {
     t: &'static str,
     story: &'a StoryId,
-    cursor: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
     #[serde(flatten)]
     body: Body<'a>,
 }
@@ -63,14 +72,21 @@ enum Body<'a> {
         text: &'a str,
     },
     Gap {},
+    Live {
+        drafts: &'a [EventId],
+    },
 }
 
 impl Item {
-    pub(crate) fn new(story: Arc<StoryId>, cursor: Arc<Cursor>, seen: Seen) -> Self {
+    pub(crate) fn seen(story: Arc<StoryId>, cursor: Arc<Cursor>, seen: Seen) -> Self {
+        Self::new(story, cursor, Told::Seen(seen))
+    }
+
+    pub(crate) fn new(story: Arc<StoryId>, cursor: Arc<Cursor>, told: Told) -> Self {
         Self {
             story,
             cursor,
-            seen,
+            told,
             void: Vec::new(),
             at: Instant::now(),
             socket: OnceLock::new(),
@@ -78,9 +94,21 @@ impl Item {
         }
     }
 
+    /// The same event, told as what comes after another place.
+    pub(crate) fn after(&self, place: Cursor) -> Self {
+        let told = match &self.told {
+            Told::Seen(seen) => Told::Seen(seen.clone()),
+            Told::Live(drafts) => Told::Live(drafts.clone()),
+        };
+        Self {
+            void: self.void.clone(),
+            ..Self::new(Arc::clone(&self.story), Arc::new(place), told)
+        }
+    }
+
     /// Where it is a failure: the responses it says will not come, of those that are being generated.
     pub(crate) fn voiding<'a>(mut self, running: impl Iterator<Item = &'a EventId>) -> Self {
-        let Seen::Event(LogEntry { event, .. }) = &self.seen else {
+        let Some(event) = self.event() else {
             return self;
         };
         let Payload::Failed(failed) = event.payload() else {
@@ -96,18 +124,28 @@ impl Item {
 
     /// Whether this person may see it. What only some may see has no draft.
     pub(crate) fn is_for(&self, sub: &str) -> bool {
-        match &self.seen {
-            Seen::Event(entry) => {
-                let audience = entry.event.audience.as_ref();
-                audience.is_none_or(|ids| ids.iter().any(|id| id == sub))
-            }
-            _ => true,
+        let audience = self.event().and_then(|event| event.audience.as_ref());
+        audience.is_none_or(|ids| ids.iter().any(|id| id == sub))
+    }
+
+    pub(crate) fn event(&self) -> Option<&Event> {
+        match &self.told {
+            Told::Seen(Seen::Event(entry)) => Some(&entry.event),
+            _ => None,
         }
+    }
+
+    /// Whether its cursor is the reader's place from now on.
+    pub(crate) fn is_place(&self) -> bool {
+        matches!(self.told, Told::Seen(_))
     }
 
     /// The type of message.
     pub(crate) fn kind(&self) -> &'static str {
-        match &self.seen {
+        let Told::Seen(seen) = &self.told else {
+            return "live";
+        };
+        match seen {
             Seen::Event(entry) if matches!(entry.event.payload(), Payload::Retracted(_)) => {
                 "retracted"
             }
@@ -128,7 +166,10 @@ impl Item {
     pub(crate) fn stream(&self) -> Bytes {
         let event = || {
             let (kind, cursor, json) = (self.kind(), &self.cursor, self.json());
-            format!("event: {kind}\nid: {cursor}\ndata: {json}\n\n").into()
+            match self.is_place() {
+                true => format!("event: {kind}\nid: {cursor}\ndata: {json}\n\n").into(),
+                false => format!("event: {kind}\ndata: {json}\n\n").into(),
+            }
         };
         self.stream.get_or_init(event).clone()
     }
@@ -139,49 +180,55 @@ impl Item {
     }
 
     fn json(&self) -> String {
-        let body = match &self.seen {
-            Seen::Event(entry) => Body::Event {
-                seq: entry.seq,
-                event: &entry.event,
-                void: &self.void,
-            },
-            Seen::Delta {
-                re,
-                attempt,
-                i,
-                n,
-                text,
-            } => Body::Delta {
-                re,
-                attempt: *attempt,
-                i: *i,
-                n: *n,
-                text,
-            },
-            Seen::Reset { re, attempt } => Body::Reset {
-                re,
-                attempt: *attempt,
-            },
-            Seen::Snapshot {
-                re,
-                attempt,
-                upto,
-                text,
-            } => Body::Snapshot {
-                re,
-                attempt: *attempt,
-                upto: *upto,
-                text,
-            },
-            Seen::Gap => Body::Gap {},
-        };
         let frame = Frame {
             t: self.kind(),
             story: &self.story,
-            cursor: self.cursor.to_string(),
-            body,
+            cursor: self.is_place().then(|| self.cursor.to_string()),
+            body: match &self.told {
+                Told::Seen(seen) => body(seen, &self.void),
+                Told::Live(drafts) => Body::Live { drafts },
+            },
         };
         serde_json::to_string(&frame)
             .unwrap_or_else(|e| unreachable!("a frame is always JSON: {e}"))
+    }
+}
+
+fn body<'a>(seen: &'a Seen, void: &'a [EventId]) -> Body<'a> {
+    match seen {
+        Seen::Event(entry) => Body::Event {
+            seq: entry.seq,
+            event: &entry.event,
+            void,
+        },
+        Seen::Delta {
+            re,
+            attempt,
+            i,
+            n,
+            text,
+        } => Body::Delta {
+            re,
+            attempt: *attempt,
+            i: *i,
+            n: *n,
+            text,
+        },
+        Seen::Reset { re, attempt } => Body::Reset {
+            re,
+            attempt: *attempt,
+        },
+        Seen::Snapshot {
+            re,
+            attempt,
+            upto,
+            text,
+        } => Body::Snapshot {
+            re,
+            attempt: *attempt,
+            upto: *upto,
+            text,
+        },
+        Seen::Gap => Body::Gap {},
     }
 }

@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bus::Seen;
-use story::{Cursor, Event, EventId, LogEntry, Payload, Position, Seq, StoryId, Tag};
+use story::{Cursor, Event, EventId, Payload, Position, Seq, StoryId, Tag};
 
-use crate::hub::item::Item;
+use crate::hub::item::{Item, Told};
 
 /// The events and their bytes that are remembered at most.
 const EVENTS: usize = 256;
@@ -79,20 +79,11 @@ impl Memory {
         }
     }
 
-    pub(crate) fn at(&self) -> &Arc<Cursor> {
-        &self.at
-    }
-
     /// Takes what was seen, with the place after it, and gives it as all readers are given it.
     pub(crate) fn see(&mut self, seen: Seen, at: Cursor) -> Arc<Item> {
         self.at = Arc::new(at);
-        let running = self.drafts.iter().map(|draft| &draft.re);
-        let item = Item::new(Arc::clone(&self.story), Arc::clone(&self.at), seen).voiding(running);
-        match &item.seen {
-            Seen::Event(entry) => {
-                self.drafts
-                    .retain(|draft| draft.re != entry.event.id && !item.void.contains(&draft.re));
-            }
+        match &seen {
+            Seen::Event(_) => {}
             Seen::Delta {
                 re,
                 attempt,
@@ -109,11 +100,30 @@ impl Memory {
             } => self.set((re, *attempt), *upto, text),
             Seen::Gap => *self = Self::new(Arc::clone(&self.story), Cursor::clone(&self.at)),
         }
-        let item = Arc::new(item);
-        if let Seen::Event(entry) = &item.seen {
-            self.remember(&item, entry);
+        let running = self.drafts.iter().map(|draft| &draft.re);
+        let item = Item::seen(Arc::clone(&self.story), Arc::clone(&self.at), seen);
+        let item = Arc::new(item.voiding(running));
+        if let Some(event) = item.event() {
+            let is_over = |re: &EventId| *re == event.id || item.void.contains(re);
+            self.drafts.retain(|draft| !is_over(&draft.re));
+            self.remember(&item, event);
         }
         item
+    }
+
+    /// What ends the way of whoever joins.
+    pub(crate) fn live(&self) -> Arc<Item> {
+        let drafts = self.drafts.iter().map(|draft| draft.re.clone()).collect();
+        let (story, place) = (Arc::clone(&self.story), Arc::new(self.place()));
+        Arc::new(Item::new(story, place, Told::Live(drafts)))
+    }
+
+    /// The place after the last event, in no draft.
+    fn place(&self) -> Cursor {
+        Cursor {
+            draft: None,
+            ..Cursor::clone(&self.at)
+        }
     }
 
     /// How somebody goes on who has everything up to `from`. When the log and the drafts were just read, `sure`, nothing
@@ -158,10 +168,7 @@ impl Memory {
     /// What somebody misses of the drafts, who is at this place in one of them.
     fn add_drafts(&mut self, at: Option<&Position>, items: &mut Vec<Arc<Item>>) {
         // Places in a draft are places after the last event.
-        let place = Cursor {
-            draft: None,
-            ..Cursor::clone(&self.at)
-        };
+        let place = self.place();
         for draft in &mut self.drafts {
             let at = at.filter(|at| at.response == draft.re && at.attempt == draft.attempt);
             match at.and_then(|at| draft.rest(at.i)) {
@@ -176,17 +183,22 @@ impl Memory {
                         text: text.to_owned(),
                     };
                     let cursor = draft.place(&place);
-                    items.push(Arc::new(Item::new(Arc::clone(&self.story), cursor, seen)));
+                    items.push(Arc::new(Item::seen(Arc::clone(&self.story), cursor, seen)));
                 }
                 None => items.push(draft.snapshot(&self.story, &place)),
             }
         }
     }
 
-    fn remember(&mut self, item: &Arc<Item>, entry: &LogEntry) {
+    /// For whoever comes back. They may have nothing of the draft that those who stayed are in.
+    fn remember(&mut self, item: &Arc<Item>, event: &Event) {
+        let item = match &item.cursor.draft {
+            Some(_) => Arc::new(item.after(self.place())),
+            None => Arc::clone(item),
+        };
         self.bytes += item.bytes();
-        self.events.push_back(Arc::clone(item));
-        if let Payload::Retracted(retracted) = entry.event.payload() {
+        self.events.push_back(item);
+        if let Payload::Retracted(retracted) = event.payload() {
             self.forget_up_to(&retracted.target);
         }
         while self.events.len() > EVENTS || self.bytes > BYTES {
@@ -196,7 +208,7 @@ impl Memory {
 
     /// Its words are not to be given any more. The log has what is left of it.
     fn forget_up_to(&mut self, id: &EventId) {
-        let is_it = |item: &Arc<Item>| event(item).is_some_and(|event| event.id == *id);
+        let is_it = |item: &Arc<Item>| item.event().is_some_and(|event| event.id == *id);
         if let Some(index) = self.events.iter().position(is_it) {
             for _ in 0..=index {
                 self.forget_first();
@@ -279,21 +291,14 @@ impl Draft {
                     upto: self.upto,
                     text: self.text.clone(),
                 };
-                Arc::new(Item::new(Arc::clone(story), self.place(after), seen))
+                Arc::new(Item::seen(Arc::clone(story), self.place(after), seen))
             });
         self.snapshot = Some(Arc::clone(&item));
         item
     }
 }
 
-fn event(item: &Item) -> Option<&Event> {
-    match &item.seen {
-        Seen::Event(entry) => Some(&entry.event),
-        _ => None,
-    }
-}
-
 /// Whether the draft of a response ends with it.
 fn is_end(item: &Item, re: &EventId) -> bool {
-    event(item).is_some_and(|event| event.id == *re) || item.void.contains(re)
+    item.event().is_some_and(|event| event.id == *re) || item.void.contains(re)
 }

@@ -64,6 +64,13 @@ test('a draft that never comes is removed, and may be tried again', () => {
   assert.equal(story.drafts.get('r').text, 'again');
 });
 
+test('a draft that failed while nobody listened is removed when all was told again', () => {
+  const { story, changes } = after(delta(0, 1, 'half'), delta(0, 1, 'x', { re: 's' }), event(2, 'f', { type: 'failed' }), { t: 'live', drafts: ['s'] });
+  assert.deepEqual([changes.at(-1).kind, changes.at(-1).id, changes.at(-1).why], ['removed', 'r', 'void']);
+  assert.deepEqual([...story.drafts.keys()], ['s']);
+  assert.equal(story.cursor, 'e-2-aaaa');
+});
+
 test('what is retracted is removed, as a draft and as an event, and does not come back', () => {
   const gone = { t: 'retracted', seq: 3, cursor: 'e-3-aaaa', event: { id: 'x', type: 'retracted', target: 'r', reason: 'no' } };
   for (const before of [[delta(0, 1, 'bad')], [event(2, 'r', { text: 'bad' })]]) {

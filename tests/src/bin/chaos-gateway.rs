@@ -1,11 +1,10 @@
 //! The chaos run of the edge as a program: `make chaos-gateway`.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 use system_tests::cuts::{self, Size};
-use tokio::signal::unix::{SignalKind, signal};
+use system_tests::ordeal::{Usual, say, unless_ended};
 
 /// Cuts readers off at any instant, in the middle of frames too, and has them come back to either of two nodes with their
 /// last cursor, while long answers stream, and nodes, agents and Redis are killed; then compares what each reader has with
@@ -29,12 +28,8 @@ struct Args {
     readers: u32,
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..=500))]
     stories: u32,
-    /// The schedule of actions, cuts and blows; not of what they hit [default: a new one]
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Print the report as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    usual: Usual,
 }
 
 #[tokio::main]
@@ -50,42 +45,14 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let new = || rand::random_range(0..1_000_000);
     let size = Size {
         cuts: args.cuts,
         readers: args.readers,
         stories: args.stories,
-        seed: args.seed.unwrap_or_else(new),
+        seed: args.usual.seed(),
     };
-    say(&format!("seed {}", size.seed));
-    let (mut interrupted, mut ended, mut closed) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::hangup())?,
-    );
-    // Dropping the run kills its children.
-    let report = tokio::select! {
-        report = cuts::run(size, say) => report?,
-        _ = interrupted.recv() => return Ok(ExitCode::FAILURE),
-        _ = ended.recv() => return Ok(ExitCode::FAILURE),
-        // The terminal's end: Redis would outlive it.
-        _ = closed.recv() => return Ok(ExitCode::FAILURE),
-    };
-    let text = if args.json {
-        serde_json::to_string_pretty(&report)?
-    } else {
-        report.to_string()
-    };
-    writeln!(std::io::stdout(), "{text}")?;
-    Ok(if report.is_clean() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
-}
-
-/// A line on the way; the report alone is on stdout.
-fn say(line: &str) {
-    // Nobody needs to listen.
-    let _ = writeln!(std::io::stderr(), "{line}");
+    match unless_ended(cuts::run(size, say)).await? {
+        Some(report) => args.usual.tell(&report, report.is_clean()),
+        None => Ok(ExitCode::FAILURE),
+    }
 }

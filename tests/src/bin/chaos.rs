@@ -1,12 +1,11 @@
 //! The chaos run as a program: `make chaos`.
 
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 use system_tests::chaos;
-use tokio::signal::unix::{SignalKind, signal};
+use system_tests::ordeal::{Usual, say, unless_ended};
 
 /// Runs the fleet while its processes and its Redis are killed, ended and frozen and its model fails; then accounts for
 /// every action: none lost, none answered twice, none out of order, none seen that a story held back, no key left behind.
@@ -25,12 +24,8 @@ struct Args {
     /// How long the blows fall; the account follows
     #[arg(long, default_value_t = 1.0, value_parser = minutes)]
     minutes: f64,
-    /// The schedule of actions and blows; not of what they hit [default: a new one]
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Print the report as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    usual: Usual,
 }
 
 #[tokio::main]
@@ -39,42 +34,19 @@ async fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return exit::usage(&error),
     };
-    match run(args).await {
+    match run(&args).await {
         Ok(code) => code,
         Err(error) => exit::failed(&error),
     }
 }
 
-async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let seed = args
-        .seed
-        .unwrap_or_else(|| rand::random_range(0..1_000_000));
-    say(&format!("seed {seed}"));
-    let (mut interrupted, mut ended, mut closed) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::hangup())?,
-    );
+async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let length = Duration::from_secs_f64(args.minutes * 60.0);
-    // Dropping the run kills its children.
-    let report = tokio::select! {
-        report = chaos::run(seed, length, say) => report?,
-        _ = interrupted.recv() => return Ok(ExitCode::FAILURE),
-        _ = ended.recv() => return Ok(ExitCode::FAILURE),
-        // The terminal's end: Redis would outlive it.
-        _ = closed.recv() => return Ok(ExitCode::FAILURE),
-    };
-    let text = if args.json {
-        serde_json::to_string_pretty(&report)?
-    } else {
-        report.to_string()
-    };
-    writeln!(std::io::stdout(), "{text}")?;
-    Ok(if report.is_clean() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    let run = chaos::run(args.usual.seed(), length, say);
+    match unless_ended(run).await? {
+        Some(report) => args.usual.tell(&report, report.is_clean()),
+        None => Ok(ExitCode::FAILURE),
+    }
 }
 
 fn minutes(text: &str) -> Result<f64, String> {
@@ -83,10 +55,4 @@ fn minutes(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|minutes| (0.1..=600.0).contains(minutes));
     minutes.ok_or_else(|| "write a number of minutes from 0.1 to 600".to_owned())
-}
-
-/// A line on the way; the report alone is on stdout.
-fn say(line: &str) {
-    // Nobody needs to listen.
-    let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bus::{Bus, NewStory};
-use story::{Agent, Character, EventId, LogEntry, Seq, StoryId};
+use story::{Agent, Character, EventId};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -26,6 +26,7 @@ use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::Model;
+use crate::ordeal::log;
 use crate::redis::{self, Redis};
 use crate::wait::within;
 
@@ -38,7 +39,6 @@ pub use report::Report;
 const CHARACTER: &str = "Sibyl";
 /// How long the fleet may take to finish what was published.
 const REST: Duration = Duration::from_secs(180);
-const PAGE: usize = 500;
 const TELL: Duration = Duration::from_secs(5);
 
 /// The model fails in every way that a retry may mend, and in some that none does.
@@ -212,7 +212,8 @@ impl Run {
                 here.map(|action| action.id.clone()).collect()
             };
             let published: Vec<Vec<EventId>> = self.plan.actions.iter().map(of).collect();
-            let (entries, seq) = log(&self.bus, id).await?;
+            let entries = log(&self.bus, id).await?;
+            let seq = self.bus.story(id).await?.seq;
             let mut account = account::account(&published, *policies, &entries);
             if u64::try_from(entries.len())? != seq.0 {
                 account.lost_end(entries.len(), seq);
@@ -270,18 +271,5 @@ async fn progress(
             }
             Err(error) => return Err(error.into()),
         }
-    }
-}
-
-/// All of a story's log, and how long it says it is.
-async fn log(bus: &Bus, story: &StoryId) -> anyhow::Result<(Vec<LogEntry>, Seq)> {
-    let mut entries: Vec<LogEntry> = Vec::new();
-    loop {
-        let after = entries.last().map_or(Seq(0), |entry| entry.seq);
-        let page = bus.log(story, after, PAGE).await?;
-        if page.is_empty() {
-            return Ok((entries, bus.story(story).await?.seq));
-        }
-        entries.extend(page);
     }
 }

@@ -21,13 +21,14 @@ use std::time::Duration;
 use anyhow::Context;
 use bus::{Bus, NewStory};
 use sha2::{Digest, Sha256};
-use story::{Character, LogEntry, Payload, Seq, StoryId};
+use story::{Character, LogEntry, Payload};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at};
 
 use crate::Model;
 use crate::edge::Issuer;
+use crate::ordeal::log;
 use crate::redis::{self, Redis};
 use crate::wait::within;
 
@@ -41,7 +42,6 @@ pub use report::Report;
 
 /// How long the agents may take to finish.
 const REST: Duration = Duration::from_secs(180);
-const PAGE: usize = 500;
 const TELL: Duration = Duration::from_secs(5);
 
 /// Runs and compares. `tell` is given a line now and then. What all processes wrote stays on disk when anything is wrong.
@@ -260,17 +260,4 @@ fn difference(reader: &Reader, log: &[LogEntry]) -> Option<String> {
         }
     }
     None
-}
-
-/// All of a story's log.
-async fn log(bus: &Bus, story: &StoryId) -> anyhow::Result<Vec<LogEntry>> {
-    let mut entries: Vec<LogEntry> = Vec::new();
-    loop {
-        let after = entries.last().map_or(Seq(0), |entry| entry.seq);
-        let page = bus.log(story, after, PAGE).await?;
-        if page.is_empty() {
-            return Ok(entries);
-        }
-        entries.extend(page);
-    }
 }

@@ -78,6 +78,13 @@ impl Screen {
     /// connection, and when Redis comes and goes.
     pub(super) fn take(&mut self, frame: &Value, stay: u64) {
         match frame["t"].as_str().unwrap_or_default() {
+            "live" => return self.live(frame),
+            "presence" | "typing" => {
+                if frame.get("cursor").is_some() {
+                    self.complain(format_args!("a cursor in {frame}"));
+                }
+                return;
+            }
             "event" | "retracted" => self.event(frame, stay),
             "delta" => self.delta(frame, stay),
             "reset" => self.reset(frame, stay),
@@ -94,6 +101,20 @@ impl Screen {
             Some(cursor) => self.cursor = Some(cursor.to_owned()),
             None => self.complain(format_args!("no cursor in {frame}")),
         }
+    }
+
+    /// What is not being written any more never comes.
+    fn live(&mut self, frame: &Value) {
+        let running: Vec<&str> = frame["drafts"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let before = self.drafts.len();
+        self.drafts.retain(|re, _| running.contains(&re.as_str()));
+        let gone = before - self.drafts.len();
+        self.tally.voids += u64::try_from(gone).unwrap_or(u64::MAX);
     }
 
     fn event(&mut self, frame: &Value, stay: u64) {

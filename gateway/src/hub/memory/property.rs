@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use story::{Action, Agent, Author, AuthorKind, Mode};
+use story::{Action, Agent, Author, AuthorKind, LogEntry, Mode};
 
 use super::*;
 
@@ -17,7 +17,10 @@ enum Step {
     Commit(usize),
     Fail(usize),
     Leave(usize),
-    Return(usize),
+    /// And is cut off after so many items.
+    Return(usize, u8),
+    /// All go to a node that knows of no more than the last events, and has just read which drafts run.
+    Move(u8),
 }
 
 const READERS: usize = 3;
@@ -32,7 +35,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => which.clone().prop_map(Step::Commit),
         1 => which.prop_map(Step::Fail),
         4 => (0..READERS).prop_map(Step::Leave),
-        4 => (0..READERS).prop_map(Step::Return),
+        3 => (0..READERS).prop_map(|who| Step::Return(who, u8::MAX)),
+        2 => (0..READERS, 0..4_u8).prop_map(|(who, cut)| Step::Return(who, cut)),
+        1 => (1..8_u8).prop_map(Step::Move),
     ]
 }
 
@@ -48,6 +53,9 @@ struct Truth {
 
 struct World {
     memory: Memory,
+    log: Vec<LogEntry>,
+    /// Where a watch is in a draft.
+    draft: Option<Position>,
     seq: u64,
     last: EventId,
     running: Vec<Truth>,
@@ -105,6 +113,8 @@ impl World {
         readers.resize_with(READERS, Reader::default);
         let mut world = Self {
             memory: Memory::new(castle(), start()),
+            log: Vec::new(),
+            draft: None,
             seq: 0,
             last: id("a0"),
             running: Vec::new(),
@@ -163,7 +173,8 @@ impl World {
                 self.log(failed);
             }
             Step::Leave(which) => self.readers[which].here = false,
-            Step::Return(which) if !self.readers[which].here => self.comes(which),
+            Step::Return(which, cut) if !self.readers[which].here => self.comes(which, cut),
+            Step::Move(events) => self.moves(events.into()),
             _ => {}
         }
     }
@@ -176,7 +187,9 @@ impl World {
     fn log(&mut self, event: Event) {
         self.seq += 1;
         let seq = Seq(self.seq);
-        self.see(Seen::Event(LogEntry { seq, event }), None);
+        let entry = LogEntry { seq, event };
+        self.log.push(entry.clone());
+        self.see(Seen::Event(entry), None);
     }
 
     fn grow(&mut self, which: usize, n: u8) {
@@ -196,41 +209,84 @@ impl World {
         self.see(delta, Some(which));
     }
 
-    /// The place after it is in the draft `which`, as a watch has it.
+    /// The place after it is in the draft `which`, or where the watch was in one before.
     fn see(&mut self, seen: Seen, which: Option<usize>) {
         let mut at = start();
         at.seq = Seq(self.seq);
         at.tag = match &seen {
             Seen::Event(entry) => Tag::of(&entry.event.id),
-            _ => self.memory.at().tag,
+            _ => self.memory.at.tag,
         };
-        at.draft = which.map(|which| {
-            let truth = &self.running[which];
-            Position {
-                response: truth.re.clone(),
-                attempt: truth.attempt,
-                i: truth.upto,
-            }
-        });
+        let ends = |at: &mut Position| matches!(&seen, Seen::Event(entry) if entry.event.id == at.response);
+        self.draft.take_if(ends);
+        if let Some(which) = which {
+            self.draft = Some(self.running[which].position());
+        }
+        at.draft = self.draft.clone();
         let item = self.memory.see(seen, at);
         for reader in self.readers.iter_mut().filter(|reader| reader.here) {
             reader.given(&item);
         }
     }
 
-    fn comes(&mut self, which: usize) {
+    fn comes(&mut self, which: usize, cut: u8) {
         let reader = &mut self.readers[which];
-        let items = match &reader.at {
-            Some(at) => match self.memory.join(at, true) {
-                Join::Here(items) => items,
-                other => panic!("{other:?} for {at}"),
-            },
-            None => self.memory.tail(1_000).unwrap(),
-        };
-        for item in items {
-            reader.given(&item);
+        let mut left = usize::from(cut);
+        loop {
+            let (mut items, is_all) = match &reader.at {
+                Some(at) => match self.memory.join(at, true) {
+                    Join::Here(items) => (items, true),
+                    Join::Log => (logged(&self.log, at, self.memory.start().seq), false),
+                    other => panic!("{other:?} for {at}"),
+                },
+                None => match self.memory.tail(1_000) {
+                    Some(items) => (items, true),
+                    None => (logged(&self.log, &start(), self.memory.start().seq), false),
+                },
+            };
+            if is_all {
+                items.push(self.memory.live());
+            }
+            for item in items {
+                if left == 0 {
+                    return;
+                }
+                left -= 1;
+                reader.given(&item);
+            }
+            if is_all {
+                break;
+            }
         }
         reader.here = true;
+    }
+
+    fn moves(&mut self, events: usize) {
+        let known = self.log.len().saturating_sub(events);
+        let mut from = start();
+        if let Some(entry) = known.checked_sub(1).and_then(|last| self.log.get(last)) {
+            (from.seq, from.tag) = (entry.seq, Tag::of(&entry.event.id));
+        }
+        self.memory = Memory::new(castle(), from);
+        self.draft = None;
+        for reader in &mut self.readers {
+            reader.here = false;
+        }
+        for entry in self.log[known..].to_vec() {
+            let mut at = start();
+            (at.seq, at.tag) = (entry.seq, Tag::of(&entry.event.id));
+            self.memory.see(Seen::Event(entry), at);
+        }
+        for which in 0..self.running.len() {
+            let truth = &self.running[which];
+            let seen = Seen::Snapshot {
+                re: truth.re.clone(),
+                attempt: truth.attempt,
+                upto: truth.upto,
+                text: truth.text.clone(),
+            };
+            self.see(seen, Some(which));
+        }
     }
 
     fn check(&self) {
@@ -250,9 +306,42 @@ impl World {
     }
 }
 
+impl Truth {
+    fn position(&self) -> Position {
+        Position {
+            response: self.re.clone(),
+            attempt: self.attempt,
+            i: self.upto,
+        }
+    }
+}
+
+/// What somebody who was away for long is given of the log, up to where the memory begins.
+fn logged(log: &[LogEntry], from: &Cursor, upto: Seq) -> Vec<Arc<Item>> {
+    let mut at = from.clone();
+    let missed = log
+        .iter()
+        .filter(|entry| entry.seq > from.seq && entry.seq <= upto);
+    let items = missed.map(|entry| {
+        (at.seq, at.tag) = (entry.seq, Tag::of(&entry.event.id));
+        at.draft.take_if(|draft| draft.response == entry.event.id);
+        let seen = Seen::Event(entry.clone());
+        Arc::new(Item::seen(castle(), Arc::new(at.clone()), seen))
+    });
+    items.collect()
+}
+
 impl Reader {
     fn given(&mut self, item: &Item) {
-        match &item.seen {
+        let seen = match &item.told {
+            Told::Seen(seen) => seen,
+            Told::Live(running) => {
+                self.drafts
+                    .retain(|re, _| running.iter().any(|known| known.as_str() == re));
+                return;
+            }
+        };
+        match seen {
             Seen::Event(entry) => {
                 assert_eq!(entry.seq.0, self.seq + 1);
                 self.seq += 1;
@@ -270,7 +359,7 @@ impl Reader {
             } => {
                 let new = (*attempt, 0, String::new());
                 let draft = self.drafts.entry(re.to_string()).or_insert(new);
-                assert_eq!((draft.0, draft.1), (*attempt, *i));
+                assert_eq!((draft.0, draft.1), (*attempt, *i), "nothing is left out");
                 draft.1 += n;
                 draft.2.push_str(text);
             }
@@ -302,7 +391,7 @@ proptest! {
             world.check();
         }
         for which in 0..READERS {
-            world.take(&Step::Return(which));
+            world.take(&Step::Return(which, u8::MAX));
         }
         world.check();
     }
@@ -312,7 +401,7 @@ proptest! {
 fn a_place_that_cannot_be_known_is_told_from_one_that_is_of_another_history() {
     let mut world = World::new();
     world.act();
-    let here = Cursor::clone(world.memory.at());
+    let here = Cursor::clone(&world.memory.at);
     let mut other = here.clone();
     other.epoch = "other".to_owned();
     let mut ahead = here.clone();
@@ -335,7 +424,7 @@ fn a_place_that_cannot_be_known_is_told_from_one_that_is_of_another_history() {
 #[test]
 fn what_is_too_old_is_in_the_log_and_what_was_taken_back_is_not_remembered() {
     let mut world = World::new();
-    let first = Cursor::clone(world.memory.at());
+    let first = Cursor::clone(&world.memory.at);
     for _ in 0..EVENTS {
         world.act();
     }
@@ -345,7 +434,7 @@ fn what_is_too_old_is_in_the_log_and_what_was_taken_back_is_not_remembered() {
     let target = world.last.clone();
     let reason = String::new();
     let retracted = Payload::Retracted(story::Retracted { target, reason });
-    let before = Cursor::clone(world.memory.at());
+    let before = Cursor::clone(&world.memory.at);
     world.log(event(id("r"), AuthorKind::Agent, retracted));
     assert!(matches!(world.memory.join(&before, false), Join::Here(items) if items.len() == 1));
     assert!(world.memory.tail(2).is_none());
@@ -354,7 +443,7 @@ fn what_is_too_old_is_in_the_log_and_what_was_taken_back_is_not_remembered() {
 #[test]
 fn a_failure_ends_the_draft_of_an_action_of_long_ago() {
     let mut world = World::new();
-    world.take(&Step::Return(0));
+    world.take(&Step::Return(0, u8::MAX));
     world.take(&Step::Begin);
     for _ in 0..=EVENTS {
         world.act();

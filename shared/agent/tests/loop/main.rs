@@ -6,6 +6,8 @@ mod actor;
 #[path = "../../../bus/tests/server/network.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the bus tests it further")]
 mod network;
+mod poison;
+mod ready;
 mod stage;
 mod worker;
 
@@ -224,88 +226,6 @@ async fn what_a_dead_worker_left_is_taken_over_before_the_backlog_is_done() {
 }
 
 #[tokio::test]
-async fn poison_is_buried_after_three_deliveries_and_the_story_goes_on() {
-    let stage = Stage::with(&["poison", "next"]).await;
-    let worker = stage.worker(LEASE, 0, |id| match id {
-        "poison" => Act::Panic,
-        _ => Act::Answer,
-    });
-    assert_eq!(stage.answers("a", 1).await, [["next"]]);
-    assert_eq!(
-        stage.failures("a").await,
-        [("crash".to_owned(), "poison".to_owned())]
-    );
-    assert_eq!(worker.times_begun("poison"), 3);
-    worker.end().await;
-    assert_eq!((stage.dead().await, stage.backlog().await), (1, 0));
-}
-
-#[tokio::test]
-async fn nothing_dies_of_the_poison_behind_it() {
-    let stage = Stage::with(&["one", "two", "poison"]).await;
-    let worker = stage.worker(LEASE, 2, |id| match id {
-        "poison" => Act::Panic,
-        _ => Act::Answer,
-    });
-    stage
-        .until("the burial", async || stage.dead().await == 1)
-        .await;
-    assert_eq!(stage.answers("a", 2).await, [["one"], ["two"]]);
-    assert_eq!(
-        stage.failures("a").await,
-        [("crash".to_owned(), "poison".to_owned())]
-    );
-    worker.end().await;
-}
-
-#[tokio::test]
-async fn what_an_agent_fails_at_is_not_tried_again() {
-    let stage = Stage::with(&["one"]).await;
-    let worker = stage.worker(LEASE, 0, |_| {
-        Act::Fail(HandleError::permanent("prompt", anyhow::anyhow!("no")))
-    });
-    stage
-        .until("the burial", async || stage.dead().await == 1)
-        .await;
-    let failed = ("prompt".to_owned(), "one".to_owned());
-    assert_eq!(stage.failures("a").await, [failed]);
-    assert_eq!(worker.times_begun("one"), 1);
-    worker.end().await;
-}
-
-#[tokio::test]
-async fn what_is_no_event_is_buried_and_others_are_answered() {
-    let stage = Stage::new().await;
-    stage.story("a").await;
-    stage.garbage().await;
-    stage.say("a", "one").await;
-    let worker = stage.worker(LEASE, 0, |_| Act::Answer);
-    assert_eq!(stage.answers("a", 1).await, [["one"]]);
-    stage
-        .until("the burial", async || stage.dead().await == 1)
-        .await;
-    worker.end().await;
-    assert_eq!(stage.backlog().await, 0);
-}
-
-#[tokio::test]
-async fn what_answers_too_much_to_be_told_is_buried_too() {
-    let stage = Stage::with(&[]).await;
-    stage.overlong().await;
-    let worker = stage.worker(LEASE, 0, |_| {
-        let error = anyhow::anyhow!("no");
-        Act::Fail(HandleError::permanent("blocked", error))
-    });
-    stage
-        .until("the burial", async || stage.dead().await == 1)
-        .await;
-    let failures = stage.failures("a").await;
-    assert_eq!(failures, [("blocked".to_owned(), "overlong".to_owned())]);
-    worker.end().await;
-    assert_eq!(stage.backlog().await, 0);
-}
-
-#[tokio::test]
 async fn a_worker_outlives_redis_and_answers_when_it_is_back() {
     let mut stage = Stage::new().await;
     stage.story("a").await;
@@ -326,20 +246,6 @@ async fn a_worker_outlives_redis_and_answers_when_it_is_back() {
     assert_eq!(stage.log("a").await.len(), 2);
 }
 
-#[tokio::test]
-async fn a_worker_that_starts_while_redis_is_full_waits_like_one_that_runs() {
-    let stage = Stage::with(&["one"]).await;
-    stage.limit_memory("1").await;
-    let worker = stage.worker(LEASE, 0, |_| Act::Answer);
-    // It is not ready from its first moment on: only Redis knows whether the two have met.
-    let met = async || stage.has_refused_for_memory().await;
-    stage.until("a refusal", met).await;
-    worker.not_ready().await;
-    stage.limit_memory("0").await;
-    assert_eq!(stage.answers("a", 1).await, [["one"]]);
-    worker.end().await;
-}
-
 /// A worker with an event in each of its slots, which waits to be told to answer.
 async fn full(stage: &Stage) -> Worker {
     let mut worker = stage.worker(LEASE, 0, |_| Act::AnswerWhenTold);
@@ -350,45 +256,6 @@ async fn full(stage: &Stage) -> Worker {
         worker.begun(&story).await;
     }
     worker
-}
-
-/// The backlog is counted twice a lease meanwhile, and that is answered.
-async fn stays_not_ready(worker: &Worker) {
-    worker.not_ready().await;
-    for _ in 0..20 {
-        tokio::time::sleep(LEASE / 4).await;
-        assert!(!worker.is_ready().await);
-    }
-}
-
-/// A full Redis takes reads, deliveries and renewals, and refuses what an answer writes (once a script has written, as to
-/// end a draft, it may go on).
-#[tokio::test]
-async fn a_worker_is_not_ready_while_an_answer_waits_for_a_full_redis() {
-    let stage = Stage::with(&["one"]).await;
-    let mut worker = stage.worker(LEASE, 0, |_| Act::AnswerAtOnceWhenTold);
-    worker.begun("one").await;
-    stage.limit_memory("1").await;
-    worker.tell();
-    stays_not_ready(&worker).await;
-    stage.limit_memory("0").await;
-    assert_eq!(stage.answers("a", 1).await, [["one"]]);
-    worker.ready().await;
-    worker.end().await;
-}
-
-#[tokio::test]
-async fn a_worker_is_not_ready_while_redis_answers_and_refuses_to_write() {
-    let stage = Stage::with(&[]).await;
-    let worker = stage.worker(LEASE, 0, |_| Act::Answer);
-    worker.ready().await;
-    stage.needs_replicas("1").await;
-    stays_not_ready(&worker).await;
-    stage.needs_replicas("0").await;
-    worker.ready().await;
-    stage.say("a", "one").await;
-    assert_eq!(stage.answers("a", 1).await, [["one"]]);
-    worker.end().await;
 }
 
 /// For longer than a silent loop is given, 30 s.

@@ -80,7 +80,12 @@ async fn text_is_utf_8_wherever_it_is_split() -> anyhow::Result<()> {
     let mut raw = raw(&edge).await?;
     raw.send(FIN | TEXT, br#"{"t":"join","story":"castle"}"#)
         .await?;
-    assert_eq!(raw.message().await?["t"], "ok");
+    let mut heard = [raw.message().await?, raw.message().await?];
+    heard.sort_by_key(|frame| frame["t"] != "ok");
+    assert_eq!(
+        (&heard[0]["t"], &heard[1]["t"]),
+        (&"ok".into(), &"live".into())
+    );
     let text = r#"{"t":"publish","story":"castle","event":{"mode":"do","text":"κόσμε 🜂"}}"#;
     raw.send(TEXT, b"").await?;
     for byte in &text.as_bytes()[..text.len() - 1] {

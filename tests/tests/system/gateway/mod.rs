@@ -1,15 +1,20 @@
 //! The gateway as its clients see it: a node as a process, a real Redis, clients of our own.
 
+mod amid;
 mod api;
+mod bad;
 mod bytes;
 mod clients;
 mod frames;
 mod life;
 mod outside;
+mod pages;
 mod private;
 mod resume;
+mod room;
 mod talk;
 mod tickets;
+mod undisturbed;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -60,7 +65,11 @@ impl Edge {
 
     /// One more node.
     async fn another(&self) -> anyhow::Result<Node> {
-        Node::start(&self.stack.redis_url(), self.folder.path(), &[]).await
+        self.another_with(&[]).await
+    }
+
+    async fn another_with(&self, options: &[&str]) -> anyhow::Result<Node> {
+        Node::start(&self.stack.redis_url(), self.folder.path(), options).await
     }
 
     fn token(&self, sub: &str, role: Role) -> anyhow::Result<String> {

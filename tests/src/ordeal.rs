@@ -1,0 +1,98 @@
+//! What the chaos runs have in common as programs: their last arguments, the signals that end them, how the report is told;
+//! and the whole log of a story, with which both compare.
+
+use std::fmt::Display;
+use std::io::Write;
+use std::process::ExitCode;
+
+use bus::Bus;
+use serde::Serialize;
+use story::{LogEntry, Seq, StoryId};
+use tokio::signal::unix::{SignalKind, signal};
+
+const PAGE: usize = 500;
+
+// Not a doc comment: clap would take it for what the program is about.
+#[derive(Debug, clap::Args)]
+pub struct Usual {
+    /// The schedule of all that happens; not of what it hits [default: a new one]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Usual {
+    /// The one given or a new one, which is told.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        let seed = self
+            .seed
+            .unwrap_or_else(|| rand::random_range(0..1_000_000));
+        say(&format!("seed {seed}"));
+        seed
+    }
+
+    /// Tells what a run found on stdout; the code says whether it is clean.
+    ///
+    /// # Errors
+    /// When nobody takes it.
+    pub fn tell(
+        &self,
+        report: &(impl Serialize + Display),
+        is_clean: bool,
+    ) -> anyhow::Result<ExitCode> {
+        let text = if self.json {
+            serde_json::to_string_pretty(report)?
+        } else {
+            report.to_string()
+        };
+        writeln!(std::io::stdout(), "{text}")?;
+        Ok(if is_clean {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    }
+}
+
+/// What comes of a run; `None` when a signal ends it. Dropping the run kills its children.
+///
+/// # Errors
+/// Those of the run, and when no signal can be listened to.
+pub async fn unless_ended<T>(
+    run: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<Option<T>> {
+    let (mut interrupted, mut ended, mut closed) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::hangup())?,
+    );
+    tokio::select! {
+        ran = run => ran.map(Some),
+        _ = interrupted.recv() => Ok(None),
+        _ = ended.recv() => Ok(None),
+        // The terminal's end: Redis would outlive it.
+        _ = closed.recv() => Ok(None),
+    }
+}
+
+/// A line on the way; the report alone is on stdout.
+pub fn say(line: &str) {
+    // Nobody needs to listen.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// All of a story's log.
+pub(crate) async fn log(bus: &Bus, story: &StoryId) -> anyhow::Result<Vec<LogEntry>> {
+    let mut entries: Vec<LogEntry> = Vec::new();
+    loop {
+        let after = entries.last().map_or(Seq(0), |entry| entry.seq);
+        let page = bus.log(story, after, PAGE).await?;
+        if page.is_empty() {
+            return Ok(entries);
+        }
+        entries.extend(page);
+    }
+}
