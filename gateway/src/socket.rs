@@ -306,6 +306,7 @@ impl Socket {
         if let Some(last) = next
             && self.session.is_in(last.number())
         {
+            last.written(&self.app.metrics);
             self.send(Message::Text(last.socket())).await?;
         }
         Ok(())

@@ -208,10 +208,12 @@ impl Stream {
         let mut chunk = BytesMut::from(&first.stream()[..]);
         for _ in 1..TOGETHER {
             let Some(next) = more else { break };
+            next.written(&self.app.metrics);
             chunk.extend_from_slice(&next.stream());
             more = self.feed.try_next();
         }
         if let Some(last) = more {
+            last.written(&self.app.metrics);
             chunk.extend_from_slice(&last.stream());
         }
         chunk.freeze()

@@ -148,7 +148,7 @@ impl Actor {
     fn give(&mut self, item: &Arc<Item>) {
         let mut index = 0;
         while let Some(member) = self.members.get_mut(index) {
-            match member.give(item) {
+            match member.give_new(item) {
                 Given::Yes => index += 1,
                 Given::Gone => _ = self.members.swap_remove(index),
                 Given::Full => {
