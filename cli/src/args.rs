@@ -2,6 +2,7 @@
 
 mod dead;
 mod node;
+mod revoke;
 mod story;
 mod text;
 mod token;
@@ -16,6 +17,7 @@ use secrecy::SecretString;
 
 pub(crate) use self::dead::{DeadCommand, Letter, RedriveArgs};
 pub(crate) use self::node::{NodeCommand, Part};
+pub(crate) use self::revoke::RevokeArgs;
 pub(crate) use self::story::{CreateArgs, StoryCommand, TrimArgs};
 pub(crate) use self::token::TokenArgs;
 use crate::target::Target;
@@ -117,6 +119,13 @@ The token alone is written, or with --json an object of `token` and `expires_at`
 It is signed (HS256) with the first line of the file. A line may be `KID SECRET`: the token then names
 that key.")]
     Token(TokenArgs),
+
+    /// Take tokens back: every gateway closes their connections at once, and lets nobody in with them again
+    #[command(after_help = "\
+Examples:
+  storyfleet revoke --sub mira                         all that she has; a new one lets her in again, a second later
+  storyfleet revoke --jti 01JF8Z --for 2h              one alone, which lives no longer than that")]
+    Revoke(RevokeArgs),
 
     /// Measure a worker or the gateway on this machine: how fast, how late, how large, and what its guarantees cost
     #[command(after_help = "\
@@ -341,6 +350,9 @@ mod tests {
             ("storyfleet bench --gateway --rounds 2", "cannot be used"),
             ("storyfleet bench --floor --gateway", "cannot be used"),
             ("storyfleet token --sub mira", "--secret-file"),
+            ("storyfleet revoke", "--sub"),
+            ("storyfleet revoke --sub a --jti b", "cannot be used with"),
+            ("storyfleet revoke --jti b --for 60", "like 90s"),
             (
                 "storyfleet token --sub mira --secret-file f --story castle",
                 "STORY=ROLE",

@@ -57,6 +57,8 @@ impl Hub {
         presence: bool,
     ) -> Arc<Self> {
         let feeds = bus.feeds();
+        let (left, until) = (feeds.clone(), end.clone());
+        tracker.spawn(async move { until.run_until_cancelled(left.tidy()).await });
         let rooms = || {
             let (parts, tasks) = ((bus.clone(), feeds.clone()), (tracker.clone(), end.clone()));
             Rooms::new(parts, metrics.clone(), tasks)

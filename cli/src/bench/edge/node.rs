@@ -68,6 +68,7 @@ fn settings(bus: bus::Settings, listen: SocketAddr, tokens: auth::Settings) -> S
         tokens,
         origins: Origins::default(),
         limits: Limits::default(),
+        presence: true,
     }
 }
 

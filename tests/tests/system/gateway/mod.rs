@@ -11,6 +11,7 @@ mod outside;
 mod pages;
 mod private;
 mod resume;
+mod revoke;
 mod room;
 mod talk;
 mod tickets;
@@ -24,7 +25,7 @@ use gateway::auth::Role;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use story::{Policies, StoryId};
-use system_tests::edge::{Issuer, Node, Person, Socket, Stream};
+use system_tests::edge::{Issuer, Node, Person, Sent, Socket, Stream};
 use system_tests::{Options, Stack};
 use tempfile::TempDir;
 
@@ -140,4 +141,9 @@ fn publish(text: &str) -> Value {
 /// Whether a frame is the event with this text.
 fn says(frame: &Value, text: &str) -> bool {
     frame["t"] == "event" && frame["event"]["text"] == text
+}
+
+/// Whether it is the story's own, which has a place: who is here has none.
+fn is_of_story(sent: &Sent) -> bool {
+    sent.data.get("cursor").is_some()
 }
