@@ -194,7 +194,7 @@ async fn only_what_a_reader_is_there_for_counts_as_delivered_live() -> anyhow::R
         let page = page.send().await?.text().await?;
         let count = "storyfleet_gateway_fanout_seconds_count ";
         let mut counts = page.lines().filter_map(|line| line.strip_prefix(count));
-        Ok(counts.next().context("a count")?.parse::<u32>()?)
+        anyhow::Ok(counts.next().context("a count")?.parse::<u32>()?)
     };
     let mut writer = edge.joined("mira", None).await?;
     for n in 0..5 {
@@ -204,7 +204,7 @@ async fn only_what_a_reader_is_there_for_counts_as_delivered_live() -> anyhow::R
     }
     let before: u32 = eventually("five are counted", async || {
         let count = counted().await?;
-        anyhow::Ok((count >= 5).then_some(count))
+        Ok((count >= 5).then_some(count))
     })
     .await?;
     // Both are given all five again, each at once.
