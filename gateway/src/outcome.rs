@@ -6,6 +6,7 @@ use bus::{Error, Published};
 use tungstenite::error::ProtocolError;
 
 use crate::app::Unauthorized;
+use crate::hub::Unwatched;
 use crate::problem::Problem;
 use crate::wire::{Answer, Close, Code, Reference};
 
@@ -68,7 +69,7 @@ pub(crate) fn status(published: Published) -> &'static str {
 }
 
 /// Why a story could not be joined.
-pub(crate) fn classed(error: &Error) -> (Code, String) {
+pub(crate) fn classed(error: &Unwatched) -> (Code, String) {
     let problem = Problem::from(error);
     (code(problem.code), problem.detail)
 }

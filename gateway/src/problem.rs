@@ -9,6 +9,7 @@ use bus::Error;
 use serde::Serialize;
 
 use crate::app::Unauthorized;
+use crate::hub::Unwatched;
 
 /// What went wrong, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -82,6 +83,20 @@ impl From<&Error> for Problem {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", says)
                     .later(Duration::from_secs(1))
             }
+        }
+    }
+}
+
+impl From<&Unwatched> for Problem {
+    fn from(error: &Unwatched) -> Self {
+        match error {
+            Unwatched::Story(error) => Self::from(&**error),
+            Unwatched::Full => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                error.to_string(),
+            )
+            .later(Duration::from_secs(5)),
         }
     }
 }

@@ -282,7 +282,11 @@ impl Session {
                 if self.stories.get(story) == Some(&number) {
                     self.stories.remove(story);
                 }
-                Answer::err(reference, code, words)
+                let answer = Answer::err(reference, code, words);
+                match code {
+                    Code::Unavailable => answer.later(Duration::from_secs(1)),
+                    _ => answer,
+                }
             }
         }
     }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::app::{App, Unauthorized, now};
 use crate::auth::{Identity, Refusal};
-use crate::hub::{Delivery, End, Feed, Membership, Reader, Why, reader};
+use crate::hub::{Delivery, End, Feed, Membership, Reader, Unwatched, Why, reader};
 use crate::metrics::Connected;
 use crate::outcome::{answer, broken, classed, refused};
 use crate::problem::Problem;
@@ -69,7 +69,7 @@ pub(crate) async fn upgrade(
 /// What comes of an [`Act`] that waits.
 enum Outcome {
     Verified(Result<Identity, Unauthorized>, Reference),
-    Joined(u32, StoryId, Reference, Result<Membership, Arc<Error>>),
+    Joined(u32, StoryId, Reference, Result<Membership, Unwatched>),
     Published(Reference, story::EventId, Result<Published, Error>),
 }
 

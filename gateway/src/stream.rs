@@ -134,7 +134,7 @@ impl Stream {
         })?;
         let (reader, feed) = reader(&identity, QUEUE);
         let membership = app.hub.join(&story, cursor, (&reader, 0)).await;
-        let membership = membership.map_err(|error| Problem::from(&*error))?;
+        let membership = membership.map_err(|error| Problem::from(&error))?;
         let now = now();
         let left = identity.expires_at.saturating_sub(now.unix);
         Ok(Self {

@@ -13,6 +13,7 @@ use crate::auth::Identity;
 use crate::hub::aside::{Aside, Notice};
 use crate::hub::item::Item;
 use crate::hub::room::Occupied;
+use crate::hub::stories::Reads;
 use crate::metrics::{Joined, Metrics};
 
 /// What a reader is given, with the number that they know the story by.
@@ -69,6 +70,7 @@ pub(crate) struct Feed {
 #[derive(Debug)]
 pub(crate) struct Membership {
     left: Arc<AtomicBool>,
+    reads: Option<Reads>,
     /// Where it is told who is in a story.
     seat: Option<Occupied>,
 }
@@ -124,7 +126,12 @@ impl Reader {
             came: Some(at.as_ref().map_or(Joined::Tail, |_| Joined::Memory)),
             at: at.map(Arc::new),
         };
-        (member, Membership { left, seat: None })
+        let membership = Membership {
+            left,
+            reads: None,
+            seat: None,
+        };
+        (member, membership)
     }
 
     pub(crate) fn close(&self, why: Why) {
@@ -201,7 +208,8 @@ impl Delivery {
 }
 
 impl Membership {
-    pub(crate) fn sits(mut self, seat: Option<Occupied>) -> Self {
+    pub(crate) fn sits(mut self, reads: Reads, seat: Option<Occupied>) -> Self {
+        self.reads = Some(reads);
         self.seat = seat;
         self
     }
