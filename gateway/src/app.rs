@@ -49,6 +49,13 @@ pub(crate) enum Unauthorized {
     Revoked,
     #[error("the ticket was used, is over, or never was: ask for a new one")]
     Ticket,
+    #[error("{0}")]
+    NotHere(&'static str),
+    /// Nobody is let in who may have been put out.
+    #[error(
+        "this node has just started and does not know yet which tokens were revoked: try again"
+    )]
+    Unready,
     #[error(transparent)]
     Redis(bus::Error),
 }
@@ -60,6 +67,8 @@ impl Unauthorized {
             Self::Refused(refusal) => refusal.as_str(),
             Self::Revoked => "revoked",
             Self::Ticket => "ticket",
+            Self::NotHere(_) => "not_here",
+            Self::Unready => "unready",
             Self::Redis(_) => "redis",
         }
     }
@@ -68,8 +77,8 @@ impl Unauthorized {
     pub(crate) fn is_temporary(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.is_temporary(),
-            Self::Redis(_) => true,
-            Self::Revoked | Self::Ticket => false,
+            Self::Redis(_) | Self::Unready => true,
+            Self::Revoked | Self::Ticket | Self::NotHere(_) => false,
         }
     }
 }
@@ -85,28 +94,35 @@ impl App {
         headers: &HeaderMap,
         query: Option<&str>,
     ) -> Result<Identity, Unauthorized> {
-        match credential(headers, query, &self.origins) {
-            Ok(Credential::Token(token)) => self.verify(&token).await,
-            Ok(Credential::Ticket(ticket)) => {
-                let holder = self.bus.take_ticket(ticket.expose_secret()).await;
-                let holder = holder.map_err(Unauthorized::Redis);
-                let holder = holder.and_then(|json| {
-                    let identity = json.and_then(|json| serde_json::from_slice(&json).ok());
-                    identity.ok_or(Unauthorized::Ticket)
-                });
-                self.counted(holder)
-            }
-            Err(refusal) => self.counted(Err(refusal.into())),
+        match self.shown(headers, query)? {
+            Credential::Token(token) | Credential::Cookie(token) => self.verify(&token).await,
+            Credential::Ticket(ticket) => Ok(self.redeem(&ticket).await?.identity),
         }
+    }
+
+    pub(crate) fn shown(
+        &self,
+        headers: &HeaderMap,
+        query: Option<&str>,
+    ) -> Result<Credential, Unauthorized> {
+        let shown = credential(headers, query, &self.origins).map_err(Unauthorized::Refused);
+        shown.inspect_err(|error| self.metrics.auth(error.as_str()))
     }
 
     /// Who has this token.
     pub(crate) async fn verify(&self, token: &SecretString) -> Result<Identity, Unauthorized> {
         let verified = self.verifier.verify(token.expose_secret()).await;
-        self.counted(verified.map_err(Unauthorized::Refused))
+        let verified = match verified {
+            Ok(_) if !self.revoked.whole().await => Err(Unauthorized::Unready),
+            verified => verified.map_err(Unauthorized::Refused),
+        };
+        self.counted(verified)
     }
 
-    fn counted(&self, who: Result<Identity, Unauthorized>) -> Result<Identity, Unauthorized> {
+    pub(crate) fn counted(
+        &self,
+        who: Result<Identity, Unauthorized>,
+    ) -> Result<Identity, Unauthorized> {
         let who = who.and_then(|identity| match self.revoked.has(&identity) {
             true => Err(Unauthorized::Revoked),
             false => Ok(identity),

@@ -20,6 +20,7 @@ mod server;
 mod session;
 mod socket;
 mod stream;
+mod ticket;
 mod wire;
 
 use std::net::SocketAddr;
@@ -67,6 +68,8 @@ pub struct Limits {
     pub connections: usize,
     /// Sockets and streams of one person.
     pub per_person: u32,
+    /// That are watched at the same time, since somebody reads them or did a moment ago.
+    pub stories: usize,
     /// Messages of one socket.
     pub rate: Rate,
     /// How often a quiet connection is written to.
@@ -78,12 +81,13 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 20,000 connections, 50 of one person, 20 messages a second of each, a sign of life each 15 s, 30 s to read
-    /// what was written, 20 s to go.
+    /// 20,000 connections, 50 of one person, 10,000 stories, 20 messages a second of each, a sign of life each 15 s, 30 s
+    /// to read what was written, 20 s to go.
     fn default() -> Self {
         Self {
             connections: 20_000,
             per_person: 50,
+            stories: 10_000,
             rate: Rate {
                 burst: 40,
                 every: Duration::from_millis(50),
@@ -140,6 +144,7 @@ impl Gateway {
                 metrics.clone(),
                 (tasks.clone(), end.clone()),
                 settings.presence,
+                limits.stories,
             ),
             bus,
             revoked: Revoked::new(),

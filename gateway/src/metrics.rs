@@ -57,7 +57,7 @@ impl Metrics {
         );
         let fanout = HistogramOpts::new(
             "storyfleet_gateway_fanout_seconds",
-            "From the arrival of something in a story to its write to a reader.",
+            "From the arrival of something in a story to its write to a reader who was there: what is given to those who come back does not count.",
         )
         .buckets(vec![
             0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 10.0,

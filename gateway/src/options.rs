@@ -88,6 +88,9 @@ struct Bounds {
     /// Sockets and streams of one person at the same time
     #[arg(long, env = "STORYFLEET_PER_PERSON", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     per_person: u32,
+    /// Stories that are read at the same time, each by as many as may be
+    #[arg(long, env = "STORYFLEET_STORIES", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    stories: u32,
     /// Messages that a socket may send in a second
     #[arg(long, env = "STORYFLEET_MESSAGES", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     messages: u32,
@@ -137,6 +140,7 @@ impl Options {
             limits: Limits {
                 connections: usize::try_from(self.bounds.connections)?,
                 per_person: self.bounds.per_person,
+                stories: usize::try_from(self.bounds.stories)?,
                 rate: Rate {
                     burst: 2 * self.bounds.messages,
                     every: Duration::from_secs(1) / self.bounds.messages,
@@ -185,6 +189,7 @@ mod tests {
             ("--drain=0s", "--drain=-1ns"),
             ("--connections=1", "--connections=0"),
             ("--per-person=1", "--per-person=0"),
+            ("--stories=1", "--stories=0"),
             ("--messages=1", "--messages=0"),
         ] {
             assert!(parsed(least).is_ok(), "{least}");
@@ -196,6 +201,7 @@ mod tests {
             ("--drain=24h", "--drain=25h"),
             ("--connections=1000000", "--connections=1000001"),
             ("--per-person=100000", "--per-person=100001"),
+            ("--stories=1000000", "--stories=1000001"),
             ("--messages=10000", "--messages=10001"),
         ] {
             assert!(parsed(most).is_ok(), "{most}");

@@ -5,6 +5,8 @@ use std::time::Duration;
 use bus::{Error, Published};
 use tungstenite::error::ProtocolError;
 
+use crate::app::Unauthorized;
+use crate::hub::Unwatched;
 use crate::problem::Problem;
 use crate::wire::{Answer, Close, Code, Reference};
 
@@ -17,6 +19,20 @@ pub(crate) fn broken(error: axum::Error) -> Option<Close> {
         tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
         tungstenite::Error::Protocol(_) => Some(Close::Protocol),
         _ => None,
+    }
+}
+
+/// What somebody is told who is not let in, and how a socket without anybody is closed.
+pub(crate) fn refused(reference: Reference, why: Unauthorized) -> (Answer, Close) {
+    let (code, close) = match why.is_temporary() {
+        true => (Code::Unavailable, Close::Restart),
+        false => (Code::Auth, Close::Auth),
+    };
+    let problem = Problem::from(why);
+    let answer = Answer::err(reference, code, problem.detail);
+    match problem.after_ms {
+        Some(ms) => (answer.later(Duration::from_millis(ms)), close),
+        None => (answer, close),
     }
 }
 
@@ -53,7 +69,7 @@ pub(crate) fn status(published: Published) -> &'static str {
 }
 
 /// Why a story could not be joined.
-pub(crate) fn classed(error: &Error) -> (Code, String) {
+pub(crate) fn classed(error: &Unwatched) -> (Code, String) {
     let problem = Problem::from(error);
     (code(problem.code), problem.detail)
 }

@@ -9,6 +9,7 @@ use bus::Error;
 use serde::Serialize;
 
 use crate::app::Unauthorized;
+use crate::hub::Unwatched;
 
 /// What went wrong, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -67,7 +68,9 @@ impl From<&Error> for Problem {
         match error {
             Error::NoStory(_) => Self::new(StatusCode::NOT_FOUND, "no_story", says),
             Error::StoryExists(_) => Self::new(StatusCode::CONFLICT, "story_exists", says),
-            Error::TooLarge(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", says),
+            Error::TooLarge(_) | Error::Oversized { .. } => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", says)
+            }
             Error::NotPublishable => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "not_publishable", says)
             }
@@ -85,10 +88,25 @@ impl From<&Error> for Problem {
     }
 }
 
+impl From<&Unwatched> for Problem {
+    fn from(error: &Unwatched) -> Self {
+        match error {
+            Unwatched::Story(error) => Self::from(&**error),
+            Unwatched::Full => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                error.to_string(),
+            )
+            .later(Duration::from_secs(5)),
+        }
+    }
+}
+
 impl From<Unauthorized> for Problem {
     fn from(error: Unauthorized) -> Self {
         match error {
             Unauthorized::Redis(error) => error.into(),
+            Unauthorized::NotHere(words) => Self::forbidden(words),
             error if error.is_temporary() => {
                 let says = error.to_string();
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", says)

@@ -1,20 +1,21 @@
 //! The tokens that count no more, as this node knows them: all of them, and each new one within moments.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bus::{Feeds, Revocation, Revoked as What};
 use tokio::sync::watch;
-use tokio::time::{interval, sleep};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::now;
-use crate::auth::Identity;
+use crate::auth::{Identity, LEEWAY};
 
 /// After Redis refused: it may change its mind.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long a node that has just started is waited for.
+const START: Duration = Duration::from_secs(2);
 /// With so many more, those that are over are removed.
 const MANY: usize = 1_000;
 
@@ -22,7 +23,7 @@ const MANY: usize = 1_000;
 pub(crate) struct Revoked {
     table: Mutex<Table>,
     changes: watch::Sender<u64>,
-    is_whole: AtomicBool,
+    is_whole: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -37,7 +38,7 @@ impl Revoked {
         Self {
             table: Mutex::default(),
             changes: watch::Sender::new(0),
-            is_whole: AtomicBool::new(false),
+            is_whole: watch::Sender::new(false),
         }
     }
 
@@ -57,29 +58,37 @@ impl Revoked {
         self.changes.subscribe()
     }
 
-    /// Whether all that there were at the start are known: before, a token may be let in that should not be.
+    /// Whether all that there were at the start are known: before, nobody is let in. Redis may be away later: what is
+    /// known counts until it is back, and then what was missed.
     pub(crate) fn is_whole(&self) -> bool {
-        self.is_whole.load(Ordering::Relaxed)
+        *self.is_whole.borrow()
+    }
+
+    /// The same, and waits for it a moment.
+    pub(crate) async fn whole(&self) -> bool {
+        if self.is_whole() {
+            return true;
+        }
+        let mut is_whole = self.is_whole.subscribe();
+        let waited = timeout(START, is_whole.wait_for(|is_whole| *is_whole)).await;
+        matches!(waited, Ok(Ok(_)))
     }
 
     /// Hears of them until `end`.
     pub(crate) async fn follow(&self, feeds: &Feeds, end: CancellationToken) {
         let mut revocations = feeds.revocations();
-        let mut looks = interval(PAUSE / 4);
         loop {
             tokio::select! {
-                next = revocations.next() => match next {
-                    Ok(revocation) => self.add(revocation),
+                next = revocations.next_or_caught_up() => match next {
+                    Ok(Some(revocation)) => self.add(revocation),
+                    Ok(None) => _ = self.is_whole.send_replace(true),
                     Err(error) => {
                         tracing::warn!(%error, "revocations are not heard of");
                         sleep(PAUSE).await;
                     }
                 },
-                _ = looks.tick() => {}
                 () = end.cancelled() => return,
             }
-            self.is_whole
-                .fetch_or(revocations.is_caught_up(), Ordering::Relaxed);
         }
     }
 
@@ -87,8 +96,9 @@ impl Revoked {
         let mut table = self.table();
         table.all.insert(revocation.what.clone(), revocation);
         if table.all.len() > table.kept + MANY {
-            let now = now().unix;
-            table.all.retain(|_, revocation| revocation.until >= now);
+            let (now, leeway) = (now().unix, LEEWAY.as_secs());
+            let counts = |until: u64| until.saturating_add(leeway) >= now;
+            table.all.retain(|_, revocation| counts(revocation.until));
             table.kept = table.all.len();
         }
         drop(table);
@@ -98,5 +108,47 @@ impl Revoked {
     fn table(&self) -> MutexGuard<'_, Table> {
         // Nothing panics while it is held, and each write leaves it whole.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn person(sub: &str) -> Identity {
+        let json = serde_json::json!({
+            "sub": sub, "name": sub, "jti": null, "issued_at": 5, "expires_at": 10, "stories": {},
+        });
+        serde_json::from_value(json).expect("an identity")
+    }
+
+    fn revocation(sub: &str, until: u64) -> Revocation {
+        let what = What::User(sub.to_owned());
+        Revocation { what, at: 5, until }
+    }
+
+    #[test]
+    fn a_revocation_is_kept_for_as_long_as_its_tokens_are_taken() {
+        let (revoked, now) = (Revoked::new(), now().unix);
+        revoked.add(revocation("lately", now - LEEWAY.as_secs() / 2));
+        revoked.add(revocation("long-ago", now - 2 * LEEWAY.as_secs()));
+        for n in 0..MANY {
+            revoked.add(revocation(&format!("u{n}"), now + 60));
+        }
+        assert!(revoked.has(&person("lately")));
+        assert!(!revoked.has(&person("long-ago")));
+        assert!(revoked.has(&person("u0")) && !revoked.has(&person("mira")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_before_all_is_known_waits_a_moment_and_no_longer() {
+        let revoked = std::sync::Arc::new(Revoked::new());
+        assert!(!revoked.whole().await);
+        let waits = {
+            let revoked = std::sync::Arc::clone(&revoked);
+            async move { revoked.whole().await }
+        };
+        let known = async { revoked.is_whole.send_replace(true) };
+        assert_eq!(tokio::join!(waits, known), (true, false));
     }
 }

@@ -18,6 +18,7 @@ use tokio::time::{Duration, Instant};
 use crate::app::Unauthorized;
 use crate::auth::{Identity, Role};
 use crate::hub::Typist;
+use crate::outcome::refused;
 use crate::wire::{Answer, Close, Code, MAX_MESSAGES, Reference, Request};
 
 pub(crate) use limit::Limit;
@@ -279,7 +280,11 @@ impl Session {
                 if self.stories.get(story) == Some(&number) {
                     self.stories.remove(story);
                 }
-                Answer::err(reference, code, words)
+                let answer = Answer::err(reference, code, words);
+                match code {
+                    Code::Unavailable => answer.later(Duration::from_secs(1)),
+                    _ => answer,
+                }
             }
         }
     }
@@ -295,10 +300,10 @@ impl Session {
         let identity = match outcome {
             Ok(identity) => identity,
             Err(refusal) => {
-                let answer = Answer::err(reference, Code::Auth, refusal.to_string());
+                let (answer, close) = refused(reference, refusal);
                 let mut acts = vec![Act::Send(answer)];
                 if self.identity.is_none() {
-                    acts.push(Act::Close(Close::Auth));
+                    acts.push(Act::Close(close));
                 }
                 return acts;
             }

@@ -23,10 +23,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::app::{App, Unauthorized, now};
 use crate::auth::Identity;
-use crate::hub::{Delivery, End, Feed, Membership, Reader, Why, reader};
+use crate::hub::{Delivery, End, Feed, Membership, Reader, Unwatched, Why, reader};
 use crate::metrics::Connected;
-use crate::outcome::{answer, broken, classed};
-use crate::problem::Problem;
+use crate::outcome::{answer, broken, classed, refused};
 use crate::quota::Place;
 use crate::session::{Act, Session};
 use crate::wire::{Answer, Close, Code, MAX_FRAME_BYTES, Reference, SUBPROTOCOL};
@@ -72,7 +71,7 @@ pub(crate) async fn upgrade(
 /// What comes of an [`Act`] that waits.
 enum Outcome {
     Verified(Result<Identity, Unauthorized>, Reference),
-    Joined(u32, StoryId, Reference, Result<Membership, Arc<Error>>),
+    Joined(u32, StoryId, Reference, Result<Membership, Unwatched>),
     Published(Reference, story::EventId, Result<Published, Error>),
 }
 
@@ -160,12 +159,7 @@ impl Socket {
     }
 
     fn refuse(&mut self, refusal: Unauthorized) {
-        let (code, close) = match &refusal {
-            refusal if refusal.is_temporary() => (Code::Unavailable, Close::Restart),
-            _ => (Code::Auth, Close::Auth),
-        };
-        let words = Problem::from(refusal).detail;
-        let answer = Answer::err(Reference::default(), code, words);
+        let (answer, close) = refused(Reference::default(), refusal);
         self.acts.extend([Act::Send(answer), Act::Close(close)]);
     }
 

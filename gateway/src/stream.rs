@@ -148,7 +148,7 @@ impl Stream {
         }
         let (reader, feed) = reader(&identity, QUEUE);
         let membership = app.hub.join(&story, cursor, (&reader, 0)).await;
-        let membership = membership.map_err(|error| Problem::from(&*error))?;
+        let membership = membership.map_err(|error| Problem::from(&error))?;
         let now = now();
         let left = identity.expires_at.saturating_sub(now.unix);
         Ok(Self {
@@ -222,6 +222,7 @@ impl Stream {
         let mut chunk = BytesMut::from(&first.stream()[..]);
         for count in 2.. {
             let Some(next) = more else { break };
+            next.written(&self.app.metrics);
             chunk.extend_from_slice(&next.stream());
             if count == TOGETHER {
                 break;

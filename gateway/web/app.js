@@ -52,7 +52,7 @@ async function open({ token, story, made }) {
 
 function enter(id, ticket) {
   show(id);
-  scene.clear();
+  scene.begin();
   scene.people([]);
   at('room').hidden = false;
   at('title').textContent = id;

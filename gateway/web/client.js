@@ -235,6 +235,8 @@ class Gateway {
           return this.#enter(story);
         }
         if (PASSES.has(error.code)) return this.#restart(error.after_ms, error.message);
+        // The other stories go on.
+        if (error.after_ms != null) return this.#after(`join ${id}`, pause(0, error.after_ms), () => this.#stories.get(id) === story && this.#enter(story));
         return this.#out(story, error);
       },
     });
@@ -299,8 +301,8 @@ class Gateway {
         one.resolve({ id, status });
       },
       err: (error) => {
-        const isTooLate = Date.now() - one.since > GIVES_UP;
-        if (!PASSES.has(error.code) || isTooLate) return this.#fail(one, error);
+        const passes = PASSES.has(error.code) || error.after_ms != null;
+        if (!passes || Date.now() - one.since > GIVES_UP) return this.#fail(one, error);
         one.timer = setTimeout(() => this.#say(one), pause(0, error.after_ms ?? 1000));
       },
     });

@@ -44,8 +44,15 @@ export class Scene {
     this.#me = sub;
   }
 
+  /** Another story: nothing is left of the one before. */
+  begin() {
+    this.#at('outbox').replaceChildren();
+    this.clear();
+  }
+
+  /** The story is told anew. One's own words that are not in it yet stay. */
   clear() {
-    for (const list of ['log', 'drafts', 'outbox', 'spoken']) this.#at(list).replaceChildren();
+    for (const list of ['log', 'drafts', 'spoken']) this.#at(list).replaceChildren();
     for (const map of [this.#entries, this.#removed, this.#spoken, this.#labels]) map.clear();
     this.#first = Infinity;
     this.#settled = Date.now() + SETTLES;

@@ -3,8 +3,9 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
+use bus::{Bus, Error};
 use serde::{Deserialize, Serialize};
-use story::{Event, EventId, Seq};
+use story::{Event, EventId, LogEntry, Seq, StoryId};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::api::Caller;
@@ -19,6 +20,10 @@ use crate::said::Said;
 /// The events of a page, at most and when nothing is said.
 const MOST: usize = 500;
 const USUAL: usize = 100;
+/// What a page's events have together, about: the first that reaches it is the last.
+const ENOUGH_BYTES: usize = 1_024 * 1_024;
+/// Events in one read, and so beyond that bound in memory.
+const READ: usize = 32;
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Accepted {
@@ -109,22 +114,42 @@ pub(crate) async fn page(
     if !(1..=MOST).contains(&limit) {
         return Err(Problem::bad(format!("limit is 1 to {MOST}")));
     }
-    let entries = app.bus.log(&story, Seq(which.after), limit).await?;
-    let next = entries.last().filter(|_| entries.len() == limit);
-    let next = next.map(|entry| entry.seq);
+    let from = Seq(which.after);
+    Ok(Json(read(&app.bus, &story, (from, limit), &caller).await?))
+}
+
+async fn read(
+    bus: &Bus,
+    story: &StoryId,
+    (mut after, mut left): (Seq, usize),
+    Caller(reader): &Caller,
+) -> Result<Page, Error> {
+    let (mut events, mut bytes) = (Vec::new(), 0);
     let is_for = |event: &Event| {
         let audience = event.audience.as_ref();
-        audience.is_none_or(|ids| ids.contains(&caller.0.sub))
+        audience.is_none_or(|ids| ids.contains(&reader.sub))
     };
-    let entries = entries.into_iter().filter(|entry| is_for(&entry.event));
-    let events = entries.map(|entry| Placed {
-        seq: entry.seq,
-        event: entry.event,
-    });
-    Ok(Json(Page {
-        events: events.collect(),
-        next,
-    }))
+    while left > 0 && bytes < ENOUGH_BYTES {
+        let asked = left.min(READ);
+        let entries = bus.log(story, after, asked).await?;
+        let is_end = entries.len() < asked;
+        for LogEntry { seq, event } in entries {
+            if bytes >= ENOUGH_BYTES {
+                let next = Some(after);
+                return Ok(Page { events, next });
+            }
+            (after, left) = (seq, left - 1);
+            if is_for(&event) {
+                bytes += event.encode().len();
+                events.push(Placed { seq, event });
+            }
+        }
+        if is_end {
+            return Ok(Page { events, next: None });
+        }
+    }
+    let next = Some(after);
+    Ok(Page { events, next })
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ pub(crate) async fn create(
             "this gateway signs no tokens: ask the issuer for one, or connect with the ticket";
         return Err(Problem::new(StatusCode::CONFLICT, "not_issued_here", words));
     };
-    let identity = app.identify(&headers, query.as_deref()).await?;
+    let identity = app.for_token(&headers, query.as_deref()).await?;
     let expires_at = identity.expires_at;
     let signed = tokio::task::spawn_blocking(move || signer.sign(identity)).await;
     let token = signed.map_err(failed)?;

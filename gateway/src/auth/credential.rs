@@ -28,6 +28,8 @@ const TOKEN_NAMES: [&str; 5] = ["access_token", "token", "id_token", "jwt", "bea
 pub enum Credential {
     /// For [`Verifier::verify`](super::Verifier::verify).
     Token(SecretString),
+    /// The same, out of the sight of the page's scripts.
+    Cookie(SecretString),
     /// For one use: 1 to 128 of a-z, A-Z, 0-9, `-` and `_`.
     Ticket(SecretString),
 }
@@ -47,15 +49,16 @@ pub fn credential(
         None => from_subprotocol(headers)?,
         found => found,
     };
-    let token = match token {
-        None => from_cookie(headers, origins)?,
-        found => found,
-    };
-    match (token, ticket) {
-        (Some(token), _) => Ok(Credential::Token(token.into())),
-        (None, Some(ticket)) if is_ticket(ticket) => Ok(Credential::Ticket(ticket.into())),
-        (None, Some(_)) => Err(NOT_TICKET),
-        (None, None) => Err(Refusal::Missing),
+    if let Some(token) = token {
+        return Ok(Credential::Token(token.into()));
+    }
+    if let Some(token) = from_cookie(headers, origins)? {
+        return Ok(Credential::Cookie(token.into()));
+    }
+    match ticket {
+        Some(ticket) if is_ticket(ticket) => Ok(Credential::Ticket(ticket.into())),
+        Some(_) => Err(NOT_TICKET),
+        None => Err(Refusal::Missing),
     }
 }
 
@@ -198,7 +201,9 @@ mod tests {
     fn read(sent: &[(&'static str, &str)], query: &str) -> Result<String, Refusal> {
         let query = (!query.is_empty()).then_some(query);
         credential(&headers(sent), query, &Origins::default()).map(|found| match found {
-            Credential::Token(token) => format!("token {}", token.expose_secret()),
+            Credential::Token(token) | Credential::Cookie(token) => {
+                format!("token {}", token.expose_secret())
+            }
             Credential::Ticket(ticket) => format!("ticket {}", ticket.expose_secret()),
         })
     }
@@ -343,6 +348,7 @@ mod tests {
     fn a_credential_does_not_tell_itself() {
         for credential in [
             Credential::Token("s3cr3t".into()),
+            Credential::Cookie("s3cr3t".into()),
             Credential::Ticket("s3cr3t".into()),
         ] {
             assert!(!format!("{credential:?}").contains("s3cr3t"));
@@ -384,7 +390,7 @@ mod tests {
                 headers.append(name, value);
             }
             match credential(&headers, query.as_deref(), &Origins::default()) {
-                Ok(Credential::Token(token)) => {
+                Ok(Credential::Token(token) | Credential::Cookie(token)) => {
                     prop_assert!(!token.expose_secret().is_empty());
                     prop_assert!(token.expose_secret().len() <= MAX_TOKEN_BYTES);
                 }

@@ -13,6 +13,7 @@ use tokio::time::{interval, sleep, timeout};
 use crate::hub::item::Item;
 use crate::hub::memory::{Join, Memory};
 use crate::hub::reader::{Given, Member, Why};
+use crate::hub::stories::Start;
 use crate::hub::{Hub, TAIL};
 use crate::metrics::Joined;
 
@@ -27,6 +28,7 @@ const AGAIN: Duration = Duration::from_millis(250);
 
 pub(crate) type Opened = Result<(), Arc<Error>>;
 
+#[derive(Debug)]
 pub(crate) enum Command {
     /// Somebody joins, or joins again. `opened` is told whether the story can be watched.
     Join(Member, Option<oneshot::Sender<Opened>>),
@@ -37,6 +39,8 @@ pub(crate) enum Command {
 pub(crate) struct Actor {
     hub: Arc<Hub>,
     story: Arc<StoryId>,
+    /// Among all actors.
+    number: u64,
     watch: Watch,
     memory: Memory,
     members: Vec<Member>,
@@ -51,24 +55,26 @@ pub(crate) struct Actor {
 
 impl Actor {
     /// Watches the story; where that cannot be, whoever has asked for it is told why.
-    pub(crate) async fn start(
-        hub: Arc<Hub>,
-        story: Arc<StoryId>,
-        (again, mut commands): (mpsc::WeakSender<Command>, mpsc::Receiver<Command>),
-    ) {
+    pub(crate) async fn start(hub: Arc<Hub>, story: Arc<StoryId>, start: Start) {
+        let Start {
+            number,
+            again,
+            mut commands,
+        } = start;
         let Some(watched) = hub.end.run_until_cancelled(watch(&hub, &story)).await else {
             return;
         };
         let (watch, memory) = match watched {
             Ok(watched) => watched,
             Err(error) => {
-                hub.forget(&story);
+                hub.stories.forget(&story, number);
                 return refuse(&mut commands, &Arc::new(error)).await;
             }
         };
         let actor = Self {
             hub,
             story,
+            number,
             watch,
             memory,
             members: Vec::new(),
@@ -95,13 +101,17 @@ impl Actor {
                         return self.fail(error).await;
                     }
                 }
-                Some(command) = self.commands.recv() => {
-                    idle = 0;
-                    self.take(command);
-                }
+                command = self.commands.recv() => match command {
+                    Some(command) => {
+                        idle = 0;
+                        self.take(command);
+                    }
+                    // Nobody reads it, and others needed its place.
+                    None => return,
+                },
                 _ = looks.tick() => {
                     idle = if self.is_idle() { idle + 1 } else { 0 };
-                    if idle > 2 && self.hub.let_go(&self.story, &self.commands) {
+                    if idle > 2 && self.may_end() {
                         return;
                     }
                 }
@@ -123,6 +133,11 @@ impl Actor {
             }
             Command::Anew(member) => self.start_anew(member),
         }
+    }
+
+    fn may_end(&self) -> bool {
+        let actor = (&*self.story, self.number);
+        self.hub.stories.let_go(actor, &self.commands)
     }
 
     fn is_idle(&mut self) -> bool {
@@ -152,7 +167,7 @@ impl Actor {
     fn give(&mut self, item: &Arc<Item>) {
         let mut index = 0;
         while let Some(member) = self.members.get_mut(index) {
-            match member.give(item) {
+            match member.give_new(item) {
                 Given::Yes => index += 1,
                 Given::Gone => _ = self.members.swap_remove(index),
                 Given::Full => {
@@ -281,7 +296,7 @@ impl Actor {
 
     async fn fail(mut self, error: Error) {
         tracing::warn!(story = %self.story, %error, "a story cannot be read any more");
-        self.hub.forget(&self.story);
+        self.hub.stories.forget(&self.story, self.number);
         let waiting = self.waiting.drain(..).map(|(_, member)| member);
         for member in self.members.drain(..).chain(waiting) {
             member.reader.close(Why::Story);
@@ -326,13 +341,15 @@ async fn watch_anew(hub: &Hub, story: &Arc<StoryId>) -> Result<(Watch, Memory), 
     }
 }
 
-/// Where the story failed meanwhile, whoever reads it is told.
+/// Where the story failed meanwhile, whoever reads it is told; not who has left it.
 async fn come_back(again: &mpsc::WeakSender<Command>, command: Command) {
     let left = match again.upgrade() {
         Some(again) => again.send(command).await.err().map(|error| error.0),
         None => Some(command),
     };
-    if let Some(Command::Join(member, _) | Command::Anew(member)) = left {
+    if let Some(Command::Join(member, _) | Command::Anew(member)) = left
+        && !member.has_left()
+    {
         member.reader.close(Why::Story);
     }
 }

@@ -8,19 +8,20 @@ mod memory;
 mod pace;
 mod reader;
 mod room;
+mod stories;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bus::{Bus, Error, Feeds};
 use story::{Cursor, StoryId};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
 use actor::{Actor, Command};
 use room::Rooms;
+use stories::Stories;
 
 #[cfg(test)]
 #[cfg(test)]
@@ -32,9 +33,6 @@ pub(crate) use room::Typist;
 
 /// The events that somebody without a cursor begins with.
 pub(crate) const TAIL: usize = 100;
-/// Those who join and wait for the actor to see it.
-const COMMANDS: usize = 1_024;
-
 /// Readers for whom the log is read at the same time: each takes the memory of a page.
 const READS: usize = 32;
 
@@ -46,20 +44,30 @@ pub(crate) struct Hub {
     metrics: Metrics,
     tracker: TaskTracker,
     end: CancellationToken,
-    stories: Mutex<HashMap<StoryId, mpsc::Sender<Command>>>,
+    stories: Stories,
     /// Turns to read the log for somebody.
     reads: Arc<Semaphore>,
     /// Unless nobody is to be told who else reads.
     rooms: Option<Arc<Rooms>>,
 }
 
+/// Why somebody cannot read a story here.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unwatched {
+    #[error(transparent)]
+    Story(Arc<Error>),
+    #[error("as many stories are read here as can be: try again, perhaps elsewhere")]
+    Full,
+}
+
 impl Hub {
-    /// Its tasks run in `tracker` until `end`.
+    /// Its tasks run in `tracker` until `end`. It watches at `most` so many stories at the same time.
     pub(crate) fn new(
         bus: Bus,
         metrics: Metrics,
         (tracker, end): (TaskTracker, CancellationToken),
         presence: bool,
+        most: usize,
     ) -> Arc<Self> {
         let feeds = bus.feeds();
         let (left, until) = (feeds.clone(), end.clone());
@@ -75,7 +83,7 @@ impl Hub {
             metrics,
             tracker,
             end,
-            stories: Mutex::default(),
+            stories: Stories::new(most),
             reads: Arc::new(Semaphore::new(READS)),
         })
     }
@@ -88,25 +96,30 @@ impl Hub {
     /// Has `reader` read a story from a cursor on, or without one from its last events on, and calls it `number` there.
     ///
     /// # Errors
-    /// [`Error::NoStory`]; or when Redis is not reached or refuses.
+    /// There is no such story; or Redis is not reached or refuses; or there are too many stories.
     pub(crate) async fn join(
         self: &Arc<Self>,
         story: &StoryId,
         from: Option<Cursor>,
         (reader, number): (&Reader, u32),
-    ) -> Result<Membership, Arc<Error>> {
+    ) -> Result<Membership, Unwatched> {
         while !self.end.is_cancelled() {
             let (member, membership) = reader.member(number, from.clone());
             let (opened, opens) = oneshot::channel();
             let command = Command::Join(member, Some(opened));
+            let start = |start| {
+                let started = Actor::start(Arc::clone(self), Arc::new(story.clone()), start);
+                self.tracker.spawn(started);
+            };
+            let (commands, reads) = self.stories.way(story, start).ok_or(Unwatched::Full)?;
             // An actor that has just ended does not take it: its successor does.
-            if self.story(story).send(command).await.is_ok()
+            if commands.send(command).await.is_ok()
                 && let Ok(opened) = opens.await
             {
-                opened?;
+                opened.map_err(Unwatched::Story)?;
                 let seat = self.rooms.as_ref();
                 let seat = seat.map(|rooms| rooms.enter(story, (reader, number)));
-                return Ok(membership.sits(seat));
+                return Ok(membership.sits(reads, seat));
             }
         }
         // The node ends, and whoever waits with it.
@@ -118,40 +131,5 @@ impl Hub {
     pub(crate) fn types(&self, story: &StoryId, typist: Typist) -> bool {
         let rooms = self.rooms.as_ref();
         rooms.is_none_or(|rooms| rooms.types(story, typist))
-    }
-
-    /// The way to the actor of a story, which is started if there is none: one start, however many ask for it.
-    fn story(self: &Arc<Self>, story: &StoryId) -> mpsc::Sender<Command> {
-        let mut stories = self.stories();
-        if let Some(commands) = stories.get(story) {
-            return commands.clone();
-        }
-        let (sender, commands) = mpsc::channel(COMMANDS);
-        stories.insert(story.clone(), sender.clone());
-        drop(stories);
-        let way = (sender.downgrade(), commands);
-        let started = Actor::start(Arc::clone(self), Arc::new(story.clone()), way);
-        self.tracker.spawn(started);
-        sender
-    }
-
-    /// Whether an actor whom nobody has asked for anything may end.
-    fn let_go(&self, story: &StoryId, commands: &mpsc::Receiver<Command>) -> bool {
-        let mut stories = self.stories();
-        let is_unused = commands.is_empty();
-        if is_unused {
-            stories.remove(story);
-        }
-        is_unused
-    }
-
-    /// An actor that cannot go on.
-    fn forget(&self, story: &StoryId) {
-        self.stories().remove(story);
-    }
-
-    fn stories(&self) -> MutexGuard<'_, HashMap<StoryId, mpsc::Sender<Command>>> {
-        // Nothing panics while it is held, and each write leaves it whole.
-        self.stories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

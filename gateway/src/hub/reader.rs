@@ -13,14 +13,23 @@ use crate::auth::Identity;
 use crate::hub::aside::{Aside, Notice};
 use crate::hub::item::Item;
 use crate::hub::room::Occupied;
+use crate::hub::stories::Reads;
 use crate::metrics::{Joined, Metrics};
 
 /// What a reader is given, with the number that they know the story by.
 #[derive(Debug)]
 pub(crate) enum Delivery {
-    Item(u32, Arc<Item>),
+    Item(Place, Arc<Item>),
     /// Of what they may miss.
     Notice(u32, Arc<Notice>),
+}
+
+/// Of an item among those that a reader is given.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    number: u32,
+    /// It was given as it came, and not because it was missed.
+    is_live: bool,
 }
 
 /// Where what a reader is given goes. Cheap to clone.
@@ -30,7 +39,7 @@ pub(crate) struct Reader {
     /// As others in a story see it.
     pub(crate) name: Arc<str>,
     pub(crate) aside: Arc<Aside>,
-    queue: mpsc::Sender<(u32, Arc<Item>)>,
+    queue: mpsc::Sender<(Place, Arc<Item>)>,
     end: Arc<End>,
 }
 
@@ -52,7 +61,7 @@ pub(crate) struct End {
 /// The other end of a [`Reader`].
 #[derive(Debug)]
 pub(crate) struct Feed {
-    queue: mpsc::Receiver<(u32, Arc<Item>)>,
+    queue: mpsc::Receiver<(Place, Arc<Item>)>,
     aside: Arc<Aside>,
     end: Arc<End>,
 }
@@ -61,6 +70,7 @@ pub(crate) struct Feed {
 #[derive(Debug)]
 pub(crate) struct Membership {
     left: Arc<AtomicBool>,
+    reads: Option<Reads>,
     /// Where it is told who is in a story.
     seat: Option<Occupied>,
 }
@@ -116,7 +126,12 @@ impl Reader {
             came: Some(at.as_ref().map_or(Joined::Tail, |_| Joined::Memory)),
             at: at.map(Arc::new),
         };
-        (member, Membership { left, seat: None })
+        let membership = Membership {
+            left,
+            reads: None,
+            seat: None,
+        };
+        (member, membership)
     }
 
     pub(crate) fn close(&self, why: Why) {
@@ -148,7 +163,7 @@ impl Feed {
             // These are few.
             (number, notice) = self.aside.next() => Ok(Delivery::Notice(number, notice)),
             item = self.queue.recv() => match item {
-                Some((number, item)) => Ok(Delivery::Item(number, item)),
+                Some((place, item)) => Ok(Delivery::Item(place, item)),
                 None => Err(Why::Story),
             },
         }
@@ -156,15 +171,15 @@ impl Feed {
 
     /// What is there already of the story itself.
     pub(crate) fn try_next(&mut self) -> Option<Delivery> {
-        let (number, item) = self.queue.try_recv().ok()?;
-        Some(Delivery::Item(number, item))
+        let (place, item) = self.queue.try_recv().ok()?;
+        Some(Delivery::Item(place, item))
     }
 }
 
 impl Delivery {
     /// What the reader knows the story by.
     pub(crate) fn number(&self) -> u32 {
-        let (Self::Item(number, _) | Self::Notice(number, _)) = self;
+        let (Self::Item(Place { number, .. }, _) | Self::Notice(number, _)) = self;
         *number
     }
 
@@ -184,16 +199,17 @@ impl Delivery {
         }
     }
 
-    /// Counts how long the story took to get here.
+    /// Counts how long the story took to get here. What somebody missed is old by then.
     pub(crate) fn written(&self, metrics: &Metrics) {
-        if let Self::Item(_, item) = self {
+        if let Self::Item(Place { is_live: true, .. }, item) = self {
             metrics.written(item.at.elapsed());
         }
     }
 }
 
 impl Membership {
-    pub(crate) fn sits(mut self, seat: Option<Occupied>) -> Self {
+    pub(crate) fn sits(mut self, reads: Reads, seat: Option<Occupied>) -> Self {
+        self.reads = Some(reads);
         self.seat = seat;
         self
     }
@@ -210,12 +226,24 @@ impl Member {
         self.left.load(Ordering::Relaxed) || self.reader.queue.is_closed()
     }
 
+    /// Something that they miss.
     pub(crate) fn give(&mut self, item: &Arc<Item>) -> Given {
+        self.put(item, false)
+    }
+
+    /// Something that has just come.
+    pub(crate) fn give_new(&mut self, item: &Arc<Item>) -> Given {
+        self.put(item, true)
+    }
+
+    fn put(&mut self, item: &Arc<Item>, is_live: bool) -> Given {
         if self.left.load(Ordering::Relaxed) {
             return Given::Gone;
         }
         if item.is_for(&self.reader.sub) {
-            match self.reader.queue.try_send((self.number, Arc::clone(item))) {
+            let number = self.number;
+            let place = Place { number, is_live };
+            match self.reader.queue.try_send((place, Arc::clone(item))) {
                 Ok(()) => {}
                 Err(mpsc::error::TrySendError::Full(_)) => return Given::Full,
                 Err(mpsc::error::TrySendError::Closed(_)) => return Given::Gone,

@@ -59,7 +59,9 @@ fn carried(source: &str, token: &str) -> Result<String, &'static str> {
         }
     };
     match credential(&headers, Some("cursor=x"), &Origins::default()) {
-        Ok(Credential::Token(token)) => Ok(token.expose_secret().to_owned()),
+        Ok(Credential::Token(token) | Credential::Cookie(token)) => {
+            Ok(token.expose_secret().to_owned())
+        }
         Ok(Credential::Ticket(_)) => panic!("no ticket was sent"),
         Err(refusal) => Err(refusal.as_str()),
     }

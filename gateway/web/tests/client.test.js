@@ -138,6 +138,27 @@ test('a refusal that passes is tried again, one that stays is told', async (t) =
   await assert.rejects(published, { code: 'bad_message', message: 'no' });
 });
 
+test('who is told when to join a story again does so then, and the others go on', async (t) => {
+  const { gateway, sockets, states, joined, until } = stage(t);
+  const errors = [];
+  const on = { onError: (error) => errors.push(error) };
+  gateway.join('s', on);
+  const { ref } = await joined(1);
+  sockets[0].hear({ t: 'err', ref, code: 'too_many', message: 'too many', after_ms: 1 });
+  await until(() => sockets[0].said.filter((message) => message.t === 'join').length === 2);
+
+  const said = (code, after_ms) => new Response(`retry: 1\nevent: error\ndata: ${JSON.stringify({ t: 'err', code, message: code, after_ms })}\n\n`);
+  const answers = [said('too_many', 1), new Response('retry: 1\n\n'), said('no_story', null)];
+  const streams = stage(t, { transport: 'sse', fetch: async () => answers.shift() ?? new Promise(() => {}) });
+  streams.gateway.join('s', on);
+  await until(() => answers.length === 1);
+  assert.deepEqual(errors, []);
+  // The second ends, and is opened again: what has no time is told.
+  await until(() => errors.length === 1);
+  assert.equal(errors[0].code, 'no_story');
+  assert.ok(states.every(({ state }) => state !== 'waiting'));
+});
+
 test('close codes: 4401 asks for a new token at once, 1012 waits as told, 4403 ends it', async (t) => {
   const { gateway, sockets, states, asked, joined } = stage(t);
   gateway.join('s', {});

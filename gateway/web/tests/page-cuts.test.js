@@ -31,6 +31,22 @@ test('a reload in the middle of an answer goes on in it', TIME, async (t) => {
   assert.deepEqual(page.faults, []);
 });
 
+test('words that are not sent outlive a gap, and leave with their story', TIME, async (t) => {
+  const page = await pages.visit(t);
+  const seen = await page.evaluate(async () => {
+    const { Scene } = await import('/scene.js');
+    const scene = new Scene({ onChoose: () => {} });
+    const outbox = () => document.querySelector('#outbox .text')?.textContent;
+    scene.pending({ who: 'Mira', text: 'I wait.' }).say('failed', 'Not sent');
+    scene.clear();
+    const after = outbox();
+    scene.begin();
+    return [after, outbox()];
+  });
+  assert.deepEqual(seen, ['I wait.', undefined]);
+  assert.deepEqual(page.faults, []);
+});
+
 for (const [name, cut, mend] of [
   ['the network is cut', () => stack.wire.cut(), () => stack.wire.mend()],
   ['the gateway dies', () => stack.endGateway('SIGKILL'), () => stack.startGateway()],

@@ -54,6 +54,8 @@ pub struct Revocations {
     due: VecDeque<Revocation>,
     /// Nothing was missed since the set was read.
     is_whole: bool,
+    /// That it has caught up was told, and the set was not read since.
+    was_caught_up: bool,
     /// Reads that failed since one did not.
     failures: u32,
 }
@@ -121,6 +123,7 @@ impl Feeds {
             known: HashMap::new(),
             due: VecDeque::new(),
             is_whole: false,
+            was_caught_up: false,
             failures: 0,
         }
     }
@@ -135,8 +138,25 @@ impl Revocations {
     /// When Redis refuses. The next call tries again, and without a pause.
     pub async fn next(&mut self) -> Result<Revocation, Error> {
         loop {
-            if let Some(revocation) = self.due.pop_front() {
+            if let Some(revocation) = self.next_or_caught_up().await? {
                 return Ok(revocation);
+            }
+        }
+    }
+
+    /// As [`Revocations::next`]; `None` each time that it read the whole set and [has caught
+    /// up](Revocations::is_caught_up) anew.
+    ///
+    /// # Errors
+    /// Those of [`Revocations::next`].
+    pub async fn next_or_caught_up(&mut self) -> Result<Option<Revocation>, Error> {
+        loop {
+            if let Some(revocation) = self.due.pop_front() {
+                return Ok(Some(revocation));
+            }
+            let is_read = self.reading.is_none() && self.is_caught_up();
+            if is_read && !std::mem::replace(&mut self.was_caught_up, true) {
+                return Ok(None);
             }
             if let Some(reading) = &mut self.reading {
                 let read = reading.await;
@@ -175,6 +195,7 @@ impl Revocations {
 
     fn read(&mut self) {
         let bus = self.channel.feeds().bus.clone();
+        self.was_caught_up = false;
         self.reading = Some(Box::pin(async move { bus.revocations().await }));
     }
 

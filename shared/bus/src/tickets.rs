@@ -8,12 +8,12 @@ use crate::lease::millis;
 use crate::reply::read;
 use crate::{Bus, Error};
 
-/// What a ticket may stand for, in bytes.
-pub(crate) const MAX_HOLDER_BYTES: usize = 4 * 1_024;
+/// What a ticket may stand for, in bytes: all that a token of 8 KiB can say.
+pub(crate) const MAX_HOLDER_BYTES: usize = 8 * 1_024;
 
 impl Bus {
     /// Makes `ticket` good for one [`Bus::take_ticket`] within `lives`, by Redis's clock (at least 1 ms). `holder` is what
-    /// it stands for: at most 4 KiB, given back as it is. The ticket has to be random: whoever guesses it has it.
+    /// it stands for: at most 8 KiB, given back as it is. The ticket has to be random: whoever guesses it has it.
     ///
     /// # Errors
     /// [`Error::Oversized`]; or Redis was not reached or refuses, and nobody may be given the ticket.

@@ -89,6 +89,28 @@ async fn every_node_hears_what_was_revoked_before_it_came_and_then_each_at_once(
 }
 
 #[tokio::test]
+async fn a_listener_is_told_each_time_that_it_knows_all() {
+    let mut server = Server::durable();
+    let bus = server.bus();
+    let mut heard = bus.feeds().revocations();
+    let known = async |heard: &mut Revocations| {
+        let next = tokio::time::timeout(Duration::from_secs(20), heard.next_or_caught_up());
+        next.await.expect("a word").unwrap()
+    };
+    assert_eq!(known(&mut heard).await, None, "there are none");
+    let one = revoke(&bus, "mira").await;
+    assert_eq!(known(&mut heard).await, Some(one));
+    server.kill();
+    server.restart();
+    assert_eq!(known(&mut heard).await, None, "none was missed");
+    assert!(heard.is_caught_up());
+    // Known already, and whoever comes now is given it before it knows all.
+    let mut late = server.bus().feeds().revocations();
+    assert!(known(&mut late).await.is_some());
+    assert_eq!(known(&mut late).await, None);
+}
+
+#[tokio::test]
 async fn a_later_revocation_extends_and_never_shortens() {
     let server = Server::start();
     let bus = server.bus();

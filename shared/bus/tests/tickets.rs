@@ -84,11 +84,11 @@ async fn redis_never_sees_a_ticket() {
 async fn a_holder_has_its_bound() {
     let server = Server::start();
     let bus = server.bus();
-    let largest = vec![0xff; 4_096];
+    let largest = vec![0xff; 8_192];
     bus.put_ticket("t", &largest, LONG).await.unwrap();
-    let larger = vec![0xff; 4_097];
+    let larger = vec![0xff; 8_193];
     let refused = bus.put_ticket("t", &larger, LONG).await.unwrap_err();
-    assert!(matches!(refused, Error::Oversized { bytes: 4_097, .. }));
+    assert!(matches!(refused, Error::Oversized { bytes: 8_193, .. }));
     assert_eq!(bus.take_ticket("t").await.unwrap(), Some(largest));
 }
 

@@ -50,6 +50,33 @@ async fn a_history_is_read_by_pages() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn a_page_of_long_events_ends_early_and_the_next_goes_on() -> anyhow::Result<()> {
+    const LONG: usize = 60 * 1_024;
+    let edge = Edge::start(&[]).await?;
+    for n in 0..40 {
+        let text = format!("{n} {}", "x".repeat(LONG));
+        edge.act("mira", &text).await?;
+    }
+    let (mut after, mut seqs, mut pages) = (0, Vec::new(), 0);
+    loop {
+        let query = format!("?after={after}&limit=500");
+        let page = edge.page("oren", &query).await?.bytes().await?;
+        assert!(page.len() < 1_024 * 1_024 + 2 * LONG, "{}", page.len());
+        let page: Value = serde_json::from_slice(&page)?;
+        pages += 1;
+        let events = page["events"].as_array().into_iter().flatten();
+        seqs.extend(events.filter_map(|placed| placed["seq"].as_u64()));
+        match page["next"].as_u64() {
+            Some(next) => after = next,
+            None => break,
+        }
+    }
+    assert_eq!((seqs, pages), ((1..=40).collect::<Vec<u64>>(), 3));
+    edge.stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_a_problem_with_its_status() -> anyhow::Result<()> {
     let edge = Edge::start(&[]).await?;
     let (reader, author) = (

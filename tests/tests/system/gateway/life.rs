@@ -186,6 +186,40 @@ async fn a_node_that_goes_says_so_and_ends_in_time() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn only_what_a_reader_is_there_for_counts_as_delivered_live() -> anyhow::Result<()> {
+    let pages = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let edge = Edge::start(&["--internal-listen", &pages.to_string()]).await?;
+    let counted = async || {
+        let page = edge.client.get(format!("http://{pages}/metrics"));
+        let page = page.send().await?.text().await?;
+        let count = "storyfleet_gateway_fanout_seconds_count ";
+        let mut counts = page.lines().filter_map(|line| line.strip_prefix(count));
+        anyhow::Ok(counts.next().context("a count")?.parse::<u32>()?)
+    };
+    let mut writer = edge.joined("mira", None).await?;
+    for n in 0..5 {
+        let text = format!("step {n}");
+        edge.act("mira", &text).await?;
+        writer.until(&text, |frame| says(frame, &text)).await?;
+    }
+    let before: u32 = eventually("five are counted", async || {
+        let count = counted().await?;
+        Ok((count >= 5).then_some(count))
+    })
+    .await?;
+    // Both are given all five again, each at once.
+    let mut late = edge.joined("oren", None).await?;
+    late.until("all", |frame| says(frame, "step 4")).await?;
+    let mut stream = edge.stream("ada", None).await?;
+    stream
+        .until("all", |sent| says(&sent.data, "step 4"))
+        .await?;
+    assert_eq!(counted().await?, before);
+    edge.stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn whoever_stops_reading_is_let_go_of_and_loses_nothing() -> anyhow::Result<()> {
     let pages = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let listen = pages.to_string();

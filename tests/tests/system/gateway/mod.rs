@@ -16,6 +16,7 @@ mod resume;
 mod revoke;
 mod room;
 mod talk;
+mod tickets;
 mod undisturbed;
 
 use std::net::SocketAddr;

@@ -225,6 +225,46 @@ async fn a_socket_is_in_64_stories_and_not_in_65() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn a_node_watches_so_many_stories_and_lets_go_of_those_that_nobody_reads()
+-> anyhow::Result<()> {
+    let edge = Edge::start(&["--stories", "2", "--messages", "1000"]).await?;
+    let person = system_tests::edge::Person::new("mira", &[("*", Role::Reader)]);
+    let token = edge.issuer.token(&person)?;
+    let mut socket = Socket::open_as(edge.address(), &token).await?;
+    let by = |verb: &str, id: &str| json!({"t": verb, "story": id});
+    for n in 0..3 {
+        let id = format!("room-{n}");
+        edge.stack.story(&id, story::Policies::default()).await?;
+    }
+    for id in ["castle", "room-0"] {
+        assert_eq!(socket.ask_for(by("join", id)).await?["t"], "ok", "{id}");
+    }
+    let refused = socket.ask_for(by("join", "room-1")).await?;
+    assert_eq!(refused["code"], "unavailable", "{refused}");
+    assert!(refused["after_ms"].is_u64(), "{refused}");
+    let mut stream = Stream::open(edge.address(), "room-1", &token, None).await?;
+    let told = stream
+        .until("an error", |sent| sent.event == "error")
+        .await?;
+    assert_eq!(told.data["code"], "unavailable");
+    // Whoever comes and goes takes the places of the stories that they left, and nobody else's.
+    for round in 0..20 {
+        socket
+            .ask_for(by("leave", &format!("room-{}", round % 3)))
+            .await?;
+        let next = format!("room-{}", (round + 1) % 3);
+        let answer = socket.ask_for(by("join", &next)).await?;
+        assert_eq!(answer["t"], "ok", "{round}: {answer}");
+    }
+    edge.act("mira", "all the same").await?;
+    socket
+        .until("it", |frame| says(frame, "all the same"))
+        .await?;
+    edge.stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_is_no_handshake_is_refused() -> anyhow::Result<()> {
     let edge = Edge::start(&[]).await?;
     for (head, status) in [
