@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test test-page fuzz chaos chaos-gateway lint deps docs bench tools
+.PHONY: run test test-page fuzz chaos chaos-gateway lint deps docs bench bench-gateway tools
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -50,6 +50,12 @@ bench:
 	scripts/need-redis
 	cargo build --release --locked -p storyfleet -p dialogue -p mock-llm
 	target/release/storyfleet bench --floor $(ARGS)
+
+# What a reader costs here and how late they read, against a bare server. Five minutes; nothing else should run.
+bench-gateway:
+	scripts/need-redis
+	cargo build --release --locked -p storyfleet
+	target/release/storyfleet bench --gateway $(ARGS)
 
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked

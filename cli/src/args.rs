@@ -1,6 +1,8 @@
 //! The command line. `--help` is the reference.
 
 mod dead;
+mod node;
+mod revoke;
 mod story;
 mod text;
 mod token;
@@ -14,6 +16,8 @@ use mock_llm::scenario::Rate;
 use secrecy::SecretString;
 
 pub(crate) use self::dead::{DeadCommand, Letter, RedriveArgs};
+pub(crate) use self::node::{NodeCommand, Part};
+pub(crate) use self::revoke::RevokeArgs;
 pub(crate) use self::story::{CreateArgs, StoryCommand, TrimArgs};
 pub(crate) use self::token::TokenArgs;
 use crate::target::Target;
@@ -116,15 +120,26 @@ It is signed (HS256) with the first line of the file. A line may be `KID SECRET`
 that key.")]
     Token(TokenArgs),
 
-    /// Measure a worker on this machine: how fast, how late, how large, and what its guarantees cost
+    /// Take tokens back: every gateway closes their connections at once, and lets nobody in with them again
     #[command(after_help = "\
-Example:
+Examples:
+  storyfleet revoke --sub mira                         all that she has; a new one lets her in again, a second later
+  storyfleet revoke --jti 01JF8Z --for 2h              one alone, which lives no longer than that")]
+    Revoke(RevokeArgs),
+
+    /// Measure a worker or the gateway on this machine: how fast, how late, how large, and what its guarantees cost
+    #[command(after_help = "\
+Examples:
   storyfleet bench --floor              two minutes, best on an idle machine
+  storyfleet bench --gateway            five minutes, the same
 
 Everything runs here and ends with it: a Redis and a mock model without latency, the worker (`dialogue`: one event, one
 call), and the bare loop that it is held against: XREADGROUP, HGETALL, the same streamed call, XADD, XACK, no guarantee.
 The ratio is of young stories, three turns each, since the bare loop reads no history; long histories have a row of their
 own. Both prompts are equally long. Rounds alternate, each on a Redis of its own, and medians are compared.
+
+With --gateway it is a gateway with its defaults, thousands of readers in this process, and beside it a bare server (axum,
+the same buffers and heartbeat, no tokens, no stories). Up to 8,000 connections at once, if that many files may be open.
 No target that is missed is a failure.")]
     Bench(BenchArgs),
 
@@ -138,6 +153,10 @@ No target that is missed is a failure.")]
     /// The bare loop of `bench --floor`
     #[command(hide = true)]
     Bare(BareArgs),
+
+    /// A server of `bench --gateway`
+    #[command(hide = true, subcommand)]
+    Node(NodeCommand),
 }
 
 #[derive(Debug, Args)]
@@ -260,15 +279,22 @@ pub(crate) struct BenchArgs {
     /// One small round in a few seconds: to see that it works, not how fast
     #[arg(long, conflicts_with_all = ["rounds", "events"])]
     pub(crate) quick: bool,
+
+    /// Of --gateway, one part alone
+    #[arg(long, value_enum, requires = "gateway", value_name = "PART")]
+    pub(crate) only: Option<Part>,
 }
 
 /// What is measured.
 #[derive(Debug, Args)]
-#[group(required = true)]
+#[group(required = true, multiple = false)]
 pub(crate) struct BenchKind {
     /// A worker, against a bare loop with the same commands and the same call but no guarantees
     #[arg(long)]
     pub(crate) floor: bool,
+    /// A gateway, against a bare server of the same transport
+    #[arg(long, conflicts_with_all = ["rounds", "events"])]
+    pub(crate) gateway: bool,
 }
 
 #[derive(Debug, Args)]
@@ -321,7 +347,12 @@ mod tests {
             ("storyfleet story trim --keep 9 --days 1", "100"),
             ("storyfleet story trim --keep 100 --days 0", "1"),
             ("storyfleet bench --floor --events 999", "1000"),
+            ("storyfleet bench --gateway --rounds 2", "cannot be used"),
+            ("storyfleet bench --floor --gateway", "cannot be used"),
             ("storyfleet token --sub mira", "--secret-file"),
+            ("storyfleet revoke", "--sub"),
+            ("storyfleet revoke --sub a --jti b", "cannot be used with"),
+            ("storyfleet revoke --jti b --for 60", "like 90s"),
             (
                 "storyfleet token --sub mira --secret-file f --story castle",
                 "STORY=ROLE",

@@ -7,6 +7,7 @@ mod dead;
 mod doctor;
 mod output;
 mod render;
+mod revoke;
 mod send;
 mod story;
 mod target;
@@ -49,9 +50,11 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => doctor::run(args, &target, out).await,
         Command::Audit => audit::run(&target.bus().await?, out).await,
         Command::Token(args) => token::run(args, out),
+        Command::Revoke(args) => revoke::run(args, &target.bus().await?, out).await,
         Command::Help { command } => Ok(help(&command)),
         Command::Bench(args) => bench::run(args, out).await,
         Command::Bare(args) => bench::bare::run(&args, &target.bus().await?).await,
+        Command::Node(command) => bench::edge::node::run(command, &target).await,
     }
 }
 

@@ -54,6 +54,8 @@ pub struct Settings {
     /// Pages that may connect.
     pub origins: Origins,
     pub limits: Limits,
+    /// Whether people are told who else is in a story, and who types there.
+    pub presence: bool,
 }
 
 /// What a node bears.
@@ -127,7 +129,12 @@ impl Gateway {
         });
         let (limits, metrics) = (settings.limits, Metrics::new());
         let app = App::new(Parts {
-            hub: Hub::new(bus.clone(), metrics.clone(), (tasks.clone(), end.clone())),
+            hub: Hub::new(
+                bus.clone(),
+                metrics.clone(),
+                (tasks.clone(), end.clone()),
+                settings.presence,
+            ),
             bus,
             revoked: Revoked::new(),
             metrics,

@@ -23,6 +23,7 @@ pub(crate) struct Metrics {
     auth: IntCounterVec,
     redis: Histogram,
     redis_up: IntGauge,
+    presence: IntCounterVec,
 }
 
 /// How a reader has come up to what is live.
@@ -99,6 +100,11 @@ impl Metrics {
                 "Tokens and tickets by how they were taken: ok, or why not.",
                 &["result"],
             ),
+            presence: counter(
+                "storyfleet_gateway_presence_total",
+                "Times that it was written to Redis who is in a story here, that it was read who is anywhere, and that readers were told.",
+                &["kind"],
+            ),
             registry,
         }
     }
@@ -145,6 +151,11 @@ impl Metrics {
         }
     }
 
+    /// `kind`: `write`, `read`, `told`.
+    pub(crate) fn presence(&self, kind: &str) {
+        self.presence.with_label_values(&[kind]).inc();
+    }
+
     /// The text format that Prometheus reads.
     pub(crate) fn encode(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
@@ -173,6 +184,7 @@ mod tests {
         metrics.auth("expired");
         metrics.redis(Some(Duration::from_millis(1)));
         metrics.redis(None);
+        metrics.presence("told");
         let text = metrics.encode().unwrap();
         for line in [
             r#"storyfleet_gateway_connections{transport="sse"} 1"#,
@@ -184,6 +196,7 @@ mod tests {
             r#"storyfleet_gateway_auth_total{result="expired"} 1"#,
             "storyfleet_gateway_redis_seconds_count 1",
             "storyfleet_gateway_redis_up 0",
+            r#"storyfleet_gateway_presence_total{kind="told"} 1"#,
         ] {
             assert!(text.contains(line), "{line}: {text}");
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use agent::flags::{Logs, Redis, duration, pause};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::auth::{self, JwksUrl, Origin, Origins};
 use crate::session::Rate;
@@ -33,8 +33,22 @@ pub struct Options {
     tokens: Tokens,
     #[command(flatten)]
     bounds: Bounds,
+    /// Whether people are told who else is in a story, and who types there
+    #[arg(
+        long,
+        env = "STORYFLEET_PRESENCE",
+        default_value = "on",
+        value_name = "on|off"
+    )]
+    presence: Switch,
     #[command(flatten)]
     logs: Logs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Debug, Args)]
@@ -127,6 +141,7 @@ impl Options {
                 ping: self.bounds.ping,
                 drain: self.bounds.drain,
             },
+            presence: self.presence == Switch::On,
         })
     }
 }

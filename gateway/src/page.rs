@@ -19,11 +19,12 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
 /// Path, type, content.
-const FILES: [(&str, &str, &[u8]); 9] = [
+const FILES: [(&str, &str, &[u8]); 10] = [
     ("/", HTML, include_bytes!("../web/index.html")),
     ("/app.js", SCRIPT, include_bytes!("../web/app.js")),
     ("/scene.js", SCRIPT, include_bytes!("../web/scene.js")),
     ("/typist.js", SCRIPT, include_bytes!("../web/typist.js")),
+    ("/typists.js", SCRIPT, include_bytes!("../web/typists.js")),
     ("/door.js", SCRIPT, include_bytes!("../web/door.js")),
     ("/client.js", SCRIPT, include_bytes!("../web/client.js")),
     (

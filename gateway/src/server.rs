@@ -37,9 +37,8 @@ pub(crate) async fn serve(
             continue;
         };
         let (router, drain) = (router.clone(), drain.clone());
-        let served = connection(stream, router, drain, place);
-        let end = end.clone();
-        tasks.spawn(async move { end.run_until_cancelled(served).await });
+        let served = connection(stream, router, (drain, end.clone()), place);
+        tasks.spawn(served);
     }
     drop(listener);
     tasks.close();
@@ -74,7 +73,7 @@ async fn accept(
 async fn connection(
     stream: TcpStream,
     router: Router,
-    drain: CancellationToken,
+    (drain, end): (CancellationToken, CancellationToken),
     place: OwnedSemaphorePermit,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
@@ -93,15 +92,18 @@ async fn connection(
         .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let served = tokio::select! {
-        served = &mut connection => served,
-        () = drain.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    // In a box: a task has room for what it holds each time that it is handed on.
+    let mut connection = Box::pin(connection);
+    let served = async {
+        tokio::select! {
+            served = &mut connection => served,
+            () = drain.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.as_mut().await
+            }
         }
     };
-    if let Err(error) = served {
+    if let Some(Err(error)) = end.run_until_cancelled(served).await {
         tracing::debug!(%error, "a connection ended early");
     }
 }

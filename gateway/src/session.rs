@@ -8,6 +8,7 @@ pub(crate) mod secret;
 mod stories;
 #[cfg(test)]
 mod tests;
+mod typing;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::app::Unauthorized;
 use crate::auth::{Identity, Role};
+use crate::hub::Typist;
 use crate::wire::{Answer, Close, Code, MAX_MESSAGES, Reference, Request};
 
 pub(crate) use limit::Limit;
@@ -55,6 +57,11 @@ pub(crate) enum Act {
         event: Box<Event>,
         reference: Reference,
     },
+    /// Others are told, if possible.
+    Type {
+        story: StoryId,
+        typist: Typist,
+    },
     Close(Close),
 }
 
@@ -79,6 +86,7 @@ pub(crate) struct Session {
     limit: Limit,
     /// Of frames, whatever is in them.
     frames: Limit,
+    typed: typing::Typed,
     ping: Duration,
 }
 
@@ -93,6 +101,7 @@ impl Session {
             number: 0,
             limit: Limit::new(rate, now.instant),
             frames: Limit::new(rate.times(FRAMES), now.instant),
+            typed: typing::Typed::default(),
             ping,
         }
     }
@@ -134,7 +143,7 @@ impl Session {
                 break;
             }
             match serde_json::from_str::<serde_json::Value>(line) {
-                Ok(message) => acts.push(self.message(message)),
+                Ok(message) => acts.extend(self.message(message, now)),
                 Err(_) => {
                     acts.push(Act::Close(Close::BadMessage));
                     break;
@@ -144,16 +153,17 @@ impl Session {
         acts
     }
 
-    fn message(&mut self, message: serde_json::Value) -> Act {
+    fn message(&mut self, message: serde_json::Value, now: Now) -> Vec<Act> {
         let reference = message.get("ref").cloned();
         let reference = reference.and_then(|value| serde_json::from_value(value).ok());
         match serde_json::from_value(message) {
-            Ok(request) => self.request(request),
-            Err(error) => Act::Send(Answer::err(
+            Ok(Request::Typing { story, reference }) => self.types(story, &reference, now),
+            Ok(request) => vec![self.request(request)],
+            Err(error) => vec![Act::Send(Answer::err(
                 reference.unwrap_or_default(),
                 Code::BadMessage,
                 format!("not a message of this protocol: {error}"),
-            )),
+            ))],
         }
     }
 
@@ -163,11 +173,7 @@ impl Session {
             Request::Ping { reference } => Act::Send(Answer::ok(reference)),
             request => match self.identity.clone() {
                 Some(identity) => self.allowed(request, &identity),
-                None => Act::Send(Answer::err(
-                    reference(request),
-                    Code::Auth,
-                    "say who you are first: {\"t\":\"auth\",\"token\":…}",
-                )),
+                None => Act::Send(unknown(reference(request))),
             },
         }
     }
@@ -219,9 +225,9 @@ impl Session {
                     }
                 }
             }
-            Request::Auth { reference, .. } | Request::Ping { reference } => {
-                Act::Send(Answer::ok(reference))
-            }
+            Request::Auth { reference, .. }
+            | Request::Typing { reference, .. }
+            | Request::Ping { reference } => Act::Send(Answer::ok(reference)),
         }
     }
 
@@ -369,6 +375,11 @@ fn flood(after: Duration) -> [Act; 2] {
     [Act::Send(answer.later(after)), Act::Close(Close::Rate)]
 }
 
+fn unknown(reference: Reference) -> Answer {
+    let words = "say who you are first: {\"t\":\"auth\",\"token\":…}";
+    Answer::err(reference, Code::Auth, words)
+}
+
 fn not_joined(reference: Reference, story: &StoryId) -> Answer {
     let words = format!("you are not in {story}: join it first");
     Answer::err(reference, Code::NotJoined, words)
@@ -380,6 +391,7 @@ fn reference(request: Request) -> Reference {
         | Request::Join { reference, .. }
         | Request::Leave { reference, .. }
         | Request::Publish { reference, .. }
+        | Request::Typing { reference, .. }
         | Request::Ping { reference } => reference,
     }
 }

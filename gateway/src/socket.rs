@@ -44,8 +44,8 @@ const TOGETHER_BYTES: usize = 64 * 1_024;
 const REQUESTS: usize = 32;
 /// What a close frame is given to get out.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Small, since thousands of sockets have one each and most messages fit.
-const BUFFER: usize = 2 * 1_024;
+/// Read at once. Small, since thousands of sockets have one each and most messages fit.
+const BUFFER: usize = 512;
 /// What is written at once. It is there only once there was so much to write.
 const WRITE_BUFFER: usize = 4 * 1_024;
 
@@ -232,6 +232,10 @@ impl Socket {
                     }
                 }
                 Act::Close(close) => return self.close(close).await,
+                Act::Type { story, typist } => {
+                    // Who types is in the story, so that its room is here.
+                    let _told = self.app.hub.types(&story, typist);
+                }
                 act => self.working = self.begin(act),
             }
         }
@@ -251,7 +255,7 @@ impl Socket {
                 cursor,
                 reference,
             } => {
-                let reader = self.reader();
+                let reader = self.reader()?;
                 Box::pin(async move {
                     let joined = app.hub.join(&story, cursor, (&reader, number)).await;
                     Outcome::Joined(number, story, reference, joined)
@@ -261,21 +265,20 @@ impl Socket {
                 let published = app.bus.publish(&event).await;
                 Outcome::Published(reference, event.id, published)
             }),
-            Act::Send(_) | Act::Leave { .. } | Act::Close(_) => return None,
+            Act::Send(_) | Act::Leave { .. } | Act::Type { .. } | Act::Close(_) => return None,
         })
     }
 
     /// Made with the first story: most of what a quiet socket takes is this.
-    fn reader(&mut self) -> Reader {
-        let sub = self.session.identity().map(Arc::clone);
+    fn reader(&mut self) -> Option<Reader> {
+        let person = Arc::clone(self.session.identity()?);
         let reader = self.reader.get_or_insert_with(|| {
-            let sub = sub.as_ref().map_or("", |identity| &identity.sub);
-            let (reader, feed) = reader(sub, QUEUE);
+            let (reader, feed) = reader(&person, QUEUE);
             self.end = Some(feed.end());
             self.feed = Some(feed);
             reader
         });
-        reader.clone()
+        Some(reader.clone())
     }
 
     fn take(&mut self, outcome: Outcome) {
@@ -307,11 +310,12 @@ impl Socket {
     fn write(&mut self, delivery: Delivery) {
         let (mut next, mut bytes) = (Some(delivery), 0);
         for count in 1.. {
-            let Some((number, item)) = next else { break };
-            if self.session.is_in(number) {
-                self.app.metrics.written(item.at.elapsed());
-                bytes += item.bytes();
-                self.outbox.push(Message::Text(item.socket()));
+            let Some(delivery) = next else { break };
+            if self.session.is_in(delivery.number()) {
+                delivery.written(&self.app.metrics);
+                let text = delivery.socket();
+                bytes += text.len();
+                self.outbox.push(Message::Text(text));
             }
             if count == TOGETHER || bytes >= TOGETHER_BYTES {
                 break;

@@ -137,7 +137,7 @@ impl Stream {
         if app.revoked.has(&identity) {
             return Err(Unauthorized::Revoked.into());
         }
-        let (reader, feed) = reader(&identity.sub, QUEUE);
+        let (reader, feed) = reader(&identity, QUEUE);
         let membership = app.hub.join(&story, cursor, (&reader, 0)).await;
         let membership = membership.map_err(|error| Problem::from(&*error))?;
         let now = now();
@@ -197,23 +197,23 @@ impl Stream {
             }
         };
         match delivery {
-            Ok(delivery) => Some(self.together(delivery)),
+            Ok(delivery) => Some(self.together(&delivery)),
             Err(Why::Slow) => self.bye("too slow: come back with the cursor", RETRY),
             Err(Why::Story) => self.bye("the story cannot be read now: come back", RETRY),
         }
     }
 
-    fn together(&mut self, (_, first): Delivery) -> Bytes {
+    fn together(&mut self, first: &Delivery) -> Bytes {
         self.beat = Instant::now() + self.app.ping;
-        self.app.metrics.written(first.at.elapsed());
+        first.written(&self.app.metrics);
         let mut more = self.feed.try_next();
         if more.is_none() {
             return first.stream();
         }
         let mut chunk = BytesMut::from(&first.stream()[..]);
         for count in 2.. {
-            let Some((_, item)) = more else { break };
-            chunk.extend_from_slice(&item.stream());
+            let Some(next) = more else { break };
+            chunk.extend_from_slice(&next.stream());
             if count == TOGETHER {
                 break;
             }

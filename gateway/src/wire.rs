@@ -45,6 +45,12 @@ pub(crate) enum Request {
         #[serde(default, rename = "ref")]
         reference: Reference,
     },
+    /// Others in the story are told `typing{story, sub, name}`, at most once in 2 s; answered only where there is a `ref`.
+    Typing {
+        story: StoryId,
+        #[serde(default, rename = "ref")]
+        reference: Reference,
+    },
     Ping {
         #[serde(default, rename = "ref")]
         reference: Reference,
@@ -85,12 +91,13 @@ impl From<Reference> for Option<Mark> {
 }
 
 impl Reference {
-    fn is_none(&self) -> bool {
+    pub(crate) fn is_none(&self) -> bool {
         self.0.is_none()
     }
 }
 
-/// What the session itself says; the rest are items of stories.
+/// What the session itself says; the rest are items of stories (`hub/item.rs`), and `presence{story, people[{sub, name}],
+/// count}` and `typing{story, sub, name}`, which have no cursor and may be left out (`hub/aside.rs`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "t", rename_all = "lowercase")]
 pub(crate) enum Answer {

@@ -3,6 +3,7 @@
 import { connect } from './client.js';
 import { Door, arrive, ask, keys, redeem, show } from './door.js';
 import { Scene } from './scene.js';
+import { Typists } from './typists.js';
 
 const at = (id) => document.getElementById(id);
 /** Events of one look back. */
@@ -10,6 +11,7 @@ const PAGE = 100;
 const HINTS = { do: 'What do you do?', say: 'What do you say?', story: 'What happens?' };
 
 const scene = new Scene({ onChoose: ({ id, label }) => publish({ mode: 'choose', choice: id }, label) });
+const typists = new Typists(at('typing'));
 const door = new Door(open);
 let room;
 let me = 'You';
@@ -51,6 +53,7 @@ async function open({ token, story, made }) {
 function enter(id, ticket) {
   show(id);
   scene.clear();
+  scene.people([]);
   at('room').hidden = false;
   at('title').textContent = id;
   at('premise').hidden = true;
@@ -67,13 +70,13 @@ function enter(id, ticket) {
     onEvent: (event, { seq }) => {
       scene.event(event, seq);
       settle(own, event);
+      if (event.type === 'action') typists.done(event.author.id);
     },
     onRemoved: (removed, how) => scene.removed(removed, how),
     onGap: () => scene.clear(),
     onError: (error) => leave(error.message),
-    onMessage: (message) => {
-      if (message.t === 'presence') scene.people(message.people, message.count);
-    },
+    onPresence: ({ people, count }) => scene.people(people, count),
+    onTyping: (typist) => typists.heard(typist),
   });
   room = { id, gateway, story, own };
   describe(id);
@@ -148,6 +151,7 @@ function leave(problem) {
   room.keeps = problem !== undefined;
   room.gateway.close();
   room = undefined;
+  typists.clear();
   at('room').hidden = true;
   banner();
   document.title = 'Storyfleet';
@@ -239,7 +243,10 @@ at('text').addEventListener('keydown', (event) => {
   event.preventDefault();
   at('composer').requestSubmit();
 });
-at('text').addEventListener('input', grow);
+at('text').addEventListener('input', () => {
+  grow();
+  if (at('text').value.trim()) room?.story.typing();
+});
 at('composer').addEventListener('change', modeChanged);
 at('leave').addEventListener('click', () => leave());
 at('earlier').addEventListener('click', earlier);

@@ -14,9 +14,11 @@
 //     onRemoved: (id, { why, reason }) => …,            // show it no more, if it was shown
 //     onGap: () => …,                                   // show nothing of before: the story is told anew from here
 //     onError: ({ code, message }) => …,                // the story cannot be joined
-//     onMessage: (message) => …,                        // any other message of this story
+//     onPresence: ({ people, count }) => …,             // who is here: [{sub, name}], at most 100 of them
+//     onTyping: ({ sub, name }) => …,                   // somebody else types; true for 3 s
 //   });
 //   const { id, status } = await castle.publish({ mode: 'do', text: 'I draw the sword' });  // logged, held or duplicate
+//   castle.typing();                                     // as often as one likes: it is sent every 2 s
 //   castle.leave(); gateway.close();
 //
 // Options besides: `ticket` (a one-use ticket instead of the first token), `transport` ('ws' or 'sse' alone), `WebSocket`
@@ -29,7 +31,7 @@
 // What is published is sent again after a cut, under an id of its own, and counts once.
 
 import { Story } from './story.js';
-import { openSocket, openStreams } from './transport.js';
+import { newId, openSocket, openStreams } from './transport.js';
 
 export { Story } from './story.js';
 export { openSocket, openStreams } from './transport.js';
@@ -43,6 +45,7 @@ const FIRST = 250;
 const LONGEST = 15_000;
 const GIVES_UP = 60_000;
 const PING = 15_000;
+const TYPES = 2_000;
 /** setTimeout takes no more. */
 const FAR = 2 ** 31 - 1;
 
@@ -50,7 +53,6 @@ const FAR = 2 ** 31 - 1;
 const FAILS = 2;
 
 const PASSES = new Set(['rate', 'unavailable', 'full']);
-const KNOWN = new Set(['event', 'retracted', 'delta', 'reset', 'snapshot', 'gap', 'live']);
 const TOO_MUCH = new Set([4400, 4413, 1009]);
 
 /** Why something was not done: `code` as the gateway says it. */
@@ -112,11 +114,12 @@ class Gateway {
   /** @param {object} on what is called, as at the head of this file. */
   join(id, on) {
     if (this.#stories.has(id)) throw new Error(`${id} is joined already`);
-    const story = { id, on, known: new Story(), isIn: false };
+    const story = { id, on, known: new Story(), isIn: false, typed: 0 };
     this.#stories.set(id, story);
     if (this.#state.state === 'open') this.#enter(story);
     return {
       publish: (said) => this.#publish(story, said),
+      typing: () => this.#types(story),
       leave: () => this.#leave(story),
       get cursor() {
         return story.known.cursor;
@@ -240,10 +243,8 @@ class Gateway {
   #tellStory(story, message) {
     if (!story) return;
     const { on, known } = story;
-    if (!KNOWN.has(message.t)) {
-      on.onMessage?.(message);
-      return;
-    }
+    if (message.t === 'presence') on.onPresence?.(message);
+    if (message.t === 'typing') on.onTyping?.(message);
     for (const change of known.take(message)) {
       const { kind, ...rest } = change;
       if (kind === 'text') on.onText?.(rest.re, rest.text, rest);
@@ -273,13 +274,20 @@ class Gateway {
   }
 
   #publish(story, said) {
-    const event = { id: crypto.randomUUID?.() ?? random(), ...said };
+    const event = { id: newId(), ...said };
     return new Promise((resolve, reject) => {
       const one = { story, event, resolve, reject, since: Date.now() };
       if (this.#stories.get(story.id) !== story) return reject(new Refused({ code: 'left', message: 'the story was left' }));
       this.#pending.add(one);
       if (story.isIn) this.#say(one);
     });
+  }
+
+  #types(story) {
+    const now = Date.now();
+    if (!story.isIn || now - story.typed < TYPES) return;
+    story.typed = now;
+    this.#way.send({ t: 'typing', story: story.id });
   }
 
   #say(one) {
@@ -387,9 +395,4 @@ class Gateway {
     this.#state = state;
     this.#options.onState(state);
   }
-}
-
-/** Pages that were not served over TLS have no randomUUID. */
-function random() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

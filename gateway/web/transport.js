@@ -1,6 +1,6 @@
 // Two ways to a gateway that speak the same messages: a WebSocket, and streams (SSE) with requests for where no WebSocket
 // gets through. Both are objects of
-//   send(message)    what a client says: auth, join, leave, publish, ping
+//   send(message)    what a client says: auth, join, leave, publish, typing, ping
 //   close()          ends it; nothing is heard of it afterwards
 //   heard            when something last came (ms)
 // and call
@@ -105,6 +105,12 @@ export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
     }
   }
 
+  /** Nobody waits for it. */
+  function types({ story }) {
+    const url = new URL(`/v1/stories/${encodeURIComponent(story)}/typing`, base);
+    ask(url, { method: 'POST', headers: headers() }).catch(() => {});
+  }
+
   const way = {
     kind: 'sse',
     heard: Date.now(),
@@ -124,6 +130,9 @@ export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
         case 'publish':
           publish(message);
           break;
+        case 'typing':
+          types(message);
+          break;
         default: // Streams have their own signs of life.
       }
     },
@@ -131,6 +140,12 @@ export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
   };
   queueMicrotask(() => isOver || on.open());
   return way;
+}
+
+/** For what is published. Pages that were not served over TLS have no randomUUID. */
+export function newId() {
+  if (crypto.randomUUID) return crypto.randomUUID();
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
 /** Whose a token is and when it ends, for show: whether it is good only the gateway tells. */

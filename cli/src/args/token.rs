@@ -43,7 +43,7 @@ fn grant(text: &str) -> Result<(Pattern, Role), String> {
 }
 
 /// `90s`, `1h`, `1h 30m`.
-fn life(text: &str) -> Result<Duration, String> {
+pub(super) fn life(text: &str) -> Result<Duration, String> {
     let wanted = "write it like 90s, 15m or 1h: at least 1s, at most 8760h";
     let span: jiff::SignedDuration = text.parse().map_err(|_| wanted.to_owned())?;
     let life = Duration::try_from(span).map_err(|_| wanted.to_owned())?;

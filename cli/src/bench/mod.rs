@@ -3,6 +3,7 @@
 
 mod backlog;
 pub(crate) mod bare;
+pub(crate) mod edge;
 mod latency;
 mod load;
 mod process;
@@ -60,6 +61,9 @@ struct Plan {
 }
 
 pub(crate) async fn run(args: BenchArgs, out: Output) -> anyhow::Result<ExitCode> {
+    if args.what.gateway {
+        return edge::run(args.only, args.quick, out).await;
+    }
     if cfg!(debug_assertions) {
         note("bench: this is a debug build: `make bench` measures a release build");
     }

@@ -238,7 +238,7 @@ fn row(name: &str, floor: f64, fleet: f64) -> String {
 }
 
 /// Three digits that count.
-fn figure(value: f64) -> String {
+pub(super) fn figure(value: f64) -> String {
     let decimals = match value.abs() {
         large if large >= 100.0 => 0,
         middle if middle >= 10.0 => 1,
@@ -261,7 +261,7 @@ pub(super) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
 }
 
 /// The smallest wait, in milliseconds, that at least `share` of them do not pass. `sorted` is ascending; 0 of nothing.
-fn percentile(sorted: &[Duration], share: f64) -> f64 {
+pub(super) fn percentile(sorted: &[Duration], share: f64) -> f64 {
     let rank = (share * sorted.len() as f64).ceil().max(1.0) as usize;
     let wait = sorted.get(rank - 1).copied().unwrap_or_default();
     wait.as_secs_f64() * 1e3

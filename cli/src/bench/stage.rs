@@ -138,7 +138,7 @@ impl Stage {
 }
 
 /// An empty Redis that answers.
-async fn server(folder: &Path) -> anyhow::Result<Server> {
+pub(super) async fn server(folder: &Path) -> anyhow::Result<Server> {
     let redis = Server::start(&Folder::claim(folder).await?)?;
     let bus = Bus::new(Settings::new(&redis.url))?;
     let answers = async {

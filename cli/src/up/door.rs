@@ -58,6 +58,7 @@ impl Door {
                 drain: DRAIN,
                 ..Limits::default()
             },
+            presence: true,
         };
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let gateway = match listen {

@@ -81,6 +81,18 @@ impl Server {
         Ok(Self { url, child })
     }
 
+    /// SIGKILL, as by a crash: what it had answered is in its file.
+    pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// Starts it again at its address, with what it left in its folder.
+    pub(crate) fn again(&mut self, folder: &Folder) -> anyhow::Result<()> {
+        let port = self.url.rsplit_once(':').map(|(_, port)| port.parse());
+        self.child = spawn(folder, port.context("an address without a port")??)?;
+        Ok(())
+    }
+
     pub(crate) fn pid(&self) -> Option<u32> {
         self.child.id()
     }

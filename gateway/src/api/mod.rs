@@ -7,6 +7,7 @@ mod request;
 mod stories;
 mod tickets;
 mod tokens;
+mod typing;
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -30,6 +31,7 @@ pub(crate) fn router(app: App) -> Router {
             get(events::page).post(events::publish),
         )
         .route("/v1/stories/{id}/stream", get(stream::stream))
+        .route("/v1/stories/{id}/typing", post(typing::types))
         .route("/v1/ws", get(socket::upgrade))
         .route("/v1/tickets", post(tickets::create))
         .route("/v1/tokens", post(tokens::create))

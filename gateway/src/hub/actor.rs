@@ -40,8 +40,8 @@ pub(crate) struct Actor {
     watch: Watch,
     memory: Memory,
     members: Vec<Member>,
-    /// Those who go on only when everything there is was read.
-    waiting: Vec<Member>,
+    /// Those who go on only when everything there was when they came is read, and the reading that does it.
+    waiting: Vec<(u64, Member)>,
     commands: mpsc::Receiver<Command>,
     /// Held by each of those who will come back.
     away: Arc<()>,
@@ -127,7 +127,7 @@ impl Actor {
 
     fn is_idle(&mut self) -> bool {
         self.members.retain(|member| !member.has_left());
-        self.waiting.retain(|member| !member.has_left());
+        self.waiting.retain(|(_, member)| !member.has_left());
         let is_away = Arc::strong_count(&self.away) > 1;
         self.members.is_empty() && self.waiting.is_empty() && !is_away
     }
@@ -135,6 +135,10 @@ impl Actor {
     async fn see(&mut self, seen: Seen) -> Result<(), Error> {
         if seen == Seen::Gap {
             (self.watch, self.memory) = watch_anew(&self.hub, &self.story).await?;
+            let first = self.watch.read_again();
+            self.waiting
+                .iter_mut()
+                .for_each(|(reading, _)| *reading = first);
             for member in std::mem::take(&mut self.members) {
                 self.start_anew(member);
             }
@@ -159,12 +163,13 @@ impl Actor {
         }
     }
 
-    /// Those who wait go on when all there is was read.
+    /// Those who wait go on when all there was when they came is read.
     fn settle(&mut self) {
-        if !self.waiting.is_empty() && self.watch.is_caught_up() {
-            for member in std::mem::take(&mut self.waiting) {
-                self.go_on(member, true);
-            }
+        let given = self.watch.given();
+        let is_answered = |(reading, _): &mut (u64, Member)| *reading <= given;
+        let answered: Vec<_> = self.waiting.extract_if(.., is_answered).collect();
+        for (_, member) in answered {
+            self.go_on(member, true);
         }
     }
 
@@ -191,8 +196,8 @@ impl Actor {
             }
             Join::Log => self.read_log(member),
             Join::Unknown => {
-                self.watch.read_again();
-                self.waiting.push(member);
+                let reading = self.watch.read_again();
+                self.waiting.push((reading, member));
             }
             Join::Other => self.start_anew(member),
         }
@@ -277,7 +282,8 @@ impl Actor {
     async fn fail(mut self, error: Error) {
         tracing::warn!(story = %self.story, %error, "a story cannot be read any more");
         self.hub.forget(&self.story);
-        for member in self.members.drain(..).chain(self.waiting.drain(..)) {
+        let waiting = self.waiting.drain(..).map(|(_, member)| member);
+        for member in self.members.drain(..).chain(waiting) {
             member.reader.close(Why::Story);
         }
         refuse(&mut self.commands, &Arc::new(error)).await;

@@ -79,10 +79,6 @@ impl Memory {
         }
     }
 
-    pub(crate) fn at(&self) -> &Arc<Cursor> {
-        &self.at
-    }
-
     /// Takes what was seen, with the place after it, and gives it as all readers are given it.
     pub(crate) fn see(&mut self, seen: Seen, at: Cursor) -> Arc<Item> {
         self.at = Arc::new(at);

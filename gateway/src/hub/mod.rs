@@ -1,9 +1,13 @@
 //! The stories that this node's readers read. Each is watched once, by an actor; all share one subscriber connection.
 
 mod actor;
+mod aside;
+mod host;
 mod item;
 mod memory;
+mod pace;
 mod reader;
+mod room;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,8 +20,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
 use actor::{Actor, Command};
+use room::Rooms;
 
 pub(crate) use reader::{Delivery, End, Feed, Membership, Reader, Why, reader};
+pub(crate) use room::Typist;
 
 /// The events that somebody without a cursor begins with.
 pub(crate) const TAIL: usize = 100;
@@ -38,6 +44,8 @@ pub(crate) struct Hub {
     stories: Mutex<HashMap<StoryId, mpsc::Sender<Command>>>,
     /// Turns to read the log for somebody.
     reads: Arc<Semaphore>,
+    /// Unless nobody is to be told who else reads.
+    rooms: Option<Arc<Rooms>>,
 }
 
 impl Hub {
@@ -46,9 +54,18 @@ impl Hub {
         bus: Bus,
         metrics: Metrics,
         (tracker, end): (TaskTracker, CancellationToken),
+        presence: bool,
     ) -> Arc<Self> {
+        let feeds = bus.feeds();
+        let (left, until) = (feeds.clone(), end.clone());
+        tracker.spawn(async move { until.run_until_cancelled(left.tidy()).await });
+        let rooms = || {
+            let (parts, tasks) = ((bus.clone(), feeds.clone()), (tracker.clone(), end.clone()));
+            Rooms::new(parts, metrics.clone(), tasks)
+        };
         Arc::new(Self {
-            feeds: bus.feeds(),
+            rooms: presence.then(rooms),
+            feeds,
             bus,
             metrics,
             tracker,
@@ -81,11 +98,21 @@ impl Hub {
             if self.story(story).send(command).await.is_ok()
                 && let Ok(opened) = opens.await
             {
-                return opened.map(|()| membership);
+                opened?;
+                let seat = self.rooms.as_ref();
+                let seat = seat.map(|rooms| rooms.enter(story, (reader, number)));
+                return Ok(membership.sits(seat));
             }
         }
         // The node ends, and whoever waits with it.
         std::future::pending().await
+    }
+
+    /// Whoever else is in the story is told, if possible, that they type. False where it is for somebody else to tell them:
+    /// nobody reads the story here.
+    pub(crate) fn types(&self, story: &StoryId, typist: Typist) -> bool {
+        let rooms = self.rooms.as_ref();
+        rooms.is_none_or(|rooms| rooms.types(story, typist))
     }
 
     /// The way to the actor of a story, which is started if there is none: one start, however many ask for it.

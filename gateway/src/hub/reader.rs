@@ -3,21 +3,34 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use axum::body::Bytes;
+use axum::extract::ws::Utf8Bytes;
 use story::Cursor;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Identity;
+use crate::hub::aside::{Aside, Notice};
 use crate::hub::item::Item;
-use crate::metrics::Joined;
+use crate::hub::room::Occupied;
+use crate::metrics::{Joined, Metrics};
 
 /// What a reader is given, with the number that they know the story by.
-pub(crate) type Delivery = (u32, Arc<Item>);
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    Item(u32, Arc<Item>),
+    /// Of what they may miss.
+    Notice(u32, Arc<Notice>),
+}
 
 /// Where what a reader is given goes. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Reader {
     pub(crate) sub: Arc<str>,
-    queue: mpsc::Sender<Delivery>,
+    /// As others in a story see it.
+    pub(crate) name: Arc<str>,
+    pub(crate) aside: Arc<Aside>,
+    queue: mpsc::Sender<(u32, Arc<Item>)>,
     end: Arc<End>,
 }
 
@@ -39,13 +52,18 @@ pub(crate) struct End {
 /// The other end of a [`Reader`].
 #[derive(Debug)]
 pub(crate) struct Feed {
-    queue: mpsc::Receiver<Delivery>,
+    queue: mpsc::Receiver<(u32, Arc<Item>)>,
+    aside: Arc<Aside>,
     end: Arc<End>,
 }
 
 /// A reader's part in one story. It ends when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Membership(Arc<AtomicBool>);
+pub(crate) struct Membership {
+    left: Arc<AtomicBool>,
+    /// Where it is told who is in a story.
+    seat: Option<Occupied>,
+}
 
 /// The story's side of a membership.
 #[derive(Debug)]
@@ -70,15 +88,18 @@ pub(crate) enum Given {
 }
 
 /// A reader with a queue of this many.
-pub(crate) fn reader(sub: &str, queue: usize) -> (Reader, Feed) {
+pub(crate) fn reader(person: &Identity, queue: usize) -> (Reader, Feed) {
     let (sender, receiver) = mpsc::channel(queue);
-    let end = Arc::new(End::default());
+    let (aside, end) = (Arc::new(Aside::default()), Arc::new(End::default()));
     let feed = Feed {
         queue: receiver,
+        aside: Arc::clone(&aside),
         end: Arc::clone(&end),
     };
     let reader = Reader {
-        sub: sub.into(),
+        sub: person.sub.as_str().into(),
+        name: person.name.as_str().into(),
+        aside,
         queue: sender,
         end,
     };
@@ -95,7 +116,7 @@ impl Reader {
             came: Some(at.as_ref().map_or(Joined::Tail, |_| Joined::Memory)),
             at: at.map(Arc::new),
         };
-        (member, Membership(left))
+        (member, Membership { left, seat: None })
     }
 
     pub(crate) fn close(&self, why: Why) {
@@ -124,13 +145,57 @@ impl Feed {
         tokio::select! {
             biased;
             why = self.end.why() => Err(why),
-            delivery = self.queue.recv() => delivery.ok_or(Why::Story),
+            // These are few.
+            (number, notice) = self.aside.next() => Ok(Delivery::Notice(number, notice)),
+            item = self.queue.recv() => match item {
+                Some((number, item)) => Ok(Delivery::Item(number, item)),
+                None => Err(Why::Story),
+            },
         }
     }
 
-    /// What is there already.
+    /// What is there already of the story itself.
     pub(crate) fn try_next(&mut self) -> Option<Delivery> {
-        self.queue.try_recv().ok()
+        let (number, item) = self.queue.try_recv().ok()?;
+        Some(Delivery::Item(number, item))
+    }
+}
+
+impl Delivery {
+    /// What the reader knows the story by.
+    pub(crate) fn number(&self) -> u32 {
+        let (Self::Item(number, _) | Self::Notice(number, _)) = self;
+        *number
+    }
+
+    /// The message of a WebSocket.
+    pub(crate) fn socket(&self) -> Utf8Bytes {
+        match self {
+            Self::Item(_, item) => item.socket(),
+            Self::Notice(_, notice) => notice.socket(),
+        }
+    }
+
+    /// The server-sent event.
+    pub(crate) fn stream(&self) -> Bytes {
+        match self {
+            Self::Item(_, item) => item.stream(),
+            Self::Notice(_, notice) => notice.stream(),
+        }
+    }
+
+    /// Counts how long the story took to get here.
+    pub(crate) fn written(&self, metrics: &Metrics) {
+        if let Self::Item(_, item) = self {
+            metrics.written(item.at.elapsed());
+        }
+    }
+}
+
+impl Membership {
+    pub(crate) fn sits(mut self, seat: Option<Occupied>) -> Self {
+        self.seat = seat;
+        self
     }
 }
 
@@ -170,6 +235,6 @@ impl Member {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.left.store(true, Ordering::Relaxed);
     }
 }

@@ -90,7 +90,9 @@ fn event() -> impl Strategy<Value = Value> {
 }
 
 fn message() -> impl Strategy<Value = Value> {
-    let kinds = word(&["auth", "join", "join", "leave", "publish", "ping", "dance"]);
+    let kinds = word(&[
+        "auth", "join", "join", "leave", "publish", "typing", "ping", "dance",
+    ]);
     let cursors = word(&["e-0-0000", "e-1-abcd:r.1.2", "e-01-abcd", ""]);
     let fields = (
         field(kinds),
@@ -206,7 +208,8 @@ impl Stage {
         }
         let (lines, text) = (text.len(), text.join("\n"));
         let acts = self.session.frame(&text, now());
-        prop_assert!(acts.len() <= lines.min(MAX_MESSAGES) + 2);
+        // A hint that is passed on and its answer are two.
+        prop_assert!(acts.len() <= 2 * lines.min(MAX_MESSAGES) + 2);
         let closes = acts
             .iter()
             .filter(|act| matches!(act, Act::Close(_)))
@@ -233,6 +236,10 @@ impl Stage {
                 let may = identity.is_some_and(|one| one.role(&event.story) >= Some(Role::Author));
                 prop_assert!(may && Some(&event.author.id) == identity.map(|one| &one.sub));
             }
+            Act::Type { story, typist } => {
+                let may = identity.is_some_and(|one| one.role(story) >= Some(Role::Author));
+                prop_assert!(may && Some(&typist.sub) == identity.map(|one| &one.sub));
+            }
             Act::Leave { .. } => prop_assert!(identity.is_some()),
             Act::Send(_) | Act::Verify { .. } | Act::Close(_) => {}
         }
@@ -253,6 +260,7 @@ impl Stage {
         let luck = self.luck[self.worked % self.luck.len()];
         match act {
             Act::Send(answer) => self.answer(&answer)?,
+            Act::Type { .. } => {}
             Act::Leave { number, reference } => {
                 self.members.remove(&number);
                 if let Some(reference) = reference {

@@ -25,6 +25,8 @@ pub(crate) struct Channel {
     opening: Option<BoxFuture<'static, Result<(Live, Heard), Error>>>,
     /// Connections lost since one was good.
     failures: u32,
+    /// There are many of its kind, and nothing is lost with it.
+    is_quiet: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -48,6 +50,15 @@ impl Channel {
             doubt: Instant::now(),
             opening: None,
             failures: 0,
+            is_quiet: false,
+        }
+    }
+
+    /// No word is made of its loss.
+    pub(crate) fn quiet(self) -> Self {
+        Self {
+            is_quiet: true,
+            ..self
         }
     }
 
@@ -73,7 +84,7 @@ impl Channel {
                         return Ok(heard);
                     }
                     Err(Error::Unreachable(error)) => {
-                        if self.failures == 0 {
+                        if self.failures == 0 && !self.is_quiet {
                             tracing::warn!(channel = self.name, %error, "lost a channel");
                         }
                         self.failures = self.failures.saturating_add(1);

@@ -4,15 +4,24 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use futures::StreamExt;
 use redis::{PushInfo, PushKind, Value};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 
 use crate::link::Link;
 use crate::live::Live;
 use crate::reply::read;
 use crate::{Bus, Error};
 
+/// A connection that was heard of or asked so lately is not asked whether it lives.
+const TRUST: Duration = Duration::from_secs(1);
+/// Where nobody listens any more is unsubscribed from so long after, with whatever else was left by then.
+const LINGER: Duration = Duration::from_secs(1);
+/// Channels that are unsubscribed from at once.
+const TOGETHER: usize = 64;
 /// Messages that wait for the subscriber of their channel.
 const QUEUE: usize = 1_024;
 
@@ -26,16 +35,23 @@ pub struct Feeds {
 
 /// Where the messages of each channel go.
 #[derive(Clone, Default)]
-pub(crate) struct Routes(Arc<Mutex<Table>>);
+pub(crate) struct Routes(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    table: Mutex<Table>,
+    /// Told of whatever is left.
+    leaving: Notify,
+}
 
 #[derive(Default)]
 struct Table {
     routes: HashMap<String, Route>,
-    /// Channels that nobody listens to any more and that are still subscribed to.
-    left: Vec<String>,
+    /// Channels that nobody listens to any more and that are still subscribed to, and on which connection.
+    left: HashMap<String, u64>,
     serial: u64,
-    /// Something arrived since the connection was last asked whether it lives.
-    heard: bool,
+    /// When something arrived last, or the connection was asked whether it lives.
+    trusted: Option<Instant>,
 }
 
 struct Route {
@@ -50,7 +66,7 @@ struct Route {
 pub(crate) struct Push(pub(crate) Vec<u8>);
 
 impl Bus {
-    /// A connection for subscriptions.
+    /// A connection for subscriptions. Where they come and go, [`Feeds::tidy`] has to run.
     #[must_use]
     pub fn feeds(&self) -> Feeds {
         let routes = Routes::default();
@@ -66,46 +82,77 @@ impl Bus {
 impl Feeds {
     /// Subscribes: what is published from now on arrives. A channel has one subscriber; a second one takes its place.
     pub(crate) async fn subscribe(&self, channel: String) -> Result<Live, Error> {
-        let (sender, queue) = mpsc::channel(QUEUE);
-        let overflowed = Arc::new(AtomicBool::new(false));
-        let mut live = Live {
-            feeds: self.clone(),
-            channel,
-            serial: 0,
-            queue,
-            overflowed: Arc::clone(&overflowed),
-        };
-        let left = self.routes.take_left(&live.channel);
-        let add = |generation| {
-            let route = Route {
-                serial: 0,
-                generation,
-                queue: sender,
-                overflowed,
-            };
-            live.serial = self.routes.add(&live.channel, route);
-        };
-        self.link.subscribe(&live.channel, &left, add).await?;
-        Ok(live)
+        let mut live = None;
+        let add = |generation| live = Some(self.route(&channel, generation));
+        self.link.subscribe(&channel, add).await?;
+        live.ok_or_else(|| Error::data("a subscription has no route"))
     }
 
-    /// Whether the connection answers, or was heard of since this was last asked.
+    /// What comes for a channel, on that connection.
+    pub(crate) fn route(&self, channel: &str, generation: u64) -> Live {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let overflowed = Arc::new(AtomicBool::new(false));
+        let route = Route {
+            serial: 0,
+            generation,
+            queue: sender,
+            overflowed: Arc::clone(&overflowed),
+        };
+        Live {
+            feeds: self.clone(),
+            channel: channel.to_owned(),
+            serial: self.routes.add(channel, route),
+            queue,
+            overflowed,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn message(&self, channel: &str, payload: Vec<u8>) {
+        self.routes.message(0, channel, payload);
+    }
+
+    /// Whether the connection answers, as far as is known: however many ask, one of them asks it, and when it does not
+    /// answer the queues of all end.
     pub(crate) async fn ping(&self) -> Result<(), Error> {
-        if std::mem::take(&mut self.routes.table().heard) {
+        if self.routes.is_trusted() {
             return Ok(());
         }
         self.link.query(&redis::cmd("PING")).await.map(|_| ())
     }
 
+    /// Unsubscribes from what nobody listens to any more, for as long as it runs: Redis goes on sending it until then.
+    pub async fn tidy(&self) {
+        loop {
+            self.routes.something_left().await;
+            tokio::time::sleep(LINGER).await;
+            let left: Vec<String> = self.routes.table().left.keys().cloned().collect();
+            let leave = |channel| async move { self.leave(channel).await };
+            let left = futures::stream::iter(left);
+            left.for_each_concurrent(TOGETHER, leave).await;
+        }
+    }
+
+    async fn leave(&self, channel: String) {
+        // Only now: somebody may have come back meanwhile.
+        let Some(generation) = self.routes.table().left.remove(&channel) else {
+            return;
+        };
+        if let Err(error) = self.link.unsubscribe(&channel, generation).await {
+            tracing::debug!(channel, %error, "cannot unsubscribe");
+            self.routes
+                .leave(&mut self.routes.table(), channel, generation);
+        }
+    }
+
     pub(crate) fn end(&self, channel: &str, serial: u64) {
         let mut table = self.routes.table();
-        if table
-            .routes
-            .get(channel)
-            .is_some_and(|route| route.serial == serial)
-        {
+        let route = table.routes.get(channel);
+        if let Some(route) = route.filter(|route| route.serial == serial) {
+            let generation = route.generation;
             table.routes.remove(channel);
-            table.left.push(channel.to_owned());
+            self.routes
+                .leave(&mut table, channel.to_owned(), generation);
         }
     }
 }
@@ -113,25 +160,43 @@ impl Feeds {
 impl Routes {
     fn table(&self) -> MutexGuard<'_, Table> {
         // Nothing panics while it is held, and each write leaves it whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let table = self.0.table.lock();
+        table.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn something_left(&self) {
+        while self.table().left.is_empty() {
+            self.0.leaving.notified().await;
+        }
+    }
+
+    /// Has it unsubscribed from, unless somebody listens.
+    fn leave(&self, table: &mut Table, channel: String, generation: u64) {
+        if !table.routes.contains_key(&channel) {
+            table.left.insert(channel, generation);
+            self.0.leaving.notify_one();
+        }
+    }
+
+    /// Who is told no is to ask; for a while everybody else trusts that they do.
+    fn is_trusted(&self) -> bool {
+        let mut table = self.table();
+        let is_trusted = table.trusted.is_some_and(|at| at.elapsed() < TRUST);
+        if !is_trusted {
+            table.trusted = Some(Instant::now());
+        }
+        is_trusted
     }
 
     fn add(&self, channel: &str, route: Route) -> u64 {
         let mut table = self.table();
         table.serial += 1;
+        table.left.remove(channel);
         let serial = table.serial;
         table
             .routes
             .insert(channel.to_owned(), Route { serial, ..route });
         serial
-    }
-
-    /// What is to be unsubscribed from when `but` is subscribed to.
-    fn take_left(&self, but: &str) -> Vec<String> {
-        let mut table = self.table();
-        let mut left = std::mem::take(&mut table.left);
-        left.retain(|channel| channel != but && !table.routes.contains_key(channel));
-        left
     }
 
     /// Of connection `generation`.
@@ -142,7 +207,7 @@ impl Routes {
                 let channel: Option<String> = data.next().and_then(|name| read(name).ok());
                 let payload = read(data.next().unwrap_or(Value::Nil));
                 if let (Some(channel), Ok(payload)) = (channel, payload) {
-                    self.message(&channel, payload);
+                    self.message(generation, &channel, payload);
                 }
             }
             PushKind::Disconnection => self.lost(generation),
@@ -158,13 +223,17 @@ impl Routes {
         Ok(())
     }
 
-    fn message(&self, channel: &str, payload: Vec<u8>) {
+    fn message(&self, generation: u64, channel: &str, payload: Vec<u8>) {
         let mut table = self.table();
-        table.heard = true;
-        if let Some(route) = table.routes.get(channel)
-            && route.queue.try_send(Push(payload)).is_err()
-        {
-            route.overflowed.store(true, Ordering::Release);
+        table.trusted = Some(Instant::now());
+        match table.routes.get(channel) {
+            Some(route) => {
+                if route.queue.try_send(Push(payload)).is_err() {
+                    route.overflowed.store(true, Ordering::Release);
+                }
+            }
+            // Subscribed to once more while it was unsubscribed from, and left again.
+            None => self.leave(&mut table, channel.to_owned(), generation),
         }
     }
 
@@ -174,7 +243,7 @@ impl Routes {
         table
             .routes
             .retain(|_, route| route.generation > generation);
-        table.left.clear();
+        table.left.retain(|_, on| *on > generation);
     }
 }
 

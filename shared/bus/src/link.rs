@@ -65,11 +65,10 @@ impl Link {
         }))
     }
 
-    /// Subscribes to a channel and leaves others. `add` is told the connection's generation before its first message.
+    /// Subscribes to a channel. `add` is told the connection's generation before its first message.
     pub(crate) async fn subscribe(
         &self,
         channel: &str,
-        leave: &[String],
         add: impl FnOnce(u64),
     ) -> Result<(), Error> {
         let (generation, connecting) = self.wire();
@@ -78,11 +77,18 @@ impl Link {
             Err(error) => return Err(self.not_connected(generation, error)),
         };
         add(generation);
-        self.judged(generation, wire.ssubscribe(channel).await)?;
-        for channel in leave {
-            self.judged(generation, wire.sunsubscribe(channel).await)?;
+        self.judged(generation, wire.ssubscribe(channel).await)
+    }
+
+    /// Leaves a channel of that connection. With a connection that is lost all were left.
+    pub(crate) async fn unsubscribe(&self, channel: &str, generation: u64) -> Result<(), Error> {
+        let (current, connecting) = self.wire();
+        match connecting.now_or_never() {
+            Some(Ok(mut wire)) if current == generation => {
+                self.judged(generation, wire.sunsubscribe(channel).await)
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     pub(crate) async fn query(&self, cmd: &redis::Cmd) -> Result<Value, Error> {

@@ -27,7 +27,7 @@ pub(crate) struct Live {
 #[derive(Debug)]
 pub(crate) enum Arrival<T> {
     Message(T),
-    /// Some messages were lost.
+    /// Some messages were lost, and none that came before is left: what is read from now on has them all.
     Lost,
     /// No more will come.
     Closed,
@@ -55,13 +55,22 @@ impl Live {
 
     /// The same, as it came.
     pub(crate) async fn next_bytes(&mut self) -> Arrival<Vec<u8>> {
-        if self.overflowed.swap(false, Ordering::AcqRel) {
+        if self.overflowed.load(Ordering::Acquire) {
+            self.drain();
             return Arrival::Lost;
         }
         match self.queue.recv().await {
             Some(Push(bytes)) => Arrival::Message(bytes),
             None => Arrival::Closed,
         }
+    }
+
+    /// Drops what came until now, for whoever reads next what it told of: a full queue that stays full loses something
+    /// again during each reading.
+    pub(crate) fn drain(&mut self) {
+        while self.queue.try_recv().is_ok() {}
+        // Only now: what found the queue full until here came before the reading too.
+        self.overflowed.store(false, Ordering::Release);
     }
 
     /// Whether the connection still answers: a subscription alone would not show that it is dead.
@@ -73,5 +82,31 @@ impl Live {
 impl Drop for Live {
     fn drop(&mut self) {
         self.feeds.end(&self.channel, self.serial);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Bus, Settings};
+
+    #[tokio::test]
+    async fn after_a_loss_there_is_room_again() {
+        let feeds = Bus::new(Settings::new("redis://nowhere")).unwrap().feeds();
+        let mut live = feeds.route("castle", 0);
+        for _ in 0..2 {
+            for _ in 0..2_000 {
+                feeds.message("castle", b"before".to_vec());
+            }
+            assert!(matches!(live.next_bytes().await, Arrival::Lost));
+            for _ in 0..3 {
+                feeds.message("castle", b"after".to_vec());
+                let next = live.next_bytes().await;
+                assert!(
+                    matches!(&next, Arrival::Message(message) if message == b"after"),
+                    "{next:?}"
+                );
+            }
+        }
     }
 }

@@ -45,7 +45,7 @@ impl Feeds {
     pub fn room(&self, story: &StoryId) -> Room {
         let name = self.bus.keys.room(story);
         Room {
-            channel: Channel::new(self.clone(), name, MAX_HINT_BYTES),
+            channel: Channel::new(self.clone(), name, MAX_HINT_BYTES).quiet(),
         }
     }
 }

@@ -14,8 +14,11 @@ use crate::{Bus, Error};
 
 /// Events in one read.
 const PAGE: usize = 200;
-/// A subscription that brings nothing for so long is doubted: the log is read again.
+/// A subscription that brings nothing for so long is doubted: the connection is asked whether it lives.
 const QUIET: Duration = Duration::from_secs(5);
+/// What was not read for so long is read again: that a message was never sent (a channel that an ACL denies), or not to
+/// this connection, shows nowhere else.
+const STALE: Duration = Duration::from_secs(30);
 
 /// One reader's view of one story.
 pub struct Watch {
@@ -25,20 +28,28 @@ pub struct Watch {
     live: Option<Box<Live>>,
     /// When the subscription is doubted.
     doubt: Instant,
+    /// When everything is read again.
+    stale: Instant,
     /// What was begun; it outlives a dropped `next`, or a reader that is often woken would never be done with it.
     reading: Option<BoxFuture<'static, Result<Read, Error>>>,
-    /// It reads the log or drafts, as they may have been before it was asked to read them again.
-    is_old: bool,
-    /// That it has caught up was told, and nothing was read since.
-    was_caught_up: bool,
+    /// How often it began to read on in the log: what was asked for before that is answered by it.
+    begun: u64,
+    /// The reading that was asked for last.
+    wanted: u64,
+    /// The last reading of which everything was given.
+    given: u64,
+    /// That all was given was told, and nothing was read since.
+    was_at_end: bool,
     /// Connections lost since one was good.
     failures: u32,
 }
 
 /// What comes of a wait for Redis.
 enum Read {
-    /// A subscription that began or was found alive: only what is read from now on cannot miss anything.
+    /// A subscription that began: only what is read from now on cannot miss anything.
     Live(Box<Live>),
+    /// The connection lives.
+    Alive,
     Page(Page),
     Drafts(Drafts),
 }
@@ -115,9 +126,12 @@ impl Feeds {
             view: View::new(cursor),
             live: None,
             doubt: Instant::now(),
+            stale: Instant::now(),
             reading: None,
-            is_old: false,
-            was_caught_up: false,
+            begun: 0,
+            wanted: 0,
+            given: 0,
+            was_at_end: false,
             failures: 0,
         })
     }
@@ -137,7 +151,7 @@ impl Watch {
         }
     }
 
-    /// As [`Watch::next`]; `None` each time that it [has caught up](Watch::is_caught_up) anew.
+    /// As [`Watch::next`]; `None` each time that all of a reading was given.
     ///
     /// # Errors
     /// Those of [`Watch::next`].
@@ -146,7 +160,8 @@ impl Watch {
             if let Some(seen) = self.view.next() {
                 return Ok(Some(seen));
             }
-            if self.is_caught_up() && !std::mem::replace(&mut self.was_caught_up, true) {
+            if self.is_at_end() && !std::mem::replace(&mut self.was_at_end, true) {
+                self.given = self.begun;
                 return Ok(None);
             }
             let Some(reading) = &mut self.reading else {
@@ -155,9 +170,7 @@ impl Watch {
             };
             let read = reading.await;
             self.reading = None;
-            let is_old = std::mem::take(&mut self.is_old);
             match read {
-                Ok(Read::Page(_) | Read::Drafts(_)) if is_old => self.view.read_again(),
                 Ok(read) => self.take(read),
                 Err(Error::Unreachable(error)) => {
                     if self.failures == 0 {
@@ -177,17 +190,24 @@ impl Watch {
         self.failures > 0
     }
 
-    /// Whether all there was when it last read was given, and nothing is being read.
+    /// Whether all there was when it last read was given, and nothing is being read or asked for.
     #[must_use]
     pub fn is_caught_up(&self) -> bool {
-        let at_end = self.view.due() == Due::Live && !self.view.has_more();
-        at_end && self.live.is_some() && self.reading.is_none()
+        self.is_at_end() && self.wanted <= self.begun
     }
 
-    /// Reads the log and the drafts again: until then it is not caught up.
-    pub fn read_again(&mut self) {
-        self.view.read_again();
-        self.is_old = self.reading.is_some();
+    /// Asks for everything that there is by now. What is being read already may be older, and is read to its end all the
+    /// same, so that whoever asks all the time keeps nobody from seeing anything. Gives the number of the reading that will
+    /// answer: see [`Watch::given`].
+    pub fn read_again(&mut self) -> u64 {
+        self.wanted = self.begun + 1;
+        self.wanted
+    }
+
+    /// The number of the last reading of which everything was given.
+    #[must_use]
+    pub fn given(&self) -> u64 {
+        self.given
     }
 
     /// The place after everything that was given.
@@ -199,6 +219,7 @@ impl Watch {
     /// Begins what is due, or takes what arrives.
     async fn step(&mut self) {
         let (bus, story) = (self.feeds.bus.clone(), self.story.clone());
+        let is_due = self.wanted > self.begun || self.stale <= Instant::now();
         let Some(live) = &mut self.live else {
             let feeds = self.feeds.clone();
             return self.begin(async move {
@@ -208,10 +229,16 @@ impl Watch {
         };
         match self.view.due() {
             Due::Log(after) => {
+                // Whatever came until now was written before, and will be read.
+                live.drain();
+                self.begun += 1;
+                // At different times: those who began together would read together.
+                self.stale = Instant::now() + STALE.mul_f64(rand::random_range(0.75..=1.0));
                 self.begin(async move { bus.page(&story, after, PAGE).await.map(Read::Page) });
             }
             Due::Drafts => self.begin(async move { bus.running(&story).await.map(Read::Drafts) }),
-            Due::Live => match timeout_at(self.doubt, live.next()).await {
+            Due::Live if is_due => self.view.read_again(),
+            Due::Live => match timeout_at(self.doubt.min(self.stale), live.next()).await {
                 Ok(arrival) => {
                     self.doubt = Instant::now() + QUIET;
                     match arrival {
@@ -220,17 +247,22 @@ impl Watch {
                         Arrival::Closed => self.live = None,
                     }
                 }
+                Err(_quiet) if self.stale <= self.doubt => {}
                 Err(_quiet) => {
-                    if let Some(live) = self.live.take() {
-                        self.begin(async move { live.ping().await.map(|()| Read::Live(live)) });
-                    }
+                    let feeds = self.feeds.clone();
+                    self.begin(async move { feeds.ping().await.map(|()| Read::Alive) });
                 }
             },
         }
     }
 
+    fn is_at_end(&self) -> bool {
+        let at_end = self.view.due() == Due::Live && !self.view.has_more();
+        at_end && self.live.is_some() && self.reading.is_none()
+    }
+
     fn begin(&mut self, read: impl Future<Output = Result<Read, Error>> + Send + 'static) {
-        self.was_caught_up = false;
+        self.was_at_end = false;
         self.reading = Some(Box::pin(read));
     }
 
@@ -242,6 +274,7 @@ impl Watch {
                 self.doubt = Instant::now() + QUIET;
                 self.view.read_again();
             }
+            Read::Alive => self.doubt = Instant::now() + QUIET,
             Read::Page(page) => self.view.page(page),
             Read::Drafts(drafts) => self.view.drafts(drafts),
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bus::{Bus, Seen, Settings, Watch};
 use redis::Commands;
-use server::{Server, action, castle, create, place, story};
+use server::{Server, action, castle, create, pass, place, story};
 use story::{Event, Policies, Seq};
 
 /// How far away a slow Redis is, one way: several times what the reader waits for anything.
@@ -84,6 +84,7 @@ async fn what_no_live_message_told_of_is_seen_when_the_quiet_is_doubted() {
     let fields = [("e", untold.encode())];
     let _: String = raw.xadd("sf:{0}:log:castle", "2-0", &fields).unwrap();
     let _: u64 = raw.hincr("sf:{0}:ctx:castle", "seq", 1).unwrap();
+    pass(Duration::from_secs(30)).await;
     assert_eq!(place(&next(&mut watch).await), (2, "b"));
     assert_eq!(watch.cursor().seq, Seq(2));
 }

@@ -4,9 +4,11 @@
 
 mod server;
 
+use std::time::Duration;
+
 use bus::{Bus, Commit, Committed, Delivery, Published};
 use server::network::Network;
-use server::{Server, action, answer, answered, create, given_up, one, story};
+use server::{Server, action, answer, answered, create, given_up, one, pass, place, story};
 use story::{Agent, Policies, Seq};
 
 const NARRATOR: Agent = Agent::Narrator;
@@ -102,4 +104,40 @@ async fn a_lease_is_renewed_at_once_over_a_connection_that_dropped_unnoticed() {
     let renewed = bus.renew(NARRATOR, "w1", &leases).await;
     assert!(network.has_failed());
     assert!(renewed.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn subscriptions_over_a_connection_that_went_silent_begin_anew_though_one_alone_asked() {
+    let server = Server::start();
+    let network = Network::before(&server.url());
+    let (near, bus) = (server.bus(), network.bus(1));
+    let (feeds, mut watches) = (bus.feeds(), Vec::new());
+    for id in ["castle", "moor"] {
+        create(&near, id, Policies::default()).await;
+        watches.push(feeds.watch(&story(id), None).await.unwrap());
+    }
+    for watch in &mut watches {
+        assert_eq!(watch.next_or_caught_up().await.unwrap(), None);
+    }
+    network.stall("PING");
+    pass(Duration::from_secs(5)).await;
+    let mut next = watches.iter_mut().map(|watch| Box::pin(watch.next()));
+    let both = futures::future::join(next.next().unwrap(), next.next().unwrap());
+    let told = async {
+        while !network.has_failed() {
+            tokio::task::yield_now().await;
+        }
+        for id in ["castle", "moor"] {
+            near.publish(&action(id, "a")).await.unwrap();
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        (castle, moor) = both => {
+            assert_eq!(place(&castle.unwrap()), (1, "a"));
+            assert_eq!(place(&moor.unwrap()), (1, "a"));
+        }
+        () = told => {}
+        () = tokio::time::sleep(Duration::from_secs(10)) => panic!("nothing is seen"),
+    }
 }

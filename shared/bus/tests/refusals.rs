@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bus::{Bus, Committed, DraftChunk, Drafted, Error, Person, Published, Revoked, Role, Settings};
 use redis::Commands;
-use server::{action, answered, castle, draft, failure, given_up, ids, one};
+use server::{action, answered, castle, draft, failure, given_up, ids, one, user};
 use story::{Agent, Seq};
 
 const NARRATOR: Agent = Agent::Narrator;
@@ -53,15 +53,6 @@ async fn an_entry_whose_end_the_log_refuses_is_not_lost() {
 }
 
 /// A bus of a user whom Redis allows this.
-fn user(server: &server::Server, rules: &[&str]) -> Bus {
-    let mut set = redis::cmd("ACL");
-    set.arg("SETUSER").arg("mira");
-    set.arg(&["reset", "on", ">word", "~*", "&*"]).arg(rules);
-    set.exec(&mut server.raw()).unwrap();
-    let url = server.url().replace("redis://", "redis://mira:word@");
-    Bus::new(Settings::new(url)).unwrap()
-}
-
 /// All that a worker runs, and then what only a producer's script does.
 const COMMANDS: [&str; 33] = [
     "DEL",

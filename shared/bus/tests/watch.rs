@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bus::{Bus, Commit, Delivery, Draft, DraftChunk, Drafted, Seen, Watch};
 use redis::Commands;
-use server::{Server, action, answer, answered, castle, create, draft, place, story};
+use server::{
+    Server, action, answer, answered, castle, commands, create, draft, pass, place, story, user,
+};
 use story::{Agent, Policies, Seq};
 
 const NARRATOR: Agent = Agent::Narrator;
@@ -85,6 +87,29 @@ async fn a_watch_tells_each_time_that_it_has_caught_up() {
         assert!(more.await.is_err());
         watch.read_again();
     }
+}
+
+#[tokio::test]
+async fn who_asks_all_the_time_keeps_nobody_from_seeing_anything_and_is_answered() {
+    let (_server, bus) = castle(&["a"]).await;
+    let mut watch = bus.watch(&story("castle"), None).await.unwrap();
+    let asked = async {
+        for (seq, (id, then)) in (1..).zip([("a", "b"), ("b", "c"), ("c", "d")]) {
+            let reading = watch.read_again();
+            let mut seen = None;
+            while seen.is_none() || watch.given() < reading {
+                tokio::select! {
+                    next = watch.next_or_caught_up() => seen = next.unwrap().or(seen),
+                    () = tokio::task::yield_now() => {}
+                }
+                watch.read_again();
+            }
+            assert_eq!(place(&seen.unwrap()), (seq, id));
+            bus.publish(&action("castle", then)).await.unwrap();
+        }
+    };
+    let asked = tokio::time::timeout(Duration::from_secs(20), asked).await;
+    asked.expect("something to see");
 }
 
 #[tokio::test]
@@ -192,6 +217,24 @@ async fn a_restart_of_redis_costs_no_event() {
     assert_eq!(place(&next(&mut watch).await), (2, "b"));
 }
 
+#[tokio::test]
+async fn an_event_and_a_chunk_whose_messages_were_denied_are_seen_after_half_a_minute() {
+    let (server, bus) = castle(&["a"]).await;
+    let mute = user(&server, &["+@all", "resetchannels"]);
+    let mut watch = bus.watch(&story("castle"), None).await.unwrap();
+    assert_eq!(all(&mut watch, SHORT).await, [Some(1)]);
+    let mut deliveries = mute.reader(NARRATOR, "w1").next(1).await.unwrap();
+    let draft = draft(&deliveries[0], answer(&deliveries[0]).id);
+    write(&mute, &draft, 1, 0, "answer ").await;
+    pass(Duration::from_secs(30)).await;
+    let seen = next(&mut watch).await;
+    assert!(matches!(&seen, Seen::Snapshot { text, .. } if text == "answer "));
+    assert_eq!(all(&mut watch, SHORT).await, []);
+    commit(&mute, deliveries.remove(0)).await;
+    pass(Duration::from_secs(30)).await;
+    assert_eq!(place(&next(&mut watch).await), (2, "re-a"));
+}
+
 /// Everything that is seen until it is quiet for this long, without its text.
 async fn all(watch: &mut Watch, quiet: Duration) -> Vec<Option<u64>> {
     let mut all = Vec::new();
@@ -206,22 +249,23 @@ async fn all(watch: &mut Watch, quiet: Duration) -> Vec<Option<u64>> {
     all
 }
 
-fn commands(server: &Server) -> u64 {
-    let info: redis::InfoDict = redis::cmd("INFO")
-        .arg("stats")
-        .query(&mut server.raw())
-        .unwrap();
-    info.get("total_commands_processed").unwrap()
-}
-
 fn destroy(server: &Server, seq: u64) {
     let id = format!("{seq}-0");
     let gone: u64 = server.raw().xdel("sf:{0}:log:castle", &[id]).unwrap();
     assert_eq!(gone, 1);
 }
 
-/// Longer than the pause after which a quiet subscription is doubted and the log read again.
-const LONG: Duration = Duration::from_secs(6);
+const SHORT: Duration = Duration::from_millis(300);
+
+/// What is seen at once, and after the time when a quiet story is read again.
+async fn all_and_later(watch: &mut Watch) -> Vec<Option<u64>> {
+    let mut seen = all(watch, SHORT).await;
+    for _ in 0..2 {
+        pass(Duration::from_secs(30)).await;
+        seen.extend(all(watch, SHORT).await);
+    }
+    seen
+}
 
 #[tokio::test]
 async fn a_hole_in_the_log_gives_one_gap_and_all_that_is_left() {
@@ -233,7 +277,7 @@ async fn a_hole_in_the_log_gives_one_gap_and_all_that_is_left() {
     for from in [None, Some(cursor)] {
         let before = commands(&server);
         let mut watch = bus.watch(&story("castle"), from).await.unwrap();
-        let seen = all(&mut watch, LONG).await;
+        let seen = all_and_later(&mut watch).await;
         assert_eq!(seen, [None, Some(1), Some(3), Some(4)]);
         let commands = commands(&server) - before;
         assert!(commands < 60, "{commands} commands");
@@ -260,7 +304,7 @@ async fn a_count_that_is_ahead_of_the_log_keeps_no_reader_busy() {
     let _: u64 = server.raw().hincr("sf:{0}:ctx:castle", "seq", 1).unwrap();
     let before = commands(&server);
     let mut watch = bus.watch(&story("castle"), None).await.unwrap();
-    assert_eq!(all(&mut watch, LONG).await, [Some(1), Some(2)]);
+    assert_eq!(all_and_later(&mut watch).await, [Some(1), Some(2)]);
     let commands = commands(&server) - before;
     assert!(commands < 60, "{commands} commands");
     bus.publish(&action("castle", "c")).await.unwrap();

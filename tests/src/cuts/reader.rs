@@ -269,9 +269,10 @@ impl Reader {
             self.screen.complain(format_args!("is given {frame}"));
             return None;
         }
-        if std::mem::take(&mut self.is_new) {
-            let kind = frame["t"].as_str().unwrap_or_default().to_owned();
-            *self.resumes.entry(kind).or_default() += 1;
+        let kind = frame["t"].as_str().unwrap_or_default();
+        let is_told = !matches!(kind, "presence" | "typing");
+        if is_told && std::mem::take(&mut self.is_new) {
+            *self.resumes.entry(kind.to_owned()).or_default() += 1;
         }
         let tides = self.stage.tides.load(Ordering::Acquire);
         self.screen.take(frame, self.connections << 32 | tides);

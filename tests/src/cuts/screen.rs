@@ -79,6 +79,12 @@ impl Screen {
     pub(super) fn take(&mut self, frame: &Value, stay: u64) {
         match frame["t"].as_str().unwrap_or_default() {
             "live" => return self.live(frame),
+            "presence" | "typing" => {
+                if frame.get("cursor").is_some() {
+                    self.complain(format_args!("a cursor in {frame}"));
+                }
+                return;
+            }
             "event" | "retracted" => self.event(frame, stay),
             "delta" => self.delta(frame, stay),
             "reset" => self.reset(frame, stay),

@@ -19,6 +19,8 @@ pub struct Person<'a> {
     /// Story or pattern, and role.
     pub stories: &'a [(&'a str, Role)],
     pub ttl: Duration,
+    /// The token's id.
+    pub jti: Option<&'a str>,
 }
 
 impl<'a> Person<'a> {
@@ -26,7 +28,12 @@ impl<'a> Person<'a> {
     #[must_use]
     pub fn new(sub: &'a str, stories: &'a [(&'a str, Role)]) -> Self {
         let ttl = Duration::from_secs(3_600);
-        Self { sub, stories, ttl }
+        Self {
+            sub,
+            stories,
+            ttl,
+            jti: None,
+        }
     }
 }
 
@@ -54,7 +61,7 @@ impl Issuer {
         let new = NewToken {
             sub: person.sub.to_owned(),
             name: None,
-            jti: None,
+            jti: person.jti.map(str::to_owned),
             stories: grants.collect::<anyhow::Result<Grants>>()?,
             audience: "storyfleet".to_owned(),
             issuer: "storyfleet".to_owned(),

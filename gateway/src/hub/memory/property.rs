@@ -215,7 +215,7 @@ impl World {
         at.seq = Seq(self.seq);
         at.tag = match &seen {
             Seen::Event(entry) => Tag::of(&entry.event.id),
-            _ => self.memory.at().tag,
+            _ => self.memory.at.tag,
         };
         let ends = |at: &mut Position| matches!(&seen, Seen::Event(entry) if entry.event.id == at.response);
         self.draft.take_if(ends);
@@ -401,7 +401,7 @@ proptest! {
 fn a_place_that_cannot_be_known_is_told_from_one_that_is_of_another_history() {
     let mut world = World::new();
     world.act();
-    let here = Cursor::clone(world.memory.at());
+    let here = Cursor::clone(&world.memory.at);
     let mut other = here.clone();
     other.epoch = "other".to_owned();
     let mut ahead = here.clone();
@@ -424,7 +424,7 @@ fn a_place_that_cannot_be_known_is_told_from_one_that_is_of_another_history() {
 #[test]
 fn what_is_too_old_is_in_the_log_and_what_was_taken_back_is_not_remembered() {
     let mut world = World::new();
-    let first = Cursor::clone(world.memory.at());
+    let first = Cursor::clone(&world.memory.at);
     for _ in 0..EVENTS {
         world.act();
     }
@@ -434,7 +434,7 @@ fn what_is_too_old_is_in_the_log_and_what_was_taken_back_is_not_remembered() {
     let target = world.last.clone();
     let reason = String::new();
     let retracted = Payload::Retracted(story::Retracted { target, reason });
-    let before = Cursor::clone(world.memory.at());
+    let before = Cursor::clone(&world.memory.at);
     world.log(event(id("r"), AuthorKind::Agent, retracted));
     assert!(matches!(world.memory.join(&before, false), Join::Here(items) if items.len() == 1));
     assert!(world.memory.tail(2).is_none());

@@ -11,6 +11,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use bus::{Burial, Bus, Commit, Delivery, Draft, Emit, NewStory, Seen, Settings};
 use redis::Commands;
@@ -314,4 +315,32 @@ pub fn ids(deliveries: &[Delivery]) -> Vec<String> {
 pub fn one(mut deliveries: Vec<Delivery>) -> Delivery {
     assert_eq!(deliveries.len(), 1);
     deliveries.remove(0)
+}
+
+/// Of whatever waits in this test, this much time passes at once.
+pub async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+/// The commands that the server ran.
+pub fn commands(server: &Server) -> u64 {
+    let mut info = redis::cmd("INFO");
+    let info: redis::InfoDict = info
+        .arg("stats")
+        .query(&mut server.raw())
+        .expect("the server answers");
+    info.get("total_commands_processed")
+        .expect("it counts them")
+}
+
+/// Redis as a user sees it who has these rights.
+pub fn user(server: &Server, rules: &[&str]) -> Bus {
+    let mut set = redis::cmd("ACL");
+    set.arg("SETUSER").arg("mira");
+    set.arg(&["reset", "on", ">word", "~*", "&*"]).arg(rules);
+    set.exec(&mut server.raw()).expect("the rules are good");
+    let url = server.url().replace("redis://", "redis://mira:word@");
+    Bus::new(Settings::new(url)).expect("the settings are good")
 }

@@ -152,6 +152,7 @@ impl Screen {
                     self.draft = None;
                 }
             }
+            "presence" => {}
             other => anyhow::bail!("a {other}"),
         }
         if let Some(cursor) = frame["cursor"].as_str() {

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use super::bytes::{BINARY, CLOSE, Raw, TEXT, frame};
 use super::undisturbed::Undisturbed;
-use super::{Edge, join, publish, says};
+use super::{Edge, is_of_story, join, publish, says};
 
 const FIN: u8 = 0x80;
 const ORIGIN: &str = "https://app.example";
@@ -208,7 +208,7 @@ async fn cursors(edge: &Edge, tower: &str) -> anyhow::Result<()> {
             .await?;
         let mut stream = edge.stream("rea", Some(&cursor)).await?;
         ensure!(
-            stream.until("a story", |_| true).await?.event == "gap",
+            stream.until("a story", is_of_story).await?.event == "gap",
             "{cursor}"
         );
         stream

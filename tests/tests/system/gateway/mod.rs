@@ -12,6 +12,8 @@ mod outside;
 mod pages;
 mod private;
 mod resume;
+mod revoke;
+mod room;
 mod talk;
 mod undisturbed;
 
@@ -23,7 +25,7 @@ use gateway::auth::Role;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use story::{Policies, StoryId};
-use system_tests::edge::{Issuer, Node, Person, Socket, Stream};
+use system_tests::edge::{Issuer, Node, Person, Sent, Socket, Stream};
 use system_tests::{Options, Stack};
 use tempfile::TempDir;
 
@@ -64,7 +66,11 @@ impl Edge {
 
     /// One more node.
     async fn another(&self) -> anyhow::Result<Node> {
-        Node::start(&self.stack.redis_url(), self.folder.path(), &[]).await
+        self.another_with(&[]).await
+    }
+
+    async fn another_with(&self, options: &[&str]) -> anyhow::Result<Node> {
+        Node::start(&self.stack.redis_url(), self.folder.path(), options).await
     }
 
     fn token(&self, sub: &str, role: Role) -> anyhow::Result<String> {
@@ -135,4 +141,9 @@ fn publish(text: &str) -> Value {
 /// Whether a frame is the event with this text.
 fn says(frame: &Value, text: &str) -> bool {
     frame["t"] == "event" && frame["event"]["text"] == text
+}
+
+/// Whether it is the story's own, which has a place: who is here has none.
+fn is_of_story(sent: &Sent) -> bool {
+    sent.data.get("cursor").is_some()
 }

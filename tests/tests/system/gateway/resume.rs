@@ -8,7 +8,7 @@ use story::{Agent, Policies};
 use system_tests::Options;
 use system_tests::edge::{Node, Socket, Stream};
 
-use super::{Edge, join, says};
+use super::{Edge, is_of_story, join, says};
 
 /// One who reads a draft by pieces, over this and that, and keeps it.
 #[derive(Default)]
@@ -70,7 +70,7 @@ impl Reader {
         let mut stream = Stream::open(node.address(), "castle", &token, cursor).await?;
         let mut count = 0;
         while count < pieces && self.committed.is_none() {
-            let sent = stream.until("more", |_| true).await?;
+            let sent = stream.until("more", is_of_story).await?;
             count += usize::from(sent.event == "delta");
             assert_eq!(sent.data["cursor"].as_str().unwrap_or_default(), sent.id);
             self.take(&sent.data)?;
@@ -159,13 +159,13 @@ async fn a_cursor_of_another_history_gives_one_gap_and_a_fresh_start() -> anyhow
         assert!(says(&next, "first") && next["seq"] == 1, "{bad}: {next}");
 
         let mut stream = edge.stream("oren", Some(&bad)).await?;
-        let first = stream.until("a story", |_| true).await?;
+        let first = stream.until("a story", is_of_story).await?;
         assert_eq!(first.event, "gap", "{bad}");
-        let next = stream.until("the start", |_| true).await?;
+        let next = stream.until("the start", is_of_story).await?;
         assert!(says(&next.data, "first"), "{bad}: {next:?}");
         // The id of what came after it is good.
         let mut again = edge.stream("oren", Some(&next.id)).await?;
-        let sent = again.until("the rest", |_| true).await?;
+        let sent = again.until("the rest", is_of_story).await?;
         assert!(says(&sent.data, "second"), "{sent:?}");
     }
     // A place in a draft that never was: there is nothing to give, and what comes is given.
@@ -201,7 +201,7 @@ async fn what_is_no_cursor_is_told_on_a_socket_and_a_gap_on_a_stream() -> anyhow
         assert_eq!(socket.ask_for(join(None)).await?["t"], "ok");
 
         let mut stream = edge.stream("oren", Some(bad)).await?;
-        let first = stream.until("a start", |_| true).await?;
+        let first = stream.until("a start", is_of_story).await?;
         let expected = if bad.is_empty() { "event" } else { "gap" };
         assert_eq!(first.event, expected, "{bad}");
     }

@@ -83,6 +83,9 @@ impl Reader {
     pub(super) fn begin(&mut self, server: &mut Server) -> bool {
         match self.view.due() {
             Due::Log(after) => {
+                // Whatever is on its way was written by now.
+                server.channel.clear();
+                self.missed = false;
                 let (epoch, end) = (format!("epoch{}", server.epoch), Seq(server.end));
                 self.reading = Some(Reading::Page { after, epoch, end });
             }

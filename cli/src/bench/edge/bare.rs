@@ -1,0 +1,123 @@
+//! The bare server: axum, WebSocket and server-sent events, with the gateway's buffers and heartbeat. It passes what comes
+//! in for a story on to whoever reads it, and knows no tokens, no places, no history and no Redis.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::serve::ListenerExt;
+use futures::stream;
+use tokio::net::TcpListener;
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::time::{Instant, interval_at};
+
+/// As the gateway has them.
+const BUFFER: usize = 512;
+const QUEUE: usize = 64;
+const PING: Duration = Duration::from_secs(15);
+
+/// What goes to the readers of each story.
+#[derive(Clone, Default)]
+struct Stories(Arc<Mutex<HashMap<String, broadcast::Sender<Utf8Bytes>>>>);
+
+impl Stories {
+    fn of(&self, story: &str) -> broadcast::Sender<Utf8Bytes> {
+        let mut stories = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sender = stories.entry(story.to_owned());
+        sender
+            .or_insert_with(|| broadcast::Sender::new(QUEUE))
+            .clone()
+    }
+}
+
+pub(super) async fn serve(listen: SocketAddr) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(listen).await?;
+    let listener = listener.tap_io(|stream| {
+        // Whoever is gone already is found out when they are read from.
+        let _is_gone = stream.set_nodelay(true);
+    });
+    let router = Router::new()
+        .route("/in/{story}", get(take))
+        .route("/ws/{story}", get(socket))
+        .route("/sse/{story}", get(events))
+        .with_state(Stories::default());
+    Ok(axum::serve(listener, router).await?)
+}
+
+async fn take(
+    State(stories): State<Stories>,
+    Path(story): Path<String>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let readers = stories.of(&story);
+    upgrade.on_upgrade(async move |mut socket| {
+        while let Some(Ok(message)) = socket.recv().await {
+            if let Message::Text(text) = message {
+                // Nobody may be reading.
+                let _unread = readers.send(text);
+            }
+        }
+    })
+}
+
+async fn socket(
+    State(stories): State<Stories>,
+    Path(story): Path<String>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let feed = stories.of(&story).subscribe();
+    let upgrade = upgrade
+        .protocols([super::client::SUBPROTOCOL])
+        .read_buffer_size(BUFFER)
+        .write_buffer_size(0);
+    upgrade.on_upgrade(move |socket| pass(socket, feed))
+}
+
+async fn pass(mut socket: WebSocket, mut feed: broadcast::Receiver<Utf8Bytes>) {
+    let mut ping = interval_at(Instant::now() + PING, PING);
+    loop {
+        let message = tokio::select! {
+            heard = socket.recv() => match heard {
+                Some(Ok(_)) => continue,
+                _ => return,
+            },
+            text = feed.recv() => match text {
+                Ok(text) => Message::Text(text),
+                Err(RecvError::Lagged(_)) => continue,
+                Err(RecvError::Closed) => return,
+            },
+            _ = ping.tick() => Message::Ping(Bytes::new()),
+        };
+        if socket.send(message).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn events(State(stories): State<Stories>, Path(story): Path<String>) -> Response {
+    let feed = stories.of(&story).subscribe();
+    let ping = interval_at(Instant::now() + PING, PING);
+    let chunks = stream::unfold((feed, ping), async |(mut feed, mut ping)| {
+        loop {
+            let chunk = tokio::select! {
+                text = feed.recv() => match text {
+                    Ok(text) => Bytes::from(format!("data: {text}\n\n")),
+                    Err(RecvError::Lagged(_)) => continue,
+                    Err(RecvError::Closed) => return None,
+                },
+                _ = ping.tick() => Bytes::from_static(b":\n\n"),
+            };
+            return Some((Ok::<_, Infallible>(chunk), (feed, ping)));
+        }
+    });
+    let headers = [("content-type", "text/event-stream")];
+    (headers, Body::from_stream(chunks)).into_response()
+}

@@ -1,0 +1,79 @@
+//! What runs in the processes that are measured.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use agent::telemetry::{self, Format};
+use agent::{Setup, Shutdown};
+use anyhow::Context;
+use gateway::auth::{self, Origins};
+use gateway::{Gateway, Limits, Settings};
+use narrator::Narrator;
+use scene::Budget;
+use tokio_util::task::TaskTracker;
+
+use super::bare;
+use super::token::NAME;
+use crate::args::NodeCommand;
+use crate::target::Target;
+
+const RECONNECT: Duration = Duration::from_millis(250);
+
+/// Until it is killed.
+pub(crate) async fn run(command: NodeCommand, target: &Target) -> anyhow::Result<ExitCode> {
+    telemetry::start(Format::Pretty, "warn")?;
+    let signals = TaskTracker::new();
+    let shutdown = Shutdown::on_signals(&signals)?;
+    let bus = || {
+        let url = target.redis.clone().context("--redis is needed")?;
+        anyhow::Ok(target.settings(url))
+    };
+    match command {
+        NodeCommand::Gateway {
+            listen,
+            jwt_secrets,
+            jwks_file,
+        } => {
+            let tokens = auth::Settings {
+                secrets: Some(jwt_secrets),
+                jwks_file: Some(jwks_file),
+                ..auth::Settings::new(NAME, NAME)
+            };
+            serve(settings(bus()?, listen, tokens), &shutdown).await?;
+        }
+        NodeCommand::Bare { listen } => bare::serve(listen).await?,
+        NodeCommand::Narrator { llm } => {
+            let setup = Setup {
+                llm: llm::Client::new(llm::Settings::new(llm))?,
+                model: "mock".to_owned(),
+                prompts: None,
+            };
+            let narrator = Narrator::new(&setup, Budget::default())?;
+            agent::run(narrator, agent::Settings::new(bus()?), shutdown).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// As a gateway is started by hand, with its own defaults.
+fn settings(bus: bus::Settings, listen: SocketAddr, tokens: auth::Settings) -> Settings {
+    Settings {
+        listen,
+        internal: None,
+        bus: bus::Settings {
+            reconnect: RECONNECT,
+            ..bus
+        },
+        tokens,
+        origins: Origins::default(),
+        limits: Limits::default(),
+        presence: true,
+    }
+}
+
+async fn serve(settings: Settings, shutdown: &Shutdown) -> anyhow::Result<()> {
+    let gateway = Gateway::bind(settings, shutdown).await?;
+    gateway.run(shutdown).await;
+    Ok(())
+}
