@@ -98,6 +98,8 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
         .max_buf_size(BUFFER)
+        // What is written is small: it is copied together, and no connection keeps a queue of pieces.
+        .writev(false)
         .serve_connection(TokioIo::new(link), service)
         .with_upgrades();
     // In a box: a task has room for what it holds each time that it is handed on.

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::app::{App, Unauthorized, now};
-use crate::auth::Identity;
+use crate::auth::{Grants, Identity};
 use crate::hub::{Delivery, Feed, Membership, Why, reader};
 use crate::metrics::Connected;
 use crate::problem::Problem;
@@ -68,7 +68,7 @@ pub(crate) async fn stream(
     };
     let body = match opened.await {
         Ok(stream) => {
-            let chunks = stream::unfold(stream, async |mut stream| {
+            let chunks = stream::unfold(Box::new(stream), async |mut stream| {
                 let chunk = stream.next().await?;
                 Some((Ok::<_, Infallible>(chunk), stream))
             });
@@ -161,7 +161,11 @@ impl Stream {
             revocations,
             _connected: app.metrics.connected("sse"),
             _place: place,
-            identity,
+            // What they may read was asked for above; thousands of streams keep no list of it.
+            identity: Identity {
+                stories: Grants::default(),
+                ..identity
+            },
         })
     }
 
