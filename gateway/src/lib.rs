@@ -6,6 +6,7 @@ mod app;
 pub mod auth;
 mod hub;
 mod internal;
+mod link;
 mod metrics;
 mod options;
 mod outcome;
@@ -38,6 +39,7 @@ use hub::Hub;
 use metrics::Metrics;
 use quota::Quota;
 use revoked::Revoked;
+use server::Bounds;
 
 pub use options::Options;
 pub use session::Rate;
@@ -69,12 +71,15 @@ pub struct Limits {
     pub rate: Rate,
     /// How often a quiet connection is written to.
     pub ping: Duration,
+    /// How long a write may wait for its client to read.
+    pub stuck: Duration,
     /// What connections are given to go when the node ends.
     pub drain: Duration,
 }
 
 impl Default for Limits {
-    /// 20,000 connections, 50 of one person, 20 messages a second of each, a sign of life each 15 s, 20 s to go.
+    /// 20,000 connections, 50 of one person, 20 messages a second of each, a sign of life each 15 s, 30 s to read
+    /// what was written, 20 s to go.
     fn default() -> Self {
         Self {
             connections: 20_000,
@@ -84,6 +89,7 @@ impl Default for Limits {
                 every: Duration::from_millis(50),
             },
             ping: Duration::from_secs(15),
+            stuck: Duration::from_secs(30),
             drain: Duration::from_secs(20),
         }
     }
@@ -182,7 +188,10 @@ impl Gateway {
             let served = server::serve(
                 internal,
                 internal::router(app.clone()),
-                64,
+                Bounds {
+                    connections: 64,
+                    stuck: limits.stuck,
+                },
                 (end.clone(), Duration::ZERO),
             );
             tasks.spawn(served);
@@ -192,12 +201,22 @@ impl Gateway {
         let (looks, until) = (app.clone(), end.clone());
         tasks.spawn(async move { until.run_until_cancelled(pulse::follow(looks)).await });
         let drain = (shutdown.drain.clone(), limits.drain);
-        let served = server::serve(self.listener, api::router(app), limits.connections, drain);
+        let bounds = Bounds {
+            connections: limits.connections,
+            stuck: limits.stuck,
+        };
+        let served = server::serve(self.listener, api::router(app), bounds, drain);
         let _at_once = shutdown.now.run_until_cancelled(served).await;
         end.cancel();
         tasks.close();
         tasks.wait().await;
     }
+}
+
+/// The OpenAPI document of the HTTP API, as `/openapi.json` has it.
+#[must_use]
+pub fn openapi() -> &'static str {
+    api::openapi()
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

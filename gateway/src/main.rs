@@ -1,5 +1,6 @@
 //! The gateway process.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use agent::{Shutdown, exit};
@@ -27,6 +28,8 @@ Examples:
   gateway run --jwt-secrets secrets
   gateway run --listen 0.0.0.0:8080 --jwks-url https://login.example/jwks.json --origin https://app.example")]
     Run(Box<Options>),
+    /// Print the OpenAPI document
+    Openapi,
 }
 
 fn main() -> ExitCode {
@@ -34,8 +37,16 @@ fn main() -> ExitCode {
         Ok(Cli {
             command: Command::Run(options),
         }) => run(&options).map_or_else(exit::failed, |()| ExitCode::SUCCESS),
+        Ok(Cli {
+            command: Command::Openapi,
+        }) => print().map_or_else(exit::failed, |()| ExitCode::SUCCESS),
         Err(error) => exit::usage(&error),
     }
+}
+
+fn print() -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", gateway::openapi()).context("standard output cannot be written")
 }
 
 fn run(options: &Options) -> anyhow::Result<()> {

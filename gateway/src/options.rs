@@ -94,6 +94,9 @@ struct Bounds {
     /// Time between the signs of life of a quiet connection
     #[arg(long, env = "STORYFLEET_PING", default_value = "15s", value_parser = ping)]
     ping: Duration,
+    /// How long a write may wait for its client to read; then the connection ends
+    #[arg(long, env = "STORYFLEET_STUCK", default_value = "30s", value_parser = stuck)]
+    stuck: Duration,
     /// What connections are given to go when the node ends
     #[arg(long, env = "STORYFLEET_DRAIN", default_value = "20s", value_parser = pause)]
     drain: Duration,
@@ -139,6 +142,7 @@ impl Options {
                     every: Duration::from_secs(1) / self.bounds.messages,
                 },
                 ping: self.bounds.ping,
+                stuck: self.bounds.stuck,
                 drain: self.bounds.drain,
             },
             presence: self.presence == Switch::On,
@@ -148,6 +152,11 @@ impl Options {
 
 /// More often than each second it would be most of the traffic.
 fn ping(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::from_secs(1))
+}
+
+/// A network's own delays are none of a client's.
+fn stuck(text: &str) -> Result<Duration, String> {
     duration(text, Duration::from_secs(1))
 }
 
@@ -172,6 +181,7 @@ mod tests {
     fn every_limit_has_its_bounds() {
         for (least, under) in [
             ("--ping=1s", "--ping=999ms"),
+            ("--stuck=1s", "--stuck=999ms"),
             ("--drain=0s", "--drain=-1ns"),
             ("--connections=1", "--connections=0"),
             ("--per-person=1", "--per-person=0"),
@@ -182,6 +192,7 @@ mod tests {
         }
         for (most, over) in [
             ("--ping=24h", "--ping=25h"),
+            ("--stuck=24h", "--stuck=25h"),
             ("--drain=24h", "--drain=25h"),
             ("--connections=1000000", "--connections=1000001"),
             ("--per-person=100000", "--per-person=100001"),

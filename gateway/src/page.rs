@@ -71,7 +71,7 @@ async fn serve(State(file): State<File>, headers: HeaderMap) -> Response {
     (fixed, tag, kind, Bytes::from_static(file.content)).into_response()
 }
 
-fn tag(content: &[u8]) -> HeaderValue {
+pub(crate) fn tag(content: &[u8]) -> HeaderValue {
     let digest = Sha256::digest(content);
     let letters: String = digest[..12]
         .iter()
@@ -82,7 +82,7 @@ fn tag(content: &[u8]) -> HeaderValue {
 }
 
 /// Whether the browser has this version. What lies between may have made its tag a weak one.
-fn is_known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
+pub(crate) fn is_known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
     let known = headers.get_all(header::IF_NONE_MATCH).iter();
     let known = known.filter_map(|value| value.to_str().ok());
     known.flat_map(|list| list.split(',')).any(|one| {

@@ -11,9 +11,10 @@ use serde::Serialize;
 use crate::app::Unauthorized;
 
 /// What went wrong, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub(crate) struct Problem {
     #[serde(serialize_with = "number")]
+    #[schema(value_type = u16)]
     pub(crate) status: StatusCode,
     /// The class, for programs.
     pub(crate) code: &'static str,

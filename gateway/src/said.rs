@@ -4,15 +4,18 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use story::{Action, Author, AuthorKind, Event, EventId, Mode, Payload, StoryId, Traceparent};
 
+use crate::api::schema;
 use crate::auth::Identity;
 
 /// An action without what the gateway knows itself: its author, its time.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Said {
     /// Chosen by the client, so that the same action sent twice counts once.
     #[serde(default)]
+    #[schema(schema_with = schema::event_id, required = false)]
     pub id: Option<EventId>,
+    #[schema(schema_with = schema::mode)]
     pub mode: Mode,
     #[serde(default)]
     pub text: String,
@@ -24,9 +27,11 @@ pub(crate) struct Said {
     pub choice: Option<String>,
     /// The event meant.
     #[serde(default)]
+    #[schema(schema_with = schema::event_id, required = false)]
     pub target: Option<EventId>,
     /// Who may see it and its answers; everyone when it is left out.
     #[serde(default)]
+    #[schema(schema_with = schema::audience, required = false)]
     pub audience: Option<Vec<String>>,
 }
 

@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+use crate::link::Link;
+
 /// From the first byte of a request to the last of its headers.
 const HEADERS: Duration = Duration::from_secs(10);
 /// What headers may have, and what is read at once. Each connection has as much.
@@ -22,28 +24,44 @@ const BUFFER: usize = 16 * 1_024;
 /// After a connection could not be taken: file descriptors are short, and it is tried again.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// What connections may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// At the same time; more wait.
+    pub(crate) connections: usize,
+    /// How long a write may wait for its client to read.
+    pub(crate) stuck: Duration,
+}
+
 /// Serves until `drain`, then waits for its connections up to `limit` and drops the rest.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
-    connections: usize,
+    bounds: Bounds,
     (drain, limit): (CancellationToken, Duration),
 ) {
-    let (room, tasks) = (Arc::new(Semaphore::new(connections)), TaskTracker::new());
+    let room = Arc::new(Semaphore::new(bounds.connections));
+    let tasks = TaskTracker::new();
     let end = CancellationToken::new();
     while let Some(accepted) = drain.run_until_cancelled(accept(&listener, &room)).await {
         let Some((stream, place)) = accepted else {
             sleep(PAUSE).await;
             continue;
         };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection ended before it was served");
+            continue;
+        }
         let (router, drain) = (router.clone(), drain.clone());
-        let served = connection(stream, router, (drain, end.clone()), place);
+        // A socket outlives its request, and takes its place with it.
+        let link = Link::new(stream, bounds.stuck, place);
+        let served = connection(link, router, (drain, end.clone()));
         tasks.spawn(served);
     }
     drop(listener);
     tasks.close();
     // An upgraded connection is no task of ours any more: it is gone when its place is free.
-    let all = u32::try_from(connections).unwrap_or(u32::MAX);
+    let all = u32::try_from(bounds.connections).unwrap_or(u32::MAX);
     let gone = async {
         tasks.wait().await;
         room.acquire_many(all).await.map(drop)
@@ -71,26 +89,16 @@ async fn accept(
 }
 
 async fn connection(
-    stream: TcpStream,
+    link: Link<TcpStream, OwnedSemaphorePermit>,
     router: Router,
     (drain, end): (CancellationToken, CancellationToken),
-    place: OwnedSemaphorePermit,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection ended before it was served");
-        return;
-    }
-    // A socket outlives its request, and takes its place with it.
-    let place = Arc::new(place);
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(Arc::clone(&place));
-        router.clone().call(request)
-    });
+    let service = service_fn(move |request: hyper::Request<Incoming>| router.clone().call(request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
         .max_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(link), service)
         .with_upgrades();
     // In a box: a task has room for what it holds each time that it is handed on.
     let mut connection = Box::pin(connection);
@@ -105,5 +113,54 @@ async fn connection(
     };
     if let Some(Err(error)) = end.run_until_cancelled(served).await {
         tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::extract::ws::WebSocketUpgrade;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const HANDSHAKE: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+    #[tokio::test]
+    async fn it_is_not_over_before_its_sockets_are() {
+        let (drain, lets_go) = (CancellationToken::new(), CancellationToken::new());
+        let held = lets_go.clone();
+        let router = Router::new().route(
+            "/",
+            get(async move |upgrade: WebSocketUpgrade| {
+                upgrade.on_upgrade(async move |_socket| held.cancelled().await)
+            }),
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let bounds = Bounds {
+            connections: 8,
+            stuck: Duration::from_secs(20),
+        };
+        let ends = (drain.clone(), Duration::from_secs(20));
+        let mut served = Box::pin(serve(listener, router, bounds, ends));
+        let opened = async {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(HANDSHAKE).await.unwrap();
+            let mut status = [0; 12];
+            stream.read_exact(&mut status).await.unwrap();
+            assert_eq!(&status, b"HTTP/1.1 101");
+            stream
+        };
+        let _stream = tokio::select! {
+            stream = opened => stream,
+            () = &mut served => panic!("it ended by itself"),
+        };
+        drain.cancel();
+        let waited = timeout(Duration::from_millis(300), &mut served).await;
+        assert!(waited.is_err(), "a socket was left behind");
+        lets_go.cancel();
+        let ended = timeout(Duration::from_secs(10), served).await;
+        assert!(ended.is_ok(), "nobody was there any more");
     }
 }

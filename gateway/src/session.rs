@@ -84,9 +84,9 @@ pub(crate) struct Session {
     /// The next story's; none is used twice.
     number: u32,
     limit: Limit,
+    typed: typing::Typed,
     /// Of frames, whatever is in them.
     frames: Limit,
-    typed: typing::Typed,
     ping: Duration,
 }
 
@@ -100,8 +100,8 @@ impl Session {
             stories: Stories::default(),
             number: 0,
             limit: Limit::new(rate, now.instant),
-            frames: Limit::new(rate.times(FRAMES), now.instant),
             typed: typing::Typed::default(),
+            frames: Limit::new(rate.times(FRAMES), now.instant),
             ping,
         }
     }
@@ -370,14 +370,14 @@ impl Session {
     }
 }
 
-fn flood(after: Duration) -> [Act; 2] {
-    let answer = Answer::err(Reference::default(), Code::Rate, "too many messages");
-    [Act::Send(answer.later(after)), Act::Close(Close::Rate)]
-}
-
 fn unknown(reference: Reference) -> Answer {
     let words = "say who you are first: {\"t\":\"auth\",\"token\":…}";
     Answer::err(reference, Code::Auth, words)
+}
+
+fn flood(after: Duration) -> [Act; 2] {
+    let answer = Answer::err(Reference::default(), Code::Rate, "too many messages");
+    [Act::Send(answer.later(after)), Act::Close(Close::Rate)]
 }
 
 fn not_joined(reference: Reference, story: &StoryId) -> Answer {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{Extension, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use bus::{Error, Published};
@@ -18,7 +18,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::SplitStream;
 use story::StoryId;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::app::{App, Unauthorized, now};
@@ -49,11 +49,13 @@ const BUFFER: usize = 512;
 /// What is written at once. It is there only once there was so much to write.
 const WRITE_BUFFER: usize = 4 * 1_024;
 
+/// Open a WebSocket with the subprotocol `storyfleet.v1`; its messages are in docs/asyncapi.yaml
+#[utoipa::path(get, path = "/v1/ws", operation_id = "connect", tag = "events",
+    responses((status = 101, description = "It is open; whoever is refused is told over it")))]
 pub(crate) async fn upgrade(
     State(app): State<App>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
-    place: Option<Extension<Arc<OwnedSemaphorePermit>>>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
     let guest = Guest::of(&app, &headers, query.as_deref()).await;
@@ -64,11 +66,7 @@ pub(crate) async fn upgrade(
         .read_buffer_size(BUFFER)
         .write_buffer_size(WRITE_BUFFER)
         .max_write_buffer_size(4 * story::MAX_EVENT_BYTES);
-    upgrade.on_upgrade(async move |socket| {
-        Socket::new(app, socket).run(guest).await;
-        // The node bears no more connections than these, and waits for them when it goes.
-        drop(place);
-    })
+    upgrade.on_upgrade(async move |socket| Socket::new(app, socket).run(guest).await)
 }
 
 /// What comes of an [`Act`] that waits.

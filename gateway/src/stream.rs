@@ -33,12 +33,21 @@ const RETRY: u64 = 1_000;
 /// The same, where only a person can mend what is wrong.
 const RETRY_ERROR: u64 = 30_000;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct From {
+    /// Where to go on; `Last-Event-ID` counts more.
     #[serde(default)]
     cursor: Option<String>,
 }
 
+/// Read a story as it is written
+///
+/// Server-sent events: `event` is the type, `id` the cursor, `data` JSON as in docs/asyncapi.yaml. Errors are told in band.
+#[utoipa::path(get, path = "/v1/stories/{id}/stream", operation_id = "streamStory", tag = "events",
+    params(("id" = String, Path, description = "The story", pattern = "^[a-z0-9][a-z0-9-]{0,63}$"), From,
+        ("last-event-id" = Option<String>, Header, description = "The cursor of the last event")),
+    responses((status = 200, description = "The events", content_type = "text/event-stream", body = String)))]
 pub(crate) async fn stream(
     State(app): State<App>,
     story: Result<Path<String>, PathRejection>,

@@ -252,6 +252,9 @@ impl Answer {
 }
 
 #[cfg(test)]
+mod document;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -5,9 +5,11 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use story::{Event, EventId, Seq};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::api::Caller;
 use crate::api::caller::Body;
+use crate::api::document::schema;
 use crate::app::App;
 use crate::auth::Role;
 use crate::outcome::status;
@@ -18,36 +20,50 @@ use crate::said::Said;
 const MOST: usize = 500;
 const USUAL: usize = 100;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Accepted {
+    #[schema(schema_with = schema::event_id)]
     id: EventId,
     /// `logged`, `held` until the moderator lets it pass, or `duplicate`: it was accepted before.
     status: &'static str,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Which {
     /// The events after this place.
     #[serde(default)]
     after: u64,
+    /// At most so many.
     #[serde(default)]
+    #[param(minimum = 1, maximum = 500, default = 100)]
     limit: Option<usize>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Page {
     events: Vec<Placed>,
     /// Where the next page begins, if there may be one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = schema::seq, required = false)]
     next: Option<Seq>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Placed {
+    #[schema(schema_with = schema::seq)]
     seq: Seq,
+    #[schema(schema_with = schema::event)]
     event: Event,
 }
 
+/// Do something in a story
+///
+/// Sent twice under the same id, or the same `Idempotency-Key`, it counts once.
+#[utoipa::path(post, path = "/v1/stories/{id}/events", operation_id = "publishEvent", tag = "events",
+    params(("id" = String, Path, description = "The story", pattern = "^[a-z0-9][a-z0-9-]{0,63}$"),
+        ("idempotency-key" = Option<String>, Header, description = "The action's id where its body has none", pattern = "^[ -~]{1,64}$")),
+    request_body = Said, responses((status = 202, description = "Accepted", body = Accepted)))]
 pub(crate) async fn publish(
     State(app): State<App>,
     caller: Caller,
@@ -78,6 +94,10 @@ fn key(headers: &HeaderMap) -> Result<Option<EventId>, Problem> {
     Ok(Some(key.parse().map_err(|_| bad())?))
 }
 
+/// Read a story's history, oldest first
+#[utoipa::path(get, path = "/v1/stories/{id}/events", operation_id = "readEvents", tag = "events",
+    params(("id" = String, Path, description = "The story", pattern = "^[a-z0-9][a-z0-9-]{0,63}$"), Which),
+    responses((status = 200, description = "A page of it", body = Page)))]
 pub(crate) async fn page(
     State(app): State<App>,
     caller: Caller,

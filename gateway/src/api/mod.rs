@@ -2,6 +2,7 @@
 
 mod caller;
 mod cors;
+mod document;
 mod events;
 mod request;
 mod stories;
@@ -10,37 +11,44 @@ mod tokens;
 mod typing;
 
 use axum::Router;
+use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post};
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::app::App;
+use crate::problem::Problem;
 use crate::{page, socket, stream};
 
 pub(crate) use caller::Caller;
+pub(crate) use document::{schema, text as openapi};
 pub(crate) use tokens::Signer;
 
 pub(crate) fn router(app: App) -> Router {
-    Router::new()
-        .route("/v1/stories", post(stories::create))
-        .route(
-            "/v1/stories/{id}",
-            get(stories::read).patch(stories::change),
-        )
-        .route(
-            "/v1/stories/{id}/events",
-            get(events::page).post(events::publish),
-        )
-        .route("/v1/stories/{id}/stream", get(stream::stream))
-        .route("/v1/stories/{id}/typing", post(typing::types))
-        .route("/v1/ws", get(socket::upgrade))
-        .route("/v1/tickets", post(tickets::create))
-        .route("/v1/tokens", post(tokens::create))
-        .merge(page::router())
+    let (api, _) = routes().split_for_parts();
+    api.merge(page::router())
         .fallback(async || {
             let words = "there is nothing here: stories are under /v1/stories";
-            crate::problem::Problem::new(axum::http::StatusCode::NOT_FOUND, "not_found", words)
+            Problem::new(StatusCode::NOT_FOUND, "not_found", words)
         })
         .layer(from_fn_with_state(app.clone(), cors::shared))
         .layer(from_fn(request::identified))
         .with_state(app)
+}
+
+/// The API. A route has its description with it, and is in the document by that.
+fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(document::describe))
+        .routes(routes!(stories::create))
+        .routes(routes!(stories::read, stories::change))
+        .routes(routes!(events::page, events::publish))
+        .routes(routes!(stream::stream))
+        .routes(routes!(typing::types))
+        .routes(routes!(socket::upgrade))
+        .routes(routes!(tickets::create))
+        .routes(routes!(tokens::create))
+        // Schemas that no route names.
+        .merge(OpenApiRouter::with_openapi(document::Shared::openapi()))
 }

@@ -9,17 +9,20 @@ use axum::response::IntoResponse;
 use bus::{NewStory, Story, StoryPatch};
 use serde::{Deserialize, Serialize};
 use story::{Character, Policies, Seq, StoryId};
+use utoipa::ToSchema;
 
 use crate::api::Caller;
 use crate::api::caller::Body;
+use crate::api::document::schema;
 use crate::app::App;
 use crate::auth::Role;
 use crate::problem::Problem;
 
 /// A story to be made.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Create {
+    #[schema(schema_with = schema::story_id)]
     id: StoryId,
     #[serde(default)]
     title: String,
@@ -28,15 +31,18 @@ pub(crate) struct Create {
     #[serde(default)]
     style: String,
     #[serde(default)]
+    #[schema(schema_with = schema::policies)]
     policies: Policies,
     #[serde(default)]
+    #[schema(schema_with = schema::characters)]
     characters: BTreeMap<String, Character>,
     #[serde(default)]
+    #[schema(schema_with = schema::lore)]
     lore: BTreeMap<String, String>,
 }
 
 /// What to change; what is left out stays, and `null` removes a character or a fact.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Change {
     #[serde(default)]
@@ -46,29 +52,41 @@ pub(crate) struct Change {
     #[serde(default)]
     style: Option<String>,
     #[serde(default)]
+    #[schema(schema_with = schema::policies, required = false)]
     policies: Option<Policies>,
     #[serde(default)]
+    #[schema(schema_with = schema::character_changes)]
     characters: BTreeMap<String, Option<Character>>,
     #[serde(default)]
+    #[schema(schema_with = schema::lore_changes)]
     lore: BTreeMap<String, Option<String>>,
 }
 
 /// What is known of a story.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Known {
+    #[schema(schema_with = schema::story_id)]
     id: StoryId,
     title: String,
     premise: String,
     style: String,
     summary: String,
+    #[schema(schema_with = schema::policies)]
     policies: Policies,
+    #[schema(schema_with = schema::characters)]
     characters: BTreeMap<String, Character>,
+    #[schema(schema_with = schema::lore)]
     lore: BTreeMap<String, String>,
     /// The place of its last event; 0 = none yet.
+    #[schema(schema_with = schema::seq)]
     seq: Seq,
+    #[schema(value_type = String, format = DateTime)]
     created: jiff::Timestamp,
 }
 
+/// Make a story
+#[utoipa::path(post, path = "/v1/stories", operation_id = "createStory", tag = "stories", request_body = Create,
+    responses((status = 201, description = "Made", body = Known, headers(("location" = String, description = "Its address")))))]
 pub(crate) async fn create(
     State(app): State<App>,
     caller: Caller,
@@ -89,6 +107,10 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, place, Json(known(&app, &id).await?)))
 }
 
+/// Read what is known of a story
+#[utoipa::path(get, path = "/v1/stories/{id}", operation_id = "readStory", tag = "stories",
+    params(("id" = String, Path, description = "The story", pattern = "^[a-z0-9][a-z0-9-]{0,63}$")),
+    responses((status = 200, description = "The story", body = Known)))]
 pub(crate) async fn read(
     State(app): State<App>,
     caller: Caller,
@@ -98,6 +120,10 @@ pub(crate) async fn read(
     Ok(Json(known(&app, &id).await?))
 }
 
+/// Change a story
+#[utoipa::path(patch, path = "/v1/stories/{id}", operation_id = "changeStory", tag = "stories", request_body = Change,
+    params(("id" = String, Path, description = "The story", pattern = "^[a-z0-9][a-z0-9-]{0,63}$")),
+    responses((status = 200, description = "The story as it is now", body = Known)))]
 pub(crate) async fn change(
     State(app): State<App>,
     caller: Caller,

@@ -14,12 +14,17 @@ use crate::problem::Problem;
 
 const LIVES: Duration = Duration::from_secs(30);
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct Ticket {
     ticket: String,
     expires_in_ms: u64,
 }
 
+/// Get a ticket
+///
+/// For whoever cannot send a header, as EventSource: good once, as `?ticket=`.
+#[utoipa::path(post, path = "/v1/tickets", operation_id = "createTicket", tag = "tokens",
+    responses((status = 200, description = "A ticket", body = Ticket)))]
 pub(crate) async fn create(
     State(app): State<App>,
     Caller(identity): Caller,

@@ -31,13 +31,16 @@ enum SignError {
     Mint(#[from] MintError),
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Token {
     token: String,
     /// Unix seconds.
     expires_at: u64,
 }
 
+/// Get a token for a ticket, where this gateway signs tokens
+#[utoipa::path(post, path = "/v1/tokens", operation_id = "createToken", tag = "tokens",
+    responses((status = 200, description = "A token", body = Token)))]
 pub(crate) async fn create(
     State(app): State<App>,
     headers: HeaderMap,

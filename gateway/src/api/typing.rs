@@ -9,7 +9,12 @@ use crate::auth::Role;
 use crate::hub::Typist;
 use crate::problem::Problem;
 
-/// Who reads the story is told at most once a second of each person, whatever is asked for here.
+/// Say that you type
+///
+/// Whoever reads the story is told of each person at most once a second. Nothing of it is kept.
+#[utoipa::path(post, path = "/v1/stories/{id}/typing", operation_id = "type", tag = "events",
+    params(("id" = String, Path, description = "The story", pattern = "^[a-z0-9][a-z0-9-]{0,63}$")),
+    responses((status = 204, description = "Passed on, if anybody reads")))]
 pub(crate) async fn types(
     State(app): State<App>,
     caller: Caller,

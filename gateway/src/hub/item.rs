@@ -9,12 +9,9 @@ use serde::Serialize;
 use story::{Cursor, Event, EventId, Payload, Seq, StoryId};
 use tokio::time::Instant;
 
-/// The steps that one event may cause for an agent.
-const PARTS: u32 = 16;
-
 #[derive(Debug)]
 pub(crate) enum Told {
-    Seen(Seen),
+    Seen(Box<Seen>),
     /// That they have all there is, and which responses are being written: of others nothing more comes. It is no place
     /// to come back to.
     Live(Vec<EventId>),
@@ -79,7 +76,7 @@ enum Body<'a> {
 
 impl Item {
     pub(crate) fn seen(story: Arc<StoryId>, cursor: Arc<Cursor>, seen: Seen) -> Self {
-        Self::new(story, cursor, Told::Seen(seen))
+        Self::new(story, cursor, Told::Seen(Box::new(seen)))
     }
 
     pub(crate) fn new(story: Arc<StoryId>, cursor: Arc<Cursor>, told: Told) -> Self {
@@ -111,13 +108,7 @@ impl Item {
         let Some(event) = self.event() else {
             return self;
         };
-        let Payload::Failed(failed) = event.payload() else {
-            return self;
-        };
-        let is_of = |re: &EventId, cause: &EventId| {
-            (0..PARTS).any(|part| cause.derives(re, &self.story, &failed.agent, part))
-        };
-        let void = running.filter(|re| event.cause.iter().any(|cause| is_of(re, cause)));
+        let void = running.filter(|re| event.gives_up(re));
         self.void = void.cloned().collect();
         self
     }
@@ -130,8 +121,11 @@ impl Item {
 
     pub(crate) fn event(&self) -> Option<&Event> {
         match &self.told {
-            Told::Seen(Seen::Event(entry)) => Some(&entry.event),
-            _ => None,
+            Told::Seen(seen) => match &**seen {
+                Seen::Event(entry) => Some(&entry.event),
+                _ => None,
+            },
+            Told::Live(_) => None,
         }
     }
 
@@ -145,7 +139,7 @@ impl Item {
         let Told::Seen(seen) = &self.told else {
             return "live";
         };
-        match seen {
+        match &**seen {
             Seen::Event(entry) if matches!(entry.event.payload(), Payload::Retracted(_)) => {
                 "retracted"
             }

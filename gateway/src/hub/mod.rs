@@ -22,6 +22,11 @@ use crate::metrics::Metrics;
 use actor::{Actor, Command};
 use room::Rooms;
 
+#[cfg(test)]
+#[cfg(test)]
+pub(crate) use aside::Notice;
+#[cfg(test)]
+pub(crate) use item::{Item, Told};
 pub(crate) use reader::{Delivery, End, Feed, Membership, Reader, Why, reader};
 pub(crate) use room::Typist;
 

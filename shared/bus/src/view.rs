@@ -2,20 +2,19 @@
 //! gives each character once and says what it must read next. Its order of work: the log up to its end, then the
 //! drafts, then live messages; whatever does not join exactly to what was given sends it back to reading.
 
+mod draft;
 mod input;
 #[cfg(test)]
 mod property;
 
 use std::collections::VecDeque;
 
-use story::{Cursor, EventId, LogEntry, Position, Seq, Tag};
+use story::{Cursor, Event, EventId, LogEntry, Position, Seq, Tag};
 
 pub(crate) use input::{Chunk, Drafts, Message, Page, Running};
 
 /// How many events back a live message is compared with what was given, and a late chunk is known as late.
 const REMEMBERED: usize = 256;
-/// How many drafts run at once; more are stories' leftovers.
-const MAX_DRAFTS: usize = 32;
 
 /// What a reader of a story is given.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,6 +73,8 @@ pub(crate) struct View {
     recent: VecDeque<(Seq, EventId)>,
     /// Where the reader is in each draft, those last heard of at the end.
     running: VecDeque<Position>,
+    /// The last failures: what they gave up is not taken for new when it comes late.
+    failures: VecDeque<Event>,
     due: Due,
     ready: VecDeque<Seen>,
     cursor: Cursor,
@@ -92,6 +93,7 @@ impl View {
             counted: Seq(0),
             recent: VecDeque::new(),
             running: cursor.draft.clone().into_iter().collect(),
+            failures: VecDeque::new(),
             due: Due::Live,
             ready: VecDeque::new(),
             cursor,
@@ -128,9 +130,9 @@ impl View {
             Seen::Event(entry) => {
                 self.cursor.seq = entry.seq;
                 self.cursor.tag = Tag::of(&entry.event.id);
-                self.cursor
-                    .draft
-                    .take_if(|at| at.response == entry.event.id);
+                let event = &entry.event;
+                let is_end = |re: &EventId| *re == event.id || event.gives_up(re);
+                self.cursor.draft.take_if(|at| is_end(&at.response));
             }
             Seen::Delta {
                 re, attempt, i, n, ..
@@ -225,6 +227,7 @@ impl View {
             } => {
                 self.delta(&re, attempt, Chunk { i, n, text });
             }
+            Message::Reset { re, .. } if self.gave_up(&re) => self.due = Due::Drafts,
             Message::Reset { re, attempt } => {
                 self.attempt(&re, attempt);
             }
@@ -253,7 +256,7 @@ impl View {
         self.place = entry.seq;
         self.tag = Tag::of(&entry.event.id);
         self.fresh = false;
-        self.running.retain(|at| at.response != entry.event.id);
+        self.end_drafts(&entry.event);
         self.remember(&entry);
         self.ready.push_back(Seen::Event(entry));
     }
@@ -268,110 +271,6 @@ impl View {
         self.recent.push_back((entry.seq, entry.event.id.clone()));
     }
 
-    fn delta(&mut self, re: &EventId, attempt: u32, chunk: Chunk) {
-        let known = self.running.iter().any(|at| at.response == *re);
-        if !known && chunk.i > 0 {
-            self.due = Due::Drafts;
-            return;
-        }
-        let Some(at) = self.attempt(re, attempt) else {
-            return;
-        };
-        let end = chunk.i + chunk.n;
-        if end <= at.i {
-            return;
-        }
-        if chunk.i != at.i {
-            self.due = Due::Drafts;
-            return;
-        }
-        at.i = end;
-        let Chunk { i, n, text } = chunk;
-        let re = re.clone();
-        self.ready.push_back(Seen::Delta {
-            re,
-            attempt,
-            i,
-            n,
-            text,
-        });
-    }
-
-    /// The place in this attempt of the response, which it makes known and, when it follows another one, gives as a
-    /// reset; `None` when the attempt is over.
-    fn attempt(&mut self, re: &EventId, attempt: u32) -> Option<&mut Position> {
-        if self.over(re) {
-            return None;
-        }
-        let index = self.running.iter().position(|at| at.response == *re);
-        let known = index.and_then(|index| self.running.remove(index));
-        let reset = known
-            .as_ref()
-            .map_or(attempt > 1, |at| at.attempt < attempt);
-        if reset {
-            let re = re.clone();
-            self.ready.push_back(Seen::Reset { re, attempt });
-        }
-        let over = known.as_ref().is_some_and(|at| at.attempt > attempt);
-        let at = known
-            .filter(|at| at.attempt >= attempt)
-            .unwrap_or(Position {
-                response: re.clone(),
-                attempt,
-                i: 0,
-            });
-        if self.running.len() == MAX_DRAFTS {
-            self.running.pop_front();
-        }
-        self.running.push_back(at);
-        if over { None } else { self.running.back_mut() }
-    }
-
-    fn draft(&mut self, draft: Running) {
-        let Running {
-            re,
-            attempt,
-            chunks,
-        } = draft;
-        if self.over(&re) {
-            return;
-        }
-        let known = self.running.iter().find(|at| at.response == re);
-        if known.is_some_and(|at| at.attempt >= attempt) {
-            for chunk in chunks {
-                self.delta(&re, attempt, chunk);
-            }
-            return;
-        }
-        let mut upto = 0;
-        let mut text = String::new();
-        for chunk in chunks {
-            if chunk.i != upto {
-                break;
-            }
-            upto += chunk.n;
-            text.push_str(&chunk.text);
-        }
-        self.running.retain(|at| at.response != re);
-        let response = re.clone();
-        self.running.push_back(Position {
-            response,
-            attempt,
-            i: upto,
-        });
-        self.ready.push_back(Seen::Snapshot {
-            re,
-            attempt,
-            upto,
-            text,
-        });
-    }
-
-    /// Whether the response itself was given: no more of its draft is of interest.
-    fn over(&self, re: &EventId) -> bool {
-        self.recent.iter().any(|(_, id)| id == re)
-    }
-
     /// Starts anew, and passes over what is missing up to this end of the log: no reader is told of it twice.
     fn gap(&mut self, epoch: String, end: Seq) {
         self.epoch = Some(epoch);
@@ -382,6 +281,7 @@ impl View {
         self.fresh = true;
         self.recent.clear();
         self.running.clear();
+        self.failures.clear();
         self.ready.clear();
         self.ready.push_back(Seen::Gap);
         self.due = Due::Log(Seq(0));

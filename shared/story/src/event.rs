@@ -17,6 +17,9 @@ pub const MAX_EVENT_BYTES: usize = 64 * 1024;
 pub const MAX_AUDIENCE: usize = 256;
 pub const MAX_USER_BYTES: usize = 64;
 
+/// The steps that one event may cause for an agent.
+const MAX_PARTS: u32 = 16;
+
 /// The wire version that this code writes.
 pub const VERSION: u32 = 1;
 
@@ -105,6 +108,19 @@ impl Event {
     #[must_use]
     pub fn response(&self, agent: Agent, part: u32) -> EventId {
         self.id.derive(&self.story, agent.as_str(), part, self.at)
+    }
+
+    /// Whether it is a failure which says of this response, half generated perhaps, that it will not come.
+    #[must_use]
+    pub fn gives_up(&self, response: &EventId) -> bool {
+        let Payload::Failed(failed) = &self.payload else {
+            return false;
+        };
+        let is_of = |cause: &EventId| {
+            let mut parts = 0..MAX_PARTS;
+            parts.any(|part| cause.derives(response, &self.story, &failed.agent, part))
+        };
+        self.cause.iter().any(is_of)
     }
 
     /// Whether those who may see it can be named again in each answer, with room for the answer. (In JSON a control
@@ -225,6 +241,31 @@ mod tests {
         let event = Event::decode(ACTION.as_bytes()).unwrap();
         assert_eq!(event.encode(), ACTION);
         assert_eq!(event.kind(), "action");
+    }
+
+    #[test]
+    fn a_failure_gives_up_the_responses_to_its_causes_and_no_others() {
+        let action = Event::decode(ACTION.as_bytes()).unwrap();
+        let failed = |agent: &str| {
+            let failed = crate::Failed {
+                agent: agent.to_owned(),
+                class: "provider".to_owned(),
+                tries: 3,
+                notice: String::new(),
+            };
+            let (id, author) = ("f".parse().unwrap(), action.author.clone());
+            let story = action.story.clone();
+            let mut event = Event::new(id, story, author, Payload::Failed(failed), action.at);
+            event.cause = vec!["01JE".parse().unwrap(), action.id.clone()];
+            event
+        };
+        for part in [0, MAX_PARTS - 1] {
+            let response = action.response(Agent::Narrator, part);
+            assert!(failed("narrator").gives_up(&response));
+            assert!(!failed("dialogue").gives_up(&response));
+            assert!(!action.gives_up(&response));
+        }
+        assert!(!failed("narrator").gives_up(&action.id));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use story::StoryId;
@@ -32,7 +32,7 @@ pub(super) struct Plan {
 /// Before what is measured, at the same rate.
 const WARM: Duration = Duration::from_secs(1);
 /// How long the last deliveries may take.
-const TAIL: Duration = Duration::from_secs(10);
+const TAIL: Duration = Duration::from_secs(15);
 const AT_ONCE: usize = 64;
 
 /// Chunks a second of each story, and what is to be reached there: CPU µs of a delivery, p99 in ms.
@@ -49,6 +49,7 @@ struct Crowd {
     window: Arc<Window>,
     readers: JoinSet<std::io::Error>,
     sources: Vec<Source>,
+    side: Side,
     plan: Plan,
 }
 
@@ -151,6 +152,7 @@ impl Crowd {
             window,
             readers,
             sources,
+            side,
             plan,
         })
     }
@@ -185,13 +187,18 @@ impl Crowd {
         if let Some(error) = self.readers.try_join_next() {
             bail!("a reader's connection is over: {}", error?);
         }
-        let mut waits = waits.with_context(|| {
-            let came = self.window.waits();
-            format!("{came} of {expected} deliveries came")
-        })?;
+        let mut waits = match (waits, self.side) {
+            (Ok(waits), _) => waits,
+            // It forgets what its readers are too slow for.
+            (Err(_late), Side::Bare) => self.window.take(),
+            (Err(_late), Side::Gateway) => {
+                let came = self.window.take().len();
+                bail!("{came} of {expected} deliveries came from the gateway")
+            }
+        };
         waits.sort_unstable();
         Ok(Figures {
-            cpu: used.as_secs_f64() * 1e6 / expected as f64,
+            cpu: used.as_secs_f64() * 1e6 / waits.len().max(1) as f64,
             p50: percentile(&waits, 0.5),
             p99: percentile(&waits, 0.99),
         })

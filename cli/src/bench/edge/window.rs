@@ -73,9 +73,9 @@ impl Window {
         }
     }
 
-    /// How many came.
-    pub(super) fn waits(&self) -> usize {
-        self.lock().len()
+    /// What came.
+    pub(super) fn take(&self) -> Vec<Duration> {
+        std::mem::take(&mut *self.lock())
     }
 
     fn has(&self, at: u64) -> bool {

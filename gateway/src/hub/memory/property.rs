@@ -272,10 +272,10 @@ impl World {
         for reader in &mut self.readers {
             reader.here = false;
         }
-        for entry in self.log[known..].to_vec() {
+        for entry in &self.log[known..] {
             let mut at = start();
             (at.seq, at.tag) = (entry.seq, Tag::of(&entry.event.id));
-            self.memory.see(Seen::Event(entry), at);
+            self.memory.see(Seen::Event(entry.clone()), at);
         }
         for which in 0..self.running.len() {
             let truth = &self.running[which];
@@ -341,7 +341,7 @@ impl Reader {
                 return;
             }
         };
-        match seen {
+        match &**seen {
             Seen::Event(entry) => {
                 assert_eq!(entry.seq.0, self.seq + 1);
                 self.seq += 1;

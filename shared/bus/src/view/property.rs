@@ -197,10 +197,13 @@ proptest! {
             let running = server.drafts.values().any(|draft| draft.re == *re);
             let begins = |draft: &Running| draft.re == *re && (*attempt < draft.attempt || text(draft).starts_with(shown));
             let buried = server.buried.iter().any(begins);
-            // Its event was trimmed before the reader came to it.
-            let unseen = server.history.range(..first).any(|(_, id)| id == re);
-            let known = running || buried || unseen || server.lost.contains(re) || destroyed(re);
-            prop_assert!(known, "a draft of {re} is left");
+            // Its event was trimmed before the reader came to it, or is no more.
+            let unseen = |id: &EventId| server.history.range(..first).any(|(_, unseen)| unseen == id);
+            let missed = |id: &EventId| unseen(id) || server.lost.contains(id) || destroyed(id);
+            let failed = buried && server.failures.get(re).is_some_and(missed);
+            prop_assert!(running || failed || missed(re), "a draft of {re} is left");
         }
+        let at = reader.view.cursor().draft.as_ref();
+        prop_assert!(at.is_none_or(|at| screen.drafts.contains_key(&at.response)), "{at:?} is over");
     }
 }

@@ -136,13 +136,13 @@ impl Screen {
                 draft.2 += &text;
             }
             "snapshot" => {
-                self.draft = Some((word("re"), frame["upto"].as_u64().context("upto")?, text))
+                self.draft = Some((word("re"), frame["upto"].as_u64().context("upto")?, text));
             }
             "live" => {
                 self.draft = self.draft.take().filter(|draft| {
                     let drafts = frame["drafts"].as_array();
                     drafts.is_some_and(|ids| ids.iter().any(|id| id == draft.0.as_str()))
-                })
+                });
             }
             "event" => {
                 assert_eq!(frame["seq"].as_u64(), Some(self.seq + 1));

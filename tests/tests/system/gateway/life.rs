@@ -247,6 +247,39 @@ async fn whoever_stops_reading_is_let_go_of_and_loses_nothing() -> anyhow::Resul
     Ok(())
 }
 
+#[tokio::test]
+async fn a_stream_that_nobody_reads_frees_its_place_and_loses_nothing() -> anyhow::Result<()> {
+    let options = ["--messages", "10000", "--per-person", "1", "--stuck", "2s"];
+    let edge = Edge::start(&options).await?;
+    let mut slow = edge.stream("slow", None).await?;
+    let mut other = edge.joined("other", None).await?;
+    edge.act("mira", "first").await?;
+    let first = slow.until("it", |sent| says(&sent.data, "first")).await?;
+    // From here on it reads nothing, and has the one place that it may have.
+    let (text, mut writer) = ("x".repeat(40_000), edge.joined("mira", None).await?);
+    let (start, mut events) = (Instant::now(), 0);
+    let mut again = loop {
+        assert!(start.elapsed() < DEADLINE, "its place was not free again");
+        for _ in 0..50 {
+            events += 1;
+            is_seen_at_once(&mut writer, &mut other, &format!("{events} {text}")).await?;
+        }
+        let mut again = edge.stream("slow", Some(&first.id)).await?;
+        let next = again.until("anything", |_| true).await?;
+        if next.data["code"] != "too_many" {
+            assert_eq!(next.data["seq"], 2, "{}", next.event);
+            break again;
+        }
+    };
+    assert!(events > 10, "{events}: it had read all that there was");
+    for seq in 3..=events + 1 {
+        let next = again.until("the rest", |_| true).await?;
+        assert_eq!(next.data["seq"], seq, "{}", next.event);
+    }
+    edge.stack.end().await;
+    Ok(())
+}
+
 /// What one writes the other has within moments.
 async fn is_seen_at_once(
     writer: &mut Socket,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use story::{EventId, LogEntry, Seq};
+use story::{Event, EventId, LogEntry, Payload, Seq};
 
 use super::server::Server;
 use crate::view::{Drafts, Due, Page, Seen, View};
@@ -34,6 +34,7 @@ pub(super) struct Screen {
     pub(super) last: Option<u64>,
     pub(super) events: Vec<(u64, EventId)>,
     pub(super) drafts: BTreeMap<EventId, (u32, u32, String)>,
+    failures: Vec<Event>,
 }
 
 impl Reader {
@@ -105,8 +106,15 @@ impl Reader {
 }
 
 impl Screen {
-    pub(super) fn has(&self, response: &EventId) -> bool {
+    fn has(&self, response: &EventId) -> bool {
         self.events.iter().any(|(_, id)| id == response)
+    }
+
+    /// Whether more of this attempt may come.
+    fn expects(&self, response: &EventId, attempt: u32) -> bool {
+        let mut failures = self.failures.iter();
+        let is_over = failures.any(|failed| failed.hop >= attempt && failed.gives_up(response));
+        !is_over && !self.has(response)
     }
 
     pub(super) fn show(&mut self, seen: Seen) {
@@ -122,7 +130,11 @@ impl Screen {
                         "{text} does not begin {whole}"
                     );
                 }
-                self.events.push((seq.0, event.id));
+                self.drafts.retain(|re, _| !event.gives_up(re));
+                self.events.push((seq.0, event.id.clone()));
+                if matches!(event.payload(), Payload::Failed(_)) {
+                    self.failures.push(event);
+                }
             }
             Seen::Delta {
                 re,
@@ -131,14 +143,14 @@ impl Screen {
                 n,
                 text,
             } => {
-                assert!(!self.has(&re), "a chunk after its event");
+                assert!(self.expects(&re, attempt), "a chunk after its end");
                 let draft = self.drafts.entry(re).or_insert((attempt, 0, String::new()));
                 assert_eq!((draft.0, draft.1), (attempt, i), "a chunk out of place");
                 draft.1 += n;
                 draft.2.push_str(&text);
             }
             Seen::Reset { re, attempt } => {
-                assert!(!self.has(&re), "a reset after its event");
+                assert!(self.expects(&re, attempt), "a reset after its end");
                 self.drafts.insert(re, (attempt, 0, String::new()));
             }
             Seen::Snapshot {
@@ -147,7 +159,7 @@ impl Screen {
                 upto,
                 text,
             } => {
-                assert!(!self.has(&re), "a snapshot after its event");
+                assert!(self.expects(&re, attempt), "a snapshot after its end");
                 self.drafts.insert(re, (attempt, upto, text));
             }
             Seen::Gap => *self = Self::default(),

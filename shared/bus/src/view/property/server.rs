@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use story::{
-    Author, AuthorKind, Event, EventId, Failed, LogEntry, Narration, Payload, Seq, Status,
+    Author, AuthorKind, Event, EventId, Failed, LogEntry, Narration, Payload, Seq, Status, StoryId,
 };
 
 use crate::view::{Chunk, Message, Running};
 
+const NARRATOR: &str = "narrator";
+const AT: jiff::Timestamp = jiff::Timestamp::UNIX_EPOCH;
 /// Events in one page.
 const PAGE: usize = 3;
 
@@ -26,6 +28,10 @@ pub(super) struct Server {
     pub(super) drafts: BTreeMap<usize, Running>,
     /// Drafts of events that were given up on.
     pub(super) buried: Vec<Running>,
+    /// What each response answers.
+    causes: BTreeMap<EventId, EventId>,
+    /// The last event that gave each response up.
+    pub(super) failures: BTreeMap<EventId, EventId>,
     pub(super) channel: VecDeque<Message>,
     /// A failover that the reader was not told of: from now on it must not miss a message, or nothing would show it.
     pub(super) silent: bool,
@@ -38,17 +44,18 @@ impl Server {
     }
 
     pub(super) fn append(&mut self, id: EventId, payload: Payload, attempt: u32) {
+        let cause = self.failures.iter().filter(|(_, failure)| **failure == id);
+        let cause = cause.map(|(re, _)| self.causes[re].clone()).collect();
         self.end += 1;
         let author = Author {
             kind: AuthorKind::Agent,
-            id: "narrator".into(),
+            id: NARRATOR.into(),
             name: String::new(),
         };
-        let story = "castle".parse().unwrap();
-        let at = jiff::Timestamp::UNIX_EPOCH;
-        let mut event = Event::new(id.clone(), story, author, payload, at);
+        let mut event = Event::new(id.clone(), castle(), author, payload, AT);
         // Here a hop stands for the attempt that was committed.
         event.hop = attempt;
+        event.cause = cause;
         let seq = Seq(self.end);
         self.history.insert(self.end, id);
         self.log.push(LogEntry {
@@ -61,7 +68,9 @@ impl Server {
 
     pub(super) fn write(&mut self, writer: usize, n: u32) {
         if !self.drafts.contains_key(&writer) {
-            let re = self.id();
+            let cause = self.id();
+            let re = cause.derive(&castle(), NARRATOR, 0, AT);
+            self.causes.insert(re.clone(), cause);
             let (attempt, chunks) = (1, Vec::new());
             self.drafts.insert(
                 writer,
@@ -111,13 +120,14 @@ impl Server {
     pub(super) fn bury(&mut self, writer: usize) {
         if let Some(draft) = self.drafts.remove(&writer) {
             let id = self.id();
+            self.failures.insert(draft.re.clone(), id.clone());
             let failed = Failed {
-                agent: "narrator".into(),
+                agent: NARRATOR.into(),
                 class: "provider".into(),
                 tries: 3,
                 notice: String::new(),
             };
-            self.append(id, Payload::Failed(failed), 1);
+            self.append(id, Payload::Failed(failed), draft.attempt);
             self.buried.push(draft);
         }
     }
@@ -171,6 +181,10 @@ impl Server {
             chunks: chunks.unwrap_or_default(),
         }
     }
+}
+
+fn castle() -> StoryId {
+    "castle".parse().unwrap()
 }
 
 pub(super) fn told(text: String) -> Payload {
