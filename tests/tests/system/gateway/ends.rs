@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{Edge, join, publish};
 
-/// More than a frame of most stories has.
+/// More than fits into the buffers on the way to who reads nothing.
 const LARGE: usize = 60_000;
 
 #[tokio::test]
@@ -49,12 +49,8 @@ async fn what_waits_when_a_token_is_revoked_is_not_done() -> anyhow::Result<()> 
     edge.stack
         .redis(&["CLIENT", "PAUSE", "1000", "WRITE"])
         .await?;
-    let frame = |from: u32| {
-        let lines = (from..from + 32).map(|n| publish(&format!("{n}")).to_string());
-        lines.collect::<Vec<_>>().join("\n")
-    };
-    for from in [0, 32] {
-        mira.say_text(&frame(from)).await?;
+    for n in 0..60 {
+        mira.say(&publish(&format!("{n}"))).await?;
     }
     let now = UNIX_EPOCH.elapsed()?.as_secs();
     let revoked = Revoked::User("mira".to_owned());
@@ -66,13 +62,13 @@ async fn what_waits_when_a_token_is_revoked_is_not_done() -> anyhow::Result<()> 
     );
     edge.act("oren", "after").await?;
     let seq = edge.stack.bus.story(&edge.story).await?.seq.0;
-    assert!(seq < 40, "{seq} events");
+    assert!(seq < 50, "{seq} events");
     edge.stack.end().await;
     Ok(())
 }
 
 #[tokio::test]
-async fn who_reads_little_is_out_when_their_token_ends() -> anyhow::Result<()> {
+async fn who_reads_nothing_is_out_when_their_token_ends() -> anyhow::Result<()> {
     let pages = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let listen = pages.to_string();
     let edge = Edge::start(&["--messages", "10000", "--internal-listen", &listen]).await?;
@@ -81,12 +77,8 @@ async fn who_reads_little_is_out_when_their_token_ends() -> anyhow::Result<()> {
     assert_eq!(slow.ask_for(join(None)).await?["t"], "ok");
     let (mut writer, text) = (edge.joined("mira", None).await?, "x".repeat(LARGE));
     let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(4) {
+    while start.elapsed() < Duration::from_secs(6) {
         assert_eq!(writer.ask_for(publish(&text)).await?["t"], "ok");
-    }
-    // So much that more is written, and not all of it.
-    for _ in 0..20 {
-        slow.hear().await?;
     }
     eventually("it is out", async || {
         let page = edge.client.get(format!("http://{pages}/metrics"));
