@@ -54,6 +54,7 @@ impl Door {
                 ..auth::Settings::new(NAME, NAME)
             },
             origins: Origins::default(),
+            proxies: Vec::new(),
             limits: Limits {
                 drain: DRAIN,
                 ..Limits::default()

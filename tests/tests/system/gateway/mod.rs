@@ -8,6 +8,7 @@ mod clients;
 mod ends;
 mod frames;
 mod life;
+mod limits;
 mod openapi;
 mod outside;
 mod pages;
