@@ -122,3 +122,52 @@ async fn connection(
         tracing::debug!(%error, "a connection ended early");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::extract::ws::WebSocketUpgrade;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const HANDSHAKE: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+    #[tokio::test]
+    async fn it_is_not_over_before_its_sockets_are() {
+        let (drain, lets_go) = (CancellationToken::new(), CancellationToken::new());
+        let held = lets_go.clone();
+        let router = Router::new().route(
+            "/",
+            get(async move |upgrade: WebSocketUpgrade| {
+                upgrade.on_upgrade(async move |_socket| held.cancelled().await)
+            }),
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let bounds = Bounds {
+            connections: 8,
+            stuck: Duration::from_secs(20),
+        };
+        let ends = (drain.clone(), Duration::from_secs(20));
+        let mut served = Box::pin(serve(listener, router, bounds, ends));
+        let opened = async {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(HANDSHAKE).await.unwrap();
+            let mut status = [0; 12];
+            stream.read_exact(&mut status).await.unwrap();
+            assert_eq!(&status, b"HTTP/1.1 101");
+            stream
+        };
+        let _stream = tokio::select! {
+            stream = opened => stream,
+            () = &mut served => panic!("it ended by itself"),
+        };
+        drain.cancel();
+        let waited = timeout(Duration::from_millis(300), &mut served).await;
+        assert!(waited.is_err(), "a socket was left behind");
+        lets_go.cancel();
+        let ended = timeout(Duration::from_secs(10), served).await;
+        assert!(ended.is_ok(), "nobody was there any more");
+    }
+}

@@ -41,8 +41,13 @@ fn problems(operation: &str) -> Option<Vec<(u16, &'static str)>> {
         "createStory" => &[(403, "forbidden"), (409, "story_exists")],
         "publishEvent" => &[(422, "not_publishable"), (429, "full")],
         "connect" => &[(403, "forbidden"), (426, "upgrade")],
-        "createToken" => &[(409, "not_issued_here"), (500, "not_signed")],
-        "readStory" | "changeStory" | "readEvents" | "streamStory" | "type" | "createTicket" => &[],
+        "createTicket" => &[(403, "forbidden"), (413, "too_large")],
+        "createToken" => &[
+            (403, "forbidden"),
+            (409, "not_issued_here"),
+            (500, "not_signed"),
+        ],
+        "readStory" | "changeStory" | "readEvents" | "streamStory" | "type" => &[],
         _ => return None,
     };
     let of_stories: &[_] = match operation {
