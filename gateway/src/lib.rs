@@ -41,6 +41,7 @@ use address::Proxies;
 use api::Signer;
 use app::{App, Parts};
 use auth::{Origins, Verifier};
+use entrance::Entrance;
 use hub::Hub;
 use metrics::Metrics;
 use quota::Quota;
@@ -53,6 +54,9 @@ pub use session::Rate;
 
 /// Actions of one person.
 const PUBLISHES_AT_ONCE: u32 = 20;
+
+/// Connections to the internal port.
+const INTERNAL: usize = 64;
 
 /// One node.
 #[derive(Debug, Clone)]
@@ -77,6 +81,8 @@ pub struct Settings {
 pub struct Limits {
     /// At the same time; more wait.
     pub connections: usize,
+    /// From one address, and through no trusted proxy.
+    pub per_address: u32,
     /// Sockets and streams of one person.
     pub per_person: u32,
     /// That are watched at the same time, since somebody reads them or did a moment ago.
@@ -98,12 +104,13 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 20,000 connections, 50 of one person, 10,000 stories, 20 messages a second of each, 50 requests a second and 120
+    /// 20,000 connections, 1,000 of one address and 50 of one person, 10,000 stories, 20 messages a second of each, 50 requests a second and 120
     /// actions a minute of one person, 60 failures a minute of an address, a sign of life each 15 s, 30 s to read what was
     /// written, 20 s to go.
     fn default() -> Self {
         Self {
             connections: 20_000,
+            per_address: 1_000,
             per_person: 50,
             stories: 10_000,
             rate: Rate::a_second(20),
@@ -227,7 +234,8 @@ impl Gateway {
                 internal,
                 internal::router(app.clone()),
                 Bounds {
-                    connections: 64,
+                    connections: INTERNAL,
+                    entrance: Entrance::new(u32::MAX, Arc::default()),
                     stuck: limits.stuck,
                 },
                 (end.clone(), Duration::ZERO),
@@ -243,6 +251,7 @@ impl Gateway {
         let drain = (shutdown.drain.clone(), limits.drain);
         let bounds = Bounds {
             connections: limits.connections,
+            entrance: Entrance::new(limits.per_address, Arc::clone(&app.proxies)),
             stuck: limits.stuck,
         };
         let served = server::serve(self.listener, api::router(app), bounds, drain);

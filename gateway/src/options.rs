@@ -93,6 +93,9 @@ struct Bounds {
     /// Connections at the same time; more wait
     #[arg(long, env = "STORYFLEET_CONNECTIONS", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections: u32,
+    /// Connections from one address at the same time, those of trusted proxies apart; more are told 429
+    #[arg(long, env = "STORYFLEET_PER_ADDRESS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    per_address: u32,
     /// Sockets and streams of one person at the same time
     #[arg(long, env = "STORYFLEET_PER_PERSON", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     per_person: u32,
@@ -105,7 +108,7 @@ struct Bounds {
     /// Requests, sockets and streams that one person may begin in a second, and twice as many at once
     #[arg(long, env = "STORYFLEET_REQUESTS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     requests: u32,
-    /// What one person may write in a minute, over all connections, and 20 at once
+    /// What one person may write in a minute, over all connections, and a sixth of it at once, 20 at least
     #[arg(long, env = "STORYFLEET_PUBLISHES", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     publishes: u32,
     /// Requests without a good token that one address may make in a minute; more are not looked at
@@ -157,12 +160,13 @@ impl Options {
             proxies: self.trusted_proxies.clone(),
             limits: Limits {
                 connections: usize::try_from(self.bounds.connections)?,
+                per_address: self.bounds.per_address,
                 per_person: self.bounds.per_person,
                 stories: usize::try_from(self.bounds.stories)?,
                 rate: Rate::a_second(self.bounds.messages),
                 requests: Rate::a_second(self.bounds.requests),
                 publishes: Rate {
-                    burst: PUBLISHES_AT_ONCE,
+                    burst: PUBLISHES_AT_ONCE.max(self.bounds.publishes / 6),
                     ..Rate::a_minute(self.bounds.publishes)
                 },
                 failures: Rate::a_minute(self.bounds.failures),
@@ -209,6 +213,7 @@ mod tests {
             ("--stuck=1s", "--stuck=999ms"),
             ("--drain=0s", "--drain=-1ns"),
             ("--connections=1", "--connections=0"),
+            ("--per-address=1", "--per-address=0"),
             ("--per-person=1", "--per-person=0"),
             ("--stories=1", "--stories=0"),
             ("--messages=1", "--messages=0"),
@@ -225,6 +230,7 @@ mod tests {
             ("--stuck=24h", "--stuck=25h"),
             ("--drain=24h", "--drain=25h"),
             ("--connections=1000000", "--connections=1000001"),
+            ("--per-address=1000000", "--per-address=1000001"),
             ("--per-person=100000", "--per-person=100001"),
             ("--stories=1000000", "--stories=1000001"),
             ("--messages=10000", "--messages=10001"),

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use crate::entrance::Peer;
+use crate::entrance::{Entered, Entrance, Peer};
 use crate::link::Link;
 
 /// From the first byte of a request to the last of its headers.
@@ -26,11 +26,16 @@ const BUFFER: usize = 16 * 1_024;
 /// After a connection could not be taken: file descriptors are short, and it is tried again.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// What a connection has taken until it is gone.
+type Places = (OwnedSemaphorePermit, Entered);
+
 /// What connections may take.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Bounds {
     /// At the same time; more wait.
     pub(crate) connections: usize,
+    /// Of one address.
+    pub(crate) entrance: Entrance,
     /// How long a write may wait for its client to read.
     pub(crate) stuck: Duration,
 }
@@ -54,9 +59,13 @@ pub(crate) async fn serve(
             tracing::debug!(%error, "a connection ended before it was served");
             continue;
         }
+        let Some(entered) = bounds.entrance.enter(peer) else {
+            tasks.spawn(bounds.entrance.clone().turn_away(stream));
+            continue;
+        };
         let (router, drain) = (router.clone(), drain.clone());
         // A socket outlives its request, and takes its place with it.
-        let link = Link::new(stream, bounds.stuck, place);
+        let link = Link::new(stream, bounds.stuck, (place, entered));
         let served = connection((link, peer), router, (drain, end.clone()));
         tasks.spawn(served);
     }
@@ -91,7 +100,7 @@ async fn accept(
 }
 
 async fn connection(
-    (link, peer): (Link<TcpStream, OwnedSemaphorePermit>, IpAddr),
+    (link, peer): (Link<TcpStream, Places>, IpAddr),
     router: Router,
     (drain, end): (CancellationToken, CancellationToken),
 ) {
@@ -147,6 +156,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let bounds = Bounds {
             connections: 8,
+            entrance: Entrance::new(1_000, Arc::default()),
             stuck: Duration::from_secs(20),
         };
         let ends = (drain.clone(), Duration::from_secs(20));

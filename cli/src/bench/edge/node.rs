@@ -56,7 +56,7 @@ pub(crate) async fn run(command: NodeCommand, target: &Target) -> anyhow::Result
     Ok(ExitCode::SUCCESS)
 }
 
-/// As a gateway is started by hand, with its own defaults but for what keeps one person from doing so much.
+/// As a gateway is started by hand, with its own defaults but for what keeps one person and one machine from doing so much.
 fn settings(bus: bus::Settings, listen: SocketAddr, tokens: auth::Settings) -> Settings {
     Settings {
         listen,
@@ -69,6 +69,7 @@ fn settings(bus: bus::Settings, listen: SocketAddr, tokens: auth::Settings) -> S
         origins: Origins::default(),
         proxies: Vec::new(),
         limits: Limits {
+            per_address: 1_000_000,
             requests: Rate::a_second(1_000_000),
             publishes: Rate::a_minute(10_000_000),
             ..Limits::default()

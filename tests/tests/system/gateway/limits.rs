@@ -1,5 +1,6 @@
 //! What one person and one address may do: up to there all of it, beyond it a refusal that says when, and nobody else feels it.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -7,6 +8,9 @@ use gateway::auth::Role;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use system_tests::edge::{Socket, Stream};
+use system_tests::eventually;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::sleep;
 
 use super::{Edge, join, publish};
@@ -177,4 +181,55 @@ async fn refused(response: Response) -> anyhow::Result<u64> {
     let after = problem["after_ms"].as_u64().context("a time")?;
     assert_eq!(seconds, after.div_ceil(1_000).max(1));
     Ok(after)
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_connections_and_others_have_theirs() -> anyhow::Result<()> {
+    let edge = Edge::start(&["--per-address", "3", "--drain", "2s"]).await?;
+    let mut open = edge.joined("mira", None).await?;
+    let stream = edge.stream("oren", None).await?;
+    let (quiet, address) = (TcpStream::connect(edge.address()).await?, edge.address());
+    // It may be sent before it is refused, or not at all.
+    for request in ["", "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"] {
+        let mut fourth = TcpStream::connect(address).await?;
+        fourth.write_all(request.as_bytes()).await?;
+        let mut told = String::new();
+        fourth.read_to_string(&mut told).await?;
+        ensure!(told.starts_with("HTTP/1.1 429 "), "{told:?}");
+        ensure!(told.contains("retry-after: 5\r\n"), "{told:?}");
+    }
+    // Another address of this machine has room of its own, and whoever is in feels nothing.
+    let other = TcpSocket::new_v4()?;
+    other.bind((Ipv4Addr::new(127, 0, 0, 2), 0).into())?;
+    let mut other = other.connect(address).await?;
+    other.write_all(b"GET / HTTP/1.0\r\n\r\n").await?;
+    let mut page = String::new();
+    other.read_to_string(&mut page).await?;
+    ensure!(page.starts_with("HTTP/1.0 200 "), "{page:?}");
+    assert_eq!(open.ask_for(json!({"t": "ping"})).await?["t"], "ok");
+    // A socket has outlived its request, and frees its place like any other.
+    drop((stream, quiet, open));
+    for _ in 0..3 {
+        eventually("there is room again", async || {
+            Ok(edge.joined("mira", None).await.ok().map(drop))
+        })
+        .await?;
+    }
+    edge.stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn connections_of_a_trusted_proxy_are_not_counted() -> anyhow::Result<()> {
+    let options = ["--per-address", "1", "--trusted-proxy", "127.0.0.1"];
+    let edge = Edge::start(&options).await?;
+    let mut sockets = Vec::new();
+    for sub in ["mira", "oren", "ada"] {
+        sockets.push(edge.joined(sub, None).await?);
+    }
+    for socket in &mut sockets {
+        assert_eq!(socket.ask_for(json!({"t": "ping"})).await?["t"], "ok");
+    }
+    edge.stack.end().await;
+    Ok(())
 }
