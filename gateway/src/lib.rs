@@ -5,6 +5,7 @@ mod address;
 mod api;
 mod app;
 pub mod auth;
+mod check;
 mod entrance;
 mod hub;
 mod internal;
@@ -49,6 +50,7 @@ use rates::{Allowed, Rates};
 use revoked::Revoked;
 use server::Bounds;
 
+pub use check::{Report, check};
 pub use options::Options;
 pub use session::Rate;
 
@@ -218,6 +220,17 @@ impl Gateway {
     /// When the system does not tell.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+
+    /// Where operators look, if anywhere.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn internal_address(&self) -> std::io::Result<Option<SocketAddr>> {
+        self.internal
+            .as_ref()
+            .map(TcpListener::local_addr)
+            .transpose()
     }
 
     /// Serves until it is asked to end.
