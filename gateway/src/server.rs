@@ -1,5 +1,6 @@
 //! The accept loop: bounded connections, bounded headers, and an end that waits for what runs.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+use crate::entrance::{Entered, Entrance, Peer};
 use crate::link::Link;
 
 /// From the first byte of a request to the last of its headers.
@@ -24,11 +26,16 @@ const BUFFER: usize = 16 * 1_024;
 /// After a connection could not be taken: file descriptors are short, and it is tried again.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// What a connection has taken until it is gone.
+type Places = (OwnedSemaphorePermit, Entered);
+
 /// What connections may take.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Bounds {
     /// At the same time; more wait.
     pub(crate) connections: usize,
+    /// Of one address.
+    pub(crate) entrance: Entrance,
     /// How long a write may wait for its client to read.
     pub(crate) stuck: Duration,
 }
@@ -44,7 +51,7 @@ pub(crate) async fn serve(
     let tasks = TaskTracker::new();
     let end = CancellationToken::new();
     while let Some(accepted) = drain.run_until_cancelled(accept(&listener, &room)).await {
-        let Some((stream, place)) = accepted else {
+        let Some((stream, peer, place)) = accepted else {
             sleep(PAUSE).await;
             continue;
         };
@@ -52,10 +59,14 @@ pub(crate) async fn serve(
             tracing::debug!(%error, "a connection ended before it was served");
             continue;
         }
+        let Some(entered) = bounds.entrance.enter(peer) else {
+            tasks.spawn(bounds.entrance.clone().turn_away(stream));
+            continue;
+        };
         let (router, drain) = (router.clone(), drain.clone());
         // A socket outlives its request, and takes its place with it.
-        let link = Link::new(stream, bounds.stuck, place);
-        let served = connection(link, router, (drain, end.clone()));
+        let link = Link::new(stream, bounds.stuck, (place, entered));
+        let served = connection((link, peer), router, (drain, end.clone()));
         tasks.spawn(served);
     }
     drop(listener);
@@ -77,10 +88,10 @@ pub(crate) async fn serve(
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
     let place = Arc::clone(room).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, peer)) => Some((stream, peer.ip(), place)),
         Err(error) => {
             tracing::warn!(%error, "a connection was not accepted");
             None
@@ -89,11 +100,14 @@ async fn accept(
 }
 
 async fn connection(
-    link: Link<TcpStream, OwnedSemaphorePermit>,
+    (link, peer): (Link<TcpStream, Places>, IpAddr),
     router: Router,
     (drain, end): (CancellationToken, CancellationToken),
 ) {
-    let service = service_fn(move |request: hyper::Request<Incoming>| router.clone().call(request));
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        router.clone().call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
@@ -142,6 +156,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let bounds = Bounds {
             connections: 8,
+            entrance: Entrance::new(1_000, Arc::default()),
             stuck: Duration::from_secs(20),
         };
         let ends = (drain.clone(), Duration::from_secs(20));

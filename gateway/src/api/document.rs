@@ -26,7 +26,12 @@ static DOCUMENT: LazyLock<(String, HeaderValue)> = LazyLock::new(|| {
 });
 
 /// What every operation may answer besides its own.
-const EVERYWHERE: [(u16, &str); 3] = [(400, "bad_request"), (401, "auth"), (503, "unavailable")];
+const EVERYWHERE: [(u16, &str); 4] = [
+    (400, "bad_request"),
+    (401, "auth"),
+    (429, "rate"),
+    (503, "unavailable"),
+];
 const OF_STORIES: [(u16, &str); 2] = [(403, "forbidden"), (404, "no_story")];
 const OF_BODIES: [(u16, &str); 3] = [(408, "slow"), (413, "too_large"), (415, "not_json")];
 
