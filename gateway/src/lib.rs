@@ -21,6 +21,7 @@ mod session;
 mod socket;
 mod stream;
 mod ticket;
+mod tls;
 mod wire;
 
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use agent::Shutdown;
 use anyhow::Context as _;
+use axum::middleware::map_response;
 use bus::{Bus, Role};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +46,7 @@ use server::Bounds;
 
 pub use options::Options;
 pub use session::Rate;
+pub use tls::{Tls, TlsError};
 
 /// One node.
 #[derive(Debug, Clone)]
@@ -56,6 +59,8 @@ pub struct Settings {
     pub tokens: auth::Settings,
     /// Pages that may connect.
     pub origins: Origins,
+    /// Without it readers come in the clear.
+    pub tls: Option<Tls>,
     pub limits: Limits,
     /// Whether people are told who else is in a story, and who types there.
     pub presence: bool,
@@ -104,6 +109,7 @@ pub struct Gateway {
     listener: TcpListener,
     internal: Option<TcpListener>,
     app: App,
+    tls: Option<Tls>,
     tasks: TaskTracker,
     end: CancellationToken,
     limits: Limits,
@@ -166,6 +172,7 @@ impl Gateway {
             listener: listen(settings.listen).await?,
             internal,
             app,
+            tls: settings.tls,
             tasks,
             end,
             limits,
@@ -184,6 +191,7 @@ impl Gateway {
     pub async fn run(self, shutdown: &Shutdown) {
         let Self {
             app,
+            tls,
             tasks,
             end,
             limits,
@@ -191,7 +199,7 @@ impl Gateway {
         } = self;
         if let Some(internal) = self.internal {
             let served = server::serve(
-                internal,
+                (internal, None),
                 internal::router(app.clone()),
                 Bounds {
                     connections: 64,
@@ -210,7 +218,11 @@ impl Gateway {
             connections: limits.connections,
             stuck: limits.stuck,
         };
-        let served = server::serve(self.listener, api::router(app), bounds, drain);
+        let router = match tls {
+            Some(_) => api::router(app).layer(map_response(tls::strict)),
+            None => api::router(app),
+        };
+        let served = server::serve((self.listener, tls), router, bounds, drain);
         let _at_once = shutdown.now.run_until_cancelled(served).await;
         end.cancel();
         tasks.close();

@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -16,9 +17,12 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::link::Link;
+use crate::tls::Tls;
 
 /// From the first byte of a request to the last of its headers.
 const HEADERS: Duration = Duration::from_secs(10);
+/// From a connection's begin to the end of the TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// What headers may have, and what is read at once. Each connection has as much.
 const BUFFER: usize = 16 * 1_024;
 /// After a connection could not be taken: file descriptors are short, and it is tried again.
@@ -33,9 +37,14 @@ pub(crate) struct Bounds {
     pub(crate) stuck: Duration,
 }
 
+/// How a node ends: the first asks connections to, the second drops them.
+type Ends = (CancellationToken, CancellationToken);
+/// A connection's bytes, and its place.
+type Place = Link<TcpStream, OwnedSemaphorePermit>;
+
 /// Serves until `drain`, then waits for its connections up to `limit` and drops the rest.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    (listener, tls): (TcpListener, Option<Tls>),
     router: Router,
     bounds: Bounds,
     (drain, limit): (CancellationToken, Duration),
@@ -55,8 +64,11 @@ pub(crate) async fn serve(
         let (router, drain) = (router.clone(), drain.clone());
         // A socket outlives its request, and takes its place with it.
         let link = Link::new(stream, bounds.stuck, place);
-        let served = connection(link, router, (drain, end.clone()));
-        tasks.spawn(served);
+        let ends = (drain, end.clone());
+        match tls.clone() {
+            None => tasks.spawn(http1(link, router, ends)),
+            Some(tls) => tasks.spawn(secured(tls, link, router, ends)),
+        };
     }
     drop(listener);
     tasks.close();
@@ -88,11 +100,21 @@ async fn accept(
     }
 }
 
-async fn connection(
-    link: Link<TcpStream, OwnedSemaphorePermit>,
-    router: Router,
-    (drain, end): (CancellationToken, CancellationToken),
-) {
+/// With TLS around it. Nobody waits for another's handshake.
+async fn secured(tls: Tls, link: Place, router: Router, ends: Ends) {
+    let accepted = timeout(HANDSHAKE, Box::pin(tls.acceptor().accept(link)));
+    match ends.0.run_until_cancelled(accepted).await {
+        Some(Ok(Ok(stream))) => http1(stream, router, ends).await,
+        Some(Ok(Err(error))) => tracing::debug!(%error, "a connection did not come to TLS"),
+        Some(Err(_)) => tracing::debug!("a connection did not come to TLS in time"),
+        None => {}
+    }
+}
+
+async fn http1<S>(stream: S, router: Router, (drain, end): Ends)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(move |request: hyper::Request<Incoming>| router.clone().call(request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -100,7 +122,7 @@ async fn connection(
         .max_buf_size(BUFFER)
         // What is written is small: it is copied together, and no connection keeps a queue of pieces.
         .writev(false)
-        .serve_connection(TokioIo::new(link), service)
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     // In a box: a task has room for what it holds each time that it is handed on.
     let mut connection = Box::pin(connection);

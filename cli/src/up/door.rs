@@ -54,6 +54,7 @@ impl Door {
                 ..auth::Settings::new(NAME, NAME)
             },
             origins: Origins::default(),
+            tls: None,
             limits: Limits {
                 drain: DRAIN,
                 ..Limits::default()

@@ -17,6 +17,7 @@ mod revoke;
 mod room;
 mod talk;
 mod tickets;
+mod tls;
 mod undisturbed;
 
 use std::net::SocketAddr;
