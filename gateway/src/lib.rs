@@ -204,6 +204,7 @@ impl Gateway {
                 Bounds {
                     connections: 64,
                     stuck: limits.stuck,
+                    beat: limits.ping,
                 },
                 (end.clone(), Duration::ZERO),
             );
@@ -217,6 +218,7 @@ impl Gateway {
         let bounds = Bounds {
             connections: limits.connections,
             stuck: limits.stuck,
+            beat: limits.ping,
         };
         let router = match tls {
             Some(_) => api::router(app).layer(map_response(tls::strict)),

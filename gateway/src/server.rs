@@ -1,5 +1,7 @@
 //! The accept loop: bounded connections, bounded headers, and an end that waits for what runs.
 
+mod http2;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::link::Link;
-use crate::tls::Tls;
+use crate::tls::{HTTP2, Tls};
 
 /// From the first byte of a request to the last of its headers.
 const HEADERS: Duration = Duration::from_secs(10);
@@ -35,6 +37,8 @@ pub(crate) struct Bounds {
     pub(crate) connections: usize,
     /// How long a write may wait for its client to read.
     pub(crate) stuck: Duration,
+    /// How often an answer that goes on has something to say, at least.
+    pub(crate) beat: Duration,
 }
 
 /// How a node ends: the first asks connections to, the second drops them.
@@ -67,7 +71,10 @@ pub(crate) async fn serve(
         let ends = (drain, end.clone());
         match tls.clone() {
             None => tasks.spawn(http1(link, router, ends)),
-            Some(tls) => tasks.spawn(secured(tls, link, router, ends)),
+            Some(tls) => {
+                let patience = bounds.stuck + bounds.beat;
+                tasks.spawn(secured((tls, patience), link, router, ends))
+            }
         };
     }
     drop(listener);
@@ -101,9 +108,12 @@ async fn accept(
 }
 
 /// With TLS around it. Nobody waits for another's handshake.
-async fn secured(tls: Tls, link: Place, router: Router, ends: Ends) {
+async fn secured((tls, patience): (Tls, Duration), link: Place, router: Router, ends: Ends) {
     let accepted = timeout(HANDSHAKE, Box::pin(tls.acceptor().accept(link)));
     match ends.0.run_until_cancelled(accepted).await {
+        Some(Ok(Ok(stream))) if stream.get_ref().1.alpn_protocol() == Some(HTTP2) => {
+            http2::serve(stream, router, patience, ends).await;
+        }
         Some(Ok(Ok(stream))) => http1(stream, router, ends).await,
         Some(Ok(Err(error))) => tracing::debug!(%error, "a connection did not come to TLS"),
         Some(Err(_)) => tracing::debug!("a connection did not come to TLS in time"),

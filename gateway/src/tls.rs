@@ -17,8 +17,9 @@ use tokio_rustls::rustls::{self, ServerConfig};
 
 /// More than any chain has, in bytes.
 const MAX_BYTES: u64 = 1_024 * 1_024;
-/// What is spoken inside.
-const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+/// What is spoken inside, the first before the second.
+const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
+pub(crate) const HTTP2: &[u8] = b"h2";
 /// For a year browsers come by https only.
 const STRICT: &str = "max-age=31536000";
 

@@ -7,6 +7,7 @@ mod bytes;
 mod clients;
 mod ends;
 mod frames;
+mod http2;
 mod life;
 mod openapi;
 mod outside;

@@ -30,7 +30,7 @@ use super::{Edge, join, publish, says};
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The files of a certificate for this machine.
-struct Files {
+pub(super) struct Files {
     certificate: String,
     key: String,
 }
@@ -59,7 +59,7 @@ impl Files {
     }
 
     /// By whoever takes this certificate and no other.
-    async fn connect(
+    pub(super) async fn connect(
         &self,
         address: SocketAddr,
         protocols: &[&str],
@@ -81,7 +81,7 @@ impl Files {
 }
 
 /// A stack, and a node of it under TLS.
-async fn start(options: &[&str]) -> anyhow::Result<(Edge, Node, Files)> {
+pub(super) async fn start(options: &[&str]) -> anyhow::Result<(Edge, Node, Files)> {
     let edge = Edge::start(&[]).await?;
     let files = Files::new(edge.folder.path(), "own")?;
     let options = [&files.options(), options].concat();
