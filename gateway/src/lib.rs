@@ -25,6 +25,7 @@ mod session;
 mod socket;
 mod stream;
 mod ticket;
+mod tls;
 mod wire;
 
 use std::net::{IpAddr, SocketAddr};
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 use agent::Shutdown;
 use anyhow::Context as _;
+use axum::middleware::map_response;
 use bus::{Bus, Role};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -53,6 +55,7 @@ use server::Bounds;
 pub use check::{Report, check};
 pub use options::Options;
 pub use session::Rate;
+pub use tls::{Tls, TlsError};
 
 /// Actions of one person.
 const PUBLISHES_AT_ONCE: u32 = 20;
@@ -73,6 +76,8 @@ pub struct Settings {
     pub origins: Origins,
     /// What connects from there is of whomever it says that it is of (`X-Forwarded-For`).
     pub proxies: Vec<IpAddr>,
+    /// Without it readers come in the clear.
+    pub tls: Option<Tls>,
     pub limits: Limits,
     /// Whether people are told who else is in a story, and who types there.
     pub presence: bool,
@@ -144,6 +149,7 @@ pub struct Gateway {
     listener: TcpListener,
     internal: Option<TcpListener>,
     app: App,
+    tls: Option<Tls>,
     tasks: TaskTracker,
     end: CancellationToken,
     limits: Limits,
@@ -208,6 +214,7 @@ impl Gateway {
             listener: listen(settings.listen).await?,
             internal,
             app,
+            tls: settings.tls,
             tasks,
             end,
             limits,
@@ -237,6 +244,7 @@ impl Gateway {
     pub async fn run(self, shutdown: &Shutdown) {
         let Self {
             app,
+            tls,
             tasks,
             end,
             limits,
@@ -244,12 +252,13 @@ impl Gateway {
         } = self;
         if let Some(internal) = self.internal {
             let served = server::serve(
-                internal,
+                (internal, None),
                 internal::router(app.clone()),
                 Bounds {
                     connections: INTERNAL,
                     entrance: Entrance::new(u32::MAX, Arc::default()),
                     stuck: limits.stuck,
+                    beat: limits.ping,
                 },
                 (end.clone(), Duration::ZERO),
             );
@@ -266,8 +275,13 @@ impl Gateway {
             connections: limits.connections,
             entrance: Entrance::new(limits.per_address, Arc::clone(&app.proxies)),
             stuck: limits.stuck,
+            beat: limits.ping,
         };
-        let served = server::serve(self.listener, api::router(app), bounds, drain);
+        let router = match tls {
+            Some(_) => api::router(app).layer(map_response(tls::strict)),
+            None => api::router(app),
+        };
+        let served = server::serve((self.listener, tls), router, bounds, drain);
         let _at_once = shutdown.now.run_until_cancelled(served).await;
         end.cancel();
         tasks.close();

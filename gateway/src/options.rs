@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 
 use crate::auth::{self, JwksUrl, Origin, Origins};
 use crate::session::Rate;
+use crate::tls::Tls;
 use crate::{Limits, PUBLISHES_AT_ONCE, Settings};
 
 /// How long Redis may be away before the next try: one node has few connections to it.
@@ -31,6 +32,8 @@ pub struct Options {
     redis: Redis,
     #[command(flatten)]
     tokens: Tokens,
+    #[command(flatten)]
+    encryption: Encryption,
     #[command(flatten)]
     bounds: Bounds,
     /// Whether people are told who else is in a story, and who types there
@@ -85,6 +88,27 @@ struct Tokens {
         value_name = "ORIGIN"
     )]
     origins: Vec<Origin>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "TLS")]
+struct Encryption {
+    /// A file (PEM) of the gateway's certificate and those that vouch for it; without one readers come in the clear
+    #[arg(
+        long,
+        env = "STORYFLEET_TLS_CERT",
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
+    tls_cert: Option<PathBuf>,
+    /// A file (PEM) of its key
+    #[arg(
+        long,
+        env = "STORYFLEET_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    tls_key: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -158,6 +182,7 @@ impl Options {
             },
             origins: Origins::new(origins.clone())?,
             proxies: self.trusted_proxies.clone(),
+            tls: self.encryption.tls()?,
             limits: Limits {
                 connections: usize::try_from(self.bounds.connections)?,
                 per_address: self.bounds.per_address,
@@ -176,6 +201,13 @@ impl Options {
             },
             presence: self.presence == Switch::On,
         })
+    }
+}
+
+impl Encryption {
+    fn tls(&self) -> anyhow::Result<Option<Tls>> {
+        let files = self.tls_cert.clone().zip(self.tls_key.clone());
+        Ok(files.map(|(cert, key)| Tls::load(cert, key)).transpose()?)
     }
 }
 

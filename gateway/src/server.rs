@@ -1,14 +1,19 @@
 //! The accept loop: bounded connections, bounded headers, and an end that waits for what runs.
 
+mod http2;
+
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -18,9 +23,12 @@ use tower::Service;
 
 use crate::entrance::{Entered, Entrance, Peer};
 use crate::link::Link;
+use crate::tls::{HTTP2, Tls};
 
 /// From the first byte of a request to the last of its headers.
 const HEADERS: Duration = Duration::from_secs(10);
+/// From a connection's begin to the end of the TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// What headers may have, and what is read at once. Each connection has as much.
 const BUFFER: usize = 16 * 1_024;
 /// After a connection could not be taken: file descriptors are short, and it is tried again.
@@ -38,11 +46,35 @@ pub(crate) struct Bounds {
     pub(crate) entrance: Entrance,
     /// How long a write may wait for its client to read.
     pub(crate) stuck: Duration,
+    /// How often an answer that goes on has something to say, at least.
+    pub(crate) beat: Duration,
+}
+
+/// How a node ends: the first asks connections to, the second drops them.
+type Ends = (CancellationToken, CancellationToken);
+/// A connection's bytes, and its place.
+type Place = Link<TcpStream, Places>;
+
+/// Who is served, and by what.
+#[derive(Clone)]
+struct Guest {
+    router: Router,
+    peer: IpAddr,
+}
+
+impl Guest {
+    fn call(
+        &self,
+        mut request: hyper::Request<Incoming>,
+    ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
+        request.extensions_mut().insert(Peer(self.peer));
+        self.router.clone().call(request)
+    }
 }
 
 /// Serves until `drain`, then waits for its connections up to `limit` and drops the rest.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    (listener, tls): (TcpListener, Option<Tls>),
     router: Router,
     bounds: Bounds,
     (drain, limit): (CancellationToken, Duration),
@@ -66,8 +98,15 @@ pub(crate) async fn serve(
         let (router, drain) = (router.clone(), drain.clone());
         // A socket outlives its request, and takes its place with it.
         let link = Link::new(stream, bounds.stuck, (place, entered));
-        let served = connection((link, peer), router, (drain, end.clone()));
-        tasks.spawn(served);
+        let guest = Guest { router, peer };
+        let ends = (drain, end.clone());
+        match tls.clone() {
+            None => tasks.spawn(http1(link, guest, ends)),
+            Some(tls) => {
+                let patience = bounds.stuck + bounds.beat;
+                tasks.spawn(secured((tls, patience), link, guest, ends))
+            }
+        };
     }
     drop(listener);
     tasks.close();
@@ -99,22 +138,32 @@ async fn accept(
     }
 }
 
-async fn connection(
-    (link, peer): (Link<TcpStream, Places>, IpAddr),
-    router: Router,
-    (drain, end): (CancellationToken, CancellationToken),
-) {
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
-        router.clone().call(request)
-    });
+/// With TLS around it. Nobody waits for another's handshake.
+async fn secured((tls, patience): (Tls, Duration), link: Place, guest: Guest, ends: Ends) {
+    let accepted = timeout(HANDSHAKE, Box::pin(tls.acceptor().accept(link)));
+    match ends.0.run_until_cancelled(accepted).await {
+        Some(Ok(Ok(stream))) if stream.get_ref().1.alpn_protocol() == Some(HTTP2) => {
+            http2::serve(stream, guest, patience, ends).await;
+        }
+        Some(Ok(Ok(stream))) => http1(stream, guest, ends).await,
+        Some(Ok(Err(error))) => tracing::debug!(%error, "a connection did not come to TLS"),
+        Some(Err(_)) => tracing::debug!("a connection did not come to TLS in time"),
+        None => {}
+    }
+}
+
+async fn http1<S>(stream: S, guest: Guest, (drain, end): Ends)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request: hyper::Request<Incoming>| guest.call(request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
         .max_buf_size(BUFFER)
         // What is written is small: it is copied together, and no connection keeps a queue of pieces.
         .writev(false)
-        .serve_connection(TokioIo::new(link), service)
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     // In a box: a task has room for what it holds each time that it is handed on.
     let mut connection = Box::pin(connection);
@@ -158,9 +207,10 @@ mod tests {
             connections: 8,
             entrance: Entrance::new(1_000, Arc::default()),
             stuck: Duration::from_secs(20),
+            beat: Duration::from_secs(15),
         };
         let ends = (drain.clone(), Duration::from_secs(20));
-        let mut served = Box::pin(serve(listener, router, bounds, ends));
+        let mut served = Box::pin(serve((listener, None), router, bounds, ends));
         let opened = async {
             let mut stream = TcpStream::connect(address).await.unwrap();
             stream.write_all(HANDSHAKE).await.unwrap();

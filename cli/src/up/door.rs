@@ -57,6 +57,7 @@ impl Door {
             },
             origins: Origins::default(),
             proxies: Vec::new(),
+            tls: None,
             limits: Limits {
                 drain: DRAIN,
                 ..Limits::default()

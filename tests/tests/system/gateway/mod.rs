@@ -8,6 +8,7 @@ mod check;
 mod clients;
 mod ends;
 mod frames;
+mod http2;
 mod life;
 mod limits;
 mod openapi;
@@ -19,6 +20,7 @@ mod revoke;
 mod room;
 mod talk;
 mod tickets;
+mod tls;
 mod undisturbed;
 
 use std::net::SocketAddr;

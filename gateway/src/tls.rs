@@ -1,0 +1,190 @@
+//! The certificate that readers see, and its key, out of PEM files. TLS 1.2 and later, with what rustls holds to be safe.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{self, ServerConfig};
+
+/// More than any chain has, in bytes.
+const MAX_BYTES: u64 = 1_024 * 1_024;
+/// What is spoken inside, the first before the second.
+const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
+pub(crate) const HTTP2: &[u8] = b"h2";
+/// For a year browsers come by https only.
+const STRICT: &str = "max-age=31536000";
+
+/// Why there is no TLS with these files.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("{} cannot be read", .0.display())]
+    Read(PathBuf, #[source] io::Error),
+    #[error("{} is no PEM", .0.display())]
+    Pem(PathBuf, #[source] pem::Error),
+    #[error("{} has no certificate in it: PEM is wanted, the gateway's own first, then those that vouch for it", .0.display())]
+    NoCertificate(PathBuf),
+    #[error("{} has no private key in it: PEM is wanted, without a password", .0.display())]
+    NoKey(PathBuf),
+    #[error("the key in {} is not that of the certificate in {}", .key.display(), .certificate.display())]
+    OtherKey { certificate: PathBuf, key: PathBuf },
+    #[error("{} cannot be used", .0.display())]
+    Unfit(PathBuf, #[source] rustls::Error),
+}
+
+/// A certificate with its key. Cheap to clone.
+#[derive(Clone)]
+pub struct Tls(Arc<Shared>);
+
+struct Shared {
+    files: Files,
+    current: watch::Sender<TlsAcceptor>,
+}
+
+#[derive(Debug)]
+struct Files {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl Tls {
+    /// Reads both files.
+    ///
+    /// # Errors
+    /// When one of them cannot be used, or they do not belong together.
+    pub fn load(certificate: PathBuf, key: PathBuf) -> Result<Self, TlsError> {
+        let files = Files { certificate, key };
+        let current = watch::Sender::new(files.read()?);
+        Ok(Self(Arc::new(Shared { files, current })))
+    }
+
+    /// What a new connection begins with.
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        self.0.current.borrow().clone()
+    }
+}
+
+impl fmt::Debug for Tls {
+    /// The key is nobody's to see.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.files.fmt(formatter)
+    }
+}
+
+impl Files {
+    fn read(&self) -> Result<TlsAcceptor, TlsError> {
+        let (certificate, key) = (&self.certificate, &self.key);
+        let chain = CertificateDer::pem_slice_iter(&bytes(certificate)?)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| TlsError::Pem(certificate.clone(), error))?;
+        if chain.is_empty() {
+            return Err(TlsError::NoCertificate(certificate.clone()));
+        }
+        let secret = PrivateKeyDer::from_pem_slice(&bytes(key)?).map_err(|error| match error {
+            pem::Error::NoItemsFound => TlsError::NoKey(key.clone()),
+            error => TlsError::Pem(key.clone(), error),
+        })?;
+        let config = config(chain, secret).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => TlsError::OtherKey {
+                certificate: certificate.clone(),
+                key: key.clone(),
+            },
+            rustls::Error::InvalidCertificate(_) => TlsError::Unfit(certificate.clone(), error),
+            error => TlsError::Unfit(key.clone(), error),
+        })?;
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes))
+        .map_err(|error| TlsError::Read(path.to_owned(), error))?;
+    Ok(bytes)
+}
+
+fn config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<ServerConfig, rustls::Error> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    Ok(config)
+}
+
+/// A layer around all routes where TLS is on: browsers that were here once come in the clear no more.
+pub(crate) async fn strict(mut response: Response) -> Response {
+    let strict = HeaderValue::from_static(STRICT);
+    let headers = response.headers_mut();
+    headers.insert(header::STRICT_TRANSPORT_SECURITY, strict);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A certificate and its key, as PEM.
+    fn pair() -> (String, String) {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["game.example".to_owned()]).expect("a certificate");
+        (cert.pem(), signing_key.serialize_pem())
+    }
+
+    fn load(folder: &TempDir, certificate: &str, key: &str) -> Result<Tls, TlsError> {
+        let paths = ["certificate", "key"].map(|name| folder.path().join(name));
+        for (path, text) in paths.iter().zip([certificate, key]) {
+            std::fs::write(path, text).expect("written");
+        }
+        let [certificate, key] = paths;
+        Tls::load(certificate, key)
+    }
+
+    #[test]
+    fn files_that_do_not_do_are_named_with_what_is_wrong() {
+        let folder = TempDir::new().expect("a folder");
+        let ((certificate, key), (_, other)) = (pair(), pair());
+        assert!(load(&folder, &certificate, &key).is_ok());
+        // Both may be in one file.
+        let both = format!("{key}{certificate}");
+        assert!(load(&folder, &both, &both).is_ok());
+        let half = &certificate[..certificate.len() / 2];
+        let broken = certificate.replacen("MII", "AAA", 1);
+        let no_key = key.replacen("MI", "AA", 1);
+        for (certificate, key, words) in [
+            ("", key.as_str(), "certificate has no certificate in it"),
+            (&key, &key, "certificate has no certificate in it"),
+            (half, &key, "certificate is no PEM"),
+            (&broken, &key, "certificate cannot be used"),
+            (&certificate, "", "key has no private key in it"),
+            (&certificate, &certificate, "key has no private key in it"),
+            (&certificate, &no_key, "key cannot be used"),
+            (&certificate, &other, "is not that of the certificate in"),
+        ] {
+            let error = load(&folder, certificate, key).expect_err(words);
+            assert!(error.to_string().contains(words), "{error}: {words}");
+        }
+        let missing = folder.path().join("missing");
+        let error = Tls::load(missing.clone(), missing).expect_err("nothing there");
+        assert!(error.to_string().ends_with("missing cannot be read"));
+        assert!(error.source().is_some());
+    }
+}
