@@ -1,20 +1,26 @@
-//! The certificate that readers see, and its key, out of PEM files. TLS 1.2 and later, with what rustls holds to be safe.
+//! The certificate that readers see, and its key, out of PEM files, which are read again when they change. TLS 1.2 and later, with what rustls holds to be safe.
 
+use std::error::Error;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
+use tokio_util::task::TaskTracker;
 
+/// How often the files are looked at.
+const CHECK: Duration = Duration::from_secs(10);
 /// More than any chain has, in bytes.
 const MAX_BYTES: u64 = 1_024 * 1_024;
 /// What is spoken inside, the first before the second.
@@ -46,6 +52,8 @@ pub struct Tls(Arc<Shared>);
 
 struct Shared {
     files: Files,
+    /// The files as they were at the start.
+    first: Stamp,
     current: watch::Sender<TlsAcceptor>,
 }
 
@@ -55,6 +63,9 @@ struct Files {
     key: PathBuf,
 }
 
+/// By which a file that changed is known: its time and its length, of the certificate and of the key.
+type Stamp = [Option<(SystemTime, u64)>; 2];
+
 impl Tls {
     /// Reads both files.
     ///
@@ -62,13 +73,53 @@ impl Tls {
     /// When one of them cannot be used, or they do not belong together.
     pub fn load(certificate: PathBuf, key: PathBuf) -> Result<Self, TlsError> {
         let files = Files { certificate, key };
+        // Before they are read: what changes meanwhile is seen.
+        let first = files.stamp();
         let current = watch::Sender::new(files.read()?);
-        Ok(Self(Arc::new(Shared { files, current })))
+        Ok(Self(Arc::new(Shared {
+            files,
+            first,
+            current,
+        })))
     }
 
     /// What a new connection begins with.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         self.0.current.borrow().clone()
+    }
+
+    /// Looks at the files again and again, and takes what is new in them. Connections that there are keep what they have.
+    pub(crate) async fn follow(&self, tasks: &TaskTracker) {
+        let mut seen = self.0.first;
+        loop {
+            sleep(CHECK).await;
+            let tls = self.clone();
+            let looked = tasks.spawn_blocking(move || tls.renewed(seen)).await;
+            seen = looked.unwrap_or(seen);
+        }
+    }
+
+    /// The files as they are now. Those that do not do change nothing, and are told of once.
+    fn renewed(&self, seen: Stamp) -> Stamp {
+        let Shared { files, current, .. } = &*self.0;
+        let stamp = files.stamp();
+        if stamp == seen {
+            return stamp;
+        }
+        match files.read() {
+            Ok(acceptor) => {
+                current.send_replace(acceptor);
+                tracing::info!(file = %files.certificate.display(), "there is a new certificate");
+            }
+            Err(error) => {
+                let error: &dyn Error = &error;
+                tracing::warn!(
+                    error,
+                    "the new certificate does not do: the one before stays"
+                );
+            }
+        }
+        stamp
     }
 }
 
@@ -80,6 +131,13 @@ impl fmt::Debug for Tls {
 }
 
 impl Files {
+    fn stamp(&self) -> Stamp {
+        [&self.certificate, &self.key].map(|path| {
+            let file = path.metadata().ok()?;
+            Some((file.modified().ok()?, file.len()))
+        })
+    }
+
     fn read(&self) -> Result<TlsAcceptor, TlsError> {
         let (certificate, key) = (&self.certificate, &self.key);
         let chain = CertificateDer::pem_slice_iter(&bytes(certificate)?)
@@ -135,8 +193,6 @@ pub(crate) async fn strict(mut response: Response) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use std::error::Error as _;
-
     use rcgen::{CertifiedKey, generate_simple_self_signed};
     use tempfile::TempDir;
 
@@ -186,5 +242,21 @@ mod tests {
         let error = Tls::load(missing.clone(), missing).expect_err("nothing there");
         assert!(error.to_string().ends_with("missing cannot be read"));
         assert!(error.source().is_some());
+    }
+
+    #[test]
+    fn what_is_broken_changes_nothing_and_is_looked_at_once() {
+        let folder = TempDir::new().expect("a folder");
+        let ((certificate, key), (other, its)) = (pair(), pair());
+        let tls = load(&folder, &certificate, &key).expect("a pair");
+        let config = || Arc::as_ptr(tls.acceptor().config());
+        let (first, begun) = (tls.0.first, config());
+        assert_eq!(tls.renewed(first), first);
+        std::fs::write(folder.path().join("key"), "").expect("written");
+        let broken = tls.renewed(first);
+        assert!(broken != first && config() == begun);
+        load(&folder, &other, &its).expect("another pair");
+        let renewed = tls.renewed(broken);
+        assert!(renewed != broken && config() != begun);
     }
 }

@@ -11,7 +11,7 @@ use gateway::auth::Role;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::Value;
 use system_tests::edge::Node;
-use system_tests::program;
+use system_tests::{eventually, program};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -163,5 +163,27 @@ async fn files_that_do_not_do_are_a_matter_of_configuration() -> anyhow::Result<
         assert_eq!(output.status.code(), Some(2), "{told}");
         assert!(told.contains(words), "{told}: {words}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_for_new_connections_and_a_broken_one_for_none()
+-> anyhow::Result<()> {
+    let (edge, node, files) = start(&[]).await?;
+    let key = std::fs::read(&files.key)?;
+    std::fs::write(&files.key, "no key")?;
+    eventually("it is told of", async || {
+        Ok(node.log()?.contains("has no private key").then_some(()))
+    })
+    .await?;
+    files.connect(node.address(), &[]).await?;
+    std::fs::write(&files.key, key)?;
+    // Trusts what is in the file, and nothing else.
+    files.write()?;
+    eventually("the new one is there", async || {
+        Ok(files.connect(node.address(), &[]).await.ok().map(drop))
+    })
+    .await?;
+    edge.stack.end().await;
     Ok(())
 }
