@@ -195,6 +195,9 @@ pub(crate) struct UpArgs {
     /// Where the gateway listens [default: 127.0.0.1:8080, or any free port]
     #[arg(long, env = "STORYFLEET_LISTEN", value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
+    /// Where the gateway has /metrics, /livez and /readyz
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
+    pub(crate) internal_listen: SocketAddr,
 
     /// The story to create for a start, unless it is there
     #[arg(long, default_value = "demo", value_name = "STORY")]

@@ -9,11 +9,13 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::address::{Client, Proxies};
 use crate::api::Signer;
 use crate::auth::{Credential, Identity, Origins, Refusal, Verifier, credential};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::quota::Quota;
+use crate::rates::Rates;
 use crate::revoked::Revoked;
 use crate::session::{Now, Rate};
 
@@ -28,7 +30,9 @@ pub(crate) struct Parts {
     pub(crate) revoked: Revoked,
     pub(crate) metrics: Metrics,
     /// Connections of each person.
-    pub(crate) places: Quota,
+    pub(crate) places: Quota<Arc<str>>,
+    pub(crate) rates: Rates,
+    pub(crate) proxies: Arc<Proxies>,
     /// Where there is a secret to sign with.
     pub(crate) signer: Option<Signer>,
     pub(crate) origins: Origins,
@@ -56,6 +60,12 @@ pub(crate) enum Unauthorized {
         "this node has just started and does not know yet which tokens were revoked: try again"
     )]
     Unready,
+    /// Whoever asks, and whatever with.
+    #[error("{words}: try again in {} s", .after.as_secs() + 1)]
+    Rate {
+        words: &'static str,
+        after: Duration,
+    },
     #[error(transparent)]
     Redis(bus::Error),
 }
@@ -69,15 +79,21 @@ impl Unauthorized {
             Self::Ticket => "ticket",
             Self::NotHere(_) => "not_here",
             Self::Unready => "unready",
+            Self::Rate { .. } => "rate",
             Self::Redis(_) => "redis",
         }
+    }
+
+    /// Whether it is the credential, or that there is none: a 401.
+    fn is_failure(&self) -> bool {
+        !self.is_temporary() && !matches!(self, Self::NotHere(_))
     }
 
     /// Whether the same may do later.
     pub(crate) fn is_temporary(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.is_temporary(),
-            Self::Redis(_) | Self::Unready => true,
+            Self::Redis(_) | Self::Unready | Self::Rate { .. } => true,
             Self::Revoked | Self::Ticket | Self::NotHere(_) => false,
         }
     }
@@ -86,6 +102,24 @@ impl Unauthorized {
 impl App {
     pub(crate) fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
+    }
+
+    /// What comes of a token from there, if one is looked at at all: whoever fails too often waits.
+    pub(crate) async fn tried<T>(
+        &self,
+        client: Client,
+        tries: impl Future<Output = Result<T, Unauthorized>>,
+    ) -> Result<T, Unauthorized> {
+        if let Err(after) = self.rates.may_try(client) {
+            self.metrics.auth("rate");
+            let words = "too many requests from your address had no good token";
+            return Err(Unauthorized::Rate { words, after });
+        }
+        let tried = tries.await;
+        if tried.as_ref().is_err_and(Unauthorized::is_failure) {
+            self.rates.failed(client);
+        }
+        tried
     }
 
     /// Whom a request comes from.
@@ -125,7 +159,13 @@ impl App {
     ) -> Result<Identity, Unauthorized> {
         let who = who.and_then(|identity| match self.revoked.has(&identity) {
             true => Err(Unauthorized::Revoked),
-            false => Ok(identity),
+            false => match self.rates.request(&identity.sub) {
+                Ok(()) => Ok(identity),
+                Err(after) => {
+                    let words = "you ask too often";
+                    Err(Unauthorized::Rate { words, after })
+                }
+            },
         });
         self.metrics.auth(match &who {
             Ok(_) => "ok",

@@ -30,7 +30,7 @@ pub(crate) use origin::Foreign;
 pub use origin::{Origin, OriginError, Origins};
 pub use refusal::Refusal;
 pub use secret::{Secrets, SecretsError};
-pub use verifier::{Settings, SettingsError, Verifier};
+pub use verifier::{Looked, Settings, SettingsError, Verifier};
 
 /// The longest token that is looked at, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;

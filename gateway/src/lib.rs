@@ -1,9 +1,12 @@
 //! The platform's edge: stories over WebSocket, SSE and HTTP, for whoever has a token. A reader's way: [`auth`] says who
 //! they are and what they may do, the hub gives them each character of a story once, a session speaks with them.
 
+mod address;
 mod api;
 mod app;
 pub mod auth;
+mod check;
+mod entrance;
 mod hub;
 mod internal;
 mod link;
@@ -14,6 +17,7 @@ mod page;
 mod problem;
 mod pulse;
 mod quota;
+mod rates;
 mod revoked;
 mod said;
 mod server;
@@ -24,7 +28,8 @@ mod ticket;
 mod tls;
 mod wire;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agent::Shutdown;
@@ -35,18 +40,28 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use address::Proxies;
 use api::Signer;
 use app::{App, Parts};
 use auth::{Origins, Verifier};
+use entrance::Entrance;
 use hub::Hub;
 use metrics::Metrics;
 use quota::Quota;
+use rates::{Allowed, Rates};
 use revoked::Revoked;
 use server::Bounds;
 
+pub use check::{Report, check};
 pub use options::Options;
 pub use session::Rate;
 pub use tls::{Tls, TlsError};
+
+/// Actions of one person.
+const PUBLISHES_AT_ONCE: u32 = 20;
+
+/// Connections to the internal port.
+const INTERNAL: usize = 64;
 
 /// One node.
 #[derive(Debug, Clone)]
@@ -61,6 +76,8 @@ pub struct Settings {
     pub origins: Origins,
     /// Without it readers come in the clear.
     pub tls: Option<Tls>,
+    /// What connects from there is of whomever it says that it is of (`X-Forwarded-For`).
+    pub proxies: Vec<IpAddr>,
     pub limits: Limits,
     /// Whether people are told who else is in a story, and who types there.
     pub presence: bool,
@@ -71,12 +88,20 @@ pub struct Settings {
 pub struct Limits {
     /// At the same time; more wait.
     pub connections: usize,
+    /// From one address, and through no trusted proxy.
+    pub per_address: u32,
     /// Sockets and streams of one person.
     pub per_person: u32,
     /// That are watched at the same time, since somebody reads them or did a moment ago.
     pub stories: usize,
     /// Messages of one socket.
     pub rate: Rate,
+    /// Requests, sockets and streams that one person begins.
+    pub requests: Rate,
+    /// What one person writes, over whatever.
+    pub publishes: Rate,
+    /// Requests from one address that have no good token; more are not looked at.
+    pub failures: Rate,
     /// How often a quiet connection is written to.
     pub ping: Duration,
     /// How long a write may wait for its client to read.
@@ -86,20 +111,35 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 20,000 connections, 50 of one person, 10,000 stories, 20 messages a second of each, a sign of life each 15 s, 30 s
-    /// to read what was written, 20 s to go.
+    /// 20,000 connections, 1,000 of one address and 50 of one person, 10,000 stories, 20 messages a second of each, 50 requests a second and 120
+    /// actions a minute of one person, 60 failures a minute of an address, a sign of life each 15 s, 30 s to read what was
+    /// written, 20 s to go.
     fn default() -> Self {
         Self {
             connections: 20_000,
+            per_address: 1_000,
             per_person: 50,
             stories: 10_000,
-            rate: Rate {
-                burst: 40,
-                every: Duration::from_millis(50),
+            rate: Rate::a_second(20),
+            requests: Rate::a_second(50),
+            publishes: Rate {
+                burst: PUBLISHES_AT_ONCE,
+                ..Rate::a_minute(120)
             },
+            failures: Rate::a_minute(60),
             ping: Duration::from_secs(15),
             stuck: Duration::from_secs(30),
             drain: Duration::from_secs(20),
+        }
+    }
+}
+
+impl From<Limits> for Allowed {
+    fn from(limits: Limits) -> Self {
+        Self {
+            requests: limits.requests,
+            publishes: limits.publishes,
+            failures: limits.failures,
         }
     }
 }
@@ -156,6 +196,8 @@ impl Gateway {
             revoked: Revoked::new(),
             metrics,
             places: Quota::new(limits.per_person),
+            rates: Rates::new(Allowed::from(limits)),
+            proxies: Arc::new(Proxies::new(settings.proxies)),
             verifier: Verifier::new(tokens)?,
             signer,
             origins: settings.origins,
@@ -187,6 +229,17 @@ impl Gateway {
         self.listener.local_addr()
     }
 
+    /// Where operators look, if anywhere.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn internal_address(&self) -> std::io::Result<Option<SocketAddr>> {
+        self.internal
+            .as_ref()
+            .map(TcpListener::local_addr)
+            .transpose()
+    }
+
     /// Serves until it is asked to end.
     pub async fn run(self, shutdown: &Shutdown) {
         let Self {
@@ -202,7 +255,8 @@ impl Gateway {
                 (internal, None),
                 internal::router(app.clone()),
                 Bounds {
-                    connections: 64,
+                    connections: INTERNAL,
+                    entrance: Entrance::new(u32::MAX, Arc::default()),
                     stuck: limits.stuck,
                     beat: limits.ping,
                 },
@@ -214,9 +268,12 @@ impl Gateway {
         tasks.spawn(async move { hears.revoked.follow(hears.hub.feeds(), until).await });
         let (looks, until) = (app.clone(), end.clone());
         tasks.spawn(async move { until.run_until_cancelled(pulse::follow(looks)).await });
+        let (forgets, until) = (app.clone(), end.clone());
+        tasks.spawn(async move { until.run_until_cancelled(forgets.rates.forget()).await });
         let drain = (shutdown.drain.clone(), limits.drain);
         let bounds = Bounds {
             connections: limits.connections,
+            entrance: Entrance::new(limits.per_address, Arc::clone(&app.proxies)),
             stuck: limits.stuck,
             beat: limits.ping,
         };

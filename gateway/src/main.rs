@@ -28,6 +28,14 @@ Examples:
   gateway run --jwt-secrets secrets
   gateway run --listen 0.0.0.0:8080 --jwks-url https://login.example/jwks.json --origin https://app.example")]
     Run(Box<Options>),
+    /// Say whether the configuration, the keys for tokens and Redis are usable
+    Check {
+        #[command(flatten)]
+        options: Box<Options>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the OpenAPI document
     Openapi,
 }
@@ -39,24 +47,29 @@ fn main() -> ExitCode {
         }) => run(&options).map_or_else(exit::failed, |()| ExitCode::SUCCESS),
         Ok(Cli {
             command: Command::Openapi,
-        }) => print().map_or_else(exit::failed, |()| ExitCode::SUCCESS),
+        }) => print(gateway::openapi()).map_or_else(exit::failed, |()| ExitCode::SUCCESS),
+        Ok(Cli {
+            command: Command::Check { options, json },
+        }) => check(&options, json).unwrap_or_else(exit::failed),
         Err(error) => exit::usage(&error),
     }
 }
 
-fn print() -> anyhow::Result<()> {
+fn check(options: &Options, json: bool) -> anyhow::Result<ExitCode> {
+    let report = runtime()?.block_on(gateway::check(options));
+    print(&report.text(json)?)?;
+    Ok(report.code())
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", gateway::openapi()).context("standard output cannot be written")
+    writeln!(out, "{text}").context("standard output cannot be written")
 }
 
 fn run(options: &Options) -> anyhow::Result<()> {
     options.logs().map_err(exit::configuration)?;
     let settings = options.settings().map_err(exit::configuration)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("the runtime cannot start")?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let signals = TaskTracker::new();
         let shutdown = Shutdown::on_signals(&signals)?;
         let gateway = Gateway::bind(settings, &shutdown).await?;
@@ -67,4 +80,10 @@ fn run(options: &Options) -> anyhow::Result<()> {
         signals.wait().await;
         Ok(())
     })
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let built = runtime.enable_all().build();
+    built.context("the runtime cannot start")
 }

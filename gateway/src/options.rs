@@ -1,6 +1,6 @@
 //! The options of the gateway, each with its environment variable.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use crate::auth::{self, JwksUrl, Origin, Origins};
 use crate::session::Rate;
 use crate::tls::Tls;
-use crate::{Limits, Settings};
+use crate::{Limits, PUBLISHES_AT_ONCE, Settings};
 
 /// How long Redis may be away before the next try: one node has few connections to it.
 const RECONNECT: Duration = Duration::from_millis(250);
@@ -44,6 +44,14 @@ pub struct Options {
         value_name = "on|off"
     )]
     presence: Switch,
+    /// A proxy whose X-Forwarded-For counts; may be given more than once
+    #[arg(
+        long = "trusted-proxy",
+        env = "STORYFLEET_TRUSTED_PROXIES",
+        value_delimiter = ',',
+        value_name = "ADDRESS"
+    )]
+    trusted_proxies: Vec<IpAddr>,
     #[command(flatten)]
     logs: Logs,
 }
@@ -109,6 +117,9 @@ struct Bounds {
     /// Connections at the same time; more wait
     #[arg(long, env = "STORYFLEET_CONNECTIONS", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections: u32,
+    /// Connections from one address at the same time, those of trusted proxies apart; more are told 429
+    #[arg(long, env = "STORYFLEET_PER_ADDRESS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    per_address: u32,
     /// Sockets and streams of one person at the same time
     #[arg(long, env = "STORYFLEET_PER_PERSON", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     per_person: u32,
@@ -118,6 +129,15 @@ struct Bounds {
     /// Messages that a socket may send in a second
     #[arg(long, env = "STORYFLEET_MESSAGES", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     messages: u32,
+    /// Requests, sockets and streams that one person may begin in a second, and twice as many at once
+    #[arg(long, env = "STORYFLEET_REQUESTS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    requests: u32,
+    /// What one person may write in a minute, over all connections, and a sixth of it at once, 20 at least
+    #[arg(long, env = "STORYFLEET_PUBLISHES", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    publishes: u32,
+    /// Requests without a good token that one address may make in a minute; more are not looked at
+    #[arg(long, env = "STORYFLEET_FAILURES", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    failures: u32,
     /// Time between the signs of life of a quiet connection
     #[arg(long, env = "STORYFLEET_PING", default_value = "15s", value_parser = ping)]
     ping: Duration,
@@ -162,14 +182,19 @@ impl Options {
             },
             origins: Origins::new(origins.clone())?,
             tls: self.encryption.tls()?,
+            proxies: self.trusted_proxies.clone(),
             limits: Limits {
                 connections: usize::try_from(self.bounds.connections)?,
+                per_address: self.bounds.per_address,
                 per_person: self.bounds.per_person,
                 stories: usize::try_from(self.bounds.stories)?,
-                rate: Rate {
-                    burst: 2 * self.bounds.messages,
-                    every: Duration::from_secs(1) / self.bounds.messages,
+                rate: Rate::a_second(self.bounds.messages),
+                requests: Rate::a_second(self.bounds.requests),
+                publishes: Rate {
+                    burst: PUBLISHES_AT_ONCE.max(self.bounds.publishes / 6),
+                    ..Rate::a_minute(self.bounds.publishes)
                 },
+                failures: Rate::a_minute(self.bounds.failures),
                 ping: self.bounds.ping,
                 stuck: self.bounds.stuck,
                 drain: self.bounds.drain,
@@ -220,9 +245,14 @@ mod tests {
             ("--stuck=1s", "--stuck=999ms"),
             ("--drain=0s", "--drain=-1ns"),
             ("--connections=1", "--connections=0"),
+            ("--per-address=1", "--per-address=0"),
             ("--per-person=1", "--per-person=0"),
             ("--stories=1", "--stories=0"),
             ("--messages=1", "--messages=0"),
+            ("--requests=1", "--requests=0"),
+            ("--publishes=1", "--publishes=0"),
+            ("--failures=1", "--failures=0"),
+            ("--trusted-proxy=::1", "--trusted-proxy=proxy"),
         ] {
             assert!(parsed(least).is_ok(), "{least}");
             assert!(parsed(under).is_err(), "{under}");
@@ -232,9 +262,13 @@ mod tests {
             ("--stuck=24h", "--stuck=25h"),
             ("--drain=24h", "--drain=25h"),
             ("--connections=1000000", "--connections=1000001"),
+            ("--per-address=1000000", "--per-address=1000001"),
             ("--per-person=100000", "--per-person=100001"),
             ("--stories=1000000", "--stories=1000001"),
             ("--messages=10000", "--messages=10001"),
+            ("--requests=1000000", "--requests=1000001"),
+            ("--publishes=10000000", "--publishes=10000001"),
+            ("--failures=1000000", "--failures=1000001"),
         ] {
             assert!(parsed(most).is_ok(), "{most}");
             assert!(parsed(over).is_err(), "{over}");

@@ -10,6 +10,9 @@ use crate::hub::Unwatched;
 use crate::problem::Problem;
 use crate::wire::{Answer, Close, Code, Reference};
 
+/// To who writes more than they may.
+pub(crate) const TOO_OFTEN: &str = "you write too often: send it again later";
+
 /// What the client has done wrong; nothing when the connection is gone.
 pub(crate) fn broken(error: axum::Error) -> Option<Close> {
     let error = error.into_inner().downcast::<tungstenite::Error>().ok()?;
@@ -24,9 +27,10 @@ pub(crate) fn broken(error: axum::Error) -> Option<Close> {
 
 /// What somebody is told who is not let in, and how a socket without anybody is closed.
 pub(crate) fn refused(reference: Reference, why: Unauthorized) -> (Answer, Close) {
-    let (code, close) = match why.is_temporary() {
-        true => (Code::Unavailable, Close::Restart),
-        false => (Code::Auth, Close::Auth),
+    let (code, close) = match &why {
+        Unauthorized::Rate { .. } => (Code::Rate, Close::Rate),
+        why if why.is_temporary() => (Code::Unavailable, Close::Restart),
+        _ => (Code::Auth, Close::Auth),
     };
     let problem = Problem::from(why);
     let answer = Answer::err(reference, code, problem.detail);
@@ -58,6 +62,11 @@ pub(crate) fn answer(
             }
         }
     }
+}
+
+/// The answer to what is one too many.
+pub(crate) fn too_often(reference: Reference, after: Duration) -> Answer {
+    Answer::err(reference, Code::Rate, TOO_OFTEN).later(after)
 }
 
 pub(crate) fn status(published: Published) -> &'static str {

@@ -50,6 +50,10 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
     }
 
+    pub(crate) fn rate(detail: impl Into<String>, after: Duration) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate", detail).later(after)
+    }
+
     pub(crate) fn later(self, after: Duration) -> Self {
         let after_ms = u64::try_from(after.as_millis()).ok();
         Self { after_ms, ..self }
@@ -107,6 +111,7 @@ impl From<Unauthorized> for Problem {
         match error {
             Unauthorized::Redis(error) => error.into(),
             Unauthorized::NotHere(words) => Self::forbidden(words),
+            Unauthorized::Rate { after, .. } => Self::rate(error.to_string(), after),
             error if error.is_temporary() => {
                 let says = error.to_string();
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", says)

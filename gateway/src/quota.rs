@@ -1,23 +1,24 @@
-//! How many connections one person may have on this node.
+//! How many connections one person, or one address, may have on this node.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Counts connections by person. Clones are the same.
+/// Counts connections by whom they are of. Clones are the same.
 #[derive(Debug, Clone)]
-pub(crate) struct Quota {
+pub(crate) struct Quota<K> {
     most: u32,
-    counts: Arc<Mutex<HashMap<Arc<str>, u32>>>,
+    counts: Arc<Mutex<HashMap<K, u32>>>,
 }
 
 /// A connection's place; it is free again when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
-    sub: Arc<str>,
-    quota: Quota,
+pub(crate) struct Place<K: Hash + Eq> {
+    of: K,
+    quota: Quota<K>,
 }
 
-impl Quota {
+impl<K: Hash + Eq + Clone> Quota<K> {
     pub(crate) fn new(most: u32) -> Self {
         Self {
             most,
@@ -25,35 +26,37 @@ impl Quota {
         }
     }
 
-    /// One more for this person, unless they have all that they may have.
-    pub(crate) fn take(&self, sub: &str) -> Option<Place> {
-        let sub: Arc<str> = sub.into();
+    /// One more of these, unless they have all that they may have.
+    pub(crate) fn take(&self, of: impl Into<K>) -> Option<Place<K>> {
+        let of = of.into();
         let mut counts = self.counts();
-        let count = counts.entry(Arc::clone(&sub)).or_default();
+        let count = counts.entry(of.clone()).or_default();
         if *count >= self.most {
             return None;
         }
         *count += 1;
         drop(counts);
         Some(Place {
-            sub,
+            of,
             quota: self.clone(),
         })
     }
+}
 
-    fn counts(&self) -> MutexGuard<'_, HashMap<Arc<str>, u32>> {
+impl<K: Hash + Eq> Quota<K> {
+    fn counts(&self) -> MutexGuard<'_, HashMap<K, u32>> {
         // Nothing panics while it is held, and each write leaves it whole.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Place {
+impl<K: Hash + Eq> Drop for Place<K> {
     fn drop(&mut self) {
         let mut counts = self.quota.counts();
-        if let Some(count) = counts.get_mut(&self.sub) {
+        if let Some(count) = counts.get_mut(&self.of) {
             *count -= 1;
             if *count == 0 {
-                counts.remove(&self.sub);
+                counts.remove(&self.of);
             }
         }
     }
@@ -65,7 +68,7 @@ mod tests {
 
     #[test]
     fn each_person_has_so_many_places_and_no_more() {
-        let quota = Quota::new(2);
+        let quota: Quota<Arc<str>> = Quota::new(2);
         let first = quota.take("mira");
         let second = quota.take("mira");
         assert!(first.is_some() && second.is_some());

@@ -2,6 +2,7 @@
 
 mod http2;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+use crate::entrance::{Entered, Entrance, Peer};
 use crate::link::Link;
 use crate::tls::{HTTP2, Tls};
 
@@ -30,11 +32,16 @@ const BUFFER: usize = 16 * 1_024;
 /// After a connection could not be taken: file descriptors are short, and it is tried again.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// What a connection has taken until it is gone.
+type Places = (OwnedSemaphorePermit, Entered);
+
 /// What connections may take.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Bounds {
     /// At the same time; more wait.
     pub(crate) connections: usize,
+    /// Of one address.
+    pub(crate) entrance: Entrance,
     /// How long a write may wait for its client to read.
     pub(crate) stuck: Duration,
     /// How often an answer that goes on has something to say, at least.
@@ -43,8 +50,8 @@ pub(crate) struct Bounds {
 
 /// How a node ends: the first asks connections to, the second drops them.
 type Ends = (CancellationToken, CancellationToken);
-/// A connection's bytes, and its place.
-type Place = Link<TcpStream, OwnedSemaphorePermit>;
+/// A connection's bytes, and its places.
+type Held = Link<TcpStream, Places>;
 
 /// Serves until `drain`, then waits for its connections up to `limit` and drops the rest.
 pub(crate) async fn serve(
@@ -57,7 +64,7 @@ pub(crate) async fn serve(
     let tasks = TaskTracker::new();
     let end = CancellationToken::new();
     while let Some(accepted) = drain.run_until_cancelled(accept(&listener, &room)).await {
-        let Some((stream, place)) = accepted else {
+        let Some((stream, peer, place)) = accepted else {
             sleep(PAUSE).await;
             continue;
         };
@@ -65,15 +72,22 @@ pub(crate) async fn serve(
             tracing::debug!(%error, "a connection ended before it was served");
             continue;
         }
+        let Some(entered) = bounds.entrance.enter(peer) else {
+            // Words in the clear are none where TLS is spoken.
+            if tls.is_none() {
+                tasks.spawn(bounds.entrance.clone().turn_away(stream));
+            }
+            continue;
+        };
         let (router, drain) = (router.clone(), drain.clone());
         // A socket outlives its request, and takes its place with it.
-        let link = Link::new(stream, bounds.stuck, place);
+        let link = Link::new(stream, bounds.stuck, (place, entered));
         let ends = (drain, end.clone());
         match tls.clone() {
-            None => tasks.spawn(http1(link, router, ends)),
+            None => tasks.spawn(http1((link, peer), router, ends)),
             Some(tls) => {
                 let patience = bounds.stuck + bounds.beat;
-                tasks.spawn(secured((tls, patience), link, router, ends))
+                tasks.spawn(secured((tls, patience), (link, peer), router, ends))
             }
         };
     }
@@ -96,10 +110,10 @@ pub(crate) async fn serve(
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
     let place = Arc::clone(room).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, peer)) => Some((stream, peer.ip(), place)),
         Err(error) => {
             tracing::warn!(%error, "a connection was not accepted");
             None
@@ -108,24 +122,32 @@ async fn accept(
 }
 
 /// With TLS around it. Nobody waits for another's handshake.
-async fn secured((tls, patience): (Tls, Duration), link: Place, router: Router, ends: Ends) {
+async fn secured(
+    (tls, patience): (Tls, Duration),
+    (link, peer): (Held, IpAddr),
+    router: Router,
+    ends: Ends,
+) {
     let accepted = timeout(HANDSHAKE, Box::pin(tls.acceptor().accept(link)));
     match ends.0.run_until_cancelled(accepted).await {
         Some(Ok(Ok(stream))) if stream.get_ref().1.alpn_protocol() == Some(HTTP2) => {
-            http2::serve(stream, router, patience, ends).await;
+            http2::serve((stream, peer), router, patience, ends).await;
         }
-        Some(Ok(Ok(stream))) => http1(stream, router, ends).await,
+        Some(Ok(Ok(stream))) => http1((stream, peer), router, ends).await,
         Some(Ok(Err(error))) => tracing::debug!(%error, "a connection did not come to TLS"),
         Some(Err(_)) => tracing::debug!("a connection did not come to TLS in time"),
         None => {}
     }
 }
 
-async fn http1<S>(stream: S, router: Router, (drain, end): Ends)
+async fn http1<S>((stream, peer): (S, IpAddr), router: Router, (drain, end): Ends)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request: hyper::Request<Incoming>| router.clone().call(request));
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        router.clone().call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
@@ -147,5 +169,56 @@ where
     };
     if let Some(Err(error)) = end.run_until_cancelled(served).await {
         tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::extract::ws::WebSocketUpgrade;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const HANDSHAKE: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+    #[tokio::test]
+    async fn it_is_not_over_before_its_sockets_are() {
+        let (drain, lets_go) = (CancellationToken::new(), CancellationToken::new());
+        let held = lets_go.clone();
+        let router = Router::new().route(
+            "/",
+            get(async move |upgrade: WebSocketUpgrade| {
+                upgrade.on_upgrade(async move |_socket| held.cancelled().await)
+            }),
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let bounds = Bounds {
+            connections: 8,
+            entrance: Entrance::new(1_000, Arc::default()),
+            stuck: Duration::from_secs(20),
+            beat: Duration::from_secs(15),
+        };
+        let ends = (drain.clone(), Duration::from_secs(20));
+        let mut served = Box::pin(serve((listener, None), router, bounds, ends));
+        let opened = async {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(HANDSHAKE).await.unwrap();
+            let mut status = [0; 12];
+            stream.read_exact(&mut status).await.unwrap();
+            assert_eq!(&status, b"HTTP/1.1 101");
+            stream
+        };
+        let _stream = tokio::select! {
+            stream = opened => stream,
+            () = &mut served => panic!("it ended by itself"),
+        };
+        drain.cancel();
+        let waited = timeout(Duration::from_millis(300), &mut served).await;
+        assert!(waited.is_err(), "a socket was left behind");
+        lets_go.cancel();
+        let ended = timeout(Duration::from_secs(10), served).await;
+        assert!(ended.is_ok(), "nobody was there any more");
     }
 }

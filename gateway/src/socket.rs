@@ -21,11 +21,12 @@ use story::StoryId;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::address::Client;
 use crate::app::{App, Unauthorized, now};
 use crate::auth::Identity;
 use crate::hub::{Delivery, End, Feed, Membership, Reader, Unwatched, Why, reader};
 use crate::metrics::Connected;
-use crate::outcome::{answer, broken, classed, refused};
+use crate::outcome::{answer, broken, classed, refused, too_often};
 use crate::quota::Place;
 use crate::session::{Act, Session};
 use crate::wire::{Answer, Close, Code, MAX_FRAME_BYTES, Reference, SUBPROTOCOL};
@@ -53,11 +54,12 @@ const WRITE_BUFFER: usize = 4 * 1_024;
     responses((status = 101, description = "It is open; whoever is refused is told over it")))]
 pub(crate) async fn upgrade(
     State(app): State<App>,
+    client: Client,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    let guest = Guest::of(&app, &headers, query.as_deref()).await;
+    let guest = Guest::of(&app, client, (&headers, query.as_deref())).await;
     let upgrade = upgrade
         .protocols([SUBPROTOCOL])
         .max_message_size(MAX_FRAME_BYTES)
@@ -65,7 +67,7 @@ pub(crate) async fn upgrade(
         .read_buffer_size(BUFFER)
         .write_buffer_size(WRITE_BUFFER)
         .max_write_buffer_size(4 * story::MAX_EVENT_BYTES);
-    upgrade.on_upgrade(async move |socket| Socket::new(app, socket).run(guest).await)
+    upgrade.on_upgrade(async move |socket| Socket::new(app, client, socket).run(guest).await)
 }
 
 /// What comes of an [`Act`] that waits.
@@ -92,14 +94,15 @@ struct Socket {
     revocations: watch::Receiver<u64>,
     _connected: Connected,
     /// Of whoever it is.
-    place: Option<Place>,
+    place: Option<Place<Arc<str>>>,
+    client: Client,
 }
 
 /// The socket is closed.
 struct Closed;
 
 impl Socket {
-    fn new(app: App, socket: WebSocket) -> Self {
+    fn new(app: App, client: Client, socket: WebSocket) -> Self {
         let (sink, stream) = socket.split();
         let now = now();
         Self {
@@ -109,6 +112,7 @@ impl Socket {
             revocations: app.revoked.changes(),
             _connected: app.metrics.connected("websocket"),
             place: None,
+            client,
             app,
             outbox: Outbox::new(sink),
             stream,
@@ -146,7 +150,7 @@ impl Socket {
     /// Whether this person may have one more connection; else it ends.
     fn takes_place(&mut self, identity: &Identity) -> bool {
         if self.place.is_none() {
-            self.place = self.app.places.take(&identity.sub);
+            self.place = self.app.places.take(identity.sub.as_str());
         }
         if self.place.is_none() {
             let words = "you have as many connections as you may have: close one first";
@@ -237,10 +241,13 @@ impl Socket {
     fn begin(&mut self, act: Act) -> Option<BoxFuture<'static, Outcome>> {
         let app = self.app.clone();
         Some(match act {
-            Act::Verify { token, reference } => Box::pin(async move {
-                let verified = app.verify(&token.0).await;
-                Outcome::Verified(verified, reference)
-            }),
+            Act::Verify { token, reference } => {
+                let client = self.client;
+                Box::pin(async move {
+                    let verified = app.tried(client, app.verify(&token.0)).await;
+                    Outcome::Verified(verified, reference)
+                })
+            }
             Act::Join {
                 number,
                 story,
@@ -253,10 +260,16 @@ impl Socket {
                     Outcome::Joined(number, story, reference, joined)
                 })
             }
-            Act::Publish { event, reference } => Box::pin(async move {
-                let published = app.bus.publish(&event).await;
-                Outcome::Published(reference, event.id, published)
-            }),
+            Act::Publish { event, reference } => {
+                if let Err(after) = app.rates.publish(&event.author.id) {
+                    self.say(&too_often(reference, after));
+                    return None;
+                }
+                Box::pin(async move {
+                    let published = app.bus.publish(&event).await;
+                    Outcome::Published(reference, event.id, published)
+                })
+            }
             Act::Send(_) | Act::Leave { .. } | Act::Type { .. } | Act::Close(_) => return None,
         })
     }

@@ -2,6 +2,7 @@
 //! tries again after a status other than 200, so errors are told in band.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -17,6 +18,7 @@ use story::{Cursor, Seq, StoryId, Tag};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use crate::address::Client;
 use crate::app::{App, Unauthorized, now};
 use crate::auth::{Grants, Identity};
 use crate::hub::{Delivery, Feed, Membership, Why, reader};
@@ -50,9 +52,9 @@ pub(crate) struct From {
     responses((status = 200, description = "The events", content_type = "text/event-stream", body = String)))]
 pub(crate) async fn stream(
     State(app): State<App>,
+    client: Client,
     story: Result<Path<String>, PathRejection>,
-    from: Result<Query<From>, QueryRejection>,
-    RawQuery(query): RawQuery,
+    (from, RawQuery(query)): (Result<Query<From>, QueryRejection>, RawQuery),
     headers: HeaderMap,
 ) -> Response {
     let opened = async {
@@ -63,7 +65,8 @@ pub(crate) async fn stream(
             let words = "pages of this origin may not read stories: the gateway's --origin names those that may";
             return Err(Problem::forbidden(words));
         }
-        let identity = app.identify(&headers, query.as_deref()).await?;
+        let who = app.identify(&headers, query.as_deref());
+        let identity = app.tried(client, who).await?;
         Stream::open(&app, &story, cursor, identity).await
     };
     let body = match opened.await {
@@ -112,7 +115,7 @@ struct Stream {
     identity: Identity,
     revocations: watch::Receiver<u64>,
     _connected: Connected,
-    _place: Place,
+    _place: Place<Arc<str>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -136,7 +139,7 @@ impl Stream {
             let words = format!("your token does not let you read {story}");
             return Err(Problem::forbidden(words));
         }
-        let place = app.places.take(&identity.sub).ok_or_else(|| {
+        let place = app.places.take(identity.sub.as_str()).ok_or_else(|| {
             let words = "you have as many connections as you may have: close one first";
             Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many", words)
                 .later(Duration::from_secs(5))

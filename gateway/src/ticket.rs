@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::{App, Unauthorized, now};
 use crate::auth::{Credential, Identity, LEEWAY, Refusal};
-use crate::problem::Problem;
 
 /// While nothing is said of how long.
 const LIVES: Duration = Duration::from_secs(30);
@@ -40,13 +39,13 @@ impl App {
         &self,
         headers: &HeaderMap,
         query: Option<&str>,
-    ) -> Result<(String, Duration), Problem> {
+    ) -> Result<(String, Duration), Unauthorized> {
         let (token, is_sealed) = match self.shown(headers, query)? {
             Credential::Token(token) => (token, false),
             Credential::Cookie(token) => (token, true),
             Credential::Ticket(_) => {
                 let words = "a ticket gives no other ticket: send the token in a header";
-                return Err(Unauthorized::NotHere(words).into());
+                return Err(Unauthorized::NotHere(words));
             }
         };
         let identity = self.verify(&token).await?;
@@ -58,7 +57,8 @@ impl App {
         let lives = holder.left().min(LIVES);
         let json = serde_json::to_vec(&holder)
             .unwrap_or_else(|error| unreachable!("a holder is always JSON: {error}"));
-        self.bus.put_ticket(&ticket, &json, lives).await?;
+        let put = self.bus.put_ticket(&ticket, &json, lives).await;
+        put.map_err(Unauthorized::Redis)?;
         Ok((ticket, lives))
     }
 

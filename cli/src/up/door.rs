@@ -30,21 +30,23 @@ pub(super) struct Door {
     gateway: Gateway,
     /// Of the gateway.
     pub(super) url: String,
+    /// Where operators look.
+    pub(super) internal: String,
     token: String,
 }
 
 impl Door {
-    /// Listens at `listen`, or where it is usual, or else anywhere.
+    /// Listens at the first address, or where it is usual, or else anywhere; and at the second for operators.
     pub(super) async fn open(
         data: &Path,
-        listen: Option<SocketAddr>,
+        (listen, internal): (Option<SocketAddr>, SocketAddr),
         (bus, shutdown): (bus::Settings, &Shutdown),
     ) -> anyhow::Result<Self> {
         let path = data.join("jwt-secrets");
         let secrets = secrets(&path)?;
         let settings = |listen| Settings {
             listen,
-            internal: None,
+            internal: Some(internal),
             bus: bus::Settings {
                 reconnect: RECONNECT,
                 ..bus.clone()
@@ -55,6 +57,7 @@ impl Door {
             },
             origins: Origins::default(),
             tls: None,
+            proxies: Vec::new(),
             limits: Limits {
                 drain: DRAIN,
                 ..Limits::default()
@@ -71,8 +74,10 @@ impl Door {
                 bound => bound?,
             },
         };
+        let internal = gateway.internal_address()?.unwrap_or(internal);
         Ok(Self {
             url: format!("http://{}", gateway.address()?),
+            internal: format!("http://{internal}"),
             gateway,
             token: token(&secrets)?,
         })

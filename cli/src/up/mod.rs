@@ -133,7 +133,8 @@ impl Up {
             note(&doubt);
         }
         let bus = (self.settings.clone(), &self.shutdown);
-        let door = Door::open(self.folder.path(), self.args.listen, bus).await?;
+        let listen = (self.args.listen, self.args.internal_listen);
+        let door = Door::open(self.folder.path(), listen, bus).await?;
         self.say_ready(&door)?;
         let (ran, ()) = tokio::join!(
             fleet.run(self.settings.clone(), &self.shutdown),
@@ -176,11 +177,15 @@ impl Up {
         if self.out.json {
             self.out.value(&json!({
                 "ready": true, "redis": redis, "llm": llm, "data": data, "story": story,
-                "gateway": door.url, "page": door.page(story.as_str()),
+                "gateway": door.url, "internal": door.internal, "page": door.page(story.as_str()),
             }))?;
         } else {
             self.out.line(&format!(
                 "ready: redis {redis}, llm {llm}, data {data}. Try: storyfleet send {story} \"I open the door\""
+            ))?;
+            let internal = &door.internal;
+            self.out.line(&format!(
+                "what the gateway counts: {internal}/metrics (/livez, /readyz)"
             ))?;
             let page = door.page(story.as_str());
             self.out

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use story::StoryId;
 use tokio::time::timeout;
 
+use crate::address::Client;
 use crate::app::App;
 use crate::auth::{Identity, Role};
 use crate::problem::Problem;
@@ -54,7 +55,9 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let identity = app.identify(&parts.headers, parts.uri.query()).await?;
+        let Ok(client) = Client::from_request_parts(parts, app).await;
+        let who = app.identify(&parts.headers, parts.uri.query());
+        let identity = app.tried(client, who).await?;
         Ok(Self(identity))
     }
 }

@@ -26,7 +26,12 @@ static DOCUMENT: LazyLock<(String, HeaderValue)> = LazyLock::new(|| {
 });
 
 /// What every operation may answer besides its own.
-const EVERYWHERE: [(u16, &str); 3] = [(400, "bad_request"), (401, "auth"), (503, "unavailable")];
+const EVERYWHERE: [(u16, &str); 4] = [
+    (400, "bad_request"),
+    (401, "auth"),
+    (429, "rate"),
+    (503, "unavailable"),
+];
 const OF_STORIES: [(u16, &str); 2] = [(403, "forbidden"), (404, "no_story")];
 const OF_BODIES: [(u16, &str); 3] = [(408, "slow"), (413, "too_large"), (415, "not_json")];
 
@@ -36,8 +41,13 @@ fn problems(operation: &str) -> Option<Vec<(u16, &'static str)>> {
         "createStory" => &[(403, "forbidden"), (409, "story_exists")],
         "publishEvent" => &[(422, "not_publishable"), (429, "full")],
         "connect" => &[(403, "forbidden"), (426, "upgrade")],
-        "createToken" => &[(409, "not_issued_here"), (500, "not_signed")],
-        "readStory" | "changeStory" | "readEvents" | "streamStory" | "type" | "createTicket" => &[],
+        "createTicket" => &[(403, "forbidden"), (413, "too_large")],
+        "createToken" => &[
+            (403, "forbidden"),
+            (409, "not_issued_here"),
+            (500, "not_signed"),
+        ],
+        "readStory" | "changeStory" | "readEvents" | "streamStory" | "type" => &[],
         _ => return None,
     };
     let of_stories: &[_] = match operation {

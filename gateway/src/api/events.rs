@@ -13,7 +13,7 @@ use crate::api::caller::Body;
 use crate::api::document::schema;
 use crate::app::App;
 use crate::auth::Role;
-use crate::outcome::status;
+use crate::outcome::{TOO_OFTEN, status};
 use crate::problem::Problem;
 use crate::said::Said;
 
@@ -82,6 +82,8 @@ pub(crate) async fn publish(
     }
     let unfit = |fault: crate::said::Fault| Problem::bad(fault.to_string());
     let event = said.event(story, &caller.0).map_err(unfit)?;
+    let may = app.rates.publish(&event.author.id);
+    may.map_err(|after| Problem::rate(TOO_OFTEN, after))?;
     let published = app.bus.publish(&event).await?;
     let accepted = Accepted {
         id: event.id,

@@ -5,6 +5,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use serde::Serialize;
 
+use crate::address::Client;
 use crate::app::App;
 use crate::problem::Problem;
 
@@ -21,10 +22,12 @@ pub(crate) struct Ticket {
     responses((status = 200, description = "A ticket", body = Ticket)))]
 pub(crate) async fn create(
     State(app): State<App>,
+    client: Client,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Ticket>, Problem> {
-    let (ticket, lives) = app.ticket(&headers, query.as_deref()).await?;
+    let made = app.ticket(&headers, query.as_deref());
+    let (ticket, lives) = app.tried(client, made).await?;
     Ok(Json(Ticket {
         ticket,
         expires_in_ms: u64::try_from(lives.as_millis()).unwrap_or(u64::MAX),

@@ -11,6 +11,7 @@ use axum::response::IntoResponse;
 use secrecy::ExposeSecret;
 use serde::Serialize;
 
+use crate::address::Client;
 use crate::app::App;
 use crate::auth::{Identity, MintError, NewToken, Secrets, SecretsError, mint};
 use crate::problem::Problem;
@@ -43,6 +44,7 @@ struct Token {
     responses((status = 200, description = "A token", body = Token)))]
 pub(crate) async fn create(
     State(app): State<App>,
+    client: Client,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<impl IntoResponse, Problem> {
@@ -52,7 +54,8 @@ pub(crate) async fn create(
             "this gateway signs no tokens: ask the issuer for one, or connect with the ticket";
         return Err(Problem::new(StatusCode::CONFLICT, "not_issued_here", words));
     };
-    let identity = app.for_token(&headers, query.as_deref()).await?;
+    let who = app.for_token(&headers, query.as_deref());
+    let identity = app.tried(client, who).await?;
     let expires_at = identity.expires_at;
     let signed = tokio::task::spawn_blocking(move || signer.sign(identity)).await;
     let token = signed.map_err(failed)?;

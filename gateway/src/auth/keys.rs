@@ -143,6 +143,10 @@ impl KeySet {
         self.0.iter().filter(is_meant)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

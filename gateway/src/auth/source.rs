@@ -76,7 +76,7 @@ struct State {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum ReadError {
+pub(super) enum ReadError {
     #[error("the file cannot be read")]
     File(#[from] io::Error),
     #[error(transparent)]
@@ -222,7 +222,7 @@ impl Place {
         }
     }
 
-    async fn read(&self, tasks: &TaskTracker) -> Result<KeySet, ReadError> {
+    pub(super) async fn read(&self, tasks: &TaskTracker) -> Result<KeySet, ReadError> {
         let bytes = match self {
             Self::Secrets(path) | Self::JwksFile(path) => {
                 let path = path.clone();

@@ -59,6 +59,16 @@ pub enum SettingsError {
     Client(#[source] reqwest::Error),
 }
 
+/// What came of looking at a place of keys.
+#[derive(Debug)]
+pub struct Looked {
+    /// The file or the URL, as it may be shown.
+    pub place: String,
+    /// Else a server, which may answer later.
+    pub is_file: bool,
+    pub keys: anyhow::Result<usize>,
+}
+
 /// Makes somebody of a token, or refuses it.
 #[derive(Debug)]
 pub struct Verifier {
@@ -99,6 +109,27 @@ impl Settings {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         }
+    }
+
+    /// What each place of keys gives now: how many that can be used, or why none.
+    ///
+    /// # Errors
+    /// There is no place for keys.
+    pub async fn look(&self) -> Result<Vec<Looked>, SettingsError> {
+        let mut all = Vec::new();
+        for place in self.places()? {
+            let keys = match place.read(&self.tasks).await {
+                Ok(keys) if keys.is_empty() => Err(KeysError::NoneUsable.into()),
+                Ok(keys) => Ok(keys.len()),
+                Err(error) => Err(error.into()),
+            };
+            all.push(Looked {
+                is_file: !matches!(place, Place::JwksUrl { .. }),
+                place: place.to_string(),
+                keys,
+            });
+        }
+        Ok(all)
     }
 
     fn places(&self) -> Result<Vec<Place>, SettingsError> {

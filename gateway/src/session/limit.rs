@@ -10,6 +10,30 @@ pub struct Rate {
 }
 
 impl Rate {
+    /// So many in a second, and twice as many at once.
+    ///
+    /// # Panics
+    /// When `times` is 0.
+    #[must_use]
+    pub fn a_second(times: u32) -> Self {
+        Self {
+            burst: times.saturating_mul(2),
+            every: Duration::from_secs(1) / times,
+        }
+    }
+
+    /// So many in a minute, and as many at once.
+    ///
+    /// # Panics
+    /// When `times` is 0.
+    #[must_use]
+    pub fn a_minute(times: u32) -> Self {
+        Self {
+            burst: times,
+            every: Duration::from_secs(60) / times,
+        }
+    }
+
     pub(super) fn times(self, times: u32) -> Self {
         Self {
             burst: self.burst.saturating_mul(times),

@@ -3,6 +3,7 @@
 
 use axum::http::HeaderMap;
 
+use crate::address::Client;
 use crate::app::{App, Unauthorized};
 use crate::auth::{Identity, Refusal};
 
@@ -16,15 +17,26 @@ pub(super) enum Guest {
 }
 
 impl Guest {
-    pub(super) async fn of(app: &App, headers: &HeaderMap, query: Option<&str>) -> Self {
+    pub(super) async fn of(
+        app: &App,
+        client: Client,
+        (headers, query): (&HeaderMap, Option<&str>),
+    ) -> Self {
         if !app.origins.allows(headers) {
             let words =
                 "pages of this origin may not connect: the gateway's --origin names those that may";
             return Self::Foreign(words.to_owned());
         }
-        match app.identify(headers, query).await {
-            Ok(identity) => Self::Known(identity),
-            Err(Unauthorized::Refused(Refusal::Missing)) => Self::Unknown,
+        let who = async {
+            match app.identify(headers, query).await {
+                // Not yet a failure.
+                Err(Unauthorized::Refused(Refusal::Missing)) => Ok(None),
+                who => who.map(Some),
+            }
+        };
+        match app.tried(client, who).await {
+            Ok(Some(identity)) => Self::Known(identity),
+            Ok(None) => Self::Unknown,
             Err(Unauthorized::Refused(refusal @ Refusal::Origin)) => {
                 Self::Foreign(refusal.to_string())
             }

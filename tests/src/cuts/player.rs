@@ -1,6 +1,7 @@
-//! One who plays a story: acts over WebSocket and over HTTP in turn, the same action again until it is accepted, and the
-//! next one when a reader saw the end of it.
+//! One who plays a story: acts over WebSocket and over HTTP in turn, the same action again until it is accepted, and goes
+//! on when a reader saw the end of all but the last few.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use crate::edge::Socket;
 
 /// The end of an action, deaths of its agent included.
 const END: Duration = Duration::from_secs(120);
+/// Actions that may be unanswered when the next one comes.
+const AHEAD: usize = 2;
 const TRY: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -51,6 +54,7 @@ pub(super) async fn play(stage: Arc<Stage>, story: usize) -> anyhow::Result<Play
     let token = stage.token(&format!("p{story}"))?;
     let (client, mut played) = (Client::new(), Played::default());
     let mut ended = stage.stories[story].ended.subscribe();
+    let mut open = VecDeque::new();
     for count in 0.. {
         if stage.calm.is_cancelled() {
             break;
@@ -86,6 +90,16 @@ pub(super) async fn play(stage: Arc<Stage>, story: usize) -> anyhow::Result<Play
             }
         };
         played.accepted.push((story, id.clone()));
+        open.push_back(id);
+        // People do not wait for an answer either: what they do then comes in the middle of one.
+        let patience = random.random_range(0..=AHEAD);
+        while open.len() > patience {
+            let id = open.pop_front().context("one that is not answered")?;
+            let end = timeout(END, ended.wait_for(|ended| ended.contains(&id))).await;
+            end.with_context(|| format!("no reader of story {story} sees the end of {id}"))??;
+        }
+    }
+    for id in open {
         let end = timeout(END, ended.wait_for(|ended| ended.contains(&id))).await;
         end.with_context(|| format!("no reader of story {story} sees the end of {id}"))??;
     }

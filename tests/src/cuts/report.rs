@@ -109,11 +109,18 @@ impl Report {
             ("nobody came back to an event", resumed("event")),
             ("no draft began anew", seen.resets),
             ("no text was taken back", self.log.taken_back),
-            ("no response was put together of deltas", seen.from_deltas),
+            ("no event came amid an answer", seen.amid),
         ] {
             if count == 0 {
                 self.wrong.push(what.to_owned());
             }
+        }
+        // The others were cut off in between, which costs a snapshot.
+        if 5 * seen.from_deltas < seen.responses {
+            let (whole, all) = (seen.from_deltas, seen.responses);
+            self.wrong.push(format!(
+                "{whole} of {all} responses were put together of deltas"
+            ));
         }
         let wanted = u64::from(self.size.cuts);
         if cuts.ours() != wanted {
@@ -203,8 +210,9 @@ impl Report {
             (
                 "readers saw",
                 format!(
-                    "{} events, {} deltas ({} characters), {} snapshots, {} resets, {} voids, {} gaps",
+                    "{} events ({} amid an answer), {} deltas ({} characters), {} snapshots, {} resets, {} voids, {} gaps",
                     seen.events,
+                    seen.amid,
                     seen.deltas,
                     seen.characters,
                     seen.snapshots,

@@ -14,6 +14,8 @@ pub struct Tally {
     pub deltas: u64,
     pub resets: u64,
     pub snapshots: u64,
+    /// Events that came while a response was on the screen, and were another's.
+    pub amid: u64,
     pub gaps: u64,
     pub voids: u64,
     pub retracted: u64,
@@ -37,6 +39,7 @@ impl Tally {
         self.deltas += other.deltas;
         self.resets += other.resets;
         self.snapshots += other.snapshots;
+        self.amid += other.amid;
         self.gaps += other.gaps;
         self.voids += other.voids;
         self.retracted += other.retracted;
@@ -127,6 +130,7 @@ impl Screen {
             self.complain(format_args!("seq {seq} comes after {last}"));
         }
         self.seq = Some(seq);
+        self.tally.amid += u64::from(self.drafts.keys().any(|re| re != id));
         if !self.ended.insert(id.to_owned()) {
             self.complain(format_args!("{id} comes twice, now as {seq}"));
         }

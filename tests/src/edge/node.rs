@@ -13,6 +13,9 @@ use crate::redis::port;
 use crate::wait::eventually;
 use crate::{Process, Signal, program};
 
+/// Tests do as much as many people, and each test of a limit gives it itself.
+const UNLIMITED: [(&str, &str); 2] = [("--requests", "100000"), ("--publishes", "1000000")];
+
 #[derive(Debug)]
 pub struct Node {
     address: SocketAddr,
@@ -33,7 +36,10 @@ impl Node {
         let listen = address.to_string();
         let own = ["run", "--redis", redis, "--listen", &listen];
         let own = own.into_iter().chain(["--jwt-secrets", &secrets]);
-        let arguments = own.chain(options.iter().copied()).map(str::to_owned);
+        let usual = UNLIMITED.iter().filter(|(name, _)| !options.contains(name));
+        let usual = usual.flat_map(|(name, most)| [*name, *most]);
+        let arguments = own.chain(usual).chain(options.iter().copied());
+        let arguments = arguments.map(str::to_owned);
         let mut node = Self {
             address,
             arguments: arguments.collect(),

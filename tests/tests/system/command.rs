@@ -58,6 +58,17 @@ pub(crate) async fn up(data: &Path, arguments: &[&str]) -> anyhow::Result<(Proce
 async fn up_send_watch_and_audit_work_as_the_readme_shows_them() -> anyhow::Result<()> {
     let data = tempfile::tempdir()?;
     let (fleet, ready) = up(data.path(), &[]).await?;
+    let internal = ready["internal"].as_str().context("its pages")?;
+    for (page, words) in [
+        ("metrics", "storyfleet_gateway_"),
+        ("livez", "live"),
+        ("readyz", "ready"),
+    ] {
+        let answer = reqwest::get(format!("{internal}/{page}")).await?;
+        assert_eq!(answer.status(), 200, "{page}");
+        let text = answer.text().await?;
+        assert!(text.contains(words), "{page}: {text}");
+    }
     assert_eq!(ready["ready"], true);
     assert_eq!(says(data.path(), &["story", "list"]).await?, "demo\n");
 

@@ -8,7 +8,7 @@ use agent::telemetry::{self, Format};
 use agent::{Setup, Shutdown};
 use anyhow::Context;
 use gateway::auth::{self, Origins};
-use gateway::{Gateway, Limits, Settings};
+use gateway::{Gateway, Limits, Rate, Settings};
 use narrator::Narrator;
 use scene::Budget;
 use tokio_util::task::TaskTracker;
@@ -56,7 +56,7 @@ pub(crate) async fn run(command: NodeCommand, target: &Target) -> anyhow::Result
     Ok(ExitCode::SUCCESS)
 }
 
-/// As a gateway is started by hand, with its own defaults.
+/// As a gateway is started by hand, with its own defaults but for what keeps one person and one machine from doing so much.
 fn settings(bus: bus::Settings, listen: SocketAddr, tokens: auth::Settings) -> Settings {
     Settings {
         listen,
@@ -68,7 +68,13 @@ fn settings(bus: bus::Settings, listen: SocketAddr, tokens: auth::Settings) -> S
         tokens,
         origins: Origins::default(),
         tls: None,
-        limits: Limits::default(),
+        proxies: Vec::new(),
+        limits: Limits {
+            per_address: 1_000_000,
+            requests: Rate::a_second(1_000_000),
+            publishes: Rate::a_minute(10_000_000),
+            ..Limits::default()
+        },
         presence: true,
     }
 }

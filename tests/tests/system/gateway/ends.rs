@@ -77,7 +77,8 @@ async fn who_reads_nothing_is_out_when_their_token_ends() -> anyhow::Result<()> 
     assert_eq!(slow.ask_for(join(None)).await?["t"], "ok");
     let (mut writer, text) = (edge.joined("mira", None).await?, "x".repeat(LARGE));
     let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(6) {
+    // More than all that lies between, and less than the story may have unanswered.
+    for _ in 0..900 {
         assert_eq!(writer.ask_for(publish(&text)).await?["t"], "ok");
     }
     eventually("it is out", async || {

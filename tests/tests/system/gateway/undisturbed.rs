@@ -35,6 +35,7 @@ impl Undisturbed {
             "event" | "ok" | "welcome" => {}
             // Once, when they had joined.
             "live" if self.text.is_empty() => {}
+            "presence" => {}
             _ => anyhow::bail!("{frame} came between"),
         }
         Ok(None)

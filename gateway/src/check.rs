@@ -1,0 +1,128 @@
+//! `gateway check`: is everything there that a node needs? Nothing is listened at, and nothing is written.
+
+use std::process::ExitCode;
+
+use agent::exit;
+use anyhow::Context as _;
+use bus::{Bus, Role};
+use serde::Serialize;
+
+use crate::auth::Looked;
+use crate::{Options, Settings};
+
+/// What was looked at.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    ok: bool,
+    checks: Vec<Check>,
+}
+
+#[derive(Debug, Serialize)]
+struct Check {
+    name: String,
+    ok: bool,
+    says: String,
+    /// Only another configuration helps.
+    #[serde(skip)]
+    configuration: bool,
+}
+
+/// Looks at the configuration, at each place of keys, and at Redis.
+pub async fn check(options: &Options) -> Report {
+    let settings = options.settings().map_err(exit::configuration);
+    let mut checks = Vec::new();
+    match settings {
+        Ok(settings) => {
+            checks.push(Check::new("configuration", Ok("usable".to_owned())));
+            checks.extend(keys(&settings).await);
+            checks.push(Check::new("redis", redis(&settings).await));
+        }
+        Err(error) => checks.push(Check::new("configuration", Err(error))),
+    }
+    let ok = checks.iter().all(|check| check.ok);
+    Report { ok, checks }
+}
+
+async fn keys(settings: &Settings) -> Vec<Check> {
+    let looked = match settings.tokens.look().await {
+        Ok(looked) => looked,
+        Err(error) => return vec![Check::new("keys", Err(exit::configuration(error)))],
+    };
+    let check = |looked: Looked| {
+        let Looked {
+            place,
+            is_file,
+            keys,
+        } = looked;
+        let says = match keys {
+            Ok(1) => Ok("1 key".to_owned()),
+            Ok(count) => Ok(format!("{count} keys")),
+            Err(error) if is_file => Err(exit::configuration(error)),
+            Err(error) => Err(error.context(
+                "no keys come from there, so that its tokens are not taken: see that the URL is right and its server is up",
+            )),
+        };
+        Check::new(format!("keys of {place}"), says)
+    };
+    looked.into_iter().map(check).collect()
+}
+
+async fn redis(settings: &Settings) -> anyhow::Result<String> {
+    let asked = async {
+        let bus = Bus::new(settings.bus.clone())?;
+        bus.ping().await?;
+        bus.check_shards().await?;
+        bus.check_rights(Role::Gateway).await
+    };
+    match asked.await {
+        Ok(()) => {
+            let shards = settings.bus.shards;
+            Ok(format!("answers, with every right, and shards: {shards}"))
+        }
+        Err(error) if error.is_configuration() => Err(exit::configuration(error)),
+        Err(error) => {
+            let words = "see that --redis is its address and that it runs";
+            Err(error).context(words)
+        }
+    }
+}
+
+impl Check {
+    fn new(name: impl Into<String>, says: anyhow::Result<String>) -> Self {
+        Self {
+            name: name.into(),
+            ok: says.is_ok(),
+            configuration: says.as_ref().is_err_and(exit::is_configuration),
+            says: says.unwrap_or_else(|error| exit::line(&error)),
+        }
+    }
+}
+
+impl Report {
+    /// As any program's: 2 when it could never start like this.
+    #[must_use]
+    pub fn code(&self) -> ExitCode {
+        if self.checks.iter().any(|check| check.configuration) {
+            ExitCode::from(exit::CONFIGURATION)
+        } else if self.ok {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+
+    /// A line a check, or JSON.
+    ///
+    /// # Errors
+    /// Never for JSON of this shape.
+    pub fn text(&self, json: bool) -> serde_json::Result<String> {
+        if json {
+            return serde_json::to_string(self);
+        }
+        let line = |check: &Check| {
+            let mark = if check.ok { "ok  " } else { "FAIL" };
+            format!("{mark} {}: {}", check.name, check.says)
+        };
+        Ok(self.checks.iter().map(line).collect::<Vec<_>>().join("\n"))
+    }
+}

@@ -1,0 +1,123 @@
+//! Where connections and requests come in: whom they count for, and how many connections one address may have.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::address::{Client, Proxies};
+use crate::app::App;
+use crate::quota::{Place, Quota};
+
+/// What a connection is told that is one too many.
+const CROWDED: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+/// How long it may take to hear that.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Those that are told at the same time; more are closed without a word.
+const FAREWELLS: usize = 64;
+
+/// What a request's connection is from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// Counts connections by address. Clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Entrance {
+    proxies: Arc<Proxies>,
+    places: Quota<Client>,
+    farewells: Arc<Semaphore>,
+}
+
+/// A connection that came in; those of proxies are not counted, since they are many people's.
+#[derive(Debug)]
+pub(crate) struct Entered(
+    #[expect(dead_code, reason = "it counts until it is dropped")] Option<Place<Client>>,
+);
+
+impl Entrance {
+    /// So many of each address.
+    pub(crate) fn new(most: u32, proxies: Arc<Proxies>) -> Self {
+        Self {
+            proxies,
+            places: Quota::new(most),
+            farewells: Arc::new(Semaphore::new(FAREWELLS)),
+        }
+    }
+
+    /// One more, unless the address has all that it may have.
+    pub(crate) fn enter(&self, peer: IpAddr) -> Option<Entered> {
+        if self.proxies.trusts(peer) {
+            return Some(Entered(None));
+        }
+        self.places.take(peer).map(|place| Entered(Some(place)))
+    }
+
+    /// Says so to one that may not.
+    pub(crate) async fn turn_away(self, mut stream: TcpStream) {
+        let Ok(_one) = self.farewells.try_acquire() else {
+            return;
+        };
+        let told = async {
+            stream.write_all(CROWDED).await?;
+            stream.shutdown().await?;
+            // What is closed while it is not read is reset, and its client hears nothing.
+            let mut rest = [0; 1_024];
+            while stream.read(&mut rest).await? > 0 {}
+            std::io::Result::Ok(())
+        };
+        // However that ends, it is over.
+        let _told = timeout(FAREWELL, told).await;
+    }
+}
+
+impl FromRequestParts<App> for Client {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        // Where there is no connection, as in a test of a route, all are one.
+        let peer = parts.extensions.get();
+        let Peer(peer) = *peer.unwrap_or(&Peer(Ipv6Addr::UNSPECIFIED.into()));
+        Ok(app.proxies.client(peer, &parts.headers))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entrance() -> Entrance {
+        let proxy = IpAddr::from([10, 0, 0, 1]);
+        Entrance::new(2, Arc::new(Proxies::new([proxy])))
+    }
+
+    #[test]
+    fn an_address_has_so_many_and_a_proxy_as_many_as_it_likes() {
+        let entrance = entrance();
+        let enter = |address: &str| entrance.enter(address.parse().expect("an address"));
+        let (first, second) = (enter("192.0.2.1"), enter("::ffff:192.0.2.1"));
+        assert!(first.is_some() && second.is_some() && enter("192.0.2.1").is_none());
+        assert!(enter("192.0.2.2").is_some());
+        let proxied: Vec<_> = (0..10).map(|_| enter("10.0.0.1")).collect();
+        assert!(proxied.iter().all(Option::is_some));
+        drop(first);
+        let again = enter("192.0.2.1");
+        assert!(again.is_some() && enter("192.0.2.1").is_none());
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_address() {
+        let entrance = entrance();
+        let enter = |address: &str| entrance.enter(address.parse().expect("an address"));
+        let both = (enter("2001:db8::1"), enter("2001:db8::2"));
+        assert!(both.0.is_some() && both.1.is_some() && enter("2001:db8::3").is_none());
+        assert!(enter("2001:db8:0:1::1").is_some());
+    }
+}
