@@ -74,10 +74,10 @@ pub struct Settings {
     pub tokens: auth::Settings,
     /// Pages that may connect.
     pub origins: Origins,
-    /// What connects from there is of whomever it says that it is of (`X-Forwarded-For`).
-    pub proxies: Vec<IpAddr>,
     /// Without it readers come in the clear.
     pub tls: Option<Tls>,
+    /// What connects from there is of whomever it says that it is of (`X-Forwarded-For`).
+    pub proxies: Vec<IpAddr>,
     pub limits: Limits,
     /// Whether people are told who else is in a story, and who types there.
     pub presence: bool,

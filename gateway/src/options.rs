@@ -181,8 +181,8 @@ impl Options {
                 ..auth::Settings::new(audience, issuer)
             },
             origins: Origins::new(origins.clone())?,
-            proxies: self.trusted_proxies.clone(),
             tls: self.encryption.tls()?,
+            proxies: self.trusted_proxies.clone(),
             limits: Limits {
                 connections: usize::try_from(self.bounds.connections)?,
                 per_address: self.bounds.per_address,

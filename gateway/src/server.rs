@@ -2,13 +2,11 @@
 
 mod http2;
 
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -52,25 +50,8 @@ pub(crate) struct Bounds {
 
 /// How a node ends: the first asks connections to, the second drops them.
 type Ends = (CancellationToken, CancellationToken);
-/// A connection's bytes, and its place.
-type Place = Link<TcpStream, Places>;
-
-/// Who is served, and by what.
-#[derive(Clone)]
-struct Guest {
-    router: Router,
-    peer: IpAddr,
-}
-
-impl Guest {
-    fn call(
-        &self,
-        mut request: hyper::Request<Incoming>,
-    ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
-        request.extensions_mut().insert(Peer(self.peer));
-        self.router.clone().call(request)
-    }
-}
+/// A connection's bytes, and its places.
+type Held = Link<TcpStream, Places>;
 
 /// Serves until `drain`, then waits for its connections up to `limit` and drops the rest.
 pub(crate) async fn serve(
@@ -92,19 +73,21 @@ pub(crate) async fn serve(
             continue;
         }
         let Some(entered) = bounds.entrance.enter(peer) else {
-            tasks.spawn(bounds.entrance.clone().turn_away(stream));
+            // Words in the clear are none where TLS is spoken.
+            if tls.is_none() {
+                tasks.spawn(bounds.entrance.clone().turn_away(stream));
+            }
             continue;
         };
         let (router, drain) = (router.clone(), drain.clone());
         // A socket outlives its request, and takes its place with it.
         let link = Link::new(stream, bounds.stuck, (place, entered));
-        let guest = Guest { router, peer };
         let ends = (drain, end.clone());
         match tls.clone() {
-            None => tasks.spawn(http1(link, guest, ends)),
+            None => tasks.spawn(http1((link, peer), router, ends)),
             Some(tls) => {
                 let patience = bounds.stuck + bounds.beat;
-                tasks.spawn(secured((tls, patience), link, guest, ends))
+                tasks.spawn(secured((tls, patience), (link, peer), router, ends))
             }
         };
     }
@@ -139,24 +122,32 @@ async fn accept(
 }
 
 /// With TLS around it. Nobody waits for another's handshake.
-async fn secured((tls, patience): (Tls, Duration), link: Place, guest: Guest, ends: Ends) {
+async fn secured(
+    (tls, patience): (Tls, Duration),
+    (link, peer): (Held, IpAddr),
+    router: Router,
+    ends: Ends,
+) {
     let accepted = timeout(HANDSHAKE, Box::pin(tls.acceptor().accept(link)));
     match ends.0.run_until_cancelled(accepted).await {
         Some(Ok(Ok(stream))) if stream.get_ref().1.alpn_protocol() == Some(HTTP2) => {
-            http2::serve(stream, guest, patience, ends).await;
+            http2::serve((stream, peer), router, patience, ends).await;
         }
-        Some(Ok(Ok(stream))) => http1(stream, guest, ends).await,
+        Some(Ok(Ok(stream))) => http1((stream, peer), router, ends).await,
         Some(Ok(Err(error))) => tracing::debug!(%error, "a connection did not come to TLS"),
         Some(Err(_)) => tracing::debug!("a connection did not come to TLS in time"),
         None => {}
     }
 }
 
-async fn http1<S>(stream: S, guest: Guest, (drain, end): Ends)
+async fn http1<S>((stream, peer): (S, IpAddr), router: Router, (drain, end): Ends)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request: hyper::Request<Incoming>| guest.call(request));
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        router.clone().call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)

@@ -56,8 +56,8 @@ impl Door {
                 ..auth::Settings::new(NAME, NAME)
             },
             origins: Origins::default(),
-            proxies: Vec::new(),
             tls: None,
+            proxies: Vec::new(),
             limits: Limits {
                 drain: DRAIN,
                 ..Limits::default()

@@ -2,12 +2,14 @@
 //! connection and takes nothing of one answer keeps that one no longer than a client of HTTP/1.1 may keep a connection.
 
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use axum::Router;
 use axum::http::{HeaderValue, Request, header};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -18,8 +20,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::Service;
 
-use super::{Ends, Guest, HEADERS};
+use super::{Ends, HEADERS};
+use crate::entrance::Peer;
 
 /// Answers at the same time.
 const STREAMS: u32 = 64;
@@ -32,8 +36,12 @@ const WAITING: usize = 64 * 1_024;
 /// How often a connection is asked whether somebody is there, and how long an answer to that may take.
 const PING: Duration = Duration::from_secs(20);
 
-pub(super) async fn serve<S>(stream: S, guest: Guest, patience: Duration, (drain, end): Ends)
-where
+pub(super) async fn serve<S>(
+    (stream, peer): (S, IpAddr),
+    router: Router,
+    patience: Duration,
+    (drain, end): Ends,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let streams = Streams {
@@ -42,7 +50,11 @@ where
         gone: CancellationToken::new(),
         patience,
     };
-    let service = service_fn(move |request| guest.call(with_host(request)));
+    let service = service_fn(move |request| {
+        let mut request = with_host(request);
+        request.extensions_mut().insert(Peer(peer));
+        router.clone().call(request)
+    });
     let connection = http2::Builder::new(streams.clone())
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
