@@ -14,7 +14,7 @@
 //     onRemoved: (id, { why, reason }) => …,            // show it no more, if it was shown
 //     onGap: () => …,                                   // show nothing of before: the story is told anew from here
 //     onError: ({ code, message }) => …,                // the story cannot be joined
-//     onPresence: ({ people, count }) => …,             // who is here: [{sub, name}], at most 100 of them
+//     onPresence: ({ people, count }) => …,             // who is here: [{sub, name}], at most 20 of them
 //     onTyping: ({ sub, name }) => …,                   // somebody else types; true for 3 s
 //   });
 //   const { id, status } = await castle.publish({ mode: 'do', text: 'I draw the sword' });  // logged, held or duplicate

@@ -12,8 +12,8 @@ use story::StoryId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// People who are named in one message.
-const NAMED: usize = 100;
+/// People who are named in one message. Few: every connection keeps the room that its largest message took.
+const NAMED: usize = 20;
 /// Those who type, of whom one reader is still to be told.
 const TYPISTS: usize = 16;
 /// What is said of somebody who types is true for so long.

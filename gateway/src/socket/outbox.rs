@@ -13,6 +13,9 @@ use tokio::time::Instant;
 /// What is written since there was last nothing to write has so long to get out.
 const STUCK: Duration = Duration::from_secs(10);
 
+/// Room for messages that a quiet socket keeps.
+const KEPT: usize = 4;
+
 pub(super) struct Outbox {
     sink: SplitSink<WebSocket, Message>,
     waiting: VecDeque<Message>,
@@ -67,6 +70,7 @@ impl Outbox {
         }
         self.flush().await?;
         self.until = None;
+        self.waiting.shrink_to(KEPT);
         Ok(())
     }
 
