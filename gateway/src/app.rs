@@ -86,7 +86,8 @@ impl Unauthorized {
 
     /// Whether it is the credential, or that there is none: a 401.
     fn is_failure(&self) -> bool {
-        !self.is_temporary() && !matches!(self, Self::NotHere(_))
+        let is_honest = matches!(self, Self::NotHere(_) | Self::Refused(Refusal::Expired));
+        !self.is_temporary() && !is_honest
     }
 
     /// Whether the same may do later.
@@ -104,21 +105,23 @@ impl App {
         Self(Arc::new(parts))
     }
 
-    /// What comes of a token from there, if one is looked at at all: whoever fails too often waits.
+    /// What comes of a token from there. Whoever fails too often is told to wait; a good token from the same address, which
+    /// many may share, is good all the same.
     pub(crate) async fn tried<T>(
         &self,
         client: Client,
         tries: impl Future<Output = Result<T, Unauthorized>>,
     ) -> Result<T, Unauthorized> {
-        if let Err(after) = self.rates.may_try(client) {
-            self.metrics.auth("rate");
-            let words = "too many requests from your address had no good token";
-            return Err(Unauthorized::Rate { words, after });
-        }
         let tried = tries.await;
-        if tried.as_ref().is_err_and(Unauthorized::is_failure) {
-            self.rates.failed(client);
+        if !tried.as_ref().is_err_and(Unauthorized::is_failure) {
+            return tried;
         }
+        let may_try = self.rates.may_try(client);
+        self.rates.failed(client);
+        may_try.map_err(|after| {
+            let words = "too many requests from your address had no good token";
+            Unauthorized::Rate { words, after }
+        })?;
         tried
     }
 
@@ -150,7 +153,18 @@ impl App {
             Ok(_) if !self.revoked.whole().await => Err(Unauthorized::Unready),
             verified => verified.map_err(Unauthorized::Refused),
         };
-        self.counted(verified)
+        self.counted(verified.and_then(|identity| self.in_time(identity)))
+    }
+
+    /// One more request of theirs. A ticket is none: it was one to get it, and it is used up.
+    fn in_time(&self, identity: Identity) -> Result<Identity, Unauthorized> {
+        match self.rates.request(&identity.sub) {
+            Ok(()) => Ok(identity),
+            Err(after) => {
+                let words = "you ask too often";
+                Err(Unauthorized::Rate { words, after })
+            }
+        }
     }
 
     pub(crate) fn counted(
@@ -159,13 +173,7 @@ impl App {
     ) -> Result<Identity, Unauthorized> {
         let who = who.and_then(|identity| match self.revoked.has(&identity) {
             true => Err(Unauthorized::Revoked),
-            false => match self.rates.request(&identity.sub) {
-                Ok(()) => Ok(identity),
-                Err(after) => {
-                    let words = "you ask too often";
-                    Err(Unauthorized::Rate { words, after })
-                }
-            },
+            false => Ok(identity),
         });
         self.metrics.auth(match &who {
             Ok(_) => "ok",

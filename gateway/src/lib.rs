@@ -162,6 +162,12 @@ impl Gateway {
     /// When the settings cannot be used, Redis is reached and is not fit, or an address cannot be listened at.
     pub async fn bind(settings: Settings, shutdown: &Shutdown) -> anyhow::Result<Self> {
         let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
+        let tokens = auth::Settings {
+            tasks: tasks.clone(),
+            stop: end.clone(),
+            ..settings.tokens
+        };
+        let verifier = Verifier::new(tokens.clone()).map_err(agent::exit::configuration)?;
         let bus = Bus::new(settings.bus)?;
         match bus.check_shards().await {
             // It may come.
@@ -173,12 +179,7 @@ impl Gateway {
                 bus.check_rights(Role::Gateway).await?;
             }
         }
-        let tokens = auth::Settings {
-            tasks: tasks.clone(),
-            stop: end.clone(),
-            ..settings.tokens
-        };
-        let signer = tokens.secrets.clone().map(|secrets| Signer {
+        let signer = tokens.secrets.map(|secrets| Signer {
             secrets,
             audience: tokens.audience.clone(),
             issuer: tokens.issuer.clone(),
@@ -198,7 +199,7 @@ impl Gateway {
             places: Quota::new(limits.per_person),
             rates: Rates::new(Allowed::from(limits)),
             proxies: Arc::new(Proxies::new(settings.proxies)),
-            verifier: Verifier::new(tokens)?,
+            verifier,
             signer,
             origins: settings.origins,
             rate: limits.rate,

@@ -96,7 +96,7 @@ impl From<&Unwatched> for Problem {
     fn from(error: &Unwatched) -> Self {
         match error {
             Unwatched::Story(error) => Self::from(&**error),
-            Unwatched::Full => Self::new(
+            Unwatched::Full | Unwatched::Late => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
                 error.to_string(),

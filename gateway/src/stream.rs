@@ -30,6 +30,8 @@ use crate::quota::Place;
 const QUEUE: usize = 64;
 /// Items that are written together.
 const TOGETHER: usize = 32;
+/// The same in bytes, about.
+const TOGETHER_BYTES: usize = 64 * 1_024;
 /// How soon a browser comes back, in ms.
 const RETRY: u64 = 1_000;
 /// The same, where only a person can mend what is wrong.
@@ -231,7 +233,7 @@ impl Stream {
             let Some(next) = more else { break };
             next.written(&self.app.metrics);
             chunk.extend_from_slice(&next.stream());
-            if count == TOGETHER {
+            if count == TOGETHER || chunk.len() >= TOGETHER_BYTES {
                 break;
             }
             more = self.feed.try_next();

@@ -149,7 +149,11 @@ impl Actor {
 
     async fn see(&mut self, seen: Seen) -> Result<(), Error> {
         if seen == Seen::Gap {
-            (self.watch, self.memory) = watch_anew(&self.hub, &self.story).await?;
+            let anew = watch_anew(&self.hub, &self.story);
+            let Some(anew) = self.hub.end.run_until_cancelled(anew).await else {
+                return Ok(());
+            };
+            (self.watch, self.memory) = anew?;
             let first = self.watch.read_again();
             self.waiting
                 .iter_mut()

@@ -11,10 +11,12 @@ mod room;
 mod stories;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bus::{Bus, Error, Feeds};
 use story::{Cursor, StoryId};
 use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -51,6 +53,9 @@ pub(crate) struct Hub {
     rooms: Option<Arc<Rooms>>,
 }
 
+/// How long a story may take to be begun anew, after which whoever asked for it does something else.
+const OPENS: Duration = Duration::from_secs(10);
+
 /// Why somebody cannot read a story here.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unwatched {
@@ -58,6 +63,8 @@ pub(crate) enum Unwatched {
     Story(Arc<Error>),
     #[error("as many stories are read here as can be: try again, perhaps elsewhere")]
     Full,
+    #[error("the story cannot be read yet: try again")]
+    Late,
 }
 
 impl Hub {
@@ -113,9 +120,9 @@ impl Hub {
             };
             let (commands, reads) = self.stories.way(story, start).ok_or(Unwatched::Full)?;
             // An actor that has just ended does not take it: its successor does.
-            if commands.send(command).await.is_ok()
-                && let Ok(opened) = opens.await
-            {
+            let asked = async { commands.send(command).await.is_ok().then_some(opens.await) };
+            let asked = timeout(OPENS, asked).await.map_err(|_| Unwatched::Late)?;
+            if let Some(Ok(opened)) = asked {
                 opened.map_err(Unwatched::Story)?;
                 let seat = self.rooms.as_ref();
                 let seat = seat.map(|rooms| rooms.enter(story, (reader, number)));

@@ -122,6 +122,10 @@ async fn what_may_come_is_1_and_what_must_be_changed_is_2() -> anyhow::Result<()
         assert_eq!(ended, Some(code), "{options:?}: {told}");
         assert!(told.contains(words), "{words}: {told}");
     }
+    // A start ends with the same code.
+    let mut start = Command::new(program("gateway")?);
+    start.args(["run", "--jwt-secrets", "/nowhere", "--redis", &redis]);
+    assert_eq!(start.output().await?.status.code(), Some(2));
     let usage = check(&["--ping", "soon"]).await?;
     assert_eq!(usage.status.code(), Some(2));
     issuer.abort();

@@ -45,7 +45,7 @@ async fn a_person_asks_as_often_as_they_may_over_whatever() -> anyhow::Result<()
 }
 
 #[tokio::test]
-async fn whoever_fails_too_often_is_not_looked_at() -> anyhow::Result<()> {
+async fn whoever_fails_too_often_waits_and_good_tokens_from_there_do_not() -> anyhow::Result<()> {
     let edge = Edge::start(&FEW).await?;
     let url = edge.node.url("/v1/stories/castle");
     let with = |token: &str| edge.client.get(&url).bearer_auth(token).send();
@@ -57,25 +57,20 @@ async fn whoever_fails_too_often_is_not_looked_at() -> anyhow::Result<()> {
         drop(Socket::open(edge.address(), &[]).await?);
         assert_eq!(with(BAD).await?.status(), StatusCode::UNAUTHORIZED);
     }
-    for token in [BAD, &good] {
-        let after = refused(with(token).await?).await?;
-        ensure!((1..=20_000).contains(&after), "{after}");
-    }
-    let ticket = edge.client.post(edge.node.url("/v1/tickets"));
-    refused(ticket.bearer_auth(&good).send().await?).await?;
+    let after = refused(with(BAD).await?).await?;
+    ensure!((1..=20_000).contains(&after), "{after}");
     let token = edge.node.url("/v1/tokens?ticket=none");
     refused(edge.client.post(token).send().await?).await?;
-    let mut stream = Stream::open(edge.address(), "castle", &good, None).await?;
+    let mut stream = Stream::open(edge.address(), "castle", BAD, None).await?;
     let sent = stream.until("words", |sent| sent.event == "error").await?;
     assert_eq!(sent.data["code"], "rate");
-    for mut socket in [
-        Socket::open_as(edge.address(), &good).await?,
-        Socket::open(edge.address(), &[]).await?,
-    ] {
-        let (code, told) = socket.end().await?;
-        assert_eq!((code, &told[0]["code"]), (4429, &json!("rate")));
-        ensure!(told[0]["after_ms"].as_u64() > Some(0), "{told:?}");
-    }
+    let mut socket = Socket::open_as(edge.address(), BAD).await?;
+    let (code, told) = socket.end().await?;
+    assert_eq!((code, &told[0]["code"]), (4429, &json!("rate")));
+    ensure!(told[0]["after_ms"].as_u64() > Some(0), "{told:?}");
+    // Others may share the address.
+    assert_eq!(with(&good).await?.status(), StatusCode::OK);
+    edge.joined("ines", None).await?;
     // Who is in already is looked at no more, and what is for all is for all.
     assert_eq!(open.ask_for(json!({"t": "ping"})).await?["t"], "ok");
     let page = edge.client.get(edge.node.url("/")).send().await?;
@@ -95,7 +90,8 @@ async fn tokens_on_a_socket_and_on_a_stream_are_failures_too() -> anyhow::Result
     assert_eq!(sent.data["code"], "auth");
     let mut handshake = Socket::open_as(edge.address(), BAD).await?;
     assert_eq!(handshake.end().await?.0, 4401);
-    refused(edge.page("mira", "").await?).await?;
+    let url = edge.node.url("/v1/stories/castle");
+    refused(edge.client.get(url).bearer_auth(BAD).send().await?).await?;
     edge.stack.end().await;
     Ok(())
 }
@@ -113,11 +109,10 @@ async fn whom_a_trusted_proxy_names_fails_for_themselves() -> anyhow::Result<()>
         let answer = ask(BAD.to_owned(), &made_up).await?;
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
     }
-    let good = edge.token("mira", Role::Author)?;
-    refused(ask(good.clone(), "198.51.100.1").await?).await?;
+    refused(ask(BAD.to_owned(), "198.51.100.1").await?).await?;
     for others in ["198.51.100.2", "198.51.100.1, 198.51.100.3", "unknown"] {
-        let answer = ask(good.clone(), others).await?;
-        assert_eq!(answer.status(), StatusCode::OK, "{others}");
+        let answer = ask(BAD.to_owned(), others).await?;
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{others}");
     }
     edge.stack.end().await;
     Ok(())
