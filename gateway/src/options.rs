@@ -135,7 +135,7 @@ struct Bounds {
     /// What one person may write in a minute, over all connections, and a sixth of it at once, 20 at least
     #[arg(long, env = "STORYFLEET_PUBLISHES", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     publishes: u32,
-    /// Requests without a good token that one address may make in a minute; more are not looked at
+    /// Requests without a good token that one address may make in a minute; more are told to wait
     #[arg(long, env = "STORYFLEET_FAILURES", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     failures: u32,
     /// Time between the signs of life of a quiet connection
