@@ -82,7 +82,7 @@ export class Stack {
 
   async startGateway() {
     const listen = `127.0.0.1:${this.#gatewayPort}`;
-    const options = ['run', '--listen', listen, '--redis', this.redis, '--jwt-secrets', this.#secret, '--drain', '2s', '--publishes', '100000'];
+    const options = ['run', '--listen', listen, '--redis', this.redis, '--jwt-secrets', this.#secret, '--drain', '2s', '--publishes', '100000', '--requests', '100000'];
     this.gateway = this.#run(path.join(BINARIES, 'gateway'), options);
     await eventually('the gateway listens', () => connects(this.#gatewayPort));
   }
