@@ -125,6 +125,12 @@ impl App {
         tried
     }
 
+    /// When somebody who is told that the node goes is to come back, in ms: not all at once.
+    pub(crate) fn comes_back_after(&self) -> u64 {
+        let spread = self.drain_limit.mul_f64(rand::random_range(0.0..0.8));
+        u64::try_from(spread.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Whom a request comes from.
     pub(crate) async fn identify(
         &self,

@@ -92,7 +92,6 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// `identity` when the handshake had a token.
     pub(crate) fn new(now: Now, rate: Rate, ping: Duration) -> Self {
         Self {
             identity: None,
@@ -308,11 +307,8 @@ impl Session {
                 return acts;
             }
         };
-        if self
-            .identity
-            .as_ref()
-            .is_some_and(|known| known.sub != identity.sub)
-        {
+        let known = self.identity.as_ref();
+        if known.is_some_and(|known| known.sub != identity.sub) {
             let words = "the token is somebody else's: connect anew with it";
             return vec![Act::Send(Answer::err(reference, Code::Auth, words))];
         }
@@ -354,11 +350,11 @@ impl Session {
 
     /// The token counts no more.
     pub(crate) fn revoked() -> [Act; 2] {
-        let (after_ms, reason) = (0, "your token was revoked: connect with a new one");
-        [
-            Act::Send(Answer::Bye { after_ms, reason }),
-            Act::Close(Close::Auth),
-        ]
+        let bye = Answer::Bye {
+            after_ms: 0,
+            reason: "your token was revoked: connect with a new one",
+        };
+        [Act::Send(bye), Act::Close(Close::Auth)]
     }
 
     /// Its time is over.
@@ -367,11 +363,11 @@ impl Session {
             Some(_) => ("your token is over: connect with a new one", Close::Auth),
             None => ("no token came in time", Close::AuthTimeout),
         };
-        let after_ms = 0;
-        [
-            Act::Send(Answer::Bye { after_ms, reason }),
-            Act::Close(close),
-        ]
+        let bye = Answer::Bye {
+            after_ms: 0,
+            reason,
+        };
+        [Act::Send(bye), Act::Close(close)]
     }
 }
 

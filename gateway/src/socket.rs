@@ -173,6 +173,10 @@ impl Socket {
         // Nothing counts after what closes it, and a broken stream would end before it is told why.
         let closes = self.acts.iter().any(|act| matches!(act, Act::Close(_)));
         let reads = self.acts.len() < REQUESTS && self.outbox.waiting() < QUEUE && !closes;
+        if !reads {
+            // Whoever is not listened to is not silent.
+            self.heard = Instant::now();
+        }
         tokio::select! {
             message = self.stream.next(), if reads => self.read(message)?,
             written = self.outbox.write(), if !self.outbox.is_out() => written.map_err(|_| Closed)?,
@@ -368,8 +372,7 @@ impl Socket {
 
     /// The node goes: its sockets come back somewhere, and not all at once.
     async fn leave(&mut self) -> Result<(), Closed> {
-        let spread = self.app.drain_limit.mul_f64(rand::random_range(0.0..0.8));
-        let after_ms = u64::try_from(spread.as_millis()).unwrap_or(0);
+        let after_ms = self.app.comes_back_after();
         let reason = "the server restarts: come back";
         self.say(&Answer::Bye { after_ms, reason });
         self.close(Close::Restart).await

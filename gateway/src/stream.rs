@@ -209,8 +209,7 @@ impl Stream {
                 return Some(Bytes::new());
             }
             () = self.app.drain.cancelled() => {
-                let spread = self.app.drain_limit.mul_f64(rand::random_range(0.0..0.8));
-                let after = u64::try_from(spread.as_millis()).unwrap_or(RETRY);
+                let after = self.app.comes_back_after();
                 return self.bye("the server restarts: come back", after);
             }
         };
