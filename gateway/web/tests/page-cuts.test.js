@@ -26,7 +26,7 @@ test('a reload in the middle of an answer goes on in it', TIME, async (t) => {
     await open(page);
   }
   await draft(page, 50);
-  await pages.quiet('reload');
+  await pages.quiet('reload', page);
   await pages.agrees(page, 'reload');
   assert.deepEqual(page.faults, []);
 });
@@ -67,7 +67,7 @@ for (const [name, cut, mend] of [
     await open(page);
     await page.waitForFunction(() => document.getElementById('banner').textContent === '');
     await eventually('the words arrive', async () => (await stack.log(mira, story)).some((event) => event.text === 'I wait in the dark.'));
-    await pages.quiet(story);
+    await pages.quiet(story, page);
     await pages.agrees(page, story);
     assert.equal((await stack.log(mira, story)).filter((event) => event.type === 'action').length, 2);
     assert.equal(await page.locator('#outbox li').count(), 0);

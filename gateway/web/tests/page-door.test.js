@@ -38,7 +38,7 @@ test('a story is made at the door, with the keyboard, on a small screen', TIME, 
   await page.fill('#text', `Is anybody there? ${'A'.repeat(120)}`);
   await page.press('#text', 'Enter');
   await page.waitForSelector('#log .dialogue .choices, #log .dialogue');
-  await pages.quiet('harbour');
+  await pages.quiet('harbour', page);
   await pages.agrees(page, 'harbour');
   assert.ok(await fits(page), 'no sideways scrolling in the room');
   await shot(page, 'room-360-dark');

@@ -71,7 +71,7 @@ test('everything has a name, nothing is read twice, and still text is not animat
     return found;
   });
   assert.deepEqual(faults, []);
-  await pages.quiet('heard');
+  await pages.quiet('heard', page);
   await pages.agrees(page, 'heard');
   const { text } = (await stack.log(mira, 'heard')).find((event) => event.type === 'narration');
   const times = (await page.textContent('#spoken')).split(text).length - 1;

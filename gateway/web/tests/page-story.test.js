@@ -34,7 +34,7 @@ test('one writes, and both see the same story', TIME, async (t) => {
   await Promise.all([draft(one), draft(two)]);
   await shot(one, 'writing-light');
   await write(two, 'Who is there?', 'say');
-  await pages.quiet('castle');
+  await pages.quiet('castle', one, two);
   await Promise.all([pages.agrees(one, 'castle'), pages.agrees(two, 'castle')]);
   assert.equal(await one.locator('#log .mine').count(), 1);
   assert.equal(await one.locator('#log .theirs').count(), 1);
@@ -66,7 +66,7 @@ test('a choice is taken with a button, and shown in its words', TIME, async (t) 
   const taken = log.find((event) => event.mode === 'choose');
   const given = log.flatMap((event) => event.choices ?? []);
   assert.equal(given.find(({ id }) => id === taken.choice).label, label);
-  await pages.quiet('fork');
+  await pages.quiet('fork', page);
   await pages.agrees(page, 'fork');
   assert.deepEqual(page.faults, []);
 });
@@ -77,7 +77,7 @@ test('names, words and what the model says stay text', TIME, async (t) => {
   const page = await pages.enter(t, evil, 'evil');
   await open(page);
   await write(page, `${EVIL} break the page`);
-  await pages.quiet('evil');
+  await pages.quiet('evil', page);
   await pages.agrees(page, 'evil');
   const log = await stack.log(evil, 'evil');
   assert.ok(log.some((event) => event.type === 'narration' && event.text.includes('<img')), 'the model said it');
@@ -98,7 +98,7 @@ test('what the moderator stops is told, and one can drop it', TIME, async (t) =>
   await page.click('#outbox .blocked button');
   await write(page, 'I light the lamp.');
   await other.waitForSelector('#log .theirs');
-  await pages.quiet('held');
+  await pages.quiet('held', page);
   await pages.agrees(page, 'held');
   assert.equal(await page.locator('#outbox li').count(), 0);
   assert.equal((await other.textContent('body')).includes('4111'), false);

@@ -82,8 +82,9 @@ export class Pages {
     });
   }
 
-  /** Waits until every action is answered and nothing is being written. */
-  async quiet(story) {
+  /** Waits until what was written in these pages is in the log, every action is answered and nothing is being written. */
+  async quiet(story, ...writers) {
+    await Promise.all(writers.map((page) => page.waitForFunction(() => !document.querySelector('#outbox li'))));
     await eventually('all is answered', async () => {
       const log = await this.stack.log(this.mira, story);
       const answered = new Set(log.flatMap((event) => event.cause ?? []));
