@@ -67,7 +67,12 @@ pub(crate) async fn upgrade(
         .read_buffer_size(BUFFER)
         .write_buffer_size(WRITE_BUFFER)
         .max_write_buffer_size(4 * story::MAX_EVENT_BYTES);
-    upgrade.on_upgrade(async move |socket| Socket::new(app, client, socket).run(guest).await)
+    upgrade.on_upgrade(move |socket| {
+        let mut socket = Socket::new(app, client, socket);
+        socket.admit(guest);
+        // Of a future that is given its socket there are two: the one it was called with stays.
+        async move { socket.run().await }
+    })
 }
 
 /// What comes of an [`Act`] that waits.
@@ -85,7 +90,7 @@ struct Socket {
     reader: Option<Reader>,
     feed: Option<Feed>,
     /// Of the feed, while it has not come.
-    end: Option<Arc<End>>,
+    end: Option<End>,
     memberships: Vec<(u32, Membership)>,
     acts: VecDeque<Act>,
     working: Option<BoxFuture<'static, Outcome>>,
@@ -125,7 +130,8 @@ impl Socket {
         }
     }
 
-    async fn run(mut self, guest: Guest) {
+    /// Lets them in, or tells them why not.
+    fn admit(&mut self, guest: Guest) {
         match guest {
             // Since the changes are heard of: one that came before them was not.
             Guest::Known(identity) if self.app.revoked.has(&identity) => {
@@ -142,6 +148,9 @@ impl Socket {
             }
             Guest::Known(_) | Guest::Unknown => {}
         }
+    }
+
+    async fn run(&mut self) {
         while let Ok(()) = self.step().await {}
         // A close of the client is answered below, if it gets out.
         let _is_gone = timeout(FAREWELL, self.outbox.flush()).await;
@@ -180,8 +189,8 @@ impl Socket {
         tokio::select! {
             message = self.stream.next(), if reads => self.read(message)?,
             written = self.outbox.write(), if !self.outbox.is_out() => written.map_err(|_| Closed)?,
-            why = ended(self.end.as_deref()) => self.ended(why).await?,
-            delivery = next(&mut self.feed), if self.outbox.is_out() => match delivery {
+            why = ended(self.end.as_ref()) => self.ended(why).await?,
+            delivery = next(self.feed.as_ref()), if self.outbox.is_out() => match delivery {
                 Ok(delivery) => self.write(delivery),
                 Err(why) => self.ended(why).await?,
             },
@@ -193,7 +202,7 @@ impl Socket {
             Ok(()) = self.revocations.changed() => {
                 let identity = self.session.identity();
                 if identity.is_some_and(|identity| self.app.revoked.has(identity)) {
-                    self.over(Session::revoked()).await?;
+                    self.over(Session::revoked());
                 }
             }
             () = self.app.drain.cancelled() => return self.leave().await,
@@ -238,6 +247,10 @@ impl Socket {
                 }
                 act => self.working = self.begin(act),
             }
+        }
+        if self.acts.is_empty() {
+            // Most sockets are quiet most of the time.
+            self.acts = VecDeque::new();
         }
         Ok(())
     }
@@ -329,7 +342,7 @@ impl Socket {
             if count == TOGETHER || bytes >= TOGETHER_BYTES {
                 break;
             }
-            next = self.feed.as_mut().and_then(Feed::try_next);
+            next = self.feed.as_ref().and_then(Feed::try_next);
         }
     }
 
@@ -346,16 +359,16 @@ impl Socket {
     }
 
     /// The token counts no more: what was asked for and is not begun is not done, and what waits is not told.
-    async fn over(&mut self, acts: [Act; 2]) -> Result<(), Closed> {
+    fn over(&mut self, acts: [Act; 2]) {
         (self.working, self.acts) = (None, acts.into());
         self.outbox.clear();
-        self.act().await
     }
 
     async fn tick(&mut self) -> Result<(), Closed> {
         let now = Instant::now();
         if now >= self.session.until() {
-            return self.over(self.session.expired()).await;
+            self.over(self.session.expired());
+            return Ok(());
         }
         if self.outbox.is_stuck() {
             return self.close(Close::Slow).await;

@@ -55,8 +55,9 @@ impl Pattern {
 /// For a story, the most specific entry counts, alone: its own id before any pattern, a longer beginning before a shorter
 /// one, `*` last. So `{"*": "owner", "castle": "reader"}` is an owner everywhere but in `castle`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Grants(BTreeMap<Pattern, Role>);
+#[serde(from = "BTreeMap<Pattern, Role>", into = "BTreeMap<Pattern, Role>")]
+// Each connection keeps one, most of one entry: a map has room for eleven.
+pub struct Grants(Box<[(Pattern, Role)]>);
 
 impl Grants {
     /// The role in `story`, if any.
@@ -77,7 +78,19 @@ impl Grants {
 
 impl FromIterator<(Pattern, Role)> for Grants {
     fn from_iter<I: IntoIterator<Item = (Pattern, Role)>>(granted: I) -> Self {
+        BTreeMap::from_iter(granted).into()
+    }
+}
+
+impl From<BTreeMap<Pattern, Role>> for Grants {
+    fn from(granted: BTreeMap<Pattern, Role>) -> Self {
         Self(granted.into_iter().collect())
+    }
+}
+
+impl From<Grants> for BTreeMap<Pattern, Role> {
+    fn from(Grants(granted): Grants) -> Self {
+        granted.into_iter().collect()
     }
 }
 

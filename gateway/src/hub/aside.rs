@@ -2,14 +2,13 @@
 //! latest is kept until the reader can take it, so that it makes nobody slow and no text waits for it.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::ws::Utf8Bytes;
 use serde::Serialize;
 use story::StoryId;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// People who are named in one message. Few: every connection keeps the room that its largest message took.
@@ -123,57 +122,37 @@ impl Notice {
 /// The notices that one reader has not taken, each with the number of its story: of each story one presence, and a few
 /// who type.
 #[derive(Debug, Default)]
-pub(crate) struct Aside {
-    notices: Mutex<VecDeque<(u32, Arc<Notice>)>>,
-    wake: Notify,
-}
+pub(super) struct Aside(VecDeque<(u32, Arc<Notice>)>);
 
 impl Aside {
-    pub(crate) fn put(&self, number: u32, notice: &Arc<Notice>) {
-        let mut notices = self.notices();
-        notices.retain(|(known, old)| *known != number || old.kind != notice.kind);
+    pub(super) fn put(&mut self, number: u32, notice: &Arc<Notice>) {
+        self.0
+            .retain(|(known, old)| *known != number || old.kind != notice.kind);
         let is_typing = |old: &(u32, Arc<Notice>)| old.1.kind != Kind::Presence;
         if notice.kind != Kind::Presence
-            && notices.iter().filter(|old| is_typing(old)).count() == TYPISTS
-            && let Some(oldest) = notices.iter().position(is_typing)
+            && self.0.iter().filter(|old| is_typing(old)).count() == TYPISTS
+            && let Some(oldest) = self.0.iter().position(is_typing)
         {
-            notices.remove(oldest);
+            self.0.remove(oldest);
         }
-        notices.push_back((number, Arc::clone(notice)));
-        drop(notices);
-        self.wake.notify_one();
+        self.0.push_back((number, Arc::clone(notice)));
     }
 
-    /// What is given next. Cancel-safe.
-    pub(crate) async fn next(&self) -> (u32, Arc<Notice>) {
-        loop {
-            if let Some(next) = self.take() {
-                return next;
-            }
-            self.wake.notified().await;
-        }
-    }
-
-    fn take(&self) -> Option<(u32, Arc<Notice>)> {
-        let mut notices = self.notices();
-        while let Some((number, notice)) = notices.pop_front() {
+    /// What is given next.
+    pub(super) fn take(&mut self) -> Option<(u32, Arc<Notice>)> {
+        while let Some((number, notice)) = self.0.pop_front() {
             if !notice.is_over() {
                 return Some((number, notice));
             }
         }
         // Most readers have none most of the time.
-        *notices = VecDeque::new();
+        self.0 = VecDeque::new();
         None
     }
 
     /// Whoever left a story is told nothing more of it.
-    pub(crate) fn forget(&self, number: u32) {
-        self.notices().retain(|(known, _)| *known != number);
-    }
-
-    fn notices(&self) -> MutexGuard<'_, VecDeque<(u32, Arc<Notice>)>> {
-        // Nothing panics while it is held, and each write leaves it whole.
-        self.notices.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn forget(&mut self, number: u32) {
+        self.0.retain(|(known, _)| *known != number);
     }
 }
 
@@ -201,7 +180,7 @@ mod tests {
 
     #[test]
     fn only_the_latest_of_each_story_is_kept_and_few_who_type() {
-        let aside = Aside::default();
+        let mut aside = Aside::default();
         for count in 0..1_000 {
             aside.put(7, &presence(count % 10));
             aside.put(8, &presence(count % 10));
@@ -224,11 +203,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_typed_long_ago_types_no_more() {
-        let aside = Aside::default();
+        let mut aside = Aside::default();
         aside.put(0, &typing("mira"));
         aside.put(0, &presence(1));
         tokio::time::advance(TRUE + Duration::from_millis(1)).await;
-        let (_, next) = aside.next().await;
+        let (_, next) = aside.take().unwrap();
         assert!(next.says_the_same(&presence(1)));
         assert!(aside.take().is_none());
         aside.put(0, &presence(1));

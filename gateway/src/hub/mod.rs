@@ -6,6 +6,7 @@ mod host;
 mod item;
 mod memory;
 mod pace;
+mod queue;
 mod reader;
 mod room;
 mod stories;
@@ -25,7 +26,6 @@ use actor::{Actor, Command};
 use room::Rooms;
 use stories::Stories;
 
-#[cfg(test)]
 #[cfg(test)]
 pub(crate) use aside::Notice;
 #[cfg(test)]

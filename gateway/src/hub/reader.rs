@@ -1,17 +1,17 @@
 //! One who reads stories: the queue of what they are given, and why it may end.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use axum::body::Bytes;
 use axum::extract::ws::Utf8Bytes;
 use story::Cursor;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use crate::auth::Identity;
-use crate::hub::aside::{Aside, Notice};
+use crate::hub::aside::Notice;
 use crate::hub::item::Item;
+pub(crate) use crate::hub::queue::Given;
+use crate::hub::queue::Queue;
 use crate::hub::room::Occupied;
 use crate::hub::stories::Reads;
 use crate::metrics::{Joined, Metrics};
@@ -32,16 +32,28 @@ pub(crate) struct Place {
     is_live: bool,
 }
 
+#[cfg(test)]
+impl Place {
+    pub(crate) fn live(number: u32) -> Self {
+        Self {
+            number,
+            is_live: true,
+        }
+    }
+}
+
 /// Where what a reader is given goes. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Reader {
     pub(crate) sub: Arc<str>,
     /// As others in a story see it.
     pub(crate) name: Arc<str>,
-    pub(crate) aside: Arc<Aside>,
-    queue: mpsc::Sender<(Place, Arc<Item>)>,
-    end: Arc<End>,
+    queue: Arc<Giver>,
 }
+
+/// When nobody gives any more, nothing more comes.
+#[derive(Debug)]
+struct Giver(Arc<Queue>);
 
 /// Why nothing more is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,19 +64,13 @@ pub(crate) enum Why {
     Story,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct End {
-    token: CancellationToken,
-    why: OnceLock<Why>,
-}
-
 /// The other end of a [`Reader`].
 #[derive(Debug)]
-pub(crate) struct Feed {
-    queue: mpsc::Receiver<(Place, Arc<Item>)>,
-    aside: Arc<Aside>,
-    end: Arc<End>,
-}
+pub(crate) struct Feed(Arc<Queue>);
+
+/// Why a [`Feed`] ends, for whoever takes nothing from it now.
+#[derive(Debug)]
+pub(crate) struct End(Arc<Queue>);
 
 /// A reader's part in one story. It ends when it is dropped.
 #[derive(Debug)]
@@ -87,33 +93,15 @@ pub(crate) struct Member {
     pub(crate) came: Option<Joined>,
 }
 
-/// Whether an item could be given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Given {
-    Yes,
-    /// The queue is full.
-    Full,
-    /// Nobody takes it any more.
-    Gone,
-}
-
 /// A reader with a queue of this many.
 pub(crate) fn reader(person: &Identity, queue: usize) -> (Reader, Feed) {
-    let (sender, receiver) = mpsc::channel(queue);
-    let (aside, end) = (Arc::new(Aside::default()), Arc::new(End::default()));
-    let feed = Feed {
-        queue: receiver,
-        aside: Arc::clone(&aside),
-        end: Arc::clone(&end),
-    };
+    let queue = Arc::new(Queue::new(queue));
     let reader = Reader {
         sub: person.sub.as_str().into(),
         name: person.name.as_str().into(),
-        aside,
-        queue: sender,
-        end,
+        queue: Arc::new(Giver(Arc::clone(&queue))),
     };
-    (reader, feed)
+    (reader, Feed(queue))
 }
 
 impl Reader {
@@ -135,44 +123,48 @@ impl Reader {
     }
 
     pub(crate) fn close(&self, why: Why) {
-        // The first reason counts.
-        let _is_first = self.end.why.set(why);
-        self.end.token.cancel();
+        self.queue.0.end(why);
+    }
+
+    /// Where notices for them go.
+    pub(crate) fn notices(&self) -> Arc<Queue> {
+        Arc::clone(&self.queue.0)
     }
 }
 
 impl End {
     /// Why nothing more is given, once that is so. Cancel-safe.
     pub(crate) async fn why(&self) -> Why {
-        self.token.cancelled().await;
-        self.why.get().copied().unwrap_or(Why::Slow)
+        self.0.why().await
     }
 }
 
 impl Feed {
-    /// For whoever waits for its end while they take nothing.
-    pub(crate) fn end(&self) -> Arc<End> {
-        Arc::clone(&self.end)
+    /// For whoever waits for its end while they take nothing, in the task that takes.
+    pub(crate) fn end(&self) -> End {
+        End(Arc::clone(&self.0))
     }
 
     /// What is given next; or why nothing more is. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Result<Delivery, Why> {
-        tokio::select! {
-            biased;
-            why = self.end.why() => Err(why),
-            // These are few.
-            (number, notice) = self.aside.next() => Ok(Delivery::Notice(number, notice)),
-            item = self.queue.recv() => match item {
-                Some((place, item)) => Ok(Delivery::Item(place, item)),
-                None => Err(Why::Story),
-            },
-        }
+    pub(crate) async fn next(&self) -> Result<Delivery, Why> {
+        self.0.next().await
     }
 
     /// What is there already of the story itself.
-    pub(crate) fn try_next(&mut self) -> Option<Delivery> {
-        let (place, item) = self.queue.try_recv().ok()?;
-        Some(Delivery::Item(place, item))
+    pub(crate) fn try_next(&self) -> Option<Delivery> {
+        self.0.try_next()
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+impl Drop for Giver {
+    fn drop(&mut self) {
+        self.0.end(Why::Story);
     }
 }
 
@@ -223,7 +215,7 @@ impl Member {
     }
 
     pub(crate) fn has_left(&self) -> bool {
-        self.left.load(Ordering::Relaxed) || self.reader.queue.is_closed()
+        self.left.load(Ordering::Relaxed) || self.reader.queue.0.is_left()
     }
 
     /// Something that they miss.
@@ -243,10 +235,9 @@ impl Member {
         if item.is_for(&self.reader.sub) {
             let number = self.number;
             let place = Place { number, is_live };
-            match self.reader.queue.try_send((place, Arc::clone(item))) {
-                Ok(()) => {}
-                Err(mpsc::error::TrySendError::Full(_)) => return Given::Full,
-                Err(mpsc::error::TrySendError::Closed(_)) => return Given::Gone,
+            match self.reader.queue.0.give(place, item) {
+                Given::Yes => {}
+                refused => return refused,
             }
         }
         if item.is_place() || self.at.is_none() {
@@ -257,7 +248,7 @@ impl Member {
 
     /// Waits until something could be given; false when nobody takes it any more.
     pub(crate) async fn ready(&self) -> bool {
-        self.reader.queue.reserve().await.is_ok()
+        self.reader.queue.0.ready().await
     }
 }
 

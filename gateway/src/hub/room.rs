@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Identity;
-use crate::hub::aside::{Aside, Notice};
+use crate::hub::aside::Notice;
 use crate::hub::host::Host;
+use crate::hub::queue::Queue;
 use crate::hub::reader::Reader;
 use crate::metrics::Metrics;
 
@@ -61,7 +62,7 @@ struct Table {
 struct Seat {
     sub: Arc<str>,
     number: u32,
-    aside: Arc<Aside>,
+    queue: Arc<Queue>,
 }
 
 /// Somebody who types.
@@ -219,7 +220,7 @@ impl Room {
 impl Table {
     fn enter(&mut self, reader: &Reader, number: u32) -> u64 {
         if let Some(told) = &self.told {
-            reader.aside.put(number, told);
+            reader.notices().tell(number, told);
         }
         let (sub, name) = (Arc::clone(&reader.sub), Arc::clone(&reader.name));
         let person = self.people.entry(Arc::clone(&sub)).or_insert_with(|| {
@@ -228,8 +229,8 @@ impl Table {
         });
         person.1 += 1;
         self.last_seat += 1;
-        let aside = Arc::clone(&reader.aside);
-        let seat = Seat { sub, number, aside };
+        let queue = reader.notices();
+        let seat = Seat { sub, number, queue };
         self.seats.insert(self.last_seat, seat);
         self.last_seat
     }
@@ -238,7 +239,7 @@ impl Table {
         let Some(seat) = self.seats.remove(&seat) else {
             return;
         };
-        seat.aside.forget(seat.number);
+        seat.queue.forget(seat.number);
         if let Some((_, connections)) = self.people.get_mut(&seat.sub) {
             *connections -= 1;
             if *connections == 0 {
@@ -251,7 +252,7 @@ impl Table {
     fn tell(&self, notice: &Arc<Notice>) {
         let seats = self.seats.values();
         for seat in seats.filter(|seat| notice.is_for(&seat.sub)) {
-            seat.aside.put(seat.number, notice);
+            seat.queue.tell(seat.number, notice);
         }
     }
 }

@@ -13,9 +13,6 @@ use tokio::time::Instant;
 /// What is written since there was last nothing to write has so long to get out.
 const STUCK: Duration = Duration::from_secs(10);
 
-/// Room for messages that a quiet socket keeps.
-const KEPT: usize = 4;
-
 pub(super) struct Outbox {
     sink: SplitSink<WebSocket, Message>,
     waiting: VecDeque<Message>,
@@ -70,7 +67,8 @@ impl Outbox {
         }
         self.flush().await?;
         self.until = None;
-        self.waiting.shrink_to(KEPT);
+        // Most sockets are quiet most of the time.
+        self.waiting = VecDeque::new();
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 use super::Outcome;
 use crate::hub::{Delivery, End, Feed, Why};
 
-pub(super) async fn next(feed: &mut Option<Feed>) -> Result<Delivery, Why> {
+pub(super) async fn next(feed: Option<&Feed>) -> Result<Delivery, Why> {
     match feed {
         Some(feed) => feed.next().await,
         None => std::future::pending().await,

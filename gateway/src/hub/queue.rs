@@ -1,0 +1,269 @@
+//! What waits for one reader, whom one task reads for: the stories' items, in order and so many at most; beside them the
+//! notices that they may miss; and why nothing more comes. Thousands of readers have one each and most are empty, so that
+//! it takes room only while something waits.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use tokio::sync::Notify;
+
+use crate::hub::aside::{Aside, Notice};
+use crate::hub::item::Item;
+use crate::hub::reader::{Delivery, Place, Why};
+
+/// Room for items that an empty queue keeps.
+const KEPT: usize = 4;
+
+#[derive(Debug)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    /// An item was taken, or none ever will be.
+    room: Notify,
+    /// The most items that wait.
+    most: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    items: VecDeque<(Place, Arc<Item>)>,
+    aside: Aside,
+    end: Option<Why>,
+    /// Nobody takes anything any more.
+    is_left: bool,
+    /// Of the task that waits.
+    waker: Option<Waker>,
+}
+
+/// Whether an item could be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Given {
+    Yes,
+    /// The queue is full.
+    Full,
+    /// Nobody takes it any more.
+    Gone,
+}
+
+impl Queue {
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            state: Mutex::default(),
+            room: Notify::new(),
+            most,
+        }
+    }
+
+    pub(super) fn give(&self, place: Place, item: &Arc<Item>) -> Given {
+        let mut state = self.state();
+        if state.is_left {
+            return Given::Gone;
+        }
+        if state.items.len() >= self.most {
+            return Given::Full;
+        }
+        state.items.push_back((place, Arc::clone(item)));
+        wake(state);
+        Given::Yes
+    }
+
+    pub(crate) fn tell(&self, number: u32, notice: &Arc<Notice>) {
+        let mut state = self.state();
+        state.aside.put(number, notice);
+        wake(state);
+    }
+
+    /// Whoever left a story is told nothing more of it.
+    pub(crate) fn forget(&self, number: u32) {
+        self.state().aside.forget(number);
+    }
+
+    /// Nothing more comes. The first reason counts.
+    pub(super) fn end(&self, why: Why) {
+        let mut state = self.state();
+        state.end.get_or_insert(why);
+        wake(state);
+    }
+
+    /// Nothing more is taken.
+    pub(super) fn leave(&self) {
+        let mut state = self.state();
+        state.is_left = true;
+        state.items = VecDeque::new();
+        drop(state);
+        self.room.notify_waiters();
+    }
+
+    pub(super) fn is_left(&self) -> bool {
+        self.state().is_left
+    }
+
+    /// Waits until something could be given; false when nobody takes it any more. Cancel-safe.
+    pub(super) async fn ready(&self) -> bool {
+        loop {
+            // Before the look, so that what changes after it is heard.
+            let room = self.room.notified();
+            {
+                let state = self.state();
+                if state.is_left || state.items.len() < self.most {
+                    return !state.is_left;
+                }
+            }
+            room.await;
+        }
+    }
+
+    /// What is given next; or why nothing more is. Cancel-safe.
+    pub(super) async fn next(&self) -> Result<Delivery, Why> {
+        poll_fn(|context| {
+            let mut state = self.state();
+            if let Some(why) = state.end {
+                return Poll::Ready(Err(why));
+            }
+            // These are few.
+            if let Some((number, notice)) = state.aside.take() {
+                return Poll::Ready(Ok(Delivery::Notice(number, notice)));
+            }
+            match self.take(&mut state) {
+                Some(delivery) => Poll::Ready(Ok(delivery)),
+                None => state.wait(context),
+            }
+        })
+        .await
+    }
+
+    /// An item that is there already.
+    pub(super) fn try_next(&self) -> Option<Delivery> {
+        self.take(&mut self.state())
+    }
+
+    /// Why nothing more comes, once that is so. Cancel-safe; of the same task as [`Queue::next`].
+    pub(super) async fn why(&self) -> Why {
+        poll_fn(|context| {
+            let mut state = self.state();
+            state.end.map_or_else(|| state.wait(context), Poll::Ready)
+        })
+        .await
+    }
+
+    fn take(&self, state: &mut State) -> Option<Delivery> {
+        let (place, item) = state.items.pop_front()?;
+        if state.items.is_empty() {
+            state.items.shrink_to(KEPT);
+        }
+        self.room.notify_one();
+        Some(Delivery::Item(place, item))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is held, and each write leaves it whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn wait<T>(&mut self, context: &Context<'_>) -> Poll<T> {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => self.waker = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+/// After the lock: whoever wakes wants it.
+fn wake(mut state: MutexGuard<'_, State>) {
+    let waker = state.waker.take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bus::Seen;
+    use futures::FutureExt;
+    use story::{Cursor, Seq, Tag};
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+
+    fn item(seq: u64) -> Arc<Item> {
+        let cursor = Cursor {
+            epoch: "e".to_owned(),
+            seq: Seq(seq),
+            tag: Tag::START,
+            draft: None,
+        };
+        let story = Arc::new("castle".parse().unwrap());
+        Arc::new(Item::seen(story, Arc::new(cursor), Seen::Gap))
+    }
+
+    fn give(queue: &Queue, seq: u64) -> Given {
+        queue.give(Place::live(seq as u32), &item(seq))
+    }
+
+    #[test]
+    fn it_has_room_for_so_many_and_gives_them_in_order() {
+        let queue = Queue::new(3);
+        let given: Vec<_> = (1..=4).map(|seq| give(&queue, seq)).collect();
+        assert_eq!(given, [Given::Yes, Given::Yes, Given::Yes, Given::Full]);
+        let taken = std::iter::from_fn(|| queue.try_next());
+        assert_eq!(
+            taken.map(|next| next.number()).collect::<Vec<_>>(),
+            [1, 2, 3]
+        );
+        assert_eq!(give(&queue, 5), Given::Yes);
+    }
+
+    #[tokio::test]
+    async fn all_who_wait_for_room_come_to_it() {
+        let queue = Arc::new(Queue::new(2));
+        assert_eq!((give(&queue, 0), give(&queue, 0)), (Given::Yes, Given::Yes));
+        let tracker = TaskTracker::new();
+        let givers = (1..=20).map(|seq| {
+            let queue = Arc::clone(&queue);
+            tracker.spawn(async move {
+                while give(&queue, seq) == Given::Full {
+                    assert!(queue.ready().await);
+                }
+            })
+        });
+        let givers: Vec<_> = givers.collect();
+        let mut taken = Vec::new();
+        while taken.len() < 22 {
+            taken.push(queue.next().await.unwrap().number());
+        }
+        taken.sort_unstable();
+        assert_eq!(taken, [0].into_iter().chain(0..=20).collect::<Vec<_>>());
+        for giver in givers {
+            giver.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_room_is_told_that_nobody_takes_any_more() {
+        let queue = Queue::new(1);
+        assert_eq!(give(&queue, 1), Given::Yes);
+        let mut ready = Box::pin(queue.ready());
+        assert_eq!((&mut ready).now_or_never(), None);
+        queue.leave();
+        assert_eq!(ready.now_or_never(), Some(false));
+        assert_eq!(give(&queue, 2), Given::Gone);
+    }
+
+    #[tokio::test]
+    async fn the_first_reason_ends_it_and_both_who_ask_hear_it() {
+        let queue = Arc::new(Queue::new(1));
+        let asking = Arc::clone(&queue);
+        // One task asks in two ways: it is woken for both.
+        let both = TaskTracker::new()
+            .spawn(async move { tokio::join!(asking.next().map(|next| next.err()), asking.why()) });
+        tokio::task::yield_now().await;
+        queue.end(Why::Slow);
+        queue.end(Why::Story);
+        assert_eq!(both.await.unwrap(), (Some(Why::Slow), Why::Slow));
+    }
+}
