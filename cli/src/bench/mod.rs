@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use agent::Shutdown;
+use serde::Serialize;
 use tokio_util::task::TaskTracker;
 
 use self::backlog::{Backlog, Worked};
@@ -70,17 +71,32 @@ pub(crate) async fn run(args: BenchArgs, out: Output) -> anyhow::Result<ExitCode
     let plan = Plan::of(&args);
     let asked = Shutdown::on_signals(&TaskTracker::new())?;
     let mut stage = Stage::new().await?;
-    // Dropping the measurement ends the processes that it started.
-    let measured = tokio::select! {
-        measured = measure(&mut stage, &plan) => measured,
-        () = asked.drain.cancelled() => Err(anyhow::anyhow!("asked to end before all was measured")),
-    };
+    let measured = unless(&asked, measure(&mut stage, &plan)).await;
     stage.end().await?;
     let report = measured?;
+    show(out, &report, Report::text)
+}
+
+/// What is measured, unless the bench is asked to end first: dropping it ends the processes that it started.
+async fn unless<T>(
+    asked: &Shutdown,
+    measured: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    tokio::select! {
+        measured = measured => measured,
+        () = asked.drain.cancelled() => Err(anyhow::anyhow!("asked to end before all was measured")),
+    }
+}
+
+fn show<R: Serialize>(
+    out: Output,
+    report: &R,
+    text: impl Fn(&R) -> String,
+) -> anyhow::Result<ExitCode> {
     if out.json {
-        out.value(&report)?;
+        out.value(report)?;
     } else {
-        out.line(&report.text())?;
+        out.line(&text(report))?;
     }
     Ok(ExitCode::SUCCESS)
 }

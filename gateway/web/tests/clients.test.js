@@ -1,6 +1,6 @@
 // Clients that others wrote, and ours, against a real gateway: each is cut off in the middle of an answer and goes on.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, test } from 'node:test';
 
 import { EventSource } from 'eventsource';
 import WebSocket from 'ws';
@@ -9,14 +9,9 @@ import { connect } from '../client.js';
 import { Story } from '../story.js';
 import { Stack, eventually } from './stack.js';
 
-let stack;
-let token;
-
-before(async () => {
-  stack = await Stack.start();
-  token = await stack.token('mira', { name: 'Mira' });
-});
-after(() => stack?.stop());
+const stack = await Stack.start();
+after(() => stack.stop());
+const token = await stack.token('mira', { name: 'Mira' });
 
 /** What a reader of plain messages was given of responses: id → its text, made of deltas as they came. */
 function reader() {

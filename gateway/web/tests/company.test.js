@@ -1,39 +1,20 @@
 // Who is here and who types: over both transports of our client, and on the page of two browsers.
 import assert from 'node:assert/strict';
-import { mkdirSync } from 'node:fs';
-import path from 'node:path';
-import { after, before, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { after, test } from 'node:test';
 
-import { chromium } from 'playwright-core';
 import WebSocket from 'ws';
 
 import { connect } from '../client.js';
 import { words } from '../typists.js';
-import { Stack, eventually } from './stack.js';
+import { Pages, TIME, fits, open, shot } from './page.js';
+import { eventually } from './stack.js';
 
-const SHOTS = fileURLToPath(new URL('../../../target/page', import.meta.url));
-const BROWSER = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const EVIL = '<img src=x onerror="window.hacked=1">';
-const TIME = { timeout: 90_000 };
 
-let stack;
-let browser;
-let mira;
-let joe;
-
-before(async () => {
-  mkdirSync(SHOTS, { recursive: true });
-  stack = await Stack.start();
-  mira = await stack.token('mira', { name: 'Mira' });
-  joe = await stack.token('joe', { name: EVIL });
-  const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
-  browser = await chromium.launch({ executablePath: BROWSER, args });
-});
-after(async () => {
-  await browser?.close();
-  await stack?.stop();
-});
+const pages = await Pages.start();
+after(() => pages.stop());
+const { stack, mira } = pages;
+const joe = await stack.token('joe', { name: EVIL });
 
 /** A reader who keeps what they are told of others. */
 function reader(t, token, story, transport) {
@@ -99,32 +80,26 @@ test('names of those who type are few words', () => {
   assert.deepEqual([[], ['A'], ['A', 'B'], ['A', 'B', 'C']].map(words), ['', 'A is writing …', 'A and B are writing …', '3 people are writing …']);
 });
 
-async function visit(t, token, story, viewport = { width: 1000, height: 800 }) {
-  const context = await browser.newContext({ viewport });
-  t.after(() => context.close());
-  const page = await context.newPage();
-  page.faults = [];
-  page.on('pageerror', (error) => page.faults.push(String(error)));
-  await page.goto(`${stack.url}/#token=${token}&story=${story}`);
-  await page.waitForSelector('body[data-link="open"]');
+async function visit(t, token, viewport) {
+  const page = await pages.enter(t, token, 'hall', viewport && { viewport });
+  await open(page);
   return page;
 }
 
 const people = (page, count) => page.waitForFunction((wanted) => document.querySelectorAll('#people li').length === wanted && !document.getElementById('people').hidden, count);
 const typing = (page, text) => page.waitForFunction((wanted) => document.getElementById('typing').textContent === wanted, text);
-const shot = (page, name) => page.screenshot({ path: path.join(SHOTS, `${name}.png`) });
 
 test('two browsers see each other come, type and go', TIME, async (t) => {
   await stack.create(mira, 'hall');
-  const one = await visit(t, mira, 'hall', { width: 360, height: 640 });
+  const one = await visit(t, mira, { width: 360, height: 640 });
   await people(one, 1);
-  const two = await visit(t, joe, 'hall');
+  const two = await visit(t, joe);
   await Promise.all([people(one, 2), people(two, 2)]);
   assert.deepEqual(await one.$$eval('#people .badge', (badges) => badges.map((badge) => badge.title)), [EVIL, 'Mira']);
   await two.locator('#text').pressSequentially('I light');
   await typing(one, `${EVIL} is writing …`);
   await shot(one, 'typing-phone');
-  assert.ok(await one.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'it fits');
+  assert.ok(await fits(one), 'it fits');
   assert.equal(await two.textContent('#typing'), '', 'nobody is told of themselves');
   // Who stops is soon forgotten, and who sends at once.
   await typing(one, '');

@@ -1,19 +1,13 @@
 // The page where something breaks off in the middle of an answer.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, test } from 'node:test';
 
 import { Pages, TIME, draft, open, shot, write } from './page.js';
 import { eventually } from './stack.js';
 
-let pages;
-let stack;
-let mira;
-
-before(async () => {
-  pages = await Pages.start();
-  ({ stack, mira } = pages);
-});
-after(() => pages?.stop());
+const pages = await Pages.start();
+const { stack, mira } = pages;
+after(() => pages.stop());
 
 test('a reload in the middle of an answer goes on in it', TIME, async (t) => {
   await stack.create(mira, 'reload');

@@ -1,18 +1,12 @@
 // Who gets in at the page's door, and with what.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, test } from 'node:test';
 
 import { Pages, TIME, fits, open, shot, write } from './page.js';
 
-let pages;
-let stack;
-let mira;
-
-before(async () => {
-  pages = await Pages.start();
-  ({ stack, mira } = pages);
-});
-after(() => pages?.stop());
+const pages = await Pages.start();
+const { stack, mira } = pages;
+after(() => pages.stop());
 
 test('a story is made at the door, with the keyboard, on a small screen', TIME, async (t) => {
   const page = await pages.visit(t, '', { viewport: { width: 360, height: 640 }, colorScheme: 'dark' });

@@ -1,18 +1,12 @@
 // How the page looks and sounds, and how soon.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, test } from 'node:test';
 
 import { Pages, TIME, draft, open, write } from './page.js';
 
-let pages;
-let stack;
-let mira;
-
-before(async () => {
-  pages = await Pages.start();
-  ({ stack, mira } = pages);
-});
-after(() => pages?.stop());
+const pages = await Pages.start();
+const { stack, mira } = pages;
+after(() => pages.stop());
 
 test('the first words of an answer are on the screen within 100 ms of reaching the browser', TIME, async (t) => {
   await stack.create(mira, 'swift');

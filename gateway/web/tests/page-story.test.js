@@ -1,27 +1,20 @@
 // A story on the page, as those see it who are in it.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, test } from 'node:test';
 
 import { Pages, TIME, draft, open, shot, write } from './page.js';
 
 const EVIL = '<img src=x onerror="window.hacked=1"><script>window.hacked=2</script>';
 
-let pages;
-let stack;
-let mira;
-let joe;
-
-before(async () => {
-  const scenario = `rules:
+const scenario = `rules:
   - when: {agent: narrator, regex: (?i)break the page}
     reply: {text: 'Then ${EVIL.replaceAll("'", "''")} & <b>more</b>.'}
   - when: {agent: narrator, regex: (?i)read me the card}
     reply: {text: 'It says 4111 1111 1111 1111, and nothing else that anybody could read in this light.'}
 `;
-  pages = await Pages.start({ scenario });
-  ({ stack, mira, joe } = pages);
-});
-after(() => pages?.stop());
+const pages = await Pages.start({ scenario });
+const { stack, mira, joe } = pages;
+after(() => pages.stop());
 
 test('one writes, and both see the same story', TIME, async (t) => {
   await stack.create(mira, 'castle');

@@ -16,10 +16,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Client, Way};
+use super::client::Client;
 use super::report::{Group, Row};
 use super::screen::Frame;
-use super::stage::{Node, Side, Stage};
+use super::stage::{Side, Stage};
 use crate::bench::report::percentile;
 
 /// Acted in by turns, so that nobody says more than a socket may.
@@ -51,7 +51,7 @@ pub(super) async fn measure(stage: &Stage, actions: usize) -> anyhow::Result<Vec
     let llm = model(&token, &mut tasks).await?;
     let node = stage.node(Side::Gateway).await?;
     let narrator = stage.narrator(&llm)?;
-    let mut people = gather(stage, &node).await?;
+    let mut people = stage.people("first", STORIES, &node).await?;
     let mut waits = Vec::new();
     // The first of each story make connections, scripts and prompts known.
     for number in 0..STORIES + actions {
@@ -104,23 +104,6 @@ async fn model(
     let seen = Arc::clone(token);
     tasks.spawn(async move { pass(&line, address, &seen).await });
     Ok(llm)
-}
-
-async fn gather(stage: &Stage, node: &Node) -> anyhow::Result<Vec<(Client, StoryId)>> {
-    let mut people = Vec::new();
-    let stories = stage.stories("first", STORIES).await?;
-    for (number, story) in stories.into_iter().enumerate() {
-        let token = stage.issuer.token(&format!("person-{number}"))?;
-        let way = Way {
-            address: node.address,
-            token: &token,
-        };
-        let mut client = Client::socket(way).await?;
-        let join = json!({"t": "join", "story": story});
-        client.say(&join.to_string()).await?;
-        people.push((client, story));
-    }
-    Ok(people)
 }
 
 /// Until the answer is whole.

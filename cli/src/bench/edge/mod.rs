@@ -30,6 +30,7 @@ use tokio_util::task::TaskTracker;
 use self::report::{Group, Report};
 use self::stage::Stage;
 use crate::args::Part;
+use crate::bench::{show, unless};
 use crate::output::{Output, note};
 
 /// Files of this process that are no reader's.
@@ -52,19 +53,10 @@ pub(crate) async fn run(only: Option<Part>, quick: bool, out: Output) -> anyhow:
     }
     let asked = Shutdown::on_signals(&TaskTracker::new())?;
     let mut stage = Stage::new().await?;
-    // Dropping the measurement ends the processes that it started.
-    let measured = tokio::select! {
-        measured = measure(&mut stage, only, quick) => measured,
-        () = asked.drain.cancelled() => Err(anyhow::anyhow!("asked to end before all was measured")),
-    };
+    let measured = unless(&asked, measure(&mut stage, only, quick)).await;
     stage.end().await?;
     let report = measured?;
-    if out.json {
-        out.value(&report)?;
-    } else {
-        out.line(&report.text())?;
-    }
-    Ok(ExitCode::SUCCESS)
+    show(out, &report, Report::text)
 }
 
 impl Plan {

@@ -13,10 +13,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Client, Way};
+use super::client::Client;
 use super::report::{Group, Row};
 use super::screen::Frame;
-use super::stage::{Node, START, Side, Stage};
+use super::stage::{START, Side, Stage};
 use crate::bench::stage::LOOK;
 use crate::up::redis::Folder;
 
@@ -52,11 +52,11 @@ struct Account {
 
 pub(super) async fn measure(stage: &mut Stage) -> anyhow::Result<Vec<Group>> {
     let node = stage.node(Side::Gateway).await?;
-    let people = gather(stage, &node).await?;
+    let people = stage.people("outage", PEOPLE, &node).await?;
     let stop = CancellationToken::new();
     let acting = people
         .into_iter()
-        .map(|(client, person)| person.act(client, &stop));
+        .map(|(client, story)| Person::new(story).act(client, &stop));
     let acting = try_join_all(acting);
     let breaking = async {
         let back = outage(stage).await?;
@@ -89,23 +89,6 @@ pub(super) async fn measure(stage: &mut Stage) -> anyhow::Result<Vec<Group>> {
     let name =
         format!("Redis killed for 3 s: {accepted} actions accepted, {again} only when sent again");
     Ok(vec![Group::new(name, rows)])
-}
-
-async fn gather(stage: &Stage, node: &Node) -> anyhow::Result<Vec<(Client, Person)>> {
-    let stories = stage.stories("outage", PEOPLE).await?;
-    let mut people = Vec::new();
-    for (number, story) in stories.into_iter().enumerate() {
-        let token = stage.issuer.token(&format!("person-{number}"))?;
-        let way = Way {
-            address: node.address,
-            token: &token,
-        };
-        let mut client = Client::socket(way).await?;
-        let join = json!({"t": "join", "story": story});
-        client.say(&join.to_string()).await?;
-        people.push((client, Person::new(story)));
-    }
-    Ok(people)
 }
 
 /// Kills Redis in the midst of it; gives the moment when it answers again.

@@ -9,12 +9,14 @@ use anyhow::Context;
 use bus::{Bus, NewStory, Settings};
 use futures::{StreamExt, TryStreamExt, stream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::json;
 use story::StoryId;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::{interval, timeout};
 
+use super::client::{Client, Way};
 use super::token::Issuer;
 use crate::bench::process::{Process, Usage};
 use crate::bench::stage::{LOOK, server};
@@ -60,6 +62,28 @@ impl Stage {
             redis,
             folder,
         })
+    }
+
+    /// So many people at a node, each in a story of their own.
+    pub(super) async fn people(
+        &self,
+        name: &str,
+        count: usize,
+        node: &Node,
+    ) -> anyhow::Result<Vec<(Client, StoryId)>> {
+        let mut people = Vec::new();
+        for (number, story) in self.stories(name, count).await?.into_iter().enumerate() {
+            let token = self.issuer.token(&format!("person-{number}"))?;
+            let way = Way {
+                address: node.address,
+                token: &token,
+            };
+            let mut client = Client::socket(way).await?;
+            let join = json!({"t": "join", "story": story});
+            client.say(&join.to_string()).await?;
+            people.push((client, story));
+        }
+        Ok(people)
     }
 
     /// Starts one that listens when this returns.

@@ -28,6 +28,15 @@ fn text(answer: &Value, name: &str) -> anyhow::Result<String> {
     Ok(answer[name].as_str().context("a text")?.to_owned())
 }
 
+/// With that ticket.
+async fn joins(edge: &Edge, got: &Value) -> anyhow::Result<()> {
+    let path = format!("/v1/ws?ticket={}", text(got, "ticket")?);
+    let (mut socket, _) = Socket::ask(edge.address(), &path, &[]).await?;
+    let answer = socket.ask_for(super::join(None)).await?;
+    anyhow::ensure!(answer["t"] == "ok", "{answer}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_ticket_ends_with_its_token() -> anyhow::Result<()> {
     let edge = Edge::start(&[]).await?;
@@ -87,10 +96,7 @@ async fn a_ticket_gives_no_ticket_and_nothing_but_a_ticket_gives_a_token() -> an
     let (status, problem) = sent(at(&path)).await?;
     assert_eq!((status, &problem["code"]), (403, &json!("forbidden")));
     let (_, got) = sent(cookie("/v1/tickets")).await?;
-    let path = format!("/v1/ws?ticket={}", text(&got, "ticket")?);
-    let (mut socket, _) = Socket::ask(edge.address(), &path, &[]).await?;
-    let answer = socket.ask_for(super::join(None)).await?;
-    assert_eq!(answer["t"], "ok", "{answer}");
+    joins(&edge, &got).await?;
     edge.stack.end().await;
     Ok(())
 }
@@ -107,10 +113,7 @@ async fn the_largest_token_gets_a_ticket_that_says_as_much() -> anyhow::Result<(
     let post = edge.client.post(edge.node.url("/v1/tickets"));
     let (status, got) = sent(post.bearer_auth(token)).await?;
     assert_eq!(status, 200, "{got}");
-    let path = format!("/v1/ws?ticket={}", text(&got, "ticket")?);
-    let (mut socket, _) = Socket::ask(edge.address(), &path, &[]).await?;
-    let answer = socket.ask_for(super::join(None)).await?;
-    assert_eq!(answer["t"], "ok", "{answer}");
+    joins(&edge, &got).await?;
     edge.stack.end().await;
     Ok(())
 }
