@@ -22,7 +22,7 @@ test-page:
 # What clients send, by chance: frames, cursors, headers, queries. So many cases of each: make fuzz CASES=1000000
 CASES ?= 20000
 fuzz:
-	PROPTEST_CASES=$(CASES) cargo test --workspace --lib --locked -- --nocapture property cursor credential stream::tests api::events
+	PROPTEST_CASES=$(CASES) cargo test --workspace --lib --locked -- --nocapture property cursor credential stream::tests api::events verifier address
 
 # Everything dies and freezes for a minute, then every action is accounted for: make chaos ARGS="--minutes 10 --seed 7"
 chaos:

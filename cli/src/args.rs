@@ -123,7 +123,7 @@ that key.")]
     /// Take tokens back: every gateway closes their connections at once, and lets nobody in with them again
     #[command(after_help = "\
 Examples:
-  storyfleet revoke --sub mira                         all that she has; a new one lets her in again, a second later
+  storyfleet revoke --sub mira                         all that she has; one that is issued 11 seconds later is good
   storyfleet revoke --jti 01JF8Z --for 2h              one alone, which lives no longer than that")]
     Revoke(RevokeArgs),
 

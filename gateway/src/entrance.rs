@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
 use axum::http::request::Parts;
-
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -15,10 +15,9 @@ use tokio::time::timeout;
 
 use crate::address::{Client, Proxies};
 use crate::app::App;
+use crate::problem::Problem;
 use crate::quota::{Place, Quota};
 
-/// What a connection is told that is one too many.
-const CROWDED: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 /// How long it may take to hear that.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Those that are told at the same time; more are closed without a word.
@@ -66,7 +65,7 @@ impl Entrance {
             return;
         };
         let told = async {
-            stream.write_all(CROWDED).await?;
+            stream.write_all(crowded().as_bytes()).await?;
             stream.shutdown().await?;
             // What is closed while it is not read is reset, and its client hears nothing.
             let mut rest = [0; 1_024];
@@ -76,6 +75,19 @@ impl Entrance {
         // However that ends, it is over.
         let _told = timeout(FAREWELL, told).await;
     }
+}
+
+/// What a connection is told that is one too many.
+fn crowded() -> String {
+    let words = "your address has as many connections as it may have: close one first";
+    let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many", words);
+    let problem = problem.later(Duration::from_secs(5));
+    let body = serde_json::to_string(&problem)
+        .unwrap_or_else(|error| unreachable!("a problem is always JSON: {error}"));
+    format!(
+        "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/problem+json\r\nretry-after: 5\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 impl FromRequestParts<App> for Client {

@@ -100,7 +100,7 @@ pub struct Limits {
     pub requests: Rate,
     /// What one person writes, over whatever.
     pub publishes: Rate,
-    /// Requests from one address that have no good token; more are not looked at.
+    /// Requests from one address that have no good token; more are told to wait.
     pub failures: Rate,
     /// How often a quiet connection is written to.
     pub ping: Duration,

@@ -9,6 +9,7 @@ use bus::Error;
 use serde::Serialize;
 
 use crate::app::Unauthorized;
+use crate::auth::{Refusal, URL_PAUSE};
 use crate::hub::Unwatched;
 
 /// What went wrong, and what to do about it.
@@ -113,9 +114,13 @@ impl From<Unauthorized> for Problem {
             Unauthorized::NotHere(words) => Self::forbidden(words),
             Unauthorized::Rate { after, .. } => Self::rate(error.to_string(), after),
             error if error.is_temporary() => {
+                let after = match &error {
+                    // Before, nobody asks for the keys again.
+                    Unauthorized::Refused(Refusal::Unavailable) => URL_PAUSE,
+                    _ => Duration::from_secs(1),
+                };
                 let says = error.to_string();
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", says)
-                    .later(Duration::from_secs(1))
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", says).later(after)
             }
             error => Self::new(StatusCode::UNAUTHORIZED, "auth", error.to_string()),
         }

@@ -40,7 +40,7 @@ pub(crate) struct Rates {
     requests: Limiter<String>,
     publishes: Limiter<String>,
     failures: Limiter<Client>,
-    /// Those who have failed so often that nothing of theirs is looked at, until then: a limiter tells only whoever takes.
+    /// Those who have failed so often that they are told to wait, until then: a limiter tells only whoever takes.
     shut: Mutex<HashMap<Client, Instant>>,
     pause: Duration,
 }
@@ -78,7 +78,7 @@ impl Rates {
         take(&self.publishes, sub)
     }
 
-    /// Whether a token from there is looked at, or after what time.
+    /// Whether another failure from there is told as what it is, or after what time.
     pub(crate) fn may_try(&self, client: Client) -> Result<(), Duration> {
         let shut = self.shut().get(&client).copied();
         let left = shut.map(|until| until.saturating_duration_since(Instant::now()));

@@ -42,14 +42,16 @@ impl Revoked {
         }
     }
 
-    /// Whether a token of this identity counts no more. One that does not say when it was issued is taken for old.
+    /// Whether a token of this identity counts no more. One that does not say when it was issued is taken for old; one that
+    /// was issued a little later by a clock that may be ahead of ours, too.
     pub(crate) fn has(&self, identity: &Identity) -> bool {
         let table = self.table();
         let user = What::User(identity.sub.clone());
         let token = identity.jti.clone().map(What::Token);
         [Some(user), token].into_iter().flatten().any(|what| {
             let revocation = table.all.get(&what);
-            revocation.is_some_and(|it| identity.issued_at.is_none_or(|issued| issued <= it.at))
+            let until = revocation.map(|it| it.at.saturating_add(LEEWAY.as_secs()));
+            until.is_some_and(|until| identity.issued_at.is_none_or(|issued| issued <= until))
         })
     }
 
@@ -138,6 +140,20 @@ mod tests {
         assert!(revoked.has(&person("lately")));
         assert!(!revoked.has(&person("long-ago")));
         assert!(revoked.has(&person("u0")) && !revoked.has(&person("mira")));
+    }
+
+    #[test]
+    fn a_token_of_a_clock_that_is_ahead_is_revoked_too_and_a_later_one_is_not() {
+        let (revoked, now) = (Revoked::new(), now().unix);
+        revoked.add(revocation("mira", now + 60));
+        let leeway = LEEWAY.as_secs();
+        for (issued_at, is_revoked) in [(5, true), (5 + leeway, true), (6 + leeway, false)] {
+            let mira = Identity {
+                issued_at: Some(issued_at),
+                ..person("mira")
+            };
+            assert_eq!(revoked.has(&mira), is_revoked, "{issued_at}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

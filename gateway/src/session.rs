@@ -8,6 +8,7 @@ pub(crate) mod secret;
 mod stories;
 #[cfg(test)]
 mod tests;
+mod token;
 mod typing;
 
 use std::sync::Arc;
@@ -15,10 +16,9 @@ use std::sync::Arc;
 use story::{Cursor, Event, StoryId};
 use tokio::time::{Duration, Instant};
 
-use crate::app::Unauthorized;
 use crate::auth::{Identity, Role};
 use crate::hub::Typist;
-use crate::outcome::refused;
+use crate::said::Said;
 use crate::wire::{Answer, Close, Code, MAX_MESSAGES, Reference, Request};
 
 pub(crate) use limit::Limit;
@@ -29,6 +29,8 @@ use stories::Stories;
 pub(crate) const MAX_STORIES: usize = 64;
 /// How long a socket without a token may be open.
 pub(crate) const AUTH: Duration = Duration::from_secs(5);
+/// What is kept of a client while it is looked at who they are.
+const MAX_EARLY_BYTES: usize = 64 * 1_024;
 /// Pings and frames with nothing in them: so many times the messages.
 const FRAMES: u32 = 4;
 
@@ -81,6 +83,9 @@ pub(crate) struct Session {
     until: Instant,
     /// One request for it is on its way.
     verifying: bool,
+    /// What was said while the first one was, and how much that is.
+    early: Vec<Request>,
+    early_bytes: usize,
     stories: Stories,
     /// The next story's; none is used twice.
     number: u32,
@@ -97,6 +102,8 @@ impl Session {
             identity: None,
             until: now.instant + AUTH,
             verifying: false,
+            early: Vec::new(),
+            early_bytes: 0,
             stories: Stories::default(),
             number: 0,
             limit: Limit::new(rate, now.instant),
@@ -143,7 +150,7 @@ impl Session {
                 break;
             }
             match serde_json::from_str::<serde_json::Value>(line) {
-                Ok(message) => acts.extend(self.message(message, now)),
+                Ok(message) => acts.extend(self.message((message, line.len()), now)),
                 Err(_) => {
                     acts.push(Act::Close(Close::BadMessage));
                     break;
@@ -153,12 +160,11 @@ impl Session {
         acts
     }
 
-    fn message(&mut self, message: serde_json::Value, now: Now) -> Vec<Act> {
+    fn message(&mut self, (message, bytes): (serde_json::Value, usize), now: Now) -> Vec<Act> {
         let reference = message.get("ref").cloned();
         let reference = reference.and_then(|value| serde_json::from_value(value).ok());
         match serde_json::from_value(message) {
-            Ok(Request::Typing { story, reference }) => self.types(story, &reference, now),
-            Ok(request) => vec![self.request(request)],
+            Ok(request) => self.request((request, bytes), now),
             Err(error) => vec![Act::Send(Answer::err(
                 reference.unwrap_or_default(),
                 Code::BadMessage,
@@ -167,67 +173,67 @@ impl Session {
         }
     }
 
-    fn request(&mut self, request: Request) -> Act {
-        match request {
-            Request::Auth { token, reference } => self.auth(token, reference),
-            Request::Ping { reference } => Act::Send(Answer::ok(reference)),
-            request => match self.identity.clone() {
-                Some(identity) => self.allowed(request, &identity),
-                None => Act::Send(unknown(reference(request))),
-            },
-        }
-    }
-
-    fn auth(&mut self, token: String, reference: Reference) -> Act {
-        if std::mem::replace(&mut self.verifying, true) {
-            let words = "another token is being looked at: wait for its answer";
-            return Act::Send(Answer::err(reference, Code::TooMany, words));
-        }
-        Act::Verify {
-            token: secret::Token(token.into()),
-            reference,
-        }
-    }
-
-    fn allowed(&mut self, request: Request, identity: &Arc<Identity>) -> Act {
-        match request {
-            Request::Join {
-                story,
-                cursor,
-                reference,
-            } => self.join((story, cursor), reference, identity),
-            Request::Leave { story, reference } => match self.stories.remove(&story) {
-                Some(number) => Act::Leave {
-                    number,
-                    reference: Some(reference),
-                },
-                None => Act::Send(not_joined(reference, &story)),
-            },
-            Request::Publish {
-                story,
-                event,
-                reference,
-            } => {
-                if !self.stories.contains_key(&story) {
-                    return Act::Send(not_joined(reference, &story));
-                }
-                if identity.role(&story) < Some(Role::Author) {
-                    let words = format!("your token does not let you write in {story}");
-                    return Act::Send(Answer::err(reference, Code::Forbidden, words));
-                }
-                match event.event(story, identity) {
-                    Ok(event) => Act::Publish {
-                        event: Box::new(event),
-                        reference,
-                    },
-                    Err(fault) => {
-                        Act::Send(Answer::err(reference, Code::BadMessage, fault.to_string()))
-                    }
-                }
+    fn request(&mut self, (request, bytes): (Request, usize), now: Now) -> Vec<Act> {
+        vec![match (request, self.identity.clone()) {
+            (Request::Auth { token, reference }, _) => self.auth(token, reference),
+            (Request::Ping { reference }, _) => Act::Send(Answer::ok(reference)),
+            // Clients need not wait for their welcome.
+            (request, None) if self.verifying && self.early_bytes + bytes <= MAX_EARLY_BYTES => {
+                self.early_bytes += bytes;
+                self.early.push(request);
+                return Vec::new();
             }
-            Request::Auth { reference, .. }
-            | Request::Typing { reference, .. }
-            | Request::Ping { reference } => Act::Send(Answer::ok(reference)),
+            (Request::Typing { story, reference }, _) => return self.types(story, &reference, now),
+            (request, None) => Act::Send(unknown(reference(request))),
+            (
+                Request::Join {
+                    story,
+                    cursor,
+                    reference,
+                },
+                Some(identity),
+            ) => self.join((story, cursor), reference, &identity),
+            (Request::Leave { story, reference }, Some(_)) => self.leave(&story, reference),
+            (
+                Request::Publish {
+                    story,
+                    event,
+                    reference,
+                },
+                Some(identity),
+            ) => self.publish((story, event), reference, &identity),
+        }]
+    }
+
+    fn leave(&mut self, story: &StoryId, reference: Reference) -> Act {
+        match self.stories.remove(story) {
+            Some(number) => Act::Leave {
+                number,
+                reference: Some(reference),
+            },
+            None => Act::Send(not_joined(reference, story)),
+        }
+    }
+
+    fn publish(
+        &self,
+        (story, said): (StoryId, Box<Said>),
+        reference: Reference,
+        identity: &Identity,
+    ) -> Act {
+        if !self.stories.contains_key(&story) {
+            return Act::Send(not_joined(reference, &story));
+        }
+        if identity.role(&story) < Some(Role::Author) {
+            let words = format!("your token does not let you write in {story}");
+            return Act::Send(Answer::err(reference, Code::Forbidden, words));
+        }
+        match said.event(story, identity) {
+            Ok(event) => Act::Publish {
+                event: Box::new(event),
+                reference,
+            },
+            Err(fault) => Act::Send(Answer::err(reference, Code::BadMessage, fault.to_string())),
         }
     }
 
@@ -286,88 +292,6 @@ impl Session {
                 }
             }
         }
-    }
-
-    /// What came of [`Act::Verify`]. A token of somebody else ends the session, a bad one only if there was none before.
-    pub(crate) fn verified(
-        &mut self,
-        outcome: Result<Identity, Unauthorized>,
-        reference: Reference,
-        now: Now,
-    ) -> Vec<Act> {
-        self.verifying = false;
-        let identity = match outcome {
-            Ok(identity) => identity,
-            Err(refusal) => {
-                let (answer, close) = refused(reference, refusal);
-                let mut acts = vec![Act::Send(answer)];
-                if self.identity.is_none() {
-                    acts.push(Act::Close(close));
-                }
-                return acts;
-            }
-        };
-        let known = self.identity.as_ref();
-        if known.is_some_and(|known| known.sub != identity.sub) {
-            let words = "the token is somebody else's: connect anew with it";
-            return vec![Act::Send(Answer::err(reference, Code::Auth, words))];
-        }
-        let mut acts = vec![Act::Send(Answer::ok(reference))];
-        acts.extend(self.welcome(identity, now));
-        acts
-    }
-
-    /// Whoever has a token is told so; where it lets them read no more they are out.
-    pub(crate) fn welcome(&mut self, identity: Identity, now: Now) -> Vec<Act> {
-        let left = identity.expires_at.saturating_sub(now.unix);
-        self.until = now.instant + Duration::from_secs(left);
-        let mut acts = vec![Act::Send(Answer::Welcome {
-            sub: identity.sub.clone(),
-            name: identity.name.clone(),
-            expires_at: identity.expires_at,
-            ping_ms: u64::try_from(self.ping.as_millis()).unwrap_or(u64::MAX),
-        })];
-        self.stories.retain(|story, number| {
-            let may = identity.role(story).is_some();
-            if !may {
-                acts.push(Act::Leave {
-                    number: *number,
-                    reference: None,
-                });
-                acts.push(Act::Send(Answer::Err {
-                    reference: Reference::default(),
-                    code: Code::Forbidden,
-                    message: format!("your new token does not let you read {story}"),
-                    after_ms: None,
-                    story: Some(story.clone()),
-                }));
-            }
-            may
-        });
-        self.identity = Some(Arc::new(identity));
-        acts
-    }
-
-    /// The token counts no more.
-    pub(crate) fn revoked() -> [Act; 2] {
-        let bye = Answer::Bye {
-            after_ms: 0,
-            reason: "your token was revoked: connect with a new one",
-        };
-        [Act::Send(bye), Act::Close(Close::Auth)]
-    }
-
-    /// Its time is over.
-    pub(crate) fn expired(&self) -> [Act; 2] {
-        let (reason, close) = match self.identity {
-            Some(_) => ("your token is over: connect with a new one", Close::Auth),
-            None => ("no token came in time", Close::AuthTimeout),
-        };
-        let bye = Answer::Bye {
-            after_ms: 0,
-            reason,
-        };
-        [Act::Send(bye), Act::Close(close)]
     }
 }
 

@@ -1,7 +1,7 @@
 //! A session over WebSocket. Reading goes on while a write waits; what the client asks for is done one after the other, so
 //! that its answers come in the order of its messages.
 
-mod guest;
+pub(crate) mod guest;
 mod outbox;
 mod waits;
 
@@ -9,10 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use bus::{Error, Published};
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -29,7 +26,7 @@ use crate::metrics::Connected;
 use crate::outcome::{answer, broken, classed, refused, too_often};
 use crate::quota::Place;
 use crate::session::{Act, Session};
-use crate::wire::{Answer, Close, Code, MAX_FRAME_BYTES, Reference, SUBPROTOCOL};
+use crate::wire::{Answer, Close, Code, Reference};
 use guest::Guest;
 use outbox::Outbox;
 use waits::{done, ended, next};
@@ -44,37 +41,6 @@ const TOGETHER_BYTES: usize = 64 * 1_024;
 const REQUESTS: usize = 32;
 /// What a close frame is given to get out.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Read at once. Small, since thousands of sockets have one each and most messages fit.
-const BUFFER: usize = 512;
-/// What is written at once. It is there only once there was so much to write.
-const WRITE_BUFFER: usize = 4 * 1_024;
-
-/// Open a WebSocket with the subprotocol `storyfleet.v1`; its messages are in docs/asyncapi.yaml
-#[utoipa::path(get, path = "/v1/ws", operation_id = "connect", tag = "events",
-    responses((status = 101, description = "It is open; whoever is refused is told over it")))]
-pub(crate) async fn upgrade(
-    State(app): State<App>,
-    client: Client,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
-    upgrade: WebSocketUpgrade,
-) -> Response {
-    let guest = Guest::of(&app, client, (&headers, query.as_deref())).await;
-    let upgrade = upgrade
-        .protocols([SUBPROTOCOL])
-        .max_message_size(MAX_FRAME_BYTES)
-        .max_frame_size(MAX_FRAME_BYTES)
-        .read_buffer_size(BUFFER)
-        .write_buffer_size(WRITE_BUFFER)
-        .max_write_buffer_size(4 * story::MAX_EVENT_BYTES);
-    upgrade.on_upgrade(move |socket| {
-        let mut socket = Socket::new(app, client, socket);
-        socket.admit(guest);
-        // Of a future that is given its socket there are two: the one it was called with stays.
-        async move { socket.run().await }
-    })
-}
-
 /// What comes of an [`Act`] that waits.
 enum Outcome {
     Verified(Result<Identity, Unauthorized>, Reference),

@@ -19,7 +19,7 @@ pub(crate) struct RevokeArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Which {
-    /// All tokens of this person that were issued until now
+    /// All tokens of this person that were issued until now, or within 10 s, since their issuer's clock may be ahead
     #[arg(long, value_name = "ID", value_parser = id)]
     pub(crate) sub: Option<String>,
     /// The one token with this id

@@ -76,24 +76,22 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
                 words,
             ));
         }
-        let read = timeout(PATIENCE, body(request.into_body().into_data_stream())).await;
-        let late = || {
-            Problem::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "slow",
-                "the body did not come in time",
-            )
-        };
-        let body = read.map_err(|_| late())??;
+        let body = body(request.into_body().into_data_stream()).await?;
         let body = serde_json::from_slice(&body);
         body.map(Self)
             .map_err(|error| Problem::bad(format!("the body is not what is asked for: {error}")))
     }
 }
 
+async fn body(stream: BodyDataStream) -> Result<Vec<u8>, Problem> {
+    let words = "the body did not come in time";
+    let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "slow", words);
+    timeout(PATIENCE, whole(stream)).await.map_err(late)?
+}
+
 /// Of a body that is too large the rest is read and forgotten, up to a bound: whoever still sends would not be shown the
 /// answer.
-async fn body(mut stream: BodyDataStream) -> Result<Vec<u8>, Problem> {
+async fn whole(mut stream: BodyDataStream) -> Result<Vec<u8>, Problem> {
     let (mut body, mut size) = (Vec::new(), 0);
     while let Some(part) = stream.next().await {
         let part = part.map_err(|error| Problem::bad(format!("the body broke off: {error}")))?;
@@ -114,4 +112,43 @@ async fn body(mut stream: BodyDataStream) -> Result<Vec<u8>, Problem> {
         ));
     }
     Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, Bytes};
+    use futures::stream;
+
+    use super::*;
+
+    /// Of parts of this many bytes; then for ever nothing, or the end.
+    async fn sent(parts: &[usize], ends: bool) -> Result<usize, &'static str> {
+        let parts: Vec<_> = parts
+            .iter()
+            .map(|len| Bytes::from(vec![b' '; *len]))
+            .collect();
+        let parts = stream::iter(parts.into_iter().map(Ok::<_, std::io::Error>));
+        let stream = match ends {
+            true => Body::from_stream(parts),
+            false => Body::from_stream(parts.chain(stream::pending())),
+        };
+        let read = body(stream.into_data_stream()).await;
+        read.map(|body| body.len()).map_err(|problem| problem.code)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_has_its_size_and_its_time() {
+        assert_eq!(
+            sent(&[MAX_BODY_BYTES - 1, 1], true).await,
+            Ok(MAX_BODY_BYTES)
+        );
+        assert_eq!(sent(&[MAX_BODY_BYTES, 1], true).await, Err("too_large"));
+        assert_eq!(sent(&[1], false).await, Err("slow"));
+        // What is sent beyond all measure is not waited for.
+        assert_eq!(sent(&[MAX_FORGOTTEN_BYTES], false).await, Err("slow"));
+        assert_eq!(
+            sent(&[MAX_FORGOTTEN_BYTES, 1], false).await,
+            Err("too_large")
+        );
+    }
 }

@@ -93,9 +93,13 @@ pub(crate) async fn publish(
 }
 
 fn key(headers: &HeaderMap) -> Result<Option<EventId>, Problem> {
-    let Some(key) = headers.get("idempotency-key") else {
+    let mut keys = headers.get_all("idempotency-key").iter();
+    let Some(key) = keys.next() else {
         return Ok(None);
     };
+    if keys.next().is_some() {
+        return Err(Problem::bad("Idempotency-Key is there twice: send one"));
+    }
     let bad = || Problem::bad("Idempotency-Key has 1 to 64 visible ASCII characters");
     let key = key.to_str().map_err(|_| bad())?;
     Ok(Some(key.parse().map_err(|_| bad())?))

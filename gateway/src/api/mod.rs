@@ -19,7 +19,8 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::problem::Problem;
-use crate::{page, socket, stream};
+use crate::socket::guest;
+use crate::{page, stream};
 
 pub(crate) use caller::Caller;
 pub(crate) use document::{schema, text as openapi};
@@ -46,7 +47,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(events::page, events::publish))
         .routes(routes!(stream::stream))
         .routes(routes!(typing::types))
-        .routes(routes!(socket::upgrade))
+        .routes(routes!(guest::upgrade))
         .routes(routes!(tickets::create))
         .routes(routes!(tokens::create))
         // Schemas that no route names.

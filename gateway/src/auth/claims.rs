@@ -48,11 +48,18 @@ impl Claims {
         self.addressed(expected)?;
         let expires_at = date("exp", self.exp.as_ref())?.ok_or(NO_EXP)?;
         let not_before = date("nbf", self.nbf.as_ref())?;
+        let issued_at = date("iat", self.iat.as_ref())?;
         let leeway = LEEWAY.as_secs();
         if now >= expires_at.saturating_add(leeway) {
             return Err(Refusal::Expired);
         }
-        if not_before.is_some_and(|start| now.saturating_add(leeway) < start) {
+        // One that was issued later than now would outlive what was revoked until now.
+        let starts = [not_before, issued_at];
+        if starts
+            .into_iter()
+            .flatten()
+            .any(|start| now.saturating_add(leeway) < start)
+        {
             return Err(Refusal::NotYet);
         }
         let sub = text(self.sub).filter(|sub| is_sub(sub)).ok_or(NO_SUB)?;
@@ -61,7 +68,7 @@ impl Claims {
             sub,
             name,
             jti: jti(self.jti)?,
-            issued_at: date("iat", self.iat.as_ref())?,
+            issued_at,
             expires_at,
             stories: stories(self.stories)?,
         })
@@ -181,10 +188,13 @@ mod tests {
     }
 
     #[test]
-    fn a_token_begins_ten_seconds_before_its_start() {
-        let claims = with("nbf", json!(NOW));
-        assert!(at(&claims, NOW - 10).is_ok());
-        assert_eq!(at(&claims, NOW - 11), Err(Refusal::NotYet));
+    fn a_token_begins_ten_seconds_before_its_start_and_before_it_was_issued() {
+        for (start, other) in [("nbf", "iat"), ("iat", "nbf")] {
+            let mut claims = with(start, json!(NOW));
+            claims[other] = json!(0);
+            assert!(at(&claims, NOW - 10).is_ok(), "{start}");
+            assert_eq!(at(&claims, NOW - 11), Err(Refusal::NotYet), "{start}");
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ const FILE_AGE: Duration = Duration::from_secs(1);
 const FILE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The least time between two requests to a server: tokens that name unknown keys must not become a load on it.
-const URL_PAUSE: Duration = Duration::from_secs(10);
+pub(crate) const URL_PAUSE: Duration = Duration::from_secs(10);
 
 /// Where keys come from.
 #[derive(Debug)]

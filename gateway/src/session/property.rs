@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::app::Unauthorized;
 use crate::auth::{Grants, Pattern};
 
 const UNIX: u64 = 1_700_000_000;

@@ -3,6 +3,7 @@
 use story::{AuthorKind, Payload};
 
 use super::*;
+use crate::app::Unauthorized;
 use crate::auth::{Grants, Pattern};
 
 const RATE: Rate = Rate {
@@ -76,6 +77,30 @@ async fn whoever_is_unknown_may_only_say_who_they_are() {
     let again = says(&mut session, r#"{"t":"auth","token":"y"}"#);
     assert_eq!(code(&again), Code::TooMany);
     assert!(!format!("{auth:?}").contains("\"x\""), "{auth:?}");
+}
+
+#[tokio::test]
+async fn nobody_need_wait_for_their_welcome() {
+    let auth = r#"{"t":"auth","token":"x"}"#;
+    let join = r#"{"t":"join","story":"castle","ref":"j"}"#;
+    let publish = r#"{"t":"publish","story":"castle","event":{"mode":"do","text":"I wait"}}"#;
+    let mut session = anonymous();
+    let acts = [auth, join, publish].map(|message| says(&mut session, message));
+    assert_eq!(acts.map(|acts| acts.len()), [1, 0, 0]);
+    let mira = mira(&[("castle", Role::Author)]);
+    let acts = session.verified(Ok(mira), Reference::default(), now());
+    let did = matches!(&acts[2..], [Act::Join { .. }, Act::Publish { .. }]);
+    assert!(did, "{acts:?}");
+    // So much is kept, and of somebody who is nobody nothing is done.
+    let mut session = anonymous();
+    let cursor = "c".repeat(MAX_EARLY_BYTES / 2 - 100);
+    let large = format!(r#"{{"t":"join","story":"castle","cursor":"{cursor}"}}"#);
+    says(&mut session, auth);
+    assert_eq!(says(&mut session, &large), []);
+    assert_eq!(says(&mut session, &large), []);
+    assert_eq!(code(&says(&mut session, &large)), Code::Auth);
+    let acts = session.verified(Err(Unauthorized::Revoked), Reference::default(), now());
+    assert!(matches!(&acts[..], [Act::Send(_), Act::Close(Close::Auth)]));
 }
 
 #[tokio::test]

@@ -1,11 +1,47 @@
 //! Who asks for a socket. A browser shows a page no more of a refused handshake than that it failed: whoever may not come in
 //! is let in to be told so.
 
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
+use axum::response::Response;
 
 use crate::address::Client;
 use crate::app::{App, Unauthorized};
 use crate::auth::{Identity, Refusal};
+use crate::socket::Socket;
+use crate::wire::{MAX_FRAME_BYTES, SUBPROTOCOL};
+
+/// Read at once. Small, since thousands of sockets have one each and most messages fit.
+const BUFFER: usize = 512;
+/// What is written at once. It is there only once there was so much to write.
+const WRITE_BUFFER: usize = 4 * 1_024;
+
+/// Open a WebSocket with the subprotocol `storyfleet.v1`; its messages are in docs/asyncapi.yaml
+#[utoipa::path(get, path = "/v1/ws", operation_id = "connect", tag = "events",
+    responses((status = 101, description = "It is open; whoever is refused is told over it")))]
+pub(crate) async fn upgrade(
+    State(app): State<App>,
+    client: Client,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let guest = Guest::of(&app, client, (&headers, query.as_deref())).await;
+    let upgrade = upgrade
+        .protocols([SUBPROTOCOL])
+        .max_message_size(MAX_FRAME_BYTES)
+        .max_frame_size(MAX_FRAME_BYTES)
+        .read_buffer_size(BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
+        .max_write_buffer_size(4 * story::MAX_EVENT_BYTES);
+    upgrade.on_upgrade(move |socket| {
+        let mut socket = Socket::new(app, client, socket);
+        socket.admit(guest);
+        // Of a future that is given its socket there are two: the one it was called with stays.
+        async move { socket.run().await }
+    })
+}
 
 pub(super) enum Guest {
     Known(Identity),

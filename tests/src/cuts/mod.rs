@@ -180,6 +180,8 @@ async fn compare(
         }
     }
     report.played = played;
+    let screens: Vec<_> = readers.iter().map(|reader| &reader.screen).collect();
+    report.wrong.extend(screen::unexplained(&screens));
     for reader in readers {
         *report.readers.entry(reader.transport).or_default() += 1;
         report.cuts(&reader.cuts);

@@ -61,8 +61,20 @@ pub(super) struct Screen {
     pub(super) events: Vec<(u64, String, String)>,
     drafts: HashMap<String, Draft>,
     ended: HashSet<String>,
+    /// The last try of each response of which something came.
+    tries: HashMap<String, u64>,
+    replaced: Vec<Replaced>,
     pub(super) tally: Tally,
     pub(super) wrong: Vec<String>,
+}
+
+/// A draft in whose place its response came with another text, after its reader was away. That is right where the response
+/// was begun anew meanwhile, which others saw.
+#[derive(Debug)]
+struct Replaced {
+    re: String,
+    attempt: u64,
+    what: String,
 }
 
 #[derive(Debug, Default)]
@@ -171,11 +183,12 @@ impl Screen {
             self.tally.from_deltas += u64::from(draft.pure);
         } else if !is_cut && !text.starts_with(&draft.text) {
             self.tally.replaced += 1;
+            let (re, attempt) = (id.to_owned(), draft.attempt);
+            let what = format!("{id} was drafted as {:?} and is {text:?}", draft.text);
             if draft.stay == stay {
-                self.complain(format_args!(
-                    "{id} was drafted as {:?} and is {text:?}",
-                    draft.text
-                ));
+                self.complain(what);
+            } else {
+                self.replaced.push(Replaced { re, attempt, what });
             }
         }
     }
@@ -191,6 +204,7 @@ impl Screen {
         if self.ended.contains(&re) {
             self.complain(format_args!("{re} goes on after its end"));
         }
+        self.tried(&re, attempt);
         let draft = self.drafts.entry(re.clone()).or_default();
         if draft.attempt < attempt && i == 0 {
             *draft = Draft {
@@ -213,6 +227,7 @@ impl Screen {
         self.tally.resets += 1;
         let re = word(frame, "re").to_owned();
         let attempt = frame["attempt"].as_u64().unwrap_or_default();
+        self.tried(&re, attempt);
         let had = self.drafts.get(&re).map_or(0, |draft| draft.attempt);
         if attempt <= had || self.ended.contains(&re) {
             self.complain(format_args!("{re}: try {attempt} begins after {had}"));
@@ -234,6 +249,7 @@ impl Screen {
         if self.ended.contains(&re) {
             self.complain(format_args!("{re} has a snapshot after its end"));
         }
+        self.tried(&re, attempt);
         let joins = self.drafts.get(&re).is_none_or(|draft| {
             // The other node may know less of it: what is taken off the screen comes again.
             draft.attempt < attempt
@@ -253,9 +269,27 @@ impl Screen {
         self.drafts.insert(re, draft);
     }
 
+    fn tried(&mut self, re: &str, attempt: u64) {
+        let last = self.tries.entry(re.to_owned()).or_default();
+        *last = attempt.max(*last);
+    }
+
     pub(super) fn complain(&mut self, what: impl Display) {
         self.wrong.push(what.to_string());
     }
+}
+
+/// Drafts that were replaced though nobody saw their response begin anew.
+pub(super) fn unexplained(screens: &[&Screen]) -> Vec<String> {
+    let last = |re: &str| {
+        screens
+            .iter()
+            .filter_map(|screen| screen.tries.get(re))
+            .max()
+    };
+    let replaced = screens.iter().flat_map(|screen| &screen.replaced);
+    let wrong = replaced.filter(|it| last(&it.re).is_none_or(|last| *last <= it.attempt));
+    wrong.map(|it| it.what.clone()).collect()
 }
 
 fn word<'a>(value: &'a Value, name: &str) -> &'a str {
@@ -321,10 +355,14 @@ mod tests {
     }
 
     #[test]
-    fn who_was_away_may_find_another_text() {
-        let mut screen = Screen::default();
-        screen.take(&delta(1, 0, "a"), 1);
-        screen.take(&told(1, "b"), 2);
-        assert_eq!((screen.wrong.len(), screen.tally.replaced), (0, 1));
+    fn who_was_away_may_find_another_text_if_it_was_begun_anew() {
+        let (mut away, mut stayed) = (Screen::default(), Screen::default());
+        away.take(&delta(1, 0, "a"), 1);
+        away.take(&told(1, "b"), 2);
+        assert_eq!((away.wrong.len(), away.tally.replaced), (0, 1));
+        stayed.take(&delta(1, 0, "a"), 1);
+        assert_eq!(unexplained(&[&away, &stayed]).len(), 1);
+        stayed.take(&delta(2, 0, "b"), 1);
+        assert_eq!(unexplained(&[&away, &stayed]).len(), 0);
     }
 }

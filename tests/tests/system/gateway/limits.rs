@@ -27,14 +27,31 @@ async fn a_person_asks_as_often_as_they_may_over_whatever() -> anyhow::Result<()
     }
     let after = spent(&edge).await?;
     ensure!((1..=1_000).contains(&after), "{after}");
-    let mut socket = edge.socket("mira").await?;
-    let (code, told) = socket.end().await?;
-    assert_eq!((code, &told[0]["code"]), (4429, &json!("rate")), "{told:?}");
-    spent(&edge).await?;
-    let mut stream = edge.stream("mira", None).await?;
-    let sent = stream.until("words", |sent| sent.event == "error").await?;
-    assert_eq!(sent.data["code"], "rate");
-    assert_eq!(stream.retry, sent.data["after_ms"].as_u64());
+    // On a slow machine there may be another one by the time that it is asked for.
+    eventually("no socket", async || {
+        spent(&edge).await?;
+        let mut socket = edge.socket("mira").await?;
+        let told = socket.until("words", |frame| frame["t"] != "ok").await?;
+        if told["t"] == "welcome" {
+            return Ok(None);
+        }
+        assert_eq!(told["code"], "rate", "{told}");
+        assert_eq!(socket.end().await?.0, 4429);
+        Ok(Some(()))
+    })
+    .await?;
+    let sent = eventually("no stream", async || {
+        spent(&edge).await?;
+        let mut stream = edge.stream("mira", None).await?;
+        let sent = stream.until("words", |_| true).await?;
+        if sent.event != "error" {
+            return Ok(None);
+        }
+        assert_eq!(sent.data["code"], "rate");
+        assert_eq!(stream.retry, sent.data["after_ms"].as_u64());
+        Ok(Some(sent))
+    })
+    .await?;
     // Others are others, and a moment later it is good again.
     assert_eq!(edge.page("oren", "").await?.status(), StatusCode::OK);
     let after = sent.data["after_ms"].as_u64().context("a time")?;
@@ -192,6 +209,12 @@ async fn an_address_has_so_many_connections_and_others_have_theirs() -> anyhow::
         fourth.read_to_string(&mut told).await?;
         ensure!(told.starts_with("HTTP/1.1 429 "), "{told:?}");
         ensure!(told.contains("retry-after: 5\r\n"), "{told:?}");
+        let (_, problem) = told.split_once("\r\n\r\n").context("a body")?;
+        let problem: Value = serde_json::from_str(problem)?;
+        assert_eq!(
+            (&problem["code"], &problem["after_ms"]),
+            (&json!("too_many"), &json!(5_000))
+        );
     }
     // Another address of this machine has room of its own, and whoever is in feels nothing.
     let other = TcpSocket::new_v4()?;

@@ -7,6 +7,34 @@ use system_tests::edge::{Heard, Person, Socket};
 use super::{Edge, join, publish, says};
 
 #[tokio::test]
+async fn nobody_need_wait_for_their_welcome() -> anyhow::Result<()> {
+    let edge = Edge::start(&[]).await?;
+    let auth = json!({"t": "auth", "token": edge.token("mira", Role::Author)?, "ref": 1});
+    let mut publish = publish("I light the lamp.");
+    publish["ref"] = json!(3);
+    let lines = [
+        auth,
+        json!({"t": "join", "story": "castle", "ref": 2}),
+        publish,
+    ];
+    let mut socket = Socket::open(edge.address(), &[]).await?;
+    socket
+        .say_text(&lines.map(|line| line.to_string()).join("\n"))
+        .await?;
+    for reference in 1..=3 {
+        let answer = socket
+            .until("an answer", |frame| frame.get("ref").is_some())
+            .await?;
+        assert_eq!(
+            (&answer["ref"], &answer["t"]),
+            (&json!(reference), &json!("ok"))
+        );
+    }
+    edge.stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn two_people_see_what_each_other_does() -> anyhow::Result<()> {
     let edge = Edge::start(&[]).await?;
     let (mut mira, mut oren) = (

@@ -1,0 +1,110 @@
+//! Whose a session is: its token, the next one, and the end of each.
+
+use std::sync::Arc;
+
+use tokio::time::Duration;
+
+use crate::app::Unauthorized;
+use crate::auth::Identity;
+use crate::outcome::refused;
+use crate::session::secret::Token;
+use crate::session::{Act, Now, Session};
+use crate::wire::{Answer, Close, Code, Reference};
+
+impl Session {
+    pub(super) fn auth(&mut self, token: String, reference: Reference) -> Act {
+        if std::mem::replace(&mut self.verifying, true) {
+            let words = "another token is being looked at: wait for its answer";
+            return Act::Send(Answer::err(reference, Code::TooMany, words));
+        }
+        Act::Verify {
+            token: Token(token.into()),
+            reference,
+        }
+    }
+
+    /// What came of [`Act::Verify`]. A token of somebody else ends the session, a bad one only if there was none before.
+    pub(crate) fn verified(
+        &mut self,
+        outcome: Result<Identity, Unauthorized>,
+        reference: Reference,
+        now: Now,
+    ) -> Vec<Act> {
+        self.verifying = false;
+        let identity = match outcome {
+            Ok(identity) => identity,
+            Err(refusal) => {
+                let (answer, close) = refused(reference, refusal);
+                let mut acts = vec![Act::Send(answer)];
+                if self.identity.is_none() {
+                    acts.push(Act::Close(close));
+                }
+                return acts;
+            }
+        };
+        let known = self.identity.as_ref();
+        if known.is_some_and(|known| known.sub != identity.sub) {
+            let words = "the token is somebody else's: connect anew with it";
+            return vec![Act::Send(Answer::err(reference, Code::Auth, words))];
+        }
+        let mut acts = vec![Act::Send(Answer::ok(reference))];
+        acts.extend(self.welcome(identity, now));
+        for request in std::mem::take(&mut self.early) {
+            acts.extend(self.request((request, 0), now));
+        }
+        acts
+    }
+
+    /// Whoever has a token is told so; where it lets them read no more they are out.
+    pub(crate) fn welcome(&mut self, identity: Identity, now: Now) -> Vec<Act> {
+        let left = identity.expires_at.saturating_sub(now.unix);
+        self.until = now.instant + Duration::from_secs(left);
+        let mut acts = vec![Act::Send(Answer::Welcome {
+            sub: identity.sub.clone(),
+            name: identity.name.clone(),
+            expires_at: identity.expires_at,
+            ping_ms: u64::try_from(self.ping.as_millis()).unwrap_or(u64::MAX),
+        })];
+        self.stories.retain(|story, number| {
+            let may = identity.role(story).is_some();
+            if !may {
+                acts.push(Act::Leave {
+                    number: *number,
+                    reference: None,
+                });
+                acts.push(Act::Send(Answer::Err {
+                    reference: Reference::default(),
+                    code: Code::Forbidden,
+                    message: format!("your new token does not let you read {story}"),
+                    after_ms: None,
+                    story: Some(story.clone()),
+                }));
+            }
+            may
+        });
+        self.identity = Some(Arc::new(identity));
+        acts
+    }
+
+    /// The token counts no more.
+    pub(crate) fn revoked() -> [Act; 2] {
+        let bye = Answer::Bye {
+            after_ms: 0,
+            reason: "your token was revoked: connect with a new one",
+        };
+        [Act::Send(bye), Act::Close(Close::Auth)]
+    }
+
+    /// Its time is over.
+    pub(crate) fn expired(&self) -> [Act; 2] {
+        let (reason, close) = match self.identity {
+            Some(_) => ("your token is over: connect with a new one", Close::Auth),
+            None => ("no token came in time", Close::AuthTimeout),
+        };
+        let bye = Answer::Bye {
+            after_ms: 0,
+            reason,
+        };
+        [Act::Send(bye), Act::Close(close)]
+    }
+}
