@@ -170,6 +170,14 @@ async fn an_idempotency_key_has_its_bounds() -> anyhow::Result<()> {
         assert_eq!(response.status(), 400, "{key:?}");
         assert!(response.text().await?.contains("Idempotency-Key"));
     }
+    let request = edge.client.post(edge.node.url(path)).bearer_auth(&author);
+    let request = request
+        .header("idempotency-key", "one")
+        .header("idempotency-key", "two")
+        .json(&json!({"mode": "do", "text": "Hi"}));
+    let response = request.send().await?;
+    assert_eq!(response.status(), 400);
+    assert!(response.text().await?.contains("twice"));
     edge.stack.end().await;
     Ok(())
 }
