@@ -11,10 +11,17 @@ use secrecy::ExposeSecret;
 use serde_json::json;
 
 use crate::args::TokenArgs;
-use crate::output::Output;
+use crate::output::{Output, note};
 
 pub(crate) fn run(args: TokenArgs, out: Output) -> anyhow::Result<ExitCode> {
-    let secrets = Secrets::read(&args.secret_file).map_err(exit::configuration)?;
+    let file = args.secret_file.display().to_string();
+    let secrets = Secrets::read(&args.secret_file).context(file);
+    let secrets = secrets.map_err(exit::configuration)?;
+    if args.stories.is_empty() {
+        note(
+            "token: it lets its person do nothing: --story castle=author lets them write in a story",
+        );
+    }
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .context("this machine's clock is before 1970")?;

@@ -17,13 +17,17 @@ pub(crate) fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// Whether new connections are welcome: not while the node goes, nor while Redis is away.
+/// Whether new connections are welcome: not while the node goes, nor while Redis is away, nor before it can know anybody.
 async fn ready(State(app): State<App>) -> (StatusCode, String) {
     if app.drain.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
     }
     if !app.revoked.is_whole() {
         let words = "what is revoked is not known yet\n".to_owned();
+        return (StatusCode::SERVICE_UNAVAILABLE, words);
+    }
+    if !app.verifier.is_ready() {
+        let words = "the issuer's keys are not read yet\n".to_owned();
         return (StatusCode::SERVICE_UNAVAILABLE, words);
     }
     match app.bus.ping().await {

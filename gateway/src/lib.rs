@@ -265,6 +265,7 @@ impl Gateway {
             );
             tasks.spawn(served);
         }
+        let _begun = app.verifier.is_ready();
         let (hears, until) = (app.clone(), end.clone());
         tasks.spawn(async move { hears.revoked.follow(hears.hub.feeds(), until).await });
         let (looks, until) = (app.clone(), end.clone());
@@ -302,5 +303,7 @@ pub fn openapi() -> &'static str {
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
-    listener.with_context(|| format!("cannot listen at {address}"))
+    listener.with_context(|| {
+        format!("cannot listen at {address}: give another --listen, or end what listens there")
+    })
 }

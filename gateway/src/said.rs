@@ -9,7 +9,7 @@ use crate::auth::Identity;
 
 /// An action without what the gateway knows itself: its author, its time.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object of mode, text and more")]
 pub(crate) struct Said {
     /// Chosen by the client, so that the same action sent twice counts once.
     #[serde(default)]

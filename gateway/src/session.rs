@@ -258,7 +258,10 @@ impl Session {
         }
         let cursor = match cursor.map(|text| text.parse()).transpose() {
             Ok(cursor) => cursor,
-            Err(error) => return err(Code::BadCursor, format!("{error}")),
+            Err(error) => {
+                let words = format!("{error}: without one you begin with the last events");
+                return err(Code::BadCursor, words);
+            }
         };
         let number = self.number;
         self.number += 1;

@@ -63,7 +63,10 @@ pub(crate) enum Request {
 pub(crate) struct Reference(Option<Mark>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "a ref is a text or a number that is not negative"
+)]
 enum Mark {
     Number(u64),
     Text(String),
@@ -191,8 +194,8 @@ impl Close {
     /// In words, for who looks at the close frame.
     pub(crate) fn reason(self) -> &'static str {
         match self {
-            Self::BadMessage => "messages are JSON objects, one a line",
-            Self::Auth => "the token is not good any more: connect with a new one",
+            Self::BadMessage => "messages are JSON objects, one a line and at most 32 in a frame",
+            Self::Auth => "the token is not good: connect with a new one",
             Self::Forbidden => "pages of this origin may not connect",
             Self::AuthTimeout => "no token came in time",
             Self::Protocol => "that is not WebSocket (RFC 6455): use a client library for it",

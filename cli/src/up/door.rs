@@ -103,7 +103,8 @@ fn secrets(path: &Path) -> anyhow::Result<Secrets> {
         }
         _ => {}
     }
-    Ok(Secrets::read(path)?)
+    let words = || format!("{}: remove it, and another is made", path.display());
+    Secrets::read(path).with_context(words)
 }
 
 fn token(secrets: &Secrets) -> anyhow::Result<String> {

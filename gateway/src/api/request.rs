@@ -65,7 +65,7 @@ async fn as_problem(mut response: Response, id: &str) -> Response {
         Some(problem) => problem,
         None => {
             let words = to_bytes(body, MAX_WORDS_BYTES).await.unwrap_or_default();
-            foreign(status, &parts.headers, &String::from_utf8_lossy(&words))
+            foreign(status, &String::from_utf8_lossy(&words))
         }
     };
     let request_id = Some(id.to_owned());
@@ -83,11 +83,11 @@ async fn as_problem(mut response: Response, id: &str) -> Response {
 }
 
 /// What the router and its extractors refuse by themselves.
-fn foreign(status: StatusCode, headers: &HeaderMap, words: &str) -> Problem {
-    let allowed = headers.get(header::ALLOW).and_then(|v| v.to_str().ok());
+fn foreign(status: StatusCode, words: &str) -> Problem {
     match status {
         StatusCode::METHOD_NOT_ALLOWED => {
-            let words = format!("this address takes {}", allowed.unwrap_or("no method"));
+            // The router adds the header when this is done.
+            let words = "this address does not take that method: its Allow header names those that it takes";
             Problem::new(status, "method", words)
         }
         StatusCode::UPGRADE_REQUIRED => Problem::new(status, "upgrade", words),

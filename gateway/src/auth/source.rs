@@ -147,6 +147,15 @@ impl Source {
         }
     }
 
+    /// Whether they were ever read; begins that, if it is not too soon to try again.
+    pub(super) fn is_read(&self) -> bool {
+        let is_read = self.shared.state.borrow().read_at.is_some();
+        if !is_read {
+            self.begin(Instant::now());
+        }
+        is_read
+    }
+
     /// Begins a reading unless one runs or the last one is too recent. Gives the number of the one that runs.
     fn begin(&self, now: Instant) -> Option<u64> {
         let pause = self.shared.place.pause();
@@ -198,7 +207,11 @@ impl Shared {
                 Err(ReadError::Stopping) => {}
                 Err(error) if !was_failing => {
                     let error = exit::line(&error.into());
-                    warn!(%place, %error, "keys cannot be read; the last ones stay in use");
+                    let words = match state.read_at {
+                        Some(_) => "the last ones stay in use",
+                        None => "no token that needs them is good until they can be",
+                    };
+                    warn!(%place, %error, "keys cannot be read: {words}");
                 }
                 // It was said when it began.
                 Err(_) => {}

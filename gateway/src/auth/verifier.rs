@@ -182,7 +182,7 @@ impl Settings {
 }
 
 impl Verifier {
-    /// Reads the files. The server is asked when a token needs it, so that it may come up later.
+    /// Reads the files. The server is asked by [`Verifier::is_ready`], or when a token needs it, so that it may come up later.
     ///
     /// # Errors
     /// There is no place for keys, or a file has none.
@@ -204,6 +204,14 @@ impl Verifier {
                 issuer: settings.issuer,
             },
         })
+    }
+
+    /// Whether there are keys from everywhere. Those that are not read yet are asked for, so that whoever comes first need not
+    /// wait for them, and what is wrong is logged; once in a while, however often it is called.
+    pub fn is_ready(&self) -> bool {
+        // All of them are asked.
+        let read = self.sources.iter().filter(|source| source.is_read());
+        read.count() == self.sources.len()
     }
 
     /// Who the token names. At most waits for one fetch of keys.

@@ -52,6 +52,28 @@ async fn a_new_key_is_fetched_when_a_token_names_it_but_not_sooner_than_10_secon
 }
 
 #[tokio::test]
+async fn it_is_ready_once_the_keys_were_read_and_asks_for_them_by_itself() {
+    let signer = signer("a");
+    let issuer = Issuer::start(DOWN).await;
+    let verifier = verifier(issuer.settings());
+    assert!(!verifier.is_ready());
+    issuer.wait_until_asked(1).await;
+    issuer.answers(keys(&[&signer]));
+    pass(8 * SECOND).await;
+    assert!(!verifier.is_ready());
+    assert_eq!(issuer.asked(), 1);
+    pass(2 * SECOND).await;
+    assert!(!verifier.is_ready(), "it is asked for now");
+    issuer.wait_until_asked(2).await;
+    // The token waits for the answer to what was asked already.
+    assert_eq!(class(&verifier, &signer.token(&claims())).await, "good");
+    assert!(verifier.is_ready());
+    issuer.answers(DOWN);
+    pass(600 * SECOND).await;
+    assert!(verifier.is_ready(), "the last ones stay in use");
+}
+
+#[tokio::test]
 async fn a_key_that_was_withdrawn_is_good_until_keys_are_too_old() {
     let (old, new) = (signer("old"), signer("new"));
     let issuer = Issuer::start(keys(&[&old])).await;

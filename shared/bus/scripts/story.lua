@@ -2,21 +2,54 @@
 --
 -- KEYS  1 ctx:<story>  2 chars:<story>  3 lore:<story>  4 stories
 --       5 … what a former story of this name may have left: removed at creation
--- ARGV  1 create | patch  2 story
+-- ARGV  1 create | patch  2 story  3 the most bytes of names and values that may be known of it
 --       then three times (ctx, chars, lore): the length of a list and its names and values, then the length of a
 --       list and its names, which are removed
 --
--- Replies  {OK}  {EXISTS} to create  {NOSTORY} to patch: nothing written
+-- Replies  {OK}  {EXISTS} to create  {NOSTORY} to patch  {LARGE, the bytes that there would be}: nothing written
 --
 -- A new story gets seq 0 and the time of creation by Redis's clock.
 
-local create, story = ARGV[1] == 'create', ARGV[2]
+local create, story, most = ARGV[1] == 'create', ARGV[2], tonumber(ARGV[3])
 local exists = redis.call('EXISTS', KEYS[1]) == 1
 if create and exists then
   return { 'EXISTS' }
 end
 if not create and not exists then
   return { 'NOSTORY' }
+end
+
+local at = 3
+local function take()
+  at = at + 1
+  return ARGV[at]
+end
+
+-- What each hash gets, and how much all three would have in them.
+local set, removed, bytes = {}, {}, 0
+for hash = 1, 3 do
+  set[hash], removed[hash] = {}, {}
+  local sizes = {}
+  local known = create and {} or redis.call('HGETALL', KEYS[hash])
+  for i = 1, #known, 2 do
+    sizes[known[i]] = #known[i] + #known[i + 1]
+  end
+  for _ = 1, tonumber(take()) do
+    local name, value = take(), take()
+    table.insert(set[hash], { name, value })
+    sizes[name] = #name + #value
+  end
+  for _ = 1, tonumber(take()) do
+    local name = take()
+    table.insert(removed[hash], name)
+    sizes[name] = nil
+  end
+  for _, size in pairs(sizes) do
+    bytes = bytes + size
+  end
+end
+if bytes > most then
+  return { 'LARGE', bytes }
 end
 
 if create then
@@ -30,18 +63,12 @@ if create then
   redis.call('SADD', KEYS[4], story)
 end
 
-local at = 2
-local function take()
-  at = at + 1
-  return ARGV[at]
-end
 for hash = 1, 3 do
-  for _ = 1, tonumber(take()) do
-    local name, value = take(), take()
-    redis.call('HSET', KEYS[hash], name, value)
+  for _, field in ipairs(set[hash]) do
+    redis.call('HSET', KEYS[hash], field[1], field[2])
   end
-  for _ = 1, tonumber(take()) do
-    redis.call('HDEL', KEYS[hash], take())
+  for _, name in ipairs(removed[hash]) do
+    redis.call('HDEL', KEYS[hash], name)
   end
 end
 return { 'OK' }

@@ -10,6 +10,11 @@ use crate::reply::{next, read, verdict};
 use crate::script::{Call, STORY};
 use crate::{Bus, Error};
 
+/// The most that may be known of a story, names and values together: each prompt is made of it.
+pub const MAX_STORY_BYTES: usize = 256 * 1_024;
+/// The longest title.
+pub const MAX_TITLE_BYTES: usize = 1_024;
+
 /// How many letters and digits name a log's life.
 const EPOCH_LETTERS: usize = 12;
 
@@ -93,8 +98,9 @@ impl Bus {
     /// Makes a story.
     ///
     /// # Errors
-    /// [`Error::StoryExists`]; or Redis was not reached.
+    /// [`Error::StoryExists`]; it is larger than [`MAX_STORY_BYTES`]; or Redis was not reached.
     pub async fn create_story(&self, new: &NewStory) -> Result<(), Error> {
+        Error::check_size("the title", new.title.len(), MAX_TITLE_BYTES)?;
         let mut call = self.story_call("create", &new.id);
         call.keys([
             self.keys.log(&new.id),
@@ -122,18 +128,17 @@ impl Bus {
         let mut keys = self.keys.of_story(&new.id);
         keys.push((self.keys.stories(self.keys.shard(&new.id)), "set"));
         let reply = self.naming(call.run(&self.link).await, keys).await?;
-        match verdict(reply)?.0.as_str() {
-            "OK" => Ok(()),
-            "EXISTS" => Err(Error::StoryExists(new.id.clone())),
-            word => Err(Error::data(format!("story replied {word}"))),
-        }
+        done(reply, &new.id)
     }
 
     /// Changes what is known of a story.
     ///
     /// # Errors
-    /// [`Error::NoStory`]; or Redis was not reached, and the same call can be made again without harm.
+    /// [`Error::NoStory`]; it would be larger than [`MAX_STORY_BYTES`]; or Redis was not reached, and the same call can be
+    /// made again without harm.
     pub async fn patch_story(&self, id: &StoryId, patch: &StoryPatch) -> Result<(), Error> {
+        let title = patch.title.as_deref().unwrap_or_default();
+        Error::check_size("the title", title.len(), MAX_TITLE_BYTES)?;
         let mut call = self.story_call("patch", id);
         let texts = [
             ("title", &patch.title),
@@ -152,14 +157,7 @@ impl Bus {
         set_and_remove(&mut call, &set, &removed);
         let (set, removed) = split(&patch.lore, Clone::clone);
         set_and_remove(&mut call, &set, &removed);
-        match verdict(call.run_until_answered(&self.link).await?)?
-            .0
-            .as_str()
-        {
-            "OK" => Ok(()),
-            "NOSTORY" => Err(Error::NoStory(id.clone())),
-            word => Err(Error::data(format!("story replied {word}"))),
-        }
+        done(call.run_until_answered(&self.link).await?, id)
     }
 
     /// All stories, in the order of their names.
@@ -216,8 +214,24 @@ impl Bus {
             .key(self.keys.lore(id))
             .key(self.keys.stories(self.keys.shard(id)))
             .arg(mode)
-            .arg(id.as_str());
+            .arg(id.as_str())
+            .arg(MAX_STORY_BYTES.to_string());
         call
+    }
+}
+
+/// What the script says of a story.
+fn done(reply: Value, id: &StoryId) -> Result<(), Error> {
+    let (word, more) = verdict(reply)?;
+    match word.as_str() {
+        "OK" => Ok(()),
+        "EXISTS" => Err(Error::StoryExists(id.clone())),
+        "NOSTORY" => Err(Error::NoStory(id.clone())),
+        "LARGE" => {
+            let bytes = next(&mut more.into_iter())?;
+            Error::check_size("what is known of the story", bytes, MAX_STORY_BYTES)
+        }
+        word => Err(Error::data(format!("story replied {word}"))),
     }
 }
 

@@ -52,6 +52,65 @@ async fn a_patch_changes_what_it_names_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn so_much_is_known_of_a_story_and_no_more() {
+    let (server, bus) = castle(&[]).await;
+    let patch = async |name: &str, text: Option<usize>| {
+        let text = text.map(|bytes| "x".repeat(bytes));
+        let lore = [(name.to_owned(), text)].into();
+        let patch = StoryPatch {
+            lore,
+            ..StoryPatch::default()
+        };
+        bus.patch_story(&story("castle"), &patch).await
+    };
+    let refused = patch("a", Some(2 * bus::MAX_STORY_BYTES)).await;
+    let Err(Error::Oversized { bytes, max, .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    let left = bus::MAX_STORY_BYTES - (bytes - 2 * max);
+    patch("a", Some(left - 8)).await.unwrap();
+    patch("b", Some(7)).await.unwrap();
+    let before = everything(&mut server.raw());
+    for (name, more) in [("b", 8), ("c", 0)] {
+        let refused = patch(name, Some(more)).await;
+        assert!(
+            matches!(refused, Err(Error::Oversized { .. })),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(everything(&mut server.raw()), before);
+    // What is changed or removed makes room.
+    patch("a", Some(left - 9)).await.unwrap();
+    patch("c", Some(0)).await.unwrap();
+    patch("a", None).await.unwrap();
+    patch("a", Some(left - 9)).await.unwrap();
+    for (bytes, is_good) in [
+        (bus::MAX_TITLE_BYTES, true),
+        (bus::MAX_TITLE_BYTES + 1, false),
+    ] {
+        let title = "t".repeat(bytes);
+        let new = bus::NewStory {
+            title,
+            ..bus::NewStory::new(story("tower"))
+        };
+        let made = bus.create_story(&new).await;
+        assert_eq!(
+            made.is_ok() || matches!(made, Err(Error::StoryExists(_))),
+            is_good,
+            "{made:?}"
+        );
+    }
+    let mut new = bus::NewStory::new(story("moat"));
+    new.premise = "p".repeat(bus::MAX_STORY_BYTES);
+    let made = bus.create_story(&new).await;
+    assert!(matches!(made, Err(Error::Oversized { .. })), "{made:?}");
+    assert!(matches!(
+        bus.story(&story("moat")).await,
+        Err(Error::NoStory(_))
+    ));
+}
+
+#[tokio::test]
 async fn every_shard_is_read_and_audited() {
     let server = Server::start();
     let settings = Settings {
