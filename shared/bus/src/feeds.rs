@@ -115,7 +115,7 @@ impl Feeds {
     /// Whether the connection answers, as far as is known: however many ask, one of them asks it, and when it does not
     /// answer the queues of all end.
     pub(crate) async fn ping(&self) -> Result<(), Error> {
-        if self.routes.is_trusted() {
+        if self.routes.trusts() {
             return Ok(());
         }
         self.link.query(&redis::cmd("PING")).await.map(|_| ())
@@ -178,8 +178,8 @@ impl Routes {
         }
     }
 
-    /// Who is told no is to ask; for a while everybody else trusts that they do.
-    fn is_trusted(&self) -> bool {
+    /// Takes the connection for alive, as somebody has just asked or is about to: who is told no is to ask.
+    fn trusts(&self) -> bool {
         let mut table = self.table();
         let is_trusted = table.trusted.is_some_and(|at| at.elapsed() < TRUST);
         if !is_trusted {

@@ -231,6 +231,7 @@ impl View {
             Message::Reset { re, attempt } => {
                 self.attempt(&re, attempt);
             }
+            Message::Unknown => {}
         }
     }
 

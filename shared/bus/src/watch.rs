@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use story::{Cursor, Seq, StoryId, Tag};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::feeds::Feeds;
 use crate::live::{Arrival, Live};
@@ -16,6 +16,8 @@ use crate::{Bus, Error};
 const PAGE: usize = 200;
 /// A subscription that brings nothing for so long is doubted: the connection is asked whether it lives.
 const QUIET: Duration = Duration::from_secs(5);
+/// Until what is refused for a while is asked again.
+const PAUSE: Duration = Duration::from_millis(250);
 /// What was not read for so long is read again: that a message was never sent (a channel that an ACL denies), or not to
 /// this connection, shows nowhere else.
 const STALE: Duration = Duration::from_secs(30);
@@ -40,8 +42,10 @@ pub struct Watch {
     given: u64,
     /// That all was given was told, and nothing was read since.
     was_at_end: bool,
-    /// Connections lost since one was good.
+    /// How often Redis was not reached or refused since something was read.
     failures: u32,
+    /// It refused the last time, for a while.
+    is_refused: bool,
 }
 
 /// What comes of a wait for Redis.
@@ -133,16 +137,17 @@ impl Feeds {
             given: 0,
             was_at_end: false,
             failures: 0,
+            is_refused: false,
         })
     }
 }
 
 impl Watch {
-    /// The next thing to see; waits for it, through restarts of Redis too. Cancel-safe: however often it is dropped,
-    /// the next call goes on where it was.
+    /// The next thing to see; waits for it, through restarts of Redis and what it refuses for a while too. Cancel-safe:
+    /// however often it is dropped, the next call goes on where it was.
     ///
     /// # Errors
-    /// [`Error::NoStory`] when the story was removed; or when Redis refuses.
+    /// [`Error::NoStory`] when the story was removed; or when Redis refuses for good.
     pub async fn next(&mut self) -> Result<Seen, Error> {
         loop {
             if let Some(seen) = self.next_or_caught_up().await? {
@@ -172,12 +177,13 @@ impl Watch {
             self.reading = None;
             match read {
                 Ok(read) => self.take(read),
-                Err(Error::Unreachable(error)) => {
+                Err(error) if error.is_passing() => {
                     if self.failures == 0 {
                         tracing::warn!(story = %self.story, %error, "lost sight of a story");
                     }
                     self.failures = self.failures.saturating_add(1);
                     self.live = None;
+                    self.is_refused = !matches!(error, Error::Unreachable(_));
                 }
                 Err(error) => return Err(error),
             }
@@ -222,7 +228,12 @@ impl Watch {
         let is_due = self.wanted > self.begun || self.stale <= Instant::now();
         let Some(live) = &mut self.live else {
             let feeds = self.feeds.clone();
+            let is_refused = std::mem::take(&mut self.is_refused);
             return self.begin(async move {
+                if is_refused {
+                    // That takes no time, and would be asked again at once.
+                    sleep(PAUSE).await;
+                }
                 let live = feeds.subscribe(bus.keys.live(&story)).await;
                 live.map(|live| Read::Live(Box::new(live)))
             });
@@ -267,7 +278,9 @@ impl Watch {
     }
 
     fn take(&mut self, read: Read) {
-        self.failures = 0;
+        if !matches!(read, Read::Live(_)) {
+            self.failures = 0;
+        }
         match read {
             Read::Live(live) => {
                 self.live = Some(live);

@@ -190,24 +190,10 @@ async fn a_channel_that_is_denied_costs_readers_time_and_no_text() {
 async fn a_redis_too_busy_to_open_its_database_is_away_and_then_back() {
     let (server, _) = castle(&[]).await;
     let bus = Bus::new(Settings::new(format!("{}/1", server.url()))).unwrap();
-    let (mut spins, mut asks) = (server.raw(), server.raw());
-    let threshold = ["SET", "busy-reply-threshold", "1"];
-    redis::cmd("CONFIG")
-        .arg(&threshold)
-        .exec(&mut asks)
-        .unwrap();
-    let script = std::thread::spawn(move || {
-        let spin = redis::cmd("EVAL")
-            .arg("while true do end")
-            .arg(0)
-            .exec(&mut spins);
-        spin.unwrap_err()
-    });
-    while redis::cmd("PING").exec(&mut asks).is_ok() {}
+    let busy = server.busy();
     let refused = bus.ping().await.unwrap_err();
     assert!(matches!(refused, Error::Unreachable(_)), "{refused:?}");
-    redis::cmd("SCRIPT").arg("KILL").exec(&mut asks).unwrap();
-    script.join().unwrap();
+    busy.end();
     bus.ping().await.unwrap();
 }
 

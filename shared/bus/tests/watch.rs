@@ -218,6 +218,30 @@ async fn a_restart_of_redis_costs_no_event() {
 }
 
 #[tokio::test]
+async fn a_redis_that_refuses_for_a_while_costs_no_event() {
+    let (server, bus) = castle(&["a"]).await;
+    let mut watch = bus.watch(&story("castle"), None).await.unwrap();
+    assert_eq!(place(&next(&mut watch).await), (1, "a"));
+    let busy = server.busy();
+    watch.read_again();
+    let refused = async {
+        loop {
+            let more = tokio::time::timeout(Duration::from_millis(50), watch.next()).await;
+            assert!(more.is_err(), "a reader waits until it is over: {more:?}");
+            if watch.is_lost() {
+                return;
+            }
+        }
+    };
+    let refused = tokio::time::timeout(Duration::from_secs(20), refused).await;
+    refused.expect("it was refused");
+    busy.end();
+    bus.publish(&action("castle", "b")).await.unwrap();
+    assert_eq!(place(&next(&mut watch).await), (2, "b"));
+    assert!(!watch.is_lost());
+}
+
+#[tokio::test]
 async fn an_event_and_a_chunk_whose_messages_were_denied_are_seen_after_half_a_minute() {
     let (server, bus) = castle(&["a"]).await;
     let mute = user(&server, &["+@all", "resetchannels"]);

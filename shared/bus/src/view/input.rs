@@ -22,6 +22,9 @@ pub(crate) enum Message {
         re: EventId,
         attempt: u32,
     },
+    /// Of a later version: what matters of it is in the log, too.
+    #[serde(other)]
+    Unknown,
 }
 
 /// One read of the log.

@@ -90,6 +90,23 @@ impl Server {
         Bus::new(Settings::new(self.url())).expect("the settings are good")
     }
 
+    /// Has a script that does not end: whoever asks for anything is refused (BUSY).
+    pub fn busy(&self) -> Busy {
+        let (mut spins, mut asks) = (self.raw(), self.raw());
+        let threshold = ["SET", "busy-reply-threshold", "1"];
+        let set = redis::cmd("CONFIG").arg(&threshold).exec(&mut asks);
+        set.expect("a setting");
+        let script = std::thread::spawn(move || {
+            let mut spin = redis::cmd("EVAL");
+            spin.arg("while true do end")
+                .arg(0)
+                .exec(&mut spins)
+                .expect_err("it is killed")
+        });
+        while redis::cmd("PING").exec(&mut asks).is_ok() {}
+        Busy { asks, script }
+    }
+
     /// A connection that sees everything, for assertions about what is stored.
     pub fn raw(&self) -> redis::Connection {
         redis::Client::open(self.url())
@@ -343,4 +360,18 @@ pub fn user(server: &Server, rules: &[&str]) -> Bus {
     set.exec(&mut server.raw()).expect("the rules are good");
     let url = server.url().replace("redis://", "redis://mira:word@");
     Bus::new(Settings::new(url)).expect("the settings are good")
+}
+
+/// A server whose script does not end by itself.
+pub struct Busy {
+    asks: redis::Connection,
+    script: std::thread::JoinHandle<redis::RedisError>,
+}
+
+impl Busy {
+    pub fn end(mut self) {
+        let killed = redis::cmd("SCRIPT").arg("KILL").exec(&mut self.asks);
+        killed.expect("a script to kill");
+        self.script.join().expect("it ends");
+    }
 }
