@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::{Error, Seen, Watch};
-use story::{Cursor, StoryId};
+use story::StoryId;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{Instant, interval, sleep, timeout_at};
 
+use crate::hub::backlog;
 use crate::hub::item::Item;
 use crate::hub::memory::{Join, Memory};
 use crate::hub::reader::{Given, Member, Why};
@@ -21,10 +22,8 @@ use crate::metrics::Joined;
 const SLOW: Duration = Duration::from_secs(10);
 /// A story without readers is let go of after this time.
 const IDLE: Duration = Duration::from_secs(20);
-/// Events of the log that somebody is given at once: about as many as their queue takes.
-const PAGE: usize = 64;
 /// Until a story that begins anew is read again, while Redis is away.
-const AGAIN: Duration = Duration::from_millis(250);
+pub(super) const AGAIN: Duration = Duration::from_millis(250);
 
 pub(crate) type Opened = Result<(), Arc<Error>>;
 
@@ -34,6 +33,8 @@ pub(crate) enum Command {
     Join(Member, Option<oneshot::Sender<Opened>>),
     /// Whose place is of another history comes back.
     Anew(Member),
+    /// For whom the log had nothing more, though more is remembered, comes back: it may have lost its end.
+    Later(Member),
 }
 
 pub(crate) struct Actor {
@@ -132,6 +133,10 @@ impl Actor {
                 self.go_on(member, sure);
             }
             Command::Anew(member) => self.start_anew(member),
+            Command::Later(member) => {
+                let reading = self.watch.read_again();
+                self.waiting.push((reading, member));
+            }
         }
     }
 
@@ -239,10 +244,8 @@ impl Actor {
         self.hub.metrics.lagged();
         let again = self.again.clone();
         self.spawn(async move {
-            match timeout(SLOW, member.ready()).await {
-                Ok(true) => come_back(&again, Command::Join(member, None)).await,
-                Ok(false) => {}
-                Err(_slow) => member.reader.close(Why::Slow),
+            if has_room(&member).await {
+                come_back(&again, Command::Join(member, None)).await;
             }
         });
     }
@@ -253,35 +256,16 @@ impl Actor {
             member.comes_by(Joined::Log);
         }
         let (bus, story) = (self.hub.bus.clone(), Arc::clone(&self.story));
-        let again = self.again.clone();
-        let reads = Arc::clone(&self.hub.reads);
+        let (again, reads) = (self.again.clone(), Arc::clone(&self.hub.reads));
         self.spawn(async move {
-            let Ok(_turn) = reads.acquire().await else {
-                return;
-            };
-            let read = match &member.at {
-                Some(at) => bus.read_on(&story, Cursor::clone(at), PAGE).await,
-                None => bus.place_before_end(&story, TAIL).await.map(|cursor| {
-                    member.at = Some(Arc::new(cursor));
-                    Vec::new()
-                }),
-            };
-            match read {
-                Ok(seen) => {
-                    for (seen, cursor) in seen {
-                        if seen == Seen::Gap {
-                            return come_back(&again, Command::Anew(member)).await;
-                        }
-                        let item = Item::seen(Arc::clone(&story), Arc::new(cursor), seen);
-                        if !give_patiently(&mut member, &Arc::new(item)).await {
-                            return;
-                        }
-                    }
-                    come_back(&again, Command::Join(member, None)).await;
-                }
-                Err(error) => {
-                    tracing::warn!(%story, %error, "a reader cannot be given what they missed");
-                    member.reader.close(Why::Story);
+            // Before the turn: nobody waits for another's reader.
+            if has_room(&member).await
+                && let Ok(turn) = reads.acquire().await
+            {
+                let read = backlog::next(&bus, &story, &mut member).await;
+                drop(turn);
+                if let Some(command) = backlog::give(member, &story, read).await {
+                    come_back(&again, command).await;
                 }
             }
         });
@@ -318,7 +302,7 @@ async fn refuse(commands: &mut mpsc::Receiver<Command>, error: &Arc<Error>) {
                 // Who asked may be gone.
                 let _gone = opened.send(Err(Arc::clone(error)));
             }
-            Command::Join(member, None) | Command::Anew(member) => {
+            Command::Join(member, None) | Command::Anew(member) | Command::Later(member) => {
                 member.reader.close(Why::Story);
             }
         }
@@ -351,26 +335,27 @@ async fn come_back(again: &mpsc::WeakSender<Command>, command: Command) {
         Some(again) => again.send(command).await.err().map(|error| error.0),
         None => Some(command),
     };
-    if let Some(Command::Join(member, _) | Command::Anew(member)) = left
+    if let Some(Command::Join(member, _) | Command::Anew(member) | Command::Later(member)) = left
         && !member.has_left()
     {
         member.reader.close(Why::Story);
     }
 }
 
-async fn give_patiently(member: &mut Member, item: &Arc<Item>) -> bool {
+/// Waits until something can be given; who takes nothing for too long is out.
+async fn has_room(member: &Member) -> bool {
+    let start = Instant::now();
     loop {
-        match member.give(item) {
-            Given::Yes => return true,
-            Given::Gone => return false,
-            Given::Full => match timeout(SLOW, member.ready()).await {
-                Ok(true) => {}
-                Ok(false) => return false,
-                Err(_slow) => {
-                    member.reader.close(Why::Slow);
-                    return false;
-                }
-            },
+        let until = start.max(member.taken()) + SLOW;
+        match timeout_at(until, member.ready()).await {
+            Ok(is_there) => return is_there,
+            Err(_) if member.has_left() => return false,
+            // They did take something meanwhile.
+            Err(_) if member.taken() + SLOW > until => {}
+            Err(_slow) => {
+                member.reader.close(Why::Slow);
+                return false;
+            }
         }
     }
 }

@@ -72,8 +72,10 @@ impl Host {
 
     /// Whether it goes on.
     async fn step(&mut self) -> bool {
-        let dues = [self.write.due(), self.read.due(), self.deaf];
-        let wake = dues.into_iter().flatten().fold(self.again, Instant::min);
+        // What is to be written, perhaps again after a failure, has a time of its own.
+        let writes = self.write.due().unwrap_or(self.again);
+        let dues = [self.read.due(), self.deaf];
+        let wake = dues.into_iter().flatten().fold(writes, Instant::min);
         tokio::select! {
             () = self.room.changed.notified() => self.look().await,
             hint = self.hints.next(), if self.deaf.is_none() => self.hear(hint),

@@ -2,6 +2,7 @@
 
 mod actor;
 mod aside;
+mod backlog;
 mod host;
 mod item;
 mod memory;

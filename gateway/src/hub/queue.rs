@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::hub::aside::{Aside, Notice};
 use crate::hub::item::Item;
@@ -20,14 +21,16 @@ const KEPT: usize = 4;
 pub(crate) struct Queue {
     state: Mutex<State>,
     /// An item was taken, or none ever will be.
-    room: Notify,
+    taken: Notify,
     /// The most items that wait.
     most: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     items: VecDeque<(Place, Arc<Item>)>,
+    /// When an item was last taken.
+    taken: Instant,
     aside: Aside,
     end: Option<Why>,
     /// Nobody takes anything any more.
@@ -49,8 +52,15 @@ pub(crate) enum Given {
 impl Queue {
     pub(super) fn new(most: usize) -> Self {
         Self {
-            state: Mutex::default(),
-            room: Notify::new(),
+            state: Mutex::new(State {
+                items: VecDeque::new(),
+                taken: Instant::now(),
+                aside: Aside::default(),
+                end: None,
+                is_left: false,
+                waker: None,
+            }),
+            taken: Notify::new(),
             most,
         }
     }
@@ -92,25 +102,35 @@ impl Queue {
         state.is_left = true;
         state.items = VecDeque::new();
         drop(state);
-        self.room.notify_waiters();
+        self.taken.notify_waiters();
     }
 
     pub(super) fn is_left(&self) -> bool {
         self.state().is_left
     }
 
+    /// How many items could be given now.
+    pub(super) fn room(&self) -> usize {
+        self.most.saturating_sub(self.state().items.len())
+    }
+
     /// Waits until something could be given; false when nobody takes it any more. Cancel-safe.
     pub(super) async fn ready(&self) -> bool {
         loop {
             // Before the look, so that what changes after it is heard.
-            let room = self.room.notified();
+            let taken = self.taken.notified();
             {
                 let state = self.state();
-                if state.is_left || state.items.len() < self.most {
-                    return !state.is_left;
+                if state.is_left {
+                    return false;
+                }
+                if state.items.len() < self.most {
+                    // Whoever else waits looks too: not all who come to it put something there.
+                    self.taken.notify_one();
+                    return true;
                 }
             }
-            room.await;
+            taken.await;
         }
     }
 
@@ -147,12 +167,18 @@ impl Queue {
         .await
     }
 
+    /// When an item was last taken.
+    pub(super) fn taken(&self) -> Instant {
+        self.state().taken
+    }
+
     fn take(&self, state: &mut State) -> Option<Delivery> {
         let (place, item) = state.items.pop_front()?;
+        state.taken = Instant::now();
         if state.items.is_empty() {
             state.items.shrink_to(KEPT);
         }
-        self.room.notify_one();
+        self.taken.notify_one();
         Some(Delivery::Item(place, item))
     }
 
@@ -240,6 +266,20 @@ mod tests {
         assert_eq!(taken, [0].into_iter().chain(0..=20).collect::<Vec<_>>());
         for giver in givers {
             giver.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn room_is_passed_on_by_whoever_does_not_use_it() {
+        let queue = Queue::new(1);
+        assert_eq!(give(&queue, 1), Given::Yes);
+        let mut waits: Vec<_> = (0..3).map(|_| Box::pin(queue.ready())).collect();
+        for wait in &mut waits {
+            assert_eq!(wait.now_or_never(), None);
+        }
+        assert!(queue.try_next().is_some());
+        for wait in waits {
+            assert_eq!(wait.now_or_never(), Some(true));
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::body::Bytes;
 use axum::extract::ws::Utf8Bytes;
 use story::Cursor;
+use tokio::time::Instant;
 
 use crate::auth::Identity;
 use crate::hub::aside::Notice;
@@ -244,6 +245,16 @@ impl Member {
             self.at = Some(Arc::clone(&item.cursor));
         }
         Given::Yes
+    }
+
+    /// When they last took an item, of whatever story.
+    pub(crate) fn taken(&self) -> Instant {
+        self.reader.queue.0.taken()
+    }
+
+    /// How many items could be given now.
+    pub(crate) fn room(&self) -> usize {
+        self.reader.queue.0.room()
     }
 
     /// Waits until something could be given; false when nobody takes it any more.

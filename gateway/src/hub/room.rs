@@ -202,13 +202,17 @@ impl Room {
             return false;
         }
         table.told = Some(Arc::clone(&notice));
-        table.tell(&notice);
+        let seats = table.seats_for(&notice);
+        drop(table);
+        tell(seats, &notice);
         true
     }
 
     /// Tells everybody once.
     pub(super) fn tell(&self, notice: Notice) {
-        self.table().tell(&Arc::new(notice));
+        let notice = Arc::new(notice);
+        let seats = self.table().seats_for(&notice);
+        tell(seats, &notice);
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -249,11 +253,19 @@ impl Table {
         }
     }
 
-    fn tell(&self, notice: &Arc<Notice>) {
+    fn seats_for(&self, notice: &Notice) -> Vec<(u32, Arc<Queue>)> {
         let seats = self.seats.values();
-        for seat in seats.filter(|seat| notice.is_for(&seat.sub)) {
-            seat.queue.tell(seat.number, notice);
-        }
+        let seats = seats.filter(|seat| notice.is_for(&seat.sub));
+        seats
+            .map(|seat| (seat.number, Arc::clone(&seat.queue)))
+            .collect()
+    }
+}
+
+/// Without the lock: it wakes thousands, and whoever comes or goes waits for the lock.
+fn tell(seats: Vec<(u32, Arc<Queue>)>, notice: &Arc<Notice>) {
+    for (number, queue) in seats {
+        queue.tell(number, notice);
     }
 }
 

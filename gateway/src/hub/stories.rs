@@ -58,7 +58,10 @@ impl Stories {
         start: impl FnOnce(Start),
     ) -> Option<(mpsc::Sender<Command>, Reads)> {
         let mut table = self.table();
-        if let Some(entry) = table.all.get(story) {
+        // One that died without a word is followed by another.
+        if let Some(entry) = table.all.get(story)
+            && !entry.commands.is_closed()
+        {
             return Some((entry.commands.clone(), entry.reads.clone()));
         }
         if table.all.len() >= self.most {

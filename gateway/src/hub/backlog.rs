@@ -1,0 +1,71 @@
+//! What somebody is given of the log who was away for longer than the story's memory, a page at a time.
+
+use std::sync::Arc;
+
+use bus::{Bus, Error, Seen};
+use story::{Cursor, StoryId};
+use tokio::time::sleep;
+
+use crate::hub::TAIL;
+use crate::hub::actor::{AGAIN, Command};
+use crate::hub::item::Item;
+use crate::hub::reader::{Given, Member, Why};
+
+/// Events of the log that somebody is given at once: about as many as their queue takes.
+const PAGE: usize = 64;
+
+/// What comes next of the log, as much as there is room for. Of somebody without a place that is found first, and nothing
+/// is read.
+pub(super) async fn next(
+    bus: &Bus,
+    story: &StoryId,
+    member: &mut Member,
+) -> Result<Option<Vec<(Seen, Cursor)>>, Error> {
+    match &member.at {
+        Some(at) => {
+            let count = member.room().clamp(1, PAGE);
+            let read = bus.read_on(story, Cursor::clone(at), count).await;
+            read.map(Some)
+        }
+        None => {
+            let place = bus.place_before_end(story, TAIL).await?;
+            member.at = Some(Arc::new(place));
+            Ok(None)
+        }
+    }
+}
+
+/// Gives them what was read of the log; and how they go on, if they do.
+pub(super) async fn give(
+    mut member: Member,
+    story: &Arc<StoryId>,
+    read: Result<Option<Vec<(Seen, Cursor)>>, Error>,
+) -> Option<Command> {
+    match read {
+        Ok(Some(seen)) if seen.is_empty() => Some(Command::Later(member)),
+        Ok(seen) => {
+            for (seen, cursor) in seen.into_iter().flatten() {
+                if seen == Seen::Gap {
+                    return Some(Command::Anew(member));
+                }
+                let item = Item::seen(Arc::clone(story), Arc::new(cursor), seen);
+                match member.give(&Arc::new(item)) {
+                    Given::Yes => {}
+                    // They come for the rest when there is room.
+                    Given::Full => break,
+                    Given::Gone => return None,
+                }
+            }
+            Some(Command::Join(member, None))
+        }
+        Err(error) if error.is_passing() => {
+            sleep(AGAIN.mul_f64(rand::random_range(1.0..4.0))).await;
+            Some(Command::Join(member, None))
+        }
+        Err(error) => {
+            tracing::warn!(%story, %error, "a reader cannot be given what they missed");
+            member.reader.close(Why::Story);
+            None
+        }
+    }
+}
