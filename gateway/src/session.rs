@@ -19,7 +19,7 @@ use tokio::time::{Duration, Instant};
 use crate::auth::{Identity, Role};
 use crate::hub::Typist;
 use crate::said::Said;
-use crate::wire::{Answer, Close, Code, MAX_MESSAGES, Reference, Request};
+use crate::wire::{Answer, Close, Code, MAX_FRAME_BYTES, MAX_MESSAGES, Reference, Request};
 
 pub(crate) use limit::Limit;
 pub use limit::Rate;
@@ -29,8 +29,6 @@ use stories::Stories;
 pub(crate) const MAX_STORIES: usize = 64;
 /// How long a socket without a token may be open.
 pub(crate) const AUTH: Duration = Duration::from_secs(5);
-/// What is kept of a client while it is looked at who they are.
-const MAX_EARLY_BYTES: usize = 64 * 1_024;
 /// Pings and frames with nothing in them: so many times the messages.
 const FRAMES: u32 = 4;
 
@@ -163,7 +161,12 @@ impl Session {
     fn message(&mut self, (message, bytes): (serde_json::Value, usize), now: Now) -> Vec<Act> {
         let reference = message.get("ref").cloned();
         let reference = reference.and_then(|value| serde_json::from_value(value).ok());
-        match serde_json::from_value(message) {
+        let request = match message.is_object() {
+            true => serde_json::from_value(message),
+            // Its fields in their order would do for serde.
+            false => Err(serde::de::Error::custom("it is no object")),
+        };
+        match request {
             Ok(request) => self.request((request, bytes), now),
             Err(error) => vec![Act::Send(Answer::err(
                 reference.unwrap_or_default(),
@@ -178,8 +181,14 @@ impl Session {
             (Request::Auth { token, reference }, _) => self.auth(token, reference),
             (Request::Ping { reference }, _) => Act::Send(Answer::ok(reference)),
             // Clients need not wait for their welcome.
-            (request, None) if self.verifying && self.early_bytes + bytes <= MAX_EARLY_BYTES => {
-                self.early_bytes += bytes;
+            (request, None) if self.verifying => {
+                // After what is refused nothing is kept: what follows may need it.
+                self.early_bytes = self.early_bytes.saturating_add(bytes);
+                if self.early_bytes > MAX_FRAME_BYTES {
+                    let words = "that is much to say before you are known: wait for your welcome";
+                    let answer = Answer::err(reference(request), Code::TooMany, words);
+                    return vec![Act::Send(answer)];
+                }
                 self.early.push(request);
                 return Vec::new();
             }

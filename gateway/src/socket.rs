@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::address::Client;
 use crate::app::{App, Unauthorized, now};
-use crate::auth::Identity;
+use crate::auth::{Identity, Refusal};
 use crate::hub::{Delivery, End, Feed, Membership, Reader, Unwatched, Why, reader};
 use crate::metrics::Connected;
 use crate::outcome::{answer, broken, classed, refused, too_often};
@@ -102,6 +102,9 @@ impl Socket {
             // Since the changes are heard of: one that came before them was not.
             Guest::Known(identity) if self.app.revoked.has(&identity) => {
                 self.refuse(Unauthorized::Revoked);
+            }
+            Guest::Known(identity) if identity.is_over(now().unix) => {
+                self.refuse(Unauthorized::Refused(Refusal::Expired));
             }
             Guest::Known(identity) if self.takes_place(&identity) => {
                 self.acts.extend(self.session.welcome(identity, now()));
@@ -222,6 +225,10 @@ impl Socket {
     }
 
     fn begin(&mut self, act: Act) -> Option<BoxFuture<'static, Outcome>> {
+        if let Some(answer) = self.session.refuses(&act) {
+            self.say(&answer);
+            return None;
+        }
         let app = self.app.clone();
         Some(match act {
             Act::Verify { token, reference } => {
@@ -278,7 +285,9 @@ impl Socket {
                     return;
                 }
                 let acts = self.session.verified(verified, reference, now());
-                self.acts.extend(acts);
+                for act in acts.into_iter().rev() {
+                    self.acts.push_front(act);
+                }
             }
             Outcome::Joined(number, story, reference, joined) => {
                 let outcome = joined.map(|membership| {

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::address::Client;
 use crate::app::{App, Unauthorized, now};
-use crate::auth::{Grants, Identity};
+use crate::auth::{Grants, Identity, Refusal};
 use crate::hub::{Delivery, Feed, Membership, Why, reader};
 use crate::metrics::Connected;
 use crate::problem::Problem;
@@ -141,6 +141,9 @@ impl Stream {
             let words = format!("your token does not let you read {story}");
             return Err(Problem::forbidden(words));
         }
+        if identity.is_over(now().unix) {
+            return Err(Unauthorized::Refused(Refusal::Expired).into());
+        }
         let place = app.places.take(identity.sub.as_str()).ok_or_else(|| {
             let words = "you have as many connections as you may have: close one first";
             Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many", words)
@@ -194,11 +197,8 @@ impl Stream {
             Life::Over => return None,
         }
         let delivery = tokio::select! {
-            delivery = self.feed.next() => delivery,
-            () = sleep_until(self.beat) => {
-                self.beat = Instant::now() + self.app.ping;
-                return Some(Bytes::from_static(b":\n\n"));
-            }
+            // Whose token is over is told nothing more, however much waits for them.
+            biased;
             () = sleep_until(self.until) => {
                 return self.bye("your token is over: connect with a new one", RETRY);
             }
@@ -211,6 +211,11 @@ impl Stream {
             () = self.app.drain.cancelled() => {
                 let after = self.app.comes_back_after();
                 return self.bye("the server restarts: come back", after);
+            }
+            delivery = self.feed.next() => delivery,
+            () = sleep_until(self.beat) => {
+                self.beat = Instant::now() + self.app.ping;
+                return Some(Bytes::from_static(b":\n\n"));
             }
         };
         match delivery {

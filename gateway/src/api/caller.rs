@@ -77,6 +77,10 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
             ));
         }
         let body = body(request.into_body().into_data_stream()).await?;
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            // A list would do for serde: the fields in their order.
+            return Err(Problem::bad("the body is not a JSON object"));
+        }
         let body = serde_json::from_slice(&body);
         body.map(Self)
             .map_err(|error| Problem::bad(format!("the body is not what is asked for: {error}")))

@@ -120,6 +120,9 @@ pub(crate) async fn page(
     if !(1..=MOST).contains(&limit) {
         return Err(Problem::bad(format!("limit is 1 to {MOST}")));
     }
+    if i64::try_from(which.after).is_err() {
+        return Err(Problem::bad(format!("after is at most {}", i64::MAX)));
+    }
     let from = Seq(which.after);
     Ok(Json(read(&app.bus, &story, (from, limit), &caller).await?))
 }

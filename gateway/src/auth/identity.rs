@@ -29,6 +29,12 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Whether its time is over by our clock, in seconds since 1970. A connection ends then; the leeway is for requests.
+    #[must_use]
+    pub fn is_over(&self, now: u64) -> bool {
+        self.expires_at <= now
+    }
+
     /// What they may do in `story`; nothing without a role.
     #[must_use]
     pub fn role(&self, story: &StoryId) -> Option<Role> {

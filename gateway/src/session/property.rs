@@ -258,6 +258,9 @@ impl Stage {
     }
 
     fn act(&mut self, act: Act) -> Result<(), TestCaseError> {
+        if let Some(answer) = self.session.refuses(&act) {
+            return self.answer(&answer);
+        }
         let luck = self.luck[self.worked % self.luck.len()];
         match act {
             Act::Send(answer) => self.answer(&answer)?,
@@ -296,7 +299,9 @@ impl Stage {
                     Luck::Bad => Err(Unauthorized::Ticket),
                 };
                 let acts = self.session.verified(outcome, reference, now());
-                self.waits.extend(acts);
+                acts.into_iter()
+                    .rev()
+                    .for_each(|act| self.waits.push_front(act));
             }
             Act::Publish { reference, .. } => self.answer(&Answer::ok(reference))?,
             Act::Close(_) => self.closed = true,

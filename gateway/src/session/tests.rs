@@ -93,12 +93,13 @@ async fn nobody_need_wait_for_their_welcome() {
     assert!(did, "{acts:?}");
     // So much is kept, and of somebody who is nobody nothing is done.
     let mut session = anonymous();
-    let cursor = "c".repeat(MAX_EARLY_BYTES / 2 - 100);
+    let cursor = "c".repeat(MAX_FRAME_BYTES / 2 - 100);
     let large = format!(r#"{{"t":"join","story":"castle","cursor":"{cursor}"}}"#);
     says(&mut session, auth);
     assert_eq!(says(&mut session, &large), []);
     assert_eq!(says(&mut session, &large), []);
-    assert_eq!(code(&says(&mut session, &large)), Code::Auth);
+    assert_eq!(code(&says(&mut session, &large)), Code::TooMany);
+    assert_eq!(code(&says(&mut session, join)), Code::TooMany);
     let acts = session.verified(Err(Unauthorized::Revoked), Reference::default(), now());
     assert!(matches!(&acts[..], [Act::Send(_), Act::Close(Close::Auth)]));
 }
@@ -137,6 +138,7 @@ async fn what_is_no_json_ends_a_session_and_what_is_no_message_does_not() {
         r#"{"t":"dance"}"#,
         r#"{"story":"castle"}"#,
         "[]",
+        r#"["ping",null]"#,
         "7",
         r#"{"t":"join","story":"Not A Story"}"#,
         r#"{"t":"publish","story":"castle","event":{"mode":"fly"}}"#,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Duration;
 
 use crate::app::Unauthorized;
-use crate::auth::Identity;
+use crate::auth::{Identity, Refusal, Role};
 use crate::outcome::refused;
 use crate::session::secret::Token;
 use crate::session::{Act, Now, Session};
@@ -23,7 +23,8 @@ impl Session {
         }
     }
 
-    /// What came of [`Act::Verify`]. A token of somebody else ends the session, a bad one only if there was none before.
+    /// What came of [`Act::Verify`], to be done before anything that was asked for later. A token of somebody else is refused,
+    /// and a bad one ends the session if there was none before.
     pub(crate) fn verified(
         &mut self,
         outcome: Result<Identity, Unauthorized>,
@@ -32,8 +33,10 @@ impl Session {
     ) -> Vec<Act> {
         self.verifying = false;
         let identity = match outcome {
-            Ok(identity) => identity,
-            Err(refusal) => {
+            Ok(identity) if !identity.is_over(now.unix) => identity,
+            outcome => {
+                let over = Unauthorized::Refused(Refusal::Expired);
+                let refusal = outcome.err().unwrap_or(over);
                 let (answer, close) = refused(reference, refusal);
                 let mut acts = vec![Act::Send(answer)];
                 if self.identity.is_none() {
@@ -53,6 +56,22 @@ impl Session {
             acts.extend(self.request((request, 0), now));
         }
         acts
+    }
+
+    /// Why what was asked for with the last token is not done with the present one.
+    pub(crate) fn refuses(&self, act: &Act) -> Option<Answer> {
+        let (story, reference, least, does) = match act {
+            Act::Join {
+                story, reference, ..
+            } => (story, reference, Role::Reader, "read"),
+            Act::Publish { event, reference } => {
+                (&event.story, reference, Role::Author, "write in")
+            }
+            _ => return None,
+        };
+        let role = self.identity.as_ref().and_then(|one| one.role(story));
+        let words = || format!("your new token does not let you {does} {story}");
+        (role < Some(least)).then(|| Answer::err(reference.clone(), Code::Forbidden, words()))
     }
 
     /// Whoever has a token is told so; where it lets them read no more they are out.
