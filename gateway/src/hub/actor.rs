@@ -159,18 +159,25 @@ impl Actor {
                 return Ok(());
             };
             (self.watch, self.memory) = anew?;
-            let first = self.watch.read_again();
-            self.waiting
-                .iter_mut()
-                .for_each(|(reading, _)| *reading = first);
-            for member in std::mem::take(&mut self.members) {
-                self.start_anew(member);
-            }
+            self.all_wait();
             return Ok(());
         }
+        let joins = self.memory.joins(&seen);
         let item = self.memory.see(seen, self.watch.cursor().clone());
-        self.give(&item);
+        if joins {
+            self.give(&item);
+        } else {
+            self.all_wait();
+        }
         Ok(())
+    }
+
+    /// Where each goes on is seen when all there is was read.
+    fn all_wait(&mut self) {
+        let reading = self.watch.read_again();
+        let waiting = self.waiting.drain(..).map(|(_, member)| member);
+        let all = waiting.chain(self.members.drain(..));
+        self.waiting = all.map(|member| (reading, member)).collect();
     }
 
     fn give(&mut self, item: &Arc<Item>) {
@@ -311,9 +318,9 @@ async fn refuse(commands: &mut mpsc::Receiver<Command>, error: &Arc<Error>) {
 
 /// From the last events on.
 async fn watch(hub: &Hub, story: &Arc<StoryId>) -> Result<(Watch, Memory), Error> {
-    let cursor = hub.bus.place_before_end(story, TAIL).await?;
-    let watch = hub.feeds.watch(story, Some(cursor.clone())).await?;
-    Ok((watch, Memory::new(Arc::clone(story), cursor)))
+    let watch = hub.feeds.watch_last(story, TAIL).await?;
+    let memory = Memory::new(Arc::clone(story), watch.cursor().clone());
+    Ok((watch, memory))
 }
 
 /// After a failover, which may not be over.

@@ -23,6 +23,8 @@ pub(crate) struct Memory {
     story: Arc<StoryId>,
     /// The place before the first event that is remembered.
     from: (Seq, Tag),
+    /// The event at that place is missing from the log: no earlier place can be gone on from.
+    is_after_hole: bool,
     events: VecDeque<Arc<Item>>,
     bytes: usize,
     drafts: Vec<Draft>,
@@ -62,6 +64,7 @@ impl Memory {
         Self {
             story,
             from: (at.seq, at.tag),
+            is_after_hole: false,
             events: VecDeque::new(),
             bytes: 0,
             drafts: Vec::new(),
@@ -76,6 +79,14 @@ impl Memory {
             seq: self.from.0,
             tag: self.from.1,
             draft: None,
+        }
+    }
+
+    /// Whether it is what comes next, and no event between is missing.
+    pub(crate) fn joins(&self, seen: &Seen) -> bool {
+        match seen {
+            Seen::Event(entry) => entry.seq.0 == self.last().0 + 1,
+            _ => true,
         }
     }
 
@@ -134,7 +145,10 @@ impl Memory {
             return doubt(Join::Other);
         }
         if from.seq < self.from.0 {
-            return Join::Log;
+            return match self.is_after_hole {
+                true => doubt(Join::Other),
+                false => Join::Log,
+            };
         }
         if self.tag(from.seq) != Some(from.tag) {
             return doubt(Join::Other);
@@ -156,7 +170,7 @@ impl Memory {
 
     /// The last `count` events and the drafts that run; `None` where the log may have more of them.
     pub(crate) fn tail(&mut self, count: usize) -> Option<Vec<Arc<Item>>> {
-        if self.events.len() < count && self.from.0 > Seq(0) {
+        if self.events.len() < count && self.from.0 > Seq(0) && !self.is_after_hole {
             return None;
         }
         let skipped = self.events.len().saturating_sub(count);
@@ -196,6 +210,12 @@ impl Memory {
             Some(_) => Arc::new(item.after(self.place())),
             None => Arc::clone(item),
         };
+        let before = Seq(item.cursor.seq.0.saturating_sub(1));
+        if self.last() != before {
+            // What is before a hole joins to nothing.
+            (self.events, self.bytes) = (VecDeque::new(), 0);
+            (self.from, self.is_after_hole) = ((before, Tag::START), true);
+        }
         self.bytes += item.bytes();
         self.events.push_back(item);
         if let Payload::Retracted(retracted) = event.payload() {
@@ -220,7 +240,13 @@ impl Memory {
         if let Some(item) = self.events.pop_front() {
             self.bytes = self.bytes.saturating_sub(item.bytes());
             self.from = (item.cursor.seq, item.cursor.tag);
+            self.is_after_hole = false;
         }
+    }
+
+    fn last(&self) -> Seq {
+        let last = self.events.back();
+        last.map_or(self.from.0, |item| item.cursor.seq)
     }
 
     fn tag(&self, seq: Seq) -> Option<Tag> {

@@ -102,6 +102,15 @@ impl View {
         view
     }
 
+    /// From a place on, whatever is missing between it and this end of the log.
+    pub(crate) fn anew(place: Cursor, end: Seq) -> Self {
+        Self {
+            fresh: true,
+            told: end,
+            ..Self::new(Some(place))
+        }
+    }
+
     pub(crate) fn due(&self) -> Due {
         self.due
     }

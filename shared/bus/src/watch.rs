@@ -66,9 +66,7 @@ impl Bus {
     pub async fn watch(&self, story: &StoryId, cursor: Option<Cursor>) -> Result<Watch, Error> {
         self.feeds().watch(story, cursor).await
     }
-}
 
-impl Bus {
     /// The next events after a cursor, at most `limit`, each with the place after it; none at the log's end. When the
     /// cursor is of another history, or the log goes on only later, the first is [`Seen::Gap`].
     ///
@@ -97,10 +95,16 @@ impl Bus {
     /// # Errors
     /// [`Error::NoStory`]; or when Redis is not reached or refuses.
     pub async fn place_before_end(&self, story: &StoryId, count: usize) -> Result<Cursor, Error> {
+        let (place, _end) = self.last_events(story, count).await?;
+        Ok(place)
+    }
+
+    /// The place before the last `count` events, and the log's end.
+    async fn last_events(&self, story: &StoryId, count: usize) -> Result<(Cursor, Seq), Error> {
         let start = self.page(story, Seq(0), 1).await?;
         let back = u64::try_from(count).unwrap_or(u64::MAX);
         let seq = start.end.0.saturating_sub(back);
-        let (mut entries, epoch) = (start.entries, start.epoch);
+        let (mut entries, epoch, end) = (start.entries, start.epoch, start.end);
         if seq > 1 {
             entries = self.page(story, Seq(seq - 1), 1).await?.entries;
         }
@@ -108,12 +112,13 @@ impl Bus {
         let (seq, tag) = first.map_or((Seq(0), Tag::START), |entry| {
             (entry.seq, Tag::of(&entry.event.id))
         });
-        Ok(Cursor {
+        let place = Cursor {
             epoch,
             seq,
             tag,
             draft: None,
-        })
+        };
+        Ok((place, end))
     }
 }
 
@@ -124,10 +129,24 @@ impl Feeds {
     /// [`Error::NoStory`]; or when Redis is not reached or refuses.
     pub async fn watch(&self, story: &StoryId, cursor: Option<Cursor>) -> Result<Watch, Error> {
         self.bus.page(story, Seq(0), 1).await?;
-        Ok(Watch {
+        Ok(self.watch_as(story, View::new(cursor)))
+    }
+
+    /// Watches the last `count` events and all that follow. There is no gap where some of those are missing: nobody was
+    /// given what they would have to join to.
+    ///
+    /// # Errors
+    /// [`Error::NoStory`]; or when Redis is not reached or refuses.
+    pub async fn watch_last(&self, story: &StoryId, count: usize) -> Result<Watch, Error> {
+        let (place, end) = self.bus.last_events(story, count).await?;
+        Ok(self.watch_as(story, View::anew(place, end)))
+    }
+
+    fn watch_as(&self, story: &StoryId, view: View) -> Watch {
+        Watch {
             feeds: self.clone(),
             story: story.clone(),
-            view: View::new(cursor),
+            view,
             live: None,
             doubt: Instant::now(),
             stale: Instant::now(),
@@ -138,7 +157,7 @@ impl Feeds {
             was_at_end: false,
             failures: 0,
             is_refused: false,
-        })
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod check;
 mod clients;
 mod ends;
 mod frames;
+mod holes;
 mod http2;
 mod life;
 mod limits;

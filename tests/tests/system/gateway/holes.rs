@@ -1,0 +1,57 @@
+//! A log that lacks an event: its count was ahead once, or somebody destroyed one.
+
+use anyhow::ensure;
+use gateway::auth::Role;
+use serde_json::Value;
+use system_tests::edge::{Node, Socket};
+
+use super::{Edge, join, says};
+
+/// What comes of the log up to these words, as `gap` or the words.
+async fn up_to(socket: &mut Socket, words: &str) -> anyhow::Result<Vec<String>> {
+    let mut told = Vec::new();
+    while told.last().is_none_or(|last| last != words) {
+        let of_log = |frame: &Value| frame["t"] == "gap" || frame["t"] == "event";
+        let frame = socket.until(words, of_log).await?;
+        let text = frame["event"]["text"].as_str();
+        told.push(text.unwrap_or("gap").to_owned());
+        ensure!(told.len() < 20, "no end: {told:?}");
+    }
+    Ok(told)
+}
+
+async fn reader(edge: &Edge, node: &Node, cursor: Option<&str>) -> anyhow::Result<Socket> {
+    let token = edge.token("oren", Role::Reader)?;
+    let mut socket = Socket::open_as(node.address(), &token).await?;
+    assert_eq!(socket.ask_for(join(cursor)).await?["t"], "ok");
+    Ok(socket)
+}
+
+#[tokio::test]
+async fn a_hole_in_the_log_is_told_once_to_whoever_was_before_it() -> anyhow::Result<()> {
+    let edge = Edge::start(&[]).await?;
+    let mut mira = edge.joined("mira", None).await?;
+    edge.act("mira", "first").await?;
+    let place = mira.until("a place", |frame| says(frame, "first")).await?;
+    let place = place["cursor"].as_str();
+    let ahead = ["HINCRBY", "sf:{0}:ctx:castle", "seq", "1"];
+    edge.stack.redis(&ahead).await?;
+    edge.act("mira", "second").await?;
+    assert_eq!(up_to(&mut mira, "second").await?, ["gap", "second"]);
+    let another = edge.another().await?;
+    for (node, words) in [(&edge.node, "third"), (&another, "fourth")] {
+        let mut back = reader(&edge, node, place).await?;
+        let told = up_to(&mut back, "second").await?;
+        assert_eq!(told, ["gap", "second"], "{words}");
+        let mut new = reader(&edge, node, None).await?;
+        let told = up_to(&mut new, "second").await?;
+        assert_eq!(told, ["second"], "{words}");
+        edge.act("mira", words).await?;
+        for reader in [&mut mira, &mut back, &mut new] {
+            let told = up_to(reader, words).await?;
+            assert!(!told.contains(&"gap".to_owned()), "{words}: {told:?}");
+        }
+    }
+    edge.stack.end().await;
+    Ok(())
+}
