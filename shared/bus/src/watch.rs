@@ -10,14 +10,14 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::feeds::Feeds;
 use crate::live::{Arrival, Live};
 use crate::view::{Drafts, Due, Page, Seen, View};
-use crate::{Bus, Error};
+use crate::{Bus, Error, backoff};
 
 /// Events in one read.
 const PAGE: usize = 200;
 /// A subscription that brings nothing for so long is doubted: the connection is asked whether it lives.
 const QUIET: Duration = Duration::from_secs(5);
-/// Until what is refused for a while is asked again.
-const PAUSE: Duration = Duration::from_millis(250);
+/// The longest wait before what was refused is asked again.
+const PAUSE: Duration = Duration::from_secs(5);
 /// What was not read for so long is read again: that a message was never sent (a channel that an ACL denies), or not to
 /// this connection, shows nowhere else.
 const STALE: Duration = Duration::from_secs(30);
@@ -44,8 +44,8 @@ pub struct Watch {
     was_at_end: bool,
     /// How often Redis was not reached or refused since something was read.
     failures: u32,
-    /// It refused the last time, for a while.
-    is_refused: bool,
+    /// And how often it refused: that takes no time, and all stories would ask again at once.
+    refusals: u32,
 }
 
 /// What comes of a wait for Redis.
@@ -156,7 +156,7 @@ impl Feeds {
             given: 0,
             was_at_end: false,
             failures: 0,
-            is_refused: false,
+            refusals: 0,
         }
     }
 }
@@ -202,7 +202,9 @@ impl Watch {
                     }
                     self.failures = self.failures.saturating_add(1);
                     self.live = None;
-                    self.is_refused = !matches!(error, Error::Unreachable(_));
+                    if !matches!(error, Error::Unreachable(_)) {
+                        self.refusals = self.refusals.saturating_add(1);
+                    }
                 }
                 Err(error) => return Err(error),
             }
@@ -247,12 +249,9 @@ impl Watch {
         let is_due = self.wanted > self.begun || self.stale <= Instant::now();
         let Some(live) = &mut self.live else {
             let feeds = self.feeds.clone();
-            let is_refused = std::mem::take(&mut self.is_refused);
+            let pause = backoff(self.refusals, PAUSE);
             return self.begin(async move {
-                if is_refused {
-                    // That takes no time, and would be asked again at once.
-                    sleep(PAUSE).await;
-                }
+                sleep(pause).await;
                 let live = feeds.subscribe(bus.keys.live(&story)).await;
                 live.map(|live| Read::Live(Box::new(live)))
             });
@@ -298,7 +297,7 @@ impl Watch {
 
     fn take(&mut self, read: Read) {
         if !matches!(read, Read::Live(_)) {
-            self.failures = 0;
+            (self.failures, self.refusals) = (0, 0);
         }
         match read {
             Read::Live(live) => {
