@@ -29,6 +29,8 @@ use stories::Stories;
 pub(crate) const MAX_STORIES: usize = 64;
 /// How long a socket without a token may be open.
 pub(crate) const AUTH: Duration = Duration::from_secs(5);
+/// When whoever is out of a story that cannot be read may join it again.
+const OUT_MS: u64 = 5_000;
 /// Pings and frames with nothing in them: so many times the messages.
 const FRAMES: u32 = 4;
 
@@ -281,6 +283,22 @@ impl Session {
             cursor,
             reference,
         }
+    }
+
+    /// Nothing more comes of the story with this number: whoever is in it is told to come back, and stays in the others.
+    pub(crate) fn out(&mut self, number: u32) -> Vec<Act> {
+        let Some(story) = self.stories.remove_number(number) else {
+            return Vec::new();
+        };
+        let answer = Answer::Err {
+            reference: Reference::default(),
+            code: Code::Unavailable,
+            message: format!("{story} cannot be read now: join it again"),
+            after_ms: Some(OUT_MS),
+            story: Some(story),
+        };
+        let reference = None;
+        vec![Act::Leave { number, reference }, Act::Send(answer)]
     }
 
     /// What came of [`Act::Join`].

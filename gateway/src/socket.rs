@@ -158,10 +158,11 @@ impl Socket {
         tokio::select! {
             message = self.stream.next(), if reads => self.read(message)?,
             written = self.outbox.write(), if !self.outbox.is_out() => written.map_err(|_| Closed)?,
-            why = ended(self.end.as_ref()) => self.ended(why).await?,
+            () = ended(self.end.as_ref()) => return self.close(Close::Slow).await,
             delivery = next(self.feed.as_ref()), if self.outbox.is_out() => match delivery {
                 Ok(delivery) => self.write(delivery),
-                Err(why) => self.ended(why).await?,
+                Err(Why::Slow) => return self.close(Close::Slow).await,
+                Err(Why::Story(number)) => self.acts.extend(self.session.out(number)),
             },
             outcome = done(&mut self.working) => {
                 self.working = None;
@@ -323,14 +324,6 @@ impl Socket {
 
     fn say(&mut self, answer: &Answer) {
         self.outbox.push(Message::Text(answer.json().into()));
-    }
-
-    async fn ended(&mut self, why: Why) -> Result<(), Closed> {
-        let close = match why {
-            Why::Slow => Close::Slow,
-            Why::Story => Close::Restart,
-        };
-        self.close(close).await
     }
 
     /// The token counts no more: what was asked for and is not begun is not done, and what waits is not told.

@@ -221,7 +221,7 @@ impl Stream {
         match delivery {
             Ok(delivery) => Some(self.together(&delivery)),
             Err(Why::Slow) => self.bye("too slow: come back with the cursor", RETRY),
-            Err(Why::Story) => self.bye("the story cannot be read now: come back", RETRY),
+            Err(Why::Story(_)) => self.bye("the story cannot be read now: come back", RETRY),
         }
     }
 

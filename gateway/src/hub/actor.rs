@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{Error, Seen, Watch};
+use bus::{Error, Seen, Watch, backoff};
 use story::StoryId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, interval, sleep, timeout_at};
@@ -13,7 +13,7 @@ use tokio::time::{Instant, interval, sleep, timeout_at};
 use crate::hub::backlog;
 use crate::hub::item::Item;
 use crate::hub::memory::{Join, Memory};
-use crate::hub::reader::{Given, Member, Why};
+use crate::hub::reader::{Given, Member};
 use crate::hub::stories::Start;
 use crate::hub::{Hub, TAIL};
 use crate::metrics::Joined;
@@ -22,8 +22,8 @@ use crate::metrics::Joined;
 const SLOW: Duration = Duration::from_secs(10);
 /// A story without readers is let go of after this time.
 const IDLE: Duration = Duration::from_secs(20);
-/// Until a story that begins anew is read again, while Redis is away.
-pub(super) const AGAIN: Duration = Duration::from_millis(250);
+/// The longest wait before a story that begins anew is read again, while Redis is away or refuses.
+const AGAIN: Duration = Duration::from_secs(5);
 
 pub(crate) type Opened = Result<(), Arc<Error>>;
 
@@ -292,11 +292,21 @@ impl Actor {
     async fn fail(mut self, error: Error) {
         tracing::warn!(story = %self.story, %error, "a story cannot be read any more");
         self.hub.stories.forget(&self.story, self.number);
-        let waiting = self.waiting.drain(..).map(|(_, member)| member);
-        for member in self.members.drain(..).chain(waiting) {
-            member.reader.close(Why::Story);
-        }
+        self.close();
         refuse(&mut self.commands, &Arc::new(error)).await;
+    }
+
+    fn close(&mut self) {
+        let waiting = self.waiting.drain(..).map(|(_, member)| member);
+        let all = self.members.drain(..).chain(waiting);
+        all.for_each(|member| member.is_out());
+    }
+}
+
+impl Drop for Actor {
+    /// However it ends, nobody waits for more of it.
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -310,7 +320,7 @@ async fn refuse(commands: &mut mpsc::Receiver<Command>, error: &Arc<Error>) {
                 let _gone = opened.send(Err(Arc::clone(error)));
             }
             Command::Join(member, None) | Command::Anew(member) | Command::Later(member) => {
-                member.reader.close(Why::Story);
+                member.is_out();
             }
         }
     }
@@ -325,27 +335,27 @@ async fn watch(hub: &Hub, story: &Arc<StoryId>) -> Result<(Watch, Memory), Error
 
 /// After a failover, which may not be over.
 async fn watch_anew(hub: &Hub, story: &Arc<StoryId>) -> Result<(Watch, Memory), Error> {
+    let mut failures = 0_u32;
     loop {
         match watch(hub, story).await {
             Err(error) if error.is_passing() && !hub.end.is_cancelled() => {
                 tracing::warn!(%story, %error, "a story cannot be begun anew yet");
-                sleep(AGAIN).await;
+                failures = failures.saturating_add(1);
+                sleep(backoff(failures, AGAIN)).await;
             }
             watched => return watched,
         }
     }
 }
 
-/// Where the story failed meanwhile, whoever reads it is told; not who has left it.
+/// Where the story failed meanwhile, whoever reads it is told.
 async fn come_back(again: &mpsc::WeakSender<Command>, command: Command) {
     let left = match again.upgrade() {
         Some(again) => again.send(command).await.err().map(|error| error.0),
         None => Some(command),
     };
-    if let Some(Command::Join(member, _) | Command::Anew(member) | Command::Later(member)) = left
-        && !member.has_left()
-    {
-        member.reader.close(Why::Story);
+    if let Some(Command::Join(member, _) | Command::Anew(member) | Command::Later(member)) = left {
+        member.is_out();
     }
 }
 
@@ -360,7 +370,7 @@ async fn has_room(member: &Member) -> bool {
             // They did take something meanwhile.
             Err(_) if member.taken() + SLOW > until => {}
             Err(_slow) => {
-                member.reader.close(Why::Slow);
+                member.is_slow();
                 return false;
             }
         }

@@ -1,16 +1,19 @@
 //! What somebody is given of the log who was away for longer than the story's memory, a page at a time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bus::{Bus, Error, Seen};
 use story::{Cursor, StoryId};
 use tokio::time::sleep;
 
 use crate::hub::TAIL;
-use crate::hub::actor::{AGAIN, Command};
+use crate::hub::actor::Command;
 use crate::hub::item::Item;
-use crate::hub::reader::{Given, Member, Why};
+use crate::hub::reader::{Given, Member};
 
+/// The least wait before the log is read again after Redis was away or refused: up to four times that.
+const AGAIN: Duration = Duration::from_millis(250);
 /// Events of the log that somebody is given at once: about as many as their queue takes.
 const PAGE: usize = 64;
 
@@ -64,7 +67,7 @@ pub(super) async fn give(
         }
         Err(error) => {
             tracing::warn!(%story, %error, "a reader cannot be given what they missed");
-            member.reader.close(Why::Story);
+            member.is_out();
             None
         }
     }

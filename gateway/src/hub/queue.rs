@@ -32,7 +32,10 @@ struct State {
     /// When an item was last taken.
     taken: Instant,
     aside: Aside,
-    end: Option<Why>,
+    /// Stories of which nothing more comes.
+    over: Vec<u32>,
+    /// Nothing more comes at all: nothing was taken for too long.
+    is_slow: bool,
     /// Nobody takes anything any more.
     is_left: bool,
     /// Of the task that waits.
@@ -56,7 +59,8 @@ impl Queue {
                 items: VecDeque::new(),
                 taken: Instant::now(),
                 aside: Aside::default(),
-                end: None,
+                over: Vec::new(),
+                is_slow: false,
                 is_left: false,
                 waker: None,
             }),
@@ -89,10 +93,17 @@ impl Queue {
         self.state().aside.forget(number);
     }
 
-    /// Nothing more comes. The first reason counts.
-    pub(super) fn end(&self, why: Why) {
+    /// Nothing more comes.
+    pub(super) fn slow(&self) {
         let mut state = self.state();
-        state.end.get_or_insert(why);
+        state.is_slow = true;
+        wake(state);
+    }
+
+    /// Nothing more comes of this story; what there is of it is given before.
+    pub(super) fn over(&self, number: u32) {
+        let mut state = self.state();
+        state.over.push(number);
         wake(state);
     }
 
@@ -138,15 +149,18 @@ impl Queue {
     pub(super) async fn next(&self) -> Result<Delivery, Why> {
         poll_fn(|context| {
             let mut state = self.state();
-            if let Some(why) = state.end {
-                return Poll::Ready(Err(why));
+            if state.is_slow {
+                return Poll::Ready(Err(Why::Slow));
             }
             // These are few.
             if let Some((number, notice)) = state.aside.take() {
                 return Poll::Ready(Ok(Delivery::Notice(number, notice)));
             }
-            match self.take(&mut state) {
-                Some(delivery) => Poll::Ready(Ok(delivery)),
+            if let Some(delivery) = self.take(&mut state) {
+                return Poll::Ready(Ok(delivery));
+            }
+            match state.over.pop() {
+                Some(number) => Poll::Ready(Err(Why::Story(number))),
                 None => state.wait(context),
             }
         })
@@ -158,13 +172,16 @@ impl Queue {
         self.take(&mut self.state())
     }
 
-    /// Why nothing more comes, once that is so. Cancel-safe; of the same task as [`Queue::next`].
-    pub(super) async fn why(&self) -> Why {
+    /// Once nothing more comes at all. Cancel-safe; of the same task as [`Queue::next`].
+    pub(super) async fn ended(&self) {
         poll_fn(|context| {
             let mut state = self.state();
-            state.end.map_or_else(|| state.wait(context), Poll::Ready)
+            match state.is_slow {
+                true => Poll::Ready(()),
+                false => state.wait(context),
+            }
         })
-        .await
+        .await;
     }
 
     /// When an item was last taken.
@@ -295,15 +312,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_reason_ends_it_and_both_who_ask_hear_it() {
+    async fn who_is_too_slow_hears_it_whichever_way_they_ask() {
         let queue = Arc::new(Queue::new(1));
         let asking = Arc::clone(&queue);
         // One task asks in two ways: it is woken for both.
-        let both = TaskTracker::new()
-            .spawn(async move { tokio::join!(asking.next().map(|next| next.err()), asking.why()) });
+        let both = TaskTracker::new().spawn(async move {
+            tokio::join!(asking.next().map(|next| next.err()), asking.ended())
+        });
         tokio::task::yield_now().await;
-        queue.end(Why::Slow);
-        queue.end(Why::Story);
-        assert_eq!(both.await.unwrap(), (Some(Why::Slow), Why::Slow));
+        queue.over(7);
+        queue.slow();
+        assert_eq!(both.await.unwrap(), (Some(Why::Slow), ()));
+    }
+
+    #[tokio::test]
+    async fn a_story_that_is_over_ends_after_what_there_is_and_the_others_go_on() {
+        let queue = Queue::new(2);
+        assert_eq!(give(&queue, 1), Given::Yes);
+        queue.over(1);
+        assert_eq!(queue.next().await.unwrap().number(), 1);
+        assert_eq!(queue.next().await.err(), Some(Why::Story(1)));
+        assert_eq!(queue.next().now_or_never().map(|next| next.err()), None);
+        assert_eq!(give(&queue, 2), Given::Yes);
+        assert_eq!(queue.next().await.unwrap().number(), 2);
     }
 }

@@ -49,27 +49,23 @@ pub(crate) struct Reader {
     pub(crate) sub: Arc<str>,
     /// As others in a story see it.
     pub(crate) name: Arc<str>,
-    queue: Arc<Giver>,
+    queue: Arc<Queue>,
 }
-
-/// When nobody gives any more, nothing more comes.
-#[derive(Debug)]
-struct Giver(Arc<Queue>);
 
 /// Why nothing more is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Why {
     /// Took nothing for too long.
     Slow,
-    /// The story is gone, or cannot be read.
-    Story,
+    /// The story with this number is gone, or cannot be read; others go on.
+    Story(u32),
 }
 
 /// The other end of a [`Reader`].
 #[derive(Debug)]
 pub(crate) struct Feed(Arc<Queue>);
 
-/// Why a [`Feed`] ends, for whoever takes nothing from it now.
+/// Of a whole [`Feed`], for whoever takes nothing from it now.
 #[derive(Debug)]
 pub(crate) struct End(Arc<Queue>);
 
@@ -100,7 +96,7 @@ pub(crate) fn reader(person: &Identity, queue: usize) -> (Reader, Feed) {
     let reader = Reader {
         sub: person.sub.as_str().into(),
         name: person.name.as_str().into(),
-        queue: Arc::new(Giver(Arc::clone(&queue))),
+        queue: Arc::clone(&queue),
     };
     (reader, Feed(queue))
 }
@@ -123,20 +119,16 @@ impl Reader {
         (member, membership)
     }
 
-    pub(crate) fn close(&self, why: Why) {
-        self.queue.0.end(why);
-    }
-
     /// Where notices for them go.
     pub(crate) fn notices(&self) -> Arc<Queue> {
-        Arc::clone(&self.queue.0)
+        Arc::clone(&self.queue)
     }
 }
 
 impl End {
-    /// Why nothing more is given, once that is so. Cancel-safe.
-    pub(crate) async fn why(&self) -> Why {
-        self.0.why().await
+    /// Once nothing more is given: nothing was taken for too long. Cancel-safe.
+    pub(crate) async fn came(&self) {
+        self.0.ended().await;
     }
 }
 
@@ -160,12 +152,6 @@ impl Feed {
 impl Drop for Feed {
     fn drop(&mut self) {
         self.0.leave();
-    }
-}
-
-impl Drop for Giver {
-    fn drop(&mut self) {
-        self.0.end(Why::Story);
     }
 }
 
@@ -216,7 +202,19 @@ impl Member {
     }
 
     pub(crate) fn has_left(&self) -> bool {
-        self.left.load(Ordering::Relaxed) || self.reader.queue.0.is_left()
+        self.left.load(Ordering::Relaxed) || self.reader.queue.is_left()
+    }
+
+    /// They took nothing for too long, of whatever story.
+    pub(crate) fn is_slow(&self) {
+        self.reader.queue.slow();
+    }
+
+    /// The story cannot be read any more: they are told, unless they have left it.
+    pub(crate) fn is_out(&self) {
+        if !self.has_left() {
+            self.reader.queue.over(self.number);
+        }
     }
 
     /// Something that they miss.
@@ -236,7 +234,7 @@ impl Member {
         if item.is_for(&self.reader.sub) {
             let number = self.number;
             let place = Place { number, is_live };
-            match self.reader.queue.0.give(place, item) {
+            match self.reader.queue.give(place, item) {
                 Given::Yes => {}
                 refused => return refused,
             }
@@ -249,17 +247,17 @@ impl Member {
 
     /// When they last took an item, of whatever story.
     pub(crate) fn taken(&self) -> Instant {
-        self.reader.queue.0.taken()
+        self.reader.queue.taken()
     }
 
     /// How many items could be given now.
     pub(crate) fn room(&self) -> usize {
-        self.reader.queue.0.room()
+        self.reader.queue.room()
     }
 
     /// Waits until something could be given; false when nobody takes it any more.
     pub(crate) async fn ready(&self) -> bool {
-        self.reader.queue.0.ready().await
+        self.reader.queue.ready().await
     }
 }
 

@@ -33,6 +33,11 @@ impl Stories {
         Some(self.0.remove(at).0)
     }
 
+    pub(super) fn remove_number(&mut self, number: u32) -> Option<StoryId> {
+        let at = self.0.binary_search_by_key(&number, |(known, _)| *known);
+        at.ok().map(|at| self.0.remove(at).1)
+    }
+
     pub(super) fn retain(&mut self, mut stays: impl FnMut(&StoryId, &u32) -> bool) {
         self.0.retain(|(number, story)| stays(story, number));
     }

@@ -13,9 +13,9 @@ pub(super) async fn next(feed: Option<&Feed>) -> Result<Delivery, Why> {
 }
 
 /// Also while nothing can be written, which is why it came.
-pub(super) async fn ended(end: Option<&End>) -> Why {
+pub(super) async fn ended(end: Option<&End>) {
     match end {
-        Some(end) => end.why().await,
+        Some(end) => end.came().await,
         None => std::future::pending().await,
     }
 }

@@ -1,9 +1,10 @@
-//! A log that lacks an event: its count was ahead once, or somebody destroyed one.
+//! A log that lacks an event (its count was ahead once, or somebody destroyed one), and one that cannot be read.
 
 use anyhow::ensure;
 use gateway::auth::Role;
-use serde_json::Value;
-use system_tests::edge::{Node, Socket};
+use serde_json::{Value, json};
+use story::Policies;
+use system_tests::edge::{Node, Person, Socket};
 
 use super::{Edge, join, says};
 
@@ -52,6 +53,47 @@ async fn a_hole_in_the_log_is_told_once_to_whoever_was_before_it() -> anyhow::Re
             assert!(!told.contains(&"gap".to_owned()), "{words}: {told:?}");
         }
     }
+    edge.stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_story_that_cannot_be_read_ends_and_the_others_of_its_readers_go_on() -> anyhow::Result<()>
+{
+    let edge = Edge::start(&[]).await?;
+    let tower = edge.stack.story("tower", Policies::default()).await?;
+    let both = [("castle", Role::Author), ("tower", Role::Author)];
+    let token = edge.issuer.token(&Person::new("mira", &both))?;
+    let mut mira = Socket::open_as(edge.address(), &token).await?;
+    let mut stream = edge.stream("oren", None).await?;
+    for story in ["castle", "tower"] {
+        let join = json!({"t": "join", "story": story});
+        assert_eq!(mira.ask_for(join).await?["t"], "ok");
+    }
+    edge.act("mira", "first").await?;
+    mira.until("it", |frame| says(frame, "first")).await?;
+    stream.until("it", |sent| says(&sent.data, "first")).await?;
+    // No place that an event can have, and a reason to read it.
+    let entry = ["XADD", "sf:{0}:log:castle", "9-1", "e", "{}"];
+    edge.stack.redis(&entry).await?;
+    edge.stack
+        .redis(&["CLIENT", "KILL", "TYPE", "pubsub"])
+        .await?;
+    let out = mira
+        .until("the end of it", |frame| frame["t"] == "err")
+        .await?;
+    assert_eq!(
+        (&out["story"], &out["code"]),
+        (&json!("castle"), &json!("unavailable"))
+    );
+    assert!(out["after_ms"].as_u64() > Some(0), "{out}");
+    let bye = stream
+        .until("the end of it", |sent| sent.event == "bye")
+        .await?;
+    assert!(bye.data["after_ms"].as_u64() > Some(0), "{bye:?}");
+    edge.stack.act(&tower, "a1", "I climb.").await?;
+    mira.until("the other", |frame| says(frame, "I climb."))
+        .await?;
     edge.stack.end().await;
     Ok(())
 }
