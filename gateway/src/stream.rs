@@ -95,6 +95,7 @@ pub(crate) async fn stream(
 fn begin(headers: &HeaderMap, asked: Option<String>) -> Option<Cursor> {
     let last = headers.get("last-event-id");
     let last = last.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let last = last.filter(|text| !text.is_empty());
     let text = last.or(asked).filter(|text| !text.is_empty())?;
     let nowhere = Cursor {
         epoch: "0".to_owned(),
@@ -284,6 +285,7 @@ mod tests {
         assert_eq!(begin(None, Some("")), None);
         assert_eq!(begin(None, Some(one)).as_deref(), Some(one));
         assert_eq!(begin(Some(two), Some(one)).as_deref(), Some(two));
+        assert_eq!(begin(Some(""), Some(one)).as_deref(), Some(one));
         for nowhere in ["x", "e-01-abcd"] {
             assert_eq!(begin(Some(nowhere), Some(one)).as_deref(), Some("0-0-0000"));
         }
@@ -299,8 +301,8 @@ mod tests {
             asked in prop::option::of("\\PC{0,20}"),
         ) {
             let begun = begin(&headers(last.as_deref()), asked.clone());
-            let text = last.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).or(asked);
-            match text.filter(|text| !text.is_empty()) {
+            let last = last.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+            match [last, asked].into_iter().flatten().find(|text| !text.is_empty()) {
                 None => prop_assert_eq!(begun, None),
                 Some(text) => {
                     let begun = begun.map(|cursor| cursor.to_string());

@@ -20,7 +20,7 @@ use crate::metrics::Joined;
 
 /// A reader who takes nothing for so long is slow.
 const SLOW: Duration = Duration::from_secs(10);
-/// A story without readers is let go of after this time.
+/// A story without readers is let go of after this time, and at most half as much more.
 const IDLE: Duration = Duration::from_secs(20);
 /// The longest wait before a story that begins anew is read again, while Redis is away or refuses.
 const AGAIN: Duration = Duration::from_secs(5);

@@ -152,8 +152,9 @@ fn chunks(list: Value) -> Result<Vec<Chunk>, Error> {
     let elements: Vec<String> = read(list)?;
     let chunk = |element: &String| {
         let mut parts = element.splitn(3, ' ');
-        let i = parts.next()?.parse().ok()?;
-        let n = parts.next()?.parse().ok()?;
+        let i: u32 = parts.next()?.parse().ok()?;
+        let n: u32 = parts.next()?.parse().ok()?;
+        i.checked_add(n)?;
         let text = parts.next()?.to_owned();
         Some(Chunk { i, n, text })
     };

@@ -41,8 +41,12 @@ impl Live {
                 tracing::warn!(bytes = json.len(), "a live message is too large");
                 Arrival::Lost
             }
-            Arrival::Message(json) => match serde_json::from_slice(&json) {
-                Ok(message) => Arrival::Message(message),
+            Arrival::Message(json) => match serde_json::from_slice::<Message>(&json) {
+                Ok(message) if message.is_countable() => Arrival::Message(message),
+                Ok(_) => {
+                    tracing::warn!("a live message has chunks beyond all numbers");
+                    Arrival::Lost
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a live message cannot be read");
                     Arrival::Lost
@@ -89,6 +93,25 @@ impl Drop for Live {
 mod tests {
     use super::*;
     use crate::{Bus, Settings};
+
+    #[tokio::test]
+    async fn chunks_beyond_all_numbers_and_what_is_no_message_are_read_anew() {
+        let feeds = Bus::new(Settings::new("redis://nowhere")).unwrap().feeds();
+        let mut live = feeds.route("castle", 0);
+        let last = u32::MAX;
+        for (i, is_message) in [(last - 1, true), (last, false)] {
+            let delta = format!(r#"{{"t":"delta","re":"r1","attempt":1,"i":{i},"n":1,"text":""}}"#);
+            feeds.message("castle", delta.into_bytes());
+            let next = live.next().await;
+            assert_eq!(matches!(next, Arrival::Message(_)), is_message, "{next:?}");
+        }
+        feeds.message("castle", br#"{"t":"of a later version"}"#.to_vec());
+        let next = live.next().await;
+        assert!(
+            matches!(next, Arrival::Message(Message::Unknown)),
+            "{next:?}"
+        );
+    }
 
     #[tokio::test]
     async fn after_a_loss_there_is_room_again() {

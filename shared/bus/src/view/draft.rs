@@ -18,7 +18,7 @@ impl View {
         let Some(at) = self.attempt(re, attempt) else {
             return;
         };
-        let end = chunk.i.saturating_add(chunk.n);
+        let end = chunk.i + chunk.n;
         if end <= at.i {
             return;
         }

@@ -27,6 +27,16 @@ pub(crate) enum Message {
     Unknown,
 }
 
+impl Message {
+    /// Whether its chunks can be counted.
+    pub(crate) fn is_countable(&self) -> bool {
+        match self {
+            Self::Delta { i, n, .. } => i.checked_add(*n).is_some(),
+            _ => true,
+        }
+    }
+}
+
 /// One read of the log.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Page {
