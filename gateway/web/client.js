@@ -31,7 +31,7 @@
 // What is published is sent again after a cut, under an id of its own, and counts once.
 
 import { Story } from './story.js';
-import { newId, openSocket, openStreams } from './transport.js';
+import { Pace, newId, openSocket, openStreams } from './transport.js';
 
 export { Story } from './story.js';
 export { openSocket, openStreams } from './transport.js';
@@ -63,10 +63,10 @@ export class Refused extends Error {
   }
 }
 
-/** When to try again after so many tries that failed, in ms; `after` when the gateway named a time. */
+/** When to try again after so many tries that failed, in ms; not before `after` when the gateway named a time. */
 export function pause(tries, after, random = Math.random()) {
-  if (after !== undefined) return after + random * FIRST;
-  return (0.5 + random / 2) * Math.min(LONGEST, FIRST * 2 ** tries);
+  const longest = Math.min(LONGEST, FIRST * 2 ** tries);
+  return after === undefined ? (0.5 + random / 2) * longest : after + random * longest;
 }
 
 export function connect(options) {
@@ -78,6 +78,7 @@ export function connect(options) {
 class Gateway {
   #options;
   #way;
+  #pace = new Pace();
   #state = { state: 'closed' };
   #stories = new Map();
   /** What waits for an answer: ref → what to do with it. */
@@ -171,7 +172,7 @@ class Gateway {
 
   #opened(token) {
     if (this.#way.kind === 'ws') this.#hadSocket = true;
-    if (token) this.#way.send({ t: 'auth', token });
+    if (token) this.#send({ t: 'auth', token });
   }
 
   #take(message) {
@@ -271,7 +272,7 @@ class Gateway {
   #leave(story) {
     if (this.#stories.get(story.id) !== story) return;
     this.#stories.delete(story.id);
-    if (this.#state.state === 'open') this.#way.send({ t: 'leave', story: story.id });
+    if (this.#state.state === 'open') this.#send({ t: 'leave', story: story.id });
     for (const one of [...this.#pending]) if (one.story === story) this.#fail(one, { code: 'left', message: 'the story was left' });
   }
 
@@ -289,7 +290,7 @@ class Gateway {
     const now = Date.now();
     if (!story.isIn || now - story.typed < TYPES) return;
     story.typed = now;
-    this.#way.send({ t: 'typing', story: story.id });
+    this.#send({ t: 'typing', story: story.id });
   }
 
   #say(one) {
@@ -317,7 +318,11 @@ class Gateway {
   #ask(message, then) {
     this.#ref += 1;
     this.#asked.set(this.#ref, then);
-    this.#way.send({ ...message, ref: this.#ref });
+    this.#send({ ...message, ref: this.#ref });
+  }
+
+  #send(message) {
+    this.#pace.take(() => this.#way.send(message));
   }
 
   #watch() {
@@ -351,6 +356,7 @@ class Gateway {
   #ended({ code, reason }) {
     const wasSocket = this.#way?.kind === 'ws';
     this.#drop();
+    if (code === 4429 && this.#welcomed > 0) this.#pace.slow();
     const isStable = this.#welcomed > 0 && Date.now() - this.#welcomed > STABLE;
     if (isStable) this.#tries = this.#refusals = 0;
     if (wasSocket && this.#welcomed === 0) this.#fails += 1;
@@ -382,6 +388,7 @@ class Gateway {
   #drop() {
     this.#way?.close();
     this.#way = undefined;
+    this.#pace.clear();
     this.#asked.clear();
     for (const timer of Object.values(this.#timers)) clearTimeout(timer);
     for (const story of this.#stories.values()) story.isIn = false;

@@ -10,6 +10,11 @@
 
 const SUBPROTOCOL = 'storyfleet.v1';
 
+/** So many messages at once, and one more each so many ms: half of what a gateway takes when nobody told it otherwise. */
+const BURST = 20;
+const EVERY = 100;
+const SLOWEST = 2_000;
+
 /** `ticket`, where there is one, stands for the auth message. */
 export function openSocket(base, on, { ticket, WebSocket: Socket = globalThis.WebSocket } = {}) {
   const url = new URL('/v1/ws', base);
@@ -140,6 +145,51 @@ export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
   };
   queueMicrotask(() => isOver || on.open());
   return way;
+}
+
+/** Does things in their order, and not more of them at a time than a gateway takes: it ends who says more. */
+export class Pace {
+  #burst = BURST;
+  #every = EVERY;
+  #waits = [];
+  #timer;
+  /** When it will be as if nothing had been done. */
+  #free = 0;
+
+  take(act) {
+    this.#waits.push(act);
+    if (this.#timer === undefined) this.#go();
+  }
+
+  /** What waits is not done, and what comes is the first. */
+  clear() {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#waits = [];
+    this.#free = 0;
+  }
+
+  /** It was too much all the same. */
+  slow() {
+    this.#burst = Math.ceil(this.#burst / 2);
+    this.#every = Math.min(SLOWEST, 2 * this.#every);
+  }
+
+  #go() {
+    this.#timer = undefined;
+    while (this.#waits.length > 0) {
+      const now = Date.now();
+      const most = this.#burst * this.#every;
+      // A clock that is set back holds nothing up.
+      const free = Math.min(Math.max(this.#free, now), now + most) + this.#every;
+      if (free > now + most) {
+        this.#timer = setTimeout(() => this.#go(), free - now - most);
+        return;
+      }
+      this.#free = free;
+      this.#waits.shift()();
+    }
+  }
 }
 
 /** For what is published. Pages that were not served over TLS have no randomUUID. */

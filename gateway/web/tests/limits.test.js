@@ -1,0 +1,44 @@
+// The client and the bounds of a gateway: how much may be said, and how many stories can be read.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { WELCOME, pass, stage } from './stage.js';
+
+/** A gateway that takes so many messages at once and one more each so many ms, and ends who says more. */
+function strict(burst, every) {
+  const free = new WeakMap();
+  return (message, socket) => {
+    const now = Date.now();
+    const next = Math.max(free.get(socket) ?? 0, now) + every;
+    const after_ms = next - now - burst * every;
+    if (after_ms > 0) {
+      socket.hear({ t: 'err', code: 'rate', message: 'too many messages', after_ms });
+      return socket.end(4429);
+    }
+    free.set(socket, next);
+    if (message.t === 'auth') return socket.hear(WELCOME());
+    return socket.hear({ t: 'ok', ref: message.ref, id: message.event?.id, status: 'logged' });
+  };
+}
+
+test('as many stories as a socket may be in are joined on one socket', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const { gateway, sockets, until } = stage(t, { hears: strict(40, 50) });
+  const said = Array.from({ length: 64 }, (_, i) => gateway.join(`s${i}`, {}).publish({ mode: 'do', text: 'x' }));
+  await until(() => sockets.length > 0);
+  await pass(t, 30_000);
+  await Promise.all(said);
+  assert.equal(sockets.length, 1);
+});
+
+test('where a gateway takes little at a time less is said until it is not too much', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const { gateway, sockets, states, until } = stage(t, { hears: strict(2, 1000) });
+  const story = gateway.join('s', {});
+  const said = Array.from({ length: 5 }, () => story.publish({ mode: 'do', text: 'x' }));
+  await until(() => sockets.length > 0);
+  await pass(t, 60_000);
+  await Promise.all(said);
+  assert.ok(sockets.length <= 6, `${sockets.length} sockets`);
+  assert.equal(states.at(-1).state, 'open');
+});
