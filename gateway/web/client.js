@@ -81,6 +81,8 @@ class Gateway {
   #pace = new Pace();
   #state = { state: 'closed' };
   #stories = new Map();
+  /** Stories whose leaving is not answered: what comes of them is not for who joins them anew. */
+  #leaving = new Set();
   /** What waits for an answer: ref → what to do with it. */
   #asked = new Map();
   /** What was published and not answered, in its order. */
@@ -185,7 +187,7 @@ class Gateway {
         return asked?.ok?.(message);
       case 'err':
         if (asked) return asked.err?.(message);
-        if (message.story) return this.#out(this.#stories.get(message.story), message);
+        if (message.story) return this.#out(this.#reader(message.story), message);
         this.#why = message.message;
         this.#bye = message.after_ms;
         return undefined;
@@ -194,8 +196,12 @@ class Gateway {
         this.#bye = message.after_ms;
         return undefined;
       default:
-        return this.#tellStory(this.#stories.get(message.story), message);
+        return this.#tellStory(this.#reader(message.story), message);
     }
+  }
+
+  #reader(id) {
+    return this.#leaving.has(id) ? undefined : this.#stories.get(id);
   }
 
   #welcome({ sub, name, expires_at: until, ping_ms: ping = PING }) {
@@ -224,12 +230,16 @@ class Gateway {
   #enter(story) {
     const { id, known } = story;
     story.isIn = false;
+    if (this.#leaving.has(id)) return;
+    const isLeft = () => this.#stories.get(id) !== story;
     this.#ask({ t: 'join', story: id, cursor: known.cursor }, {
       ok: () => {
+        if (isLeft()) return;
         story.isIn = true;
         for (const one of this.#pending) if (one.story === story) this.#say(one);
       },
       err: (error) => {
+        if (isLeft()) return undefined;
         if (error.code === 'bad_cursor' && known.cursor !== undefined) {
           this.#tellStory(story, { t: 'gap' });
           known.cursor = undefined;
@@ -237,7 +247,7 @@ class Gateway {
         }
         if (PASSES.has(error.code)) return this.#restart(error.after_ms, error.message);
         // The other stories go on.
-        if (error.after_ms != null) return this.#after(`join ${id}`, pause(0, error.after_ms), () => this.#stories.get(id) === story && this.#enter(story));
+        if (error.after_ms != null) return this.#after(`join ${id}`, pause(0, error.after_ms), () => isLeft() || this.#enter(story));
         return this.#out(story, error);
       },
     });
@@ -264,16 +274,28 @@ class Gateway {
 
   #out(story, error) {
     if (!story) return;
-    this.#stories.delete(story.id);
-    for (const one of [...this.#pending]) if (one.story === story) this.#fail(one, error);
+    this.#forget(story, error);
     story.on.onError?.(error);
   }
 
   #leave(story) {
     if (this.#stories.get(story.id) !== story) return;
+    this.#forget(story, { code: 'left', message: 'the story was left' });
+    if (this.#state.state !== 'open') return;
+    const { id } = story;
+    const left = () => {
+      this.#leaving.delete(id);
+      if (this.#stories.has(id)) this.#enter(this.#stories.get(id));
+    };
+    if (this.#leaving.has(id)) return;
+    this.#leaving.add(id);
+    this.#ask({ t: 'leave', story: id }, { ok: left, err: left });
+  }
+
+  #forget(story, error) {
     this.#stories.delete(story.id);
-    if (this.#state.state === 'open') this.#send({ t: 'leave', story: story.id });
-    for (const one of [...this.#pending]) if (one.story === story) this.#fail(one, { code: 'left', message: 'the story was left' });
+    story.isIn = false;
+    for (const one of [...this.#pending]) if (one.story === story) this.#fail(one, error);
   }
 
   #publish(story, said) {
@@ -390,6 +412,7 @@ class Gateway {
     this.#way = undefined;
     this.#pace.clear();
     this.#asked.clear();
+    this.#leaving.clear();
     for (const timer of Object.values(this.#timers)) clearTimeout(timer);
     for (const story of this.#stories.values()) story.isIn = false;
     for (const one of this.#pending) clearTimeout(one.timer);

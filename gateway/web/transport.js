@@ -70,6 +70,7 @@ export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
     if (cursor) url.searchParams.set('cursor', cursor);
     let isAnswered = false;
     const take = (block) => {
+      if (stream.signal.aborted) return undefined;
       way.heard = Date.now();
       const message = block.data ? JSON.parse(block.data) : undefined;
       if (block.event === 'error') {
@@ -131,6 +132,7 @@ export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
         case 'leave':
           streams.get(message.story)?.abort();
           streams.delete(message.story);
+          hear({ t: 'ok', ref: message.ref });
           break;
         case 'publish':
           publish(message);

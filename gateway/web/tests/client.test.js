@@ -109,6 +109,32 @@ test('who is told when to join a story again does so then, and the others go on'
   assert.ok(states.every(({ state }) => state !== 'waiting'));
 });
 
+test('who leaves a story and joins it again misses nothing of it, and is told nothing that was under way', async (t) => {
+  const { gateway, sockets, joined, until } = stage(t);
+  const event = (seq) => ({ t: 'event', story: 's', seq, cursor: `e-${seq}-aaaa`, event: { id: `x${seq}`, type: 'narration', text: 't' } });
+  const first = gateway.join('s', {});
+  const { ref } = await joined(1);
+  const [socket] = sockets;
+  socket.hear({ t: 'ok', ref });
+  first.leave();
+  const seen = [];
+  const again = gateway.join('s', { onEvent: (_, { seq }) => seen.push(seq) });
+  const published = again.publish({ mode: 'do', text: 'x' });
+  socket.hear(event(40));
+  socket.hear({ t: 'ok', ref: socket.said.find((message) => message.t === 'leave').ref });
+  const join = await until(() => socket.said.filter((message) => message.t === 'join')[1]);
+  assert.equal(join.cursor, undefined);
+  socket.hear({ t: 'ok', ref: join.ref });
+  for (const seq of [39, 40, 41]) socket.hear(event(seq));
+  assert.deepEqual(seen, [39, 40, 41]);
+  const said = await until(() => socket.said.find((message) => message.t === 'publish'));
+  socket.hear({ t: 'ok', ref: said.ref, id: 'x42', status: 'logged' });
+  assert.equal((await published).status, 'logged');
+  again.leave();
+  socket.end(1006);
+  again.typing();
+});
+
 test('close codes: 4401 asks for a new token at once, 1012 waits as told, 4403 ends it', async (t) => {
   const { gateway, sockets, states, asked, joined } = stage(t);
   gateway.join('s', {});
