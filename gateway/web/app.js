@@ -80,6 +80,7 @@ function enter(id, ticket) {
   });
   room = { id, gateway, story, own };
   describe(id);
+  grow();
   at('text').focus();
 }
 
@@ -147,8 +148,8 @@ function banner(words, canTry) {
 
 function leave(problem) {
   const { id } = room;
-  // Who is put out will be back, with what was not sent.
-  room.keeps = problem !== undefined;
+  // Who is put out will be back, with what was not sent before what is half written.
+  if (problem !== undefined) room.kept = [at('text').value];
   room.gateway.close();
   room = undefined;
   typists.clear();
@@ -174,7 +175,10 @@ function publish(said, label) {
       else card.say('waiting', 'Sent');
     } catch (error) {
       if (error.code === 'closed') {
-        if (here.keeps && said.text) at('text').value ||= said.text;
+        if (here.kept && said.text) {
+          here.kept.splice(-1, 0, said.text);
+          at('text').value = here.kept.filter(Boolean).join('\n');
+        }
         return;
       }
       const discard = () => card.remove();

@@ -41,6 +41,27 @@ test('words that are not sent outlive a gap, and leave with their story', TIME, 
   assert.deepEqual(page.faults, []);
 });
 
+test('whoever is put out while the network is away finds all that was not sent, in its order', TIME, async (t) => {
+  await stack.create(mira, 'kept');
+  const page = await pages.enter(t, await stack.token('ann'), 'kept');
+  await open(page);
+  stack.wire.cut();
+  await page.waitForFunction(() => document.getElementById('banner').textContent.includes('lost'));
+  for (const words of ['one', 'two', 'three']) await write(page, words);
+  await page.fill('#text', 'and');
+  await stack.revoke('ann');
+  stack.wire.mend();
+  await page.waitForSelector('#door:not([hidden])');
+  await page.waitForFunction(() => document.getElementById('text').value.includes('three'));
+  assert.equal(await page.inputValue('#text'), 'one\ntwo\nthree\nand');
+  await page.fill('#token', pages.joe);
+  await page.press('#token', 'Enter');
+  await open(page);
+  await page.press('#text', 'Enter');
+  await eventually('the words arrive', async () => (await stack.log(mira, 'kept')).some((event) => event.text === 'one\ntwo\nthree\nand'));
+  assert.deepEqual(page.faults, []);
+});
+
 for (const [name, cut, mend] of [
   ['the network is cut', () => stack.wire.cut(), () => stack.wire.mend()],
   ['the gateway dies', () => stack.endGateway('SIGKILL'), () => stack.startGateway()],

@@ -100,6 +100,12 @@ export class Stack {
     return line;
   }
 
+  /** Every gateway knows it when this is done. */
+  async revoke(sub) {
+    const child = this.#run(path.join(BINARIES, 'storyfleet'), ['revoke', '--redis', this.redis, '--sub', sub]);
+    await once(child, 'exit');
+  }
+
   async api(token, place, { method = 'GET', body } = {}) {
     const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
     const response = await fetch(`${this.url}${place}`, { method, headers, body: body && JSON.stringify(body) });
