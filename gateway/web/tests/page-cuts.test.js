@@ -5,7 +5,12 @@ import { after, test } from 'node:test';
 import { Pages, TIME, draft, open, shot, write } from './page.js';
 import { eventually } from './stack.js';
 
-const pages = await Pages.start();
+// An answer so long that it can be cut three times, however slow the machine.
+const scenario = `rules:
+  - when: {agent: narrator, regex: (?i)tell it slowly}
+    reply: {text: '${'The lamp burns low and somebody breathes. '.repeat(90)}'}
+`;
+const pages = await Pages.start({ scenario });
 const { stack, mira } = pages;
 after(() => pages.stop());
 
@@ -13,7 +18,7 @@ test('a reload in the middle of an answer goes on in it', TIME, async (t) => {
   await stack.create(mira, 'reload');
   const page = await pages.enter(t, mira, 'reload');
   await open(page);
-  await write(page, 'I light the lamp.');
+  await write(page, 'I tell it slowly.');
   for (let time = 1; time <= 3; time += 1) {
     await draft(page, 15 * time);
     await page.reload();

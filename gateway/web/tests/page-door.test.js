@@ -71,7 +71,7 @@ test('a ticket opens the page once, leaves the address, and a reload goes on', T
 
 test('when a token ends the page asks for another one, and goes on with it', TIME, async (t) => {
   await stack.create(mira, 'ends');
-  const page = await pages.enter(t, await stack.token('mira', { name: 'Mira', ttl: '3s' }), 'ends');
+  const page = await pages.enter(t, await stack.token('mira', { name: 'Mira', ttl: '8s' }), 'ends');
   await open(page);
   await page.waitForSelector('#door:not([hidden])', { timeout: 30_000 });
   assert.match(await page.textContent('#door-problem'), /token|Sign in/i);
