@@ -75,6 +75,7 @@ function enter(id, ticket) {
     onRemoved: (removed, how) => scene.removed(removed, how),
     onGap: () => scene.clear(),
     onError: (error) => leave(error.message),
+    onDelay: (error) => banner(error && `The story cannot be read yet: ${error.message}. It is tried again by itself.`),
     onPresence: ({ people, count }) => scene.people(people, count),
     onTyping: (typist) => typists.heard(typist),
   });
@@ -125,25 +126,12 @@ function stateOf({ state, reason, after_ms, name, sub }, id) {
   }
 }
 
-let bannerTimer;
-
-function banner(words, canTry) {
-  const place = at('banner');
-  clearTimeout(bannerTimer);
-  if (!words) {
-    place.replaceChildren();
-    return;
-  }
-  const text = document.createElement('span');
-  text.textContent = words;
-  place.replaceChildren(text);
-  if (!canTry) return;
-  const again = document.createElement('button');
-  again.type = 'button';
-  again.className = 'quiet';
-  again.textContent = 'Try now';
-  again.addEventListener('click', () => room?.gateway.wake());
-  place.append(again);
+function banner(words = '', canTry = false) {
+  // What is said again is not spoken again.
+  if (at('news').textContent !== words) at('news').textContent = words;
+  const again = at('again');
+  if (!canTry && document.activeElement === again) at('text').focus();
+  again.hidden = !canTry;
 }
 
 function leave(problem) {
@@ -252,6 +240,7 @@ at('text').addEventListener('input', () => {
   if (at('text').value.trim()) room?.story.typing();
 });
 at('composer').addEventListener('change', modeChanged);
+at('again').addEventListener('click', () => room?.gateway.wake());
 at('leave').addEventListener('click', () => leave());
 at('earlier').addEventListener('click', earlier);
 modeChanged();

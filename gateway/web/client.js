@@ -14,6 +14,7 @@
 //     onRemoved: (id, { why, reason }) => …,            // show it no more, if it was shown
 //     onGap: () => …,                                   // show nothing of before: the story is told anew from here
 //     onError: ({ code, message }) => …,                // the story cannot be joined
+//     onDelay: (error) => …,                            // it cannot yet, and is tried again; undefined: now it is joined
 //     onPresence: ({ people, count }) => …,             // who is here: [{sub, name}], at most 20 of them
 //     onTyping: ({ sub, name }) => …,                   // somebody else types; true for 3 s
 //   });
@@ -46,6 +47,7 @@ const LONGEST = 15_000;
 const GIVES_UP = 60_000;
 const PING = 15_000;
 const TYPES = 2_000;
+const LATER = 1_000;
 /** setTimeout takes no more. */
 const FAR = 2 ** 31 - 1;
 
@@ -54,6 +56,10 @@ const FAILS = 2;
 
 const PASSES = new Set(['rate', 'unavailable', 'full']);
 const TOO_MUCH = new Set([4400, 4413, 1009]);
+
+function passes({ code, after_ms }) {
+  return PASSES.has(code) || after_ms != null;
+}
 
 /** Why something was not done: `code` as the gateway says it. */
 export class Refused extends Error {
@@ -117,7 +123,7 @@ class Gateway {
   /** @param {object} on what is called, as at the head of this file. */
   join(id, on) {
     if (this.#stories.has(id)) throw new Error(`${id} is joined already`);
-    const story = { id, on, known: new Story(), isIn: false, typed: 0 };
+    const story = { id, on, known: new Story(), isIn: false, isLate: false, typed: 0 };
     this.#stories.set(id, story);
     if (this.#state.state === 'open') this.#enter(story);
     return {
@@ -236,6 +242,8 @@ class Gateway {
       ok: () => {
         if (isLeft()) return;
         story.isIn = true;
+        if (story.isLate) story.on.onDelay?.();
+        story.isLate = false;
         for (const one of this.#pending) if (one.story === story) this.#say(one);
       },
       err: (error) => {
@@ -245,10 +253,11 @@ class Gateway {
           known.cursor = undefined;
           return this.#enter(story);
         }
-        if (PASSES.has(error.code)) return this.#restart(error.after_ms, error.message);
+        if (!passes(error)) return this.#out(story, error);
         // The other stories go on.
-        if (error.after_ms != null) return this.#after(`join ${id}`, pause(0, error.after_ms), () => isLeft() || this.#enter(story));
-        return this.#out(story, error);
+        story.on.onDelay?.(error);
+        story.isLate = true;
+        return this.#after(`join ${id}`, pause(0, error.after_ms ?? LATER), () => isLeft() || this.#enter(story));
       },
     });
   }
@@ -324,9 +333,8 @@ class Gateway {
         one.resolve({ id, status });
       },
       err: (error) => {
-        const passes = PASSES.has(error.code) || error.after_ms != null;
-        if (!passes || Date.now() - one.since > GIVES_UP) return this.#fail(one, error);
-        one.timer = setTimeout(() => this.#say(one), pause(0, error.after_ms ?? 1000));
+        if (!passes(error) || Date.now() - one.since > GIVES_UP) return this.#fail(one, error);
+        one.timer = setTimeout(() => this.#say(one), pause(0, error.after_ms ?? LATER));
       },
     });
   }

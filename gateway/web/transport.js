@@ -75,8 +75,7 @@ export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
       const message = block.data ? JSON.parse(block.data) : undefined;
       if (block.event === 'error') {
         if (message.code === 'auth') return end(4401, message.message);
-        if (message.code === 'unavailable') hear({ t: 'bye', after_ms: message.after_ms ?? 1000, reason: message.message });
-        else streams.delete(story);
+        streams.delete(story);
         return hear({ ...message, ref });
       }
       if (!isAnswered) hear({ t: 'ok', ref });

@@ -42,3 +42,28 @@ test('where a gateway takes little at a time less is said until it is not too mu
   assert.ok(sockets.length <= 6, `${sockets.length} sockets`);
   assert.equal(states.at(-1).state, 'open');
 });
+
+test('a story that cannot be read yet is tried again by itself, and the others go on', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  let isFull = true;
+  const hears = (message, socket) => {
+    if (message.t === 'auth') return socket.hear(WELCOME());
+    if (message.story !== 'new' || !isFull) return socket.hear({ t: 'ok', ref: message.ref, id: 'x', status: 'logged' });
+    return socket.hear({ t: 'err', ref: message.ref, code: 'unavailable', message: 'as many stories are read here as can be', after_ms: 1000 });
+  };
+  const { gateway, sockets, states, until } = stage(t, { hears });
+  const delays = [];
+  const old = gateway.join('old', {});
+  const story = gateway.join('new', { onDelay: (error) => delays.push(error?.code) });
+  const said = story.publish({ mode: 'do', text: 'x' });
+  await until(() => sockets.length > 0);
+  await pass(t, 6_000);
+  await old.publish({ mode: 'do', text: 'x' });
+  assert.ok(delays.length >= 4 && delays.every((code) => code === 'unavailable'), delays.join());
+  isFull = false;
+  await pass(t, 2_000);
+  await said;
+  assert.equal(delays.at(-1), undefined);
+  assert.deepEqual(states.map(({ state }) => state), ['connecting', 'open']);
+  assert.equal(sockets.length, 1);
+});

@@ -51,7 +51,7 @@ test('whoever is put out while the network is away finds all that was not sent, 
   const page = await pages.enter(t, await stack.token('ann'), 'kept');
   await open(page);
   stack.wire.cut();
-  await page.waitForFunction(() => document.getElementById('banner').textContent.includes('lost'));
+  await page.waitForFunction(() => document.getElementById('news').textContent.includes('lost'));
   for (const words of ['one', 'two', 'three']) await write(page, words);
   await page.fill('#text', 'and');
   await stack.revoke('ann');
@@ -67,6 +67,28 @@ test('whoever is put out while the network is away finds all that was not sent, 
   assert.deepEqual(page.faults, []);
 });
 
+test('who tries again by hand keeps the place, and is told once that the connection is lost', TIME, async (t) => {
+  await stack.create(mira, 'again');
+  const page = await pages.enter(t, mira, 'again');
+  await open(page);
+  stack.wire.cut();
+  await page.waitForSelector('#again:not([hidden])');
+  await page.evaluate(() => {
+    globalThis.links = [];
+    globalThis.words = 0;
+    new MutationObserver(() => links.push(document.body.dataset.link)).observe(document.body, { attributes: true, attributeFilter: ['data-link'] });
+    new MutationObserver(() => (words += 1)).observe(document.getElementById('banner'), { childList: true, characterData: true, subtree: true });
+    document.getElementById('again').focus();
+  });
+  await page.keyboard.press('Enter');
+  await page.waitForFunction(() => links.indexOf('waiting', links.indexOf('connecting')) > 0);
+  assert.deepEqual(await page.evaluate(() => [document.activeElement.id, words]), ['again', 0]);
+  stack.wire.mend();
+  await open(page);
+  await page.waitForFunction(() => document.activeElement.id === 'text');
+  assert.deepEqual(page.faults, []);
+});
+
 for (const [name, cut, mend] of [
   ['the network is cut', () => stack.wire.cut(), () => stack.wire.mend()],
   ['the gateway dies', () => stack.endGateway('SIGKILL'), () => stack.startGateway()],
@@ -79,13 +101,13 @@ for (const [name, cut, mend] of [
     await write(page, 'I light the lamp.');
     await draft(page);
     await cut();
-    await page.waitForFunction(() => document.getElementById('banner').textContent.includes('lost'));
+    await page.waitForFunction(() => document.getElementById('news').textContent.includes('lost'));
     await write(page, 'I wait in the dark.');
     await page.waitForSelector('#outbox .pending');
     if (name.startsWith('the network')) await shot(page, 'offline');
     await mend();
     await open(page);
-    await page.waitForFunction(() => document.getElementById('banner').textContent === '');
+    await page.waitForFunction(() => document.getElementById('news').textContent === '');
     await eventually('the words arrive', async () => (await stack.log(mira, story)).some((event) => event.text === 'I wait in the dark.'));
     await pages.quiet(story, page);
     await pages.agrees(page, story);
