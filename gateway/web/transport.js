@@ -102,11 +102,12 @@ export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
     };
     try {
       const response = await ask(url, request);
-      const answer = await response.json();
-      if (response.ok) hear({ t: 'ok', ref, id: answer.id, status: answer.status });
-      else hear({ t: 'err', ref, code: answer.code, message: answer.detail, after_ms: answer.after_ms });
+      const { id, status, code = fault(response), detail = `status ${response.status}`, after_ms } = await response.json().catch(() => ({}));
+      if (response.status === 401) return end(4401, detail);
+      if (response.ok && id) return hear({ t: 'ok', ref, id, status });
+      return hear({ t: 'err', ref, code, message: detail, after_ms });
     } catch (error) {
-      end(1006, String(error));
+      return end(1006, String(error));
     }
   }
 
@@ -197,6 +198,12 @@ export class Pace {
 export function newId() {
   if (crypto.randomUUID) return crypto.randomUUID();
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/** For an answer that is none of a gateway, but of something on the way to it. */
+function fault({ status }) {
+  if (status === 429) return 'rate';
+  return status >= 400 && status < 500 ? 'refused' : 'unavailable';
 }
 
 /** Whose a token is and when it ends, for show: whether it is good only the gateway tells. */
