@@ -22,8 +22,8 @@
 //   castle.typing();                                     // as often as one likes: it is sent every 2 s
 //   castle.leave(); gateway.close();
 //
-// Options besides: `ticket` (a one-use ticket instead of the first token), `transport` ('ws' or 'sse' alone), `WebSocket`
-// and `fetch` of one's own.
+// Options besides: `ticket` (a one-use ticket instead of the first token, for a WebSocket), `transport` ('ws' or 'sse'
+// alone), `WebSocket` and `fetch` of one's own.
 //
 // States: connecting, open, waiting (`after_ms` until the next try), signed-out (`wake()` after there is a token again),
 // refused (this page's origin may not connect), closed.
@@ -32,18 +32,15 @@
 // What is published is sent again after a cut, under an id of its own, and counts once.
 
 import { Story } from './story.js';
-import { Pace, newId, openSocket, openStreams } from './transport.js';
+import { Pace, newId, openSocket, openStreams, pause } from './transport.js';
 
 export { Story } from './story.js';
 export { openSocket, openStreams } from './transport.js';
 
 /** Milliseconds. */
 const OPENS = 10_000;
-const ANSWERS = 10_000;
 const LOOKS = 5_000;
 const STABLE = 5_000;
-const FIRST = 250;
-const LONGEST = 15_000;
 const GIVES_UP = 60_000;
 const PING = 15_000;
 const TYPES = 2_000;
@@ -55,11 +52,7 @@ const FAR = 2 ** 31 - 1;
 const FAILS = 2;
 
 const PASSES = new Set(['rate', 'unavailable', 'full']);
-const TOO_MUCH = new Set([4400, 4413, 1009]);
-
-function passes({ code, after_ms }) {
-  return PASSES.has(code) || after_ms != null;
-}
+const passes = ({ code, after_ms }) => PASSES.has(code) || after_ms != null;
 
 /** Why something was not done: `code` as the gateway says it. */
 export class Refused extends Error {
@@ -67,12 +60,6 @@ export class Refused extends Error {
     super(message);
     this.code = code;
   }
-}
-
-/** When to try again after so many tries that failed, in ms; not before `after` when the gateway named a time. */
-export function pause(tries, after, random = Math.random()) {
-  const longest = Math.min(LONGEST, FIRST * 2 ** tries);
-  return after === undefined ? (0.5 + random / 2) * longest : after + random * longest;
 }
 
 export function connect(options) {
@@ -102,7 +89,6 @@ class Gateway {
   #bye;
   #why;
   #ping = PING;
-  #pinged = 0;
   #timers = {};
   #isClosed = false;
   #look = () => globalThis.document?.visibilityState !== 'hidden' && this.wake();
@@ -117,7 +103,7 @@ class Gateway {
   wake() {
     if (this.#isClosed) return;
     if (!this.#way && this.#state.state !== 'connecting') this.#open();
-    else if (this.#state.state === 'open') this.#check(true);
+    else if (this.#state.state === 'open') this.#way.check(this.#ping, true);
   }
 
   /** @param {object} on what is called, as at the head of this file. */
@@ -147,26 +133,29 @@ class Gateway {
 
   async #open() {
     this.#tell({ state: 'connecting' });
-    const { ticket } = this.#options;
-    // Good for one use.
+    // Good for one use, and streams are many.
+    const ticket = this.#options.transport === 'sse' ? undefined : this.#options.ticket;
     this.#options.ticket = undefined;
     let token;
-    if (!ticket) {
-      try {
-        token = await this.#options.getToken({ renew: this.#refusals > 0 });
-      } catch (error) {
-        return this.#wait(undefined, `no token: ${error.message}`);
-      }
-      if (this.#isClosed) return;
-      if (!token) return this.#tell({ state: 'signed-out', reason: this.#why });
+    try {
+      if (!ticket) token = await this.#options.getToken({ renew: this.#refusals > 0 });
+    } catch (error) {
+      return this.#isClosed || this.#wait(undefined, `no token: ${error.message}`);
     }
-    const way = this.#begin(ticket, {
-      open: () => this.#way === way && this.#opened(token),
-      message: (message) => this.#way === way && this.#take(message),
-      end: (how) => this.#way === way && this.#ended(how),
-    });
+    if (this.#isClosed) return undefined;
+    if (!ticket && !token) return this.#tell({ state: 'signed-out', reason: this.#why });
+    let way;
+    try {
+      way = this.#begin(ticket, {
+        open: () => this.#way === way && token && this.#send({ t: 'auth', token }),
+        message: (message) => this.#way === way && this.#take(message),
+        end: (how) => this.#way === way && this.#ended(how),
+      });
+    } catch (error) {
+      return this.#wait(undefined, `no connection: ${error.message}`);
+    }
     this.#way = way;
-    this.#after('open', OPENS, () => this.#ended({ code: 1006, reason: 'nobody answered' }));
+    return this.#after('open', OPENS, () => this.#ended({ code: 1006, reason: 'nobody answered' }));
   }
 
   #begin(ticket, on) {
@@ -178,12 +167,9 @@ class Gateway {
     return openStreams(url, on, { fetch: this.#options.fetch });
   }
 
-  #opened(token) {
-    if (this.#way.kind === 'ws') this.#hadSocket = true;
-    if (token) this.#send({ t: 'auth', token });
-  }
-
   #take(message) {
+    // Behind some proxies one opens, and nothing comes through it.
+    if (this.#way.kind === 'ws') this.#hadSocket = true;
     const asked = this.#asked.get(message.ref);
     if (message.ref !== undefined) this.#asked.delete(message.ref);
     switch (message.t) {
@@ -194,11 +180,9 @@ class Gateway {
       case 'err':
         if (asked) return asked.err?.(message);
         if (message.story) return this.#out(this.#reader(message.story), message);
-        this.#why = message.message;
-        this.#bye = message.after_ms;
-        return undefined;
+      // What ends all is told first.
       case 'bye':
-        this.#why = message.reason;
+        this.#why = message.reason ?? message.message;
         this.#bye = message.after_ms;
         return undefined;
       default:
@@ -263,7 +247,7 @@ class Gateway {
   }
 
   #tellStory(story, message) {
-    if (!story) return;
+    if (!story) return undefined;
     const { on, known } = story;
     if (message.t === 'presence') on.onPresence?.(message);
     if (message.t === 'typing') on.onTyping?.(message);
@@ -275,10 +259,11 @@ class Gateway {
       else if (kind === 'gap') on.onGap?.();
       else {
         known.restart();
-        this.#restart(0, 'characters were missing');
-        return;
+        this.#bye = 0;
+        return this.#ended({ code: 1006, reason: 'characters were missing' });
       }
     }
+    return undefined;
   }
 
   #out(story, error) {
@@ -290,13 +275,12 @@ class Gateway {
   #leave(story) {
     if (this.#stories.get(story.id) !== story) return;
     this.#forget(story, { code: 'left', message: 'the story was left' });
-    if (this.#state.state !== 'open') return;
     const { id } = story;
+    if (this.#state.state !== 'open' || this.#leaving.has(id)) return;
     const left = () => {
       this.#leaving.delete(id);
       if (this.#stories.has(id)) this.#enter(this.#stories.get(id));
     };
-    if (this.#leaving.has(id)) return;
     this.#leaving.add(id);
     this.#ask({ t: 'leave', story: id }, { ok: left, err: left });
   }
@@ -357,30 +341,9 @@ class Gateway {
 
   #watch() {
     this.#after('watch', LOOKS, () => {
-      this.#check(false);
-      if (this.#way) this.#watch();
+      this.#watch();
+      this.#way.check(this.#ping);
     });
-  }
-
-  /** A dead network says nothing: whoever was silent for long is asked, and has to answer. */
-  #check(isUrgent) {
-    const { heard, kind } = this.#way;
-    const now = Date.now();
-    if (kind === 'sse') {
-      if (now - heard > 3 * this.#ping) this.#restart(undefined, 'the connection fell silent');
-    } else if (this.#pinged > heard) {
-      if (now - this.#pinged > ANSWERS) this.#restart(undefined, 'the connection fell silent');
-    } else if (isUrgent || now - heard > this.#ping) {
-      this.#pinged = now;
-      this.#ask({ t: 'ping' }, {});
-      if (isUrgent) this.#after('urgent', ANSWERS / 3, () => this.#way && this.#pinged > this.#way.heard && this.#restart(0, 'the connection fell silent'));
-    }
-  }
-
-  #restart(after, reason) {
-    this.#way?.close();
-    this.#bye = after;
-    this.#ended({ code: 1006, reason });
   }
 
   #ended({ code, reason }) {
@@ -392,7 +355,7 @@ class Gateway {
     if (wasSocket && this.#welcomed === 0) this.#fails += 1;
     this.#welcomed = 0;
     const why = this.#why ?? reason;
-    if (TOO_MUCH.has(code)) {
+    if (code === 4400 || code === 1009) {
       for (const one of [...this.#pending]) this.#fail(one, { code: 'too_large', message: reason });
     }
     if (code === 4403) return this.#tell({ state: 'refused', reason: why });
@@ -418,9 +381,7 @@ class Gateway {
   #drop() {
     this.#way?.close();
     this.#way = undefined;
-    this.#pace.clear();
-    this.#asked.clear();
-    this.#leaving.clear();
+    for (const what of [this.#pace, this.#asked, this.#leaving]) what.clear();
     for (const timer of Object.values(this.#timers)) clearTimeout(timer);
     for (const story of this.#stories.values()) story.isIn = false;
     for (const one of this.#pending) clearTimeout(one.timer);

@@ -2,7 +2,8 @@
 // gets through. Both are objects of
 //   send(message)    what a client says: auth, join, leave, publish, typing, ping
 //   close()          ends it; nothing is heard of it afterwards
-//   heard            when something last came (ms)
+//   check(ping, isUrgent)   ends it if the network is dead, which says nothing: `ping` ms are the most between two signs of
+//                    life; urgent where somebody waits for it
 // and call
 //   on.open()           it can be sent to
 //   on.message(object)  what the gateway says
@@ -15,6 +16,16 @@ const BURST = 20;
 const EVERY = 100;
 const SLOWEST = 2_000;
 
+/** How long to wait before it is tried again. */
+const FIRST = 250;
+const LONGEST = 15_000;
+
+/** How soon one who is asked answers; where somebody waits for it; and how many signs of life may be lost. */
+const ANSWERS = 10_000;
+const ANSWERS_URGENTLY = 3_000;
+const LOST = 3;
+const SILENT = 'the connection fell silent';
+
 /** `ticket`, where there is one, stands for the auth message. */
 export function openSocket(base, on, { ticket, WebSocket: Socket = globalThis.WebSocket } = {}) {
   const url = new URL('/v1/ws', base);
@@ -22,23 +33,40 @@ export function openSocket(base, on, { ticket, WebSocket: Socket = globalThis.We
   if (ticket) url.searchParams.set('ticket', ticket);
   const socket = new Socket(url, SUBPROTOCOL);
   let isOver = false;
+  let heard = Date.now();
+  let asked = 0;
+  let urgent;
   const end = (code, reason) => {
     if (isOver) return;
     isOver = true;
+    clearTimeout(urgent);
     on.end({ code, reason });
   };
+  const isSilent = (since) => asked > heard && Date.now() - asked >= since;
+  const send = (message) => socket.send(JSON.stringify(message));
   const way = {
     kind: 'ws',
-    heard: Date.now(),
-    send: (message) => socket.send(JSON.stringify(message)),
+    send,
+    check: (ping, isUrgent = false) => {
+      if (isSilent(ANSWERS)) return end(1006, SILENT);
+      if (asked <= heard && (isUrgent || Date.now() - heard > ping)) {
+        asked = Date.now();
+        send({ t: 'ping' });
+      }
+      if (!isUrgent) return undefined;
+      clearTimeout(urgent);
+      urgent = setTimeout(() => isSilent(ANSWERS_URGENTLY) && end(1006, SILENT), ANSWERS_URGENTLY);
+      return undefined;
+    },
     close: () => {
       isOver = true;
+      clearTimeout(urgent);
       socket.close(1000);
     },
   };
   socket.onopen = () => isOver || on.open();
   socket.onmessage = ({ data }) => {
-    way.heard = Date.now();
+    heard = Date.now();
     if (!isOver) on.message(JSON.parse(data));
   };
   socket.onclose = ({ code, reason }) => end(code, reason);
@@ -53,7 +81,7 @@ export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
   let isOver = false;
   const finish = () => {
     isOver = true;
-    for (const stream of streams.values()) stream.abort();
+    for (const { broken } of streams.values()) broken.abort();
   };
   const end = (code, reason) => {
     if (isOver) return;
@@ -64,30 +92,30 @@ export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
   const headers = () => ({ authorization: `Bearer ${token}` });
 
   async function read({ ref, story, cursor }) {
-    const stream = new AbortController();
+    const broken = new AbortController();
+    const stream = { broken, heard: Date.now(), isAnswered: false };
     streams.set(story, stream);
     const url = new URL(`/v1/stories/${encodeURIComponent(story)}/stream`, base);
     if (cursor) url.searchParams.set('cursor', cursor);
-    let isAnswered = false;
     const take = (block) => {
-      if (stream.signal.aborted) return undefined;
-      way.heard = Date.now();
+      if (broken.signal.aborted) return undefined;
+      stream.heard = Date.now();
       const message = block.data ? JSON.parse(block.data) : undefined;
       if (block.event === 'error') {
         if (message.code === 'auth') return end(4401, message.message);
         streams.delete(story);
         return hear({ ...message, ref });
       }
-      if (!isAnswered) hear({ t: 'ok', ref });
-      isAnswered = true;
+      if (!stream.isAnswered) hear({ t: 'ok', ref });
+      stream.isAnswered = true;
       if (message) hear(message);
     };
     try {
-      const response = await ask(url, { headers: headers(), signal: stream.signal, cache: 'no-store' });
+      const response = await ask(url, { headers: headers(), signal: broken.signal, cache: 'no-store' });
       if (!response.ok) return end(response.status === 401 ? 4401 : 1006, `status ${response.status}`);
       await blocks(response.body, take);
     } catch (error) {
-      if (stream.signal.aborted) return;
+      if (broken.signal.aborted) return;
       return end(1006, String(error));
     }
     if (streams.get(story) === stream) end(1012, 'the stream ended');
@@ -119,7 +147,6 @@ export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
 
   const way = {
     kind: 'sse',
-    heard: Date.now(),
     send: (message) => {
       switch (message.t) {
         case 'auth':
@@ -130,7 +157,7 @@ export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
           read(message);
           break;
         case 'leave':
-          streams.get(message.story)?.abort();
+          streams.get(message.story)?.broken.abort();
           streams.delete(message.story);
           hear({ t: 'ok', ref: message.ref });
           break;
@@ -143,10 +170,23 @@ export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
         default: // Streams have their own signs of life.
       }
     },
+    check: (ping) => {
+      const all = [...streams.values()];
+      const answered = all.filter(({ isAnswered }) => isAnswered);
+      // A browser lets few through at a time: the others wait for their turn, and nothing is wrong with them.
+      const judged = answered.length > 0 ? answered : all;
+      if (judged.some(({ heard }) => Date.now() - heard > LOST * ping)) end(1006, SILENT);
+    },
     close: finish,
   };
   queueMicrotask(() => isOver || on.open());
   return way;
+}
+
+/** When to try again after so many tries that failed, in ms; not before `after` when the gateway named a time. */
+export function pause(tries, after, random = Math.random()) {
+  const longest = Math.min(LONGEST, FIRST * 2 ** tries);
+  return after === undefined ? (0.5 + random / 2) * longest : after + random * longest;
 }
 
 /** Does things in their order, and not more of them at a time than a gateway takes: it ends who says more. */

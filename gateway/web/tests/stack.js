@@ -69,6 +69,7 @@ export class Stack {
       this.#run(path.join(BINARIES, agent), ['run', '--redis', this.redis, '--llm', llm, '--model', 'mock']);
     }
     this.#gatewayPort = await freePort();
+    this.behind = `http://127.0.0.1:${this.#gatewayPort}`;
     await this.startGateway();
     this.wire = await Wire.start(this.#gatewayPort);
     this.url = `http://127.0.0.1:${this.wire.port}`;
@@ -106,9 +107,10 @@ export class Stack {
     await once(child, 'exit');
   }
 
-  async api(token, place, { method = 'GET', body } = {}) {
+  /** `url`: `behind` for a way beside the wire. */
+  async api(token, place, { method = 'GET', body, url = this.url } = {}) {
     const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
-    const response = await fetch(`${this.url}${place}`, { method, headers, body: body && JSON.stringify(body) });
+    const response = await fetch(`${url}${place}`, { method, headers, body: body && JSON.stringify(body) });
     const answer = await response.json();
     if (!response.ok) throw new Error(`${response.status} ${answer.code}: ${answer.detail}`);
     return answer;
@@ -156,10 +158,14 @@ export class Stack {
   }
 }
 
-/** A way to a port that can be cut: what goes through it is broken off, and nothing gets through until it is mended. */
+/**
+ * A way to a port that can be cut: what goes through it is broken off, and nothing gets through until it is mended. Or
+ * held: nothing goes through it either, and nobody is told.
+ */
 class Wire {
   #pairs = new Set();
   #isCut = false;
+  #isHeld = false;
 
   static async start(to) {
     const wire = new Wire();
@@ -179,7 +185,7 @@ class Wire {
     };
     this.#pairs.add(end);
     for (const [from, into] of [[near, far], [far, near]]) {
-      from.on('data', (bytes) => into.write(bytes));
+      from.on('data', (bytes) => this.#isHeld || into.write(bytes));
       from.on('close', end);
       from.on('error', end);
     }
@@ -196,8 +202,14 @@ class Wire {
     for (const end of this.#pairs) end();
   }
 
+  hold() {
+    this.#isHeld = true;
+  }
+
+  /** What was held has lost bytes: it does not go on. */
   mend() {
-    this.#isCut = false;
+    if (this.#isHeld) this.snap();
+    this.#isCut = this.#isHeld = false;
   }
 
   stop() {
