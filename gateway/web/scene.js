@@ -25,14 +25,15 @@ export class Scene {
   #me;
   #first = Infinity;
   #settled = 0;
+  #isFollowing = true;
   #calm = matchMedia('(prefers-reduced-motion: reduce)');
 
   /** @param {{onChoose: (choice: {id, label}) => void}} on */
   constructor({ onChoose }) {
     this.#onChoose = onChoose;
     const scroll = this.#at('scroll');
-    scroll.addEventListener('scroll', () => this.#isNear() && (this.#at('down').hidden = true), { passive: true });
-    this.#at('down').addEventListener('click', () => this.#follow(true));
+    scroll.addEventListener('scroll', () => this.#scrolled(), { passive: true });
+    this.#at('down').addEventListener('click', () => this.#follow());
   }
 
   /** The place of the first event that is shown. */
@@ -55,6 +56,7 @@ export class Scene {
     for (const list of ['log', 'drafts', 'spoken']) this.#at(list).replaceChildren();
     for (const map of [this.#entries, this.#removed, this.#spoken, this.#labels]) map.clear();
     this.#first = Infinity;
+    this.#isFollowing = true;
     this.#settled = Date.now() + SETTLES;
     this.#at('earlier').hidden = true;
   }
@@ -112,7 +114,8 @@ export class Scene {
   pending(words) {
     const item = this.#card('mine pending', words.who, words.text);
     const state = item.appendChild(element('p', 'state', 'Sending …'));
-    this.#stay(() => this.#at('outbox').append(item), true);
+    this.#at('outbox').append(item);
+    this.#follow();
     return {
       /** `kind`: waiting, blocked or failed; `actions`: label → what it does. */
       say: (kind, text, actions = {}) => {
@@ -124,7 +127,7 @@ export class Scene {
         const row = element('div', 'actions');
         for (const [label, act] of Object.entries(actions)) row.append(button(label, act, 'quiet'));
         if (row.children.length > 0) item.append(row);
-        this.#stay(() => {}, true);
+        this.#follow();
       },
       remove: () => this.#stay(() => item.remove()),
     };
@@ -150,7 +153,7 @@ export class Scene {
   }
 
   #typist(text) {
-    return new Typist(text, { onGrow: () => this.#follow(), isCalm: () => this.#calm.matches });
+    return new Typist(text, { onGrow: () => this.#keep(), isCalm: () => this.#calm.matches });
   }
 
   /** The element of an event, if it has one. */
@@ -247,22 +250,25 @@ export class Scene {
     old.remove();
   }
 
-  #isNear() {
+  #scrolled() {
     const { scrollHeight, scrollTop, clientHeight } = this.#at('scroll');
-    return scrollHeight - scrollTop - clientHeight < NEAR;
+    this.#isFollowing = scrollHeight - scrollTop - clientHeight < NEAR;
+    if (this.#isFollowing) this.#at('down').hidden = true;
   }
 
-  #wasNear = true;
-
-  #stay(change, always = false) {
-    this.#wasNear = always || this.#isNear();
+  #stay(change) {
     change();
-    if (this.#wasNear) this.#follow(true);
+    this.#keep();
+  }
+
+  /** After the text grew, by however much: who was at its end is there again, the others are told. */
+  #keep() {
+    if (this.#isFollowing) this.#follow();
     else this.#at('down').hidden = false;
   }
 
-  #follow(always = false) {
-    if (!always && !this.#isNear()) return;
+  #follow() {
+    this.#isFollowing = true;
     const scroll = this.#at('scroll');
     scroll.scrollTop = scroll.scrollHeight;
     this.#at('down').hidden = true;
