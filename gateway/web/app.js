@@ -58,18 +58,19 @@ function enter(id, ticket) {
   at('title').textContent = id;
   at('premise').hidden = true;
   document.title = `${id} · Storyfleet`;
-  const own = new Map();
-  const gateway = connect({
+  // One's own words that were sent, by their id, and what ended actions whose id is not known yet.
+  const here = { id, own: new Map(), ends: new Map() };
+  here.gateway = connect({
     ticket,
     // Only a person has a new one: until then the old one is all there is.
     getToken: async () => keys.token,
-    onState: (state) => stateOf(state, id),
+    onState: stateOf,
   });
-  const story = gateway.join(id, {
+  here.story = here.gateway.join(id, {
     onText: (re, text, { done }) => scene.text(re, text, done),
     onEvent: (event, { seq }) => {
       scene.event(event, seq);
-      settle(own, event);
+      settle(here, event);
       if (event.type === 'action') typists.done(event.author.id);
     },
     onRemoved: (removed, how) => scene.removed(removed, how),
@@ -79,7 +80,7 @@ function enter(id, ticket) {
     onPresence: ({ people, count }) => scene.people(people, count),
     onTyping: (typist) => typists.heard(typist),
   });
-  room = { id, gateway, story, own };
+  room = here;
   describe(id);
   grow();
   at('text').focus();
@@ -108,7 +109,7 @@ function addressees(names) {
   modeChanged();
 }
 
-function stateOf({ state, reason, after_ms, name, sub }, id) {
+function stateOf({ state, reason, after_ms, name, sub }) {
   const isOpen = state === 'open';
   document.body.dataset.link = state;
   if (isOpen) {
@@ -120,7 +121,7 @@ function stateOf({ state, reason, after_ms, name, sub }, id) {
     banner(after_ms > 400 ? 'The connection is lost. What you write is kept and sent when it is back.' : undefined, after_ms > 1_500);
   } else if (state === 'signed-out') {
     keys.token = undefined;
-    leave(reason ? `Sign in again: ${reason}` : 'Sign in to go on.', id);
+    leave(reason ? `Sign in again: ${reason}` : 'Sign in to go on.');
   } else if (state === 'refused') {
     banner(reason);
   }
@@ -151,16 +152,17 @@ function leave(problem) {
 function publish(said, label) {
   const words = { who: me, text: label ?? said.text };
   const here = room;
-  const { story, own } = here;
   const card = scene.pending(words);
+  const discard = () => card.remove();
   const send = async () => {
     card.say('', 'Sending …');
     try {
-      const { id, status } = await story.publish(said);
+      const { id, status } = await here.story.publish(said);
       if (scene.has(id)) return card.remove();
-      own.set(id, card);
-      if (status === 'held') card.say('waiting', 'The moderator reads it first …');
-      else card.say('waiting', 'Sent');
+      const end = here.ends.get(id);
+      if (end) return end(own);
+      here.own.set(id, own);
+      card.say('waiting', status === 'held' ? 'The moderator reads it first …' : 'Sent');
     } catch (error) {
       if (error.code === 'closed') {
         if (here.kept && said.text) {
@@ -169,25 +171,34 @@ function publish(said, label) {
         }
         return;
       }
-      const discard = () => card.remove();
-      card.say('failed', `Not sent: ${error.message}`, { 'Send again': send, Discard: discard });
+      own.failed(error.message);
     }
+  };
+  const own = {
+    remove: discard,
+    blocked: (why) => card.say('blocked', why, { Discard: discard }),
+    failed: (why) => card.say('failed', `Not sent: ${why}`, { 'Send again': send, Discard: discard }),
   };
   send();
 }
 
-/** One's own words are in the story, or will not be. */
-function settle(own, event) {
-  const card = own.get(event.id);
-  if (card) {
-    own.delete(event.id);
-    card.remove();
+/** One's own words are in the story, or will not be. Either may be told before the answer to those who sent them. */
+function settle({ own, ends }, event) {
+  own.get(event.id)?.remove();
+  own.delete(event.id);
+  const [ids, end] = ending(event);
+  for (const id of ids) {
+    if (own.has(id)) end(own.get(id));
+    else ends.set(id, end);
+    own.delete(id);
   }
-  if (event.type !== 'verdict' || event.decision !== 'block') return;
-  const blocked = own.get(event.target);
-  if (!blocked) return;
-  own.delete(event.target);
-  blocked.say('blocked', event.reason || 'The moderator did not let it through.', { Discard: () => blocked.remove() });
+}
+
+/** The actions that this event ends before they are in the story, and how. */
+function ending({ type, decision, target, reason, cause = [], notice }) {
+  if (type === 'failed') return [cause, (own) => own.failed(notice || 'The moderator could not read it.')];
+  if (type !== 'verdict' || decision !== 'block') return [[]];
+  return [[target], (own) => own.blocked(reason || 'The moderator did not let it through.')];
 }
 
 async function earlier() {

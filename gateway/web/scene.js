@@ -61,8 +61,9 @@ export class Scene {
     this.#at('earlier').hidden = true;
   }
 
+  /** Whether it is in the story, or was. */
   has(id) {
-    return this.#entries.has(id);
+    return this.#entries.has(id) || this.#removed.has(id);
   }
 
   text(re, text, isDone) {

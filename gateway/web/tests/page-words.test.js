@@ -1,0 +1,62 @@
+// What becomes of one's own words on the page, in whatever order it is told.
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+
+import { Pages, TIME, open, write } from './page.js';
+
+const pages = await Pages.start();
+const { stack, mira } = pages;
+after(() => pages.stop());
+
+const CARD = 'My card is 4111 1111 1111 1111, I pay with it.';
+
+/** A page whose messages from the gateway go through `pass(message, give)`. */
+async function between(t, story, pass) {
+  const page = await pages.visit(t);
+  await page.routeWebSocket(/\/v1\/ws/, (near) => {
+    const far = near.connectToServer();
+    far.onMessage((text) => pass(JSON.parse(text), (message) => near.send(JSON.stringify(message))));
+  });
+  await page.evaluate(([hash]) => {
+    location.hash = hash;
+    location.reload();
+  }, [`#token=${mira}&story=${story}`]);
+  await open(page);
+  return page;
+}
+
+test('who is told why something was stopped before that it was sent still sees why', TIME, async (t) => {
+  await stack.create(mira, 'early', { policies: { input: 'hold' } });
+  const late = [];
+  const page = await between(t, 'early', (message, give) => {
+    if (message.status === 'held') return late.push(message);
+    give(message);
+    if (message.event?.type !== 'verdict') return undefined;
+    return late.forEach(give);
+  });
+  await write(page, CARD);
+  await page.waitForSelector('#outbox .blocked');
+  assert.equal(late.length, 1);
+  await page.click('#outbox .blocked button');
+  await page.waitForFunction(() => !document.querySelector('#outbox li'));
+  assert.deepEqual(page.faults, []);
+});
+
+test('what the moderator could not read is told, and can be sent again', TIME, async (t) => {
+  await stack.create(mira, 'unread', { policies: { input: 'hold' } });
+  let isFailing = true;
+  const page = await between(t, 'unread', (message, give) => {
+    const { event } = message;
+    if (!isFailing || event?.type !== 'verdict') return give(message);
+    isFailing = false;
+    return give({ ...message, event: { ...event, type: 'failed', agent: 'moderator', notice: 'The moderator is asleep.', cause: [event.target] } });
+  });
+  await write(page, CARD);
+  const failed = page.locator('#outbox .failed');
+  await failed.waitFor();
+  assert.match(await failed.textContent(), /Not sent: The moderator is asleep\./);
+  await failed.getByText('Send again').click();
+  await page.waitForSelector('#outbox .blocked');
+  assert.equal(await page.locator('#outbox li').count(), 1);
+  assert.deepEqual(page.faults, []);
+});
