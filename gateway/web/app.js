@@ -252,6 +252,8 @@ at('text').addEventListener('input', () => {
 });
 at('composer').addEventListener('change', modeChanged);
 at('again').addEventListener('click', () => room?.gateway.wake());
+// Another link was opened in this tab.
+addEventListener('hashchange', () => location.reload());
 at('leave').addEventListener('click', () => leave());
 at('earlier').addEventListener('click', earlier);
 modeChanged();

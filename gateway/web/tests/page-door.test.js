@@ -92,3 +92,17 @@ test('who may only read is told so when they write', TIME, async (t) => {
   assert.match(await failed.textContent(), /does not let you write/);
   assert.deepEqual(page.faults, []);
 });
+
+test('a link that is opened in the tab of another story leads to its own, and its token leaves the address', TIME, async (t) => {
+  for (const story of ['one', 'two']) await stack.create(mira, story, { title: story });
+  const page = await pages.enter(t, mira, 'one');
+  await open(page);
+  await page.evaluate((hash) => (location.hash = hash), `#token=${pages.joe}&story=two`);
+  await page.waitForFunction(() => document.getElementById('title').textContent === 'two');
+  await open(page);
+  assert.equal(await page.evaluate(() => location.hash), '#story=two');
+  await write(page, 'I am here.');
+  await page.waitForSelector('#log .mine');
+  assert.equal(await page.textContent('#log .mine b'), 'Joe');
+  assert.deepEqual(page.faults, []);
+});
