@@ -47,3 +47,17 @@ test('who reads further up stays there, is told of new text, and gets to it', TI
   await page.click('#down');
   await page.waitForFunction(() => globalThis.left() < 2 && document.getElementById('down').hidden);
 });
+
+test('the story is scrolled with the keyboard alone', TIME, async (t) => {
+  const page = await scene(t, PHONE);
+  await page.evaluate(() => document.activeElement.blur());
+  const order = [];
+  while (order.at(-1) !== 'scroll' && order.length < 12) {
+    await page.keyboard.press('Tab');
+    order.push(await page.evaluate(() => document.activeElement.id));
+  }
+  assert.equal(order.at(-1), 'scroll', order.join(' '));
+  assert.notEqual(await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle), 'none');
+  await page.keyboard.press('Home');
+  await page.waitForFunction(() => document.getElementById('scroll').scrollTop === 0);
+});
