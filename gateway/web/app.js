@@ -202,18 +202,35 @@ function ending({ type, decision, target, reason, cause = [], notice }) {
 }
 
 async function earlier() {
-  const before = scene.first - 1;
-  const after = Math.max(0, before - PAGE);
+  const here = room;
+  const { first } = scene;
   at('earlier').disabled = true;
   try {
-    const path = `/v1/stories/${encodeURIComponent(room.id)}/events?after=${after}&limit=${before - after}`;
-    const { events } = await ask(path, { token: keys.token });
-    scene.earlier(events);
+    const { events, from } = await before(here.id, first);
+    // Meanwhile another story was opened, or this one begun anew.
+    if (room === here && scene.first === first) scene.earlier(events, from);
   } catch (problem) {
-    banner(`What happened earlier cannot be shown now: ${problem.message}`);
+    if (room === here) banner(`What happened earlier cannot be shown now: ${problem.message}`);
   } finally {
     at('earlier').disabled = false;
   }
+}
+
+/** Events from before the place `from`, as many as are asked for at a time; more where none of them is for this person. */
+async function before(id, from) {
+  const events = [];
+  while (from > 1 && events.length === 0) {
+    const end = from - 1;
+    from = Math.max(1, from - PAGE);
+    // A page may end before its range does.
+    for (let after = from - 1; after < end; ) {
+      const path = `/v1/stories/${encodeURIComponent(id)}/events?after=${after}&limit=${end - after}`;
+      const page = await ask(path, { token: keys.token });
+      events.push(...page.events);
+      after = page.next ?? end;
+    }
+  }
+  return { events, from };
 }
 
 function mode() {

@@ -83,13 +83,13 @@ export class Scene {
     });
   }
 
-  /** Events from before those that are shown, oldest first. */
-  earlier(placed) {
+  /** Events from before those that are shown, oldest first: all since the place `from`. */
+  earlier(placed, from) {
     const scroll = this.#at('scroll');
     const below = scroll.scrollHeight - scroll.scrollTop;
     const shown = placed.map(({ event }) => this.#show(event, true)).filter(Boolean);
     this.#at('log').prepend(...shown);
-    this.#first = placed[0]?.seq ?? 1;
+    this.#first = from;
     this.#at('earlier').hidden = this.#first <= 1;
     scroll.scrollTop = scroll.scrollHeight - below;
   }

@@ -61,3 +61,62 @@ test('the story is scrolled with the keyboard alone', TIME, async (t) => {
   await page.keyboard.press('Home');
   await page.waitForFunction(() => document.getElementById('scroll').scrollTop === 0);
 });
+
+/** Pages of history of this page end after so few events, as those with much in them do. */
+async function shortPages(page, most) {
+  await page.route('**/events?*', async (route) => {
+    const url = new URL(route.request().url());
+    url.searchParams.set('limit', Math.min(most, url.searchParams.get('limit')));
+    await route.fulfill({ response: await route.fetch({ url: url.href }) });
+  });
+}
+
+const texts = (page) => page.$$eval('#log .action .text', (items) => items.map((item) => item.textContent));
+
+test('what happened earlier is whole, however its pages are cut, and whatever of it is for others', TIME, async (t) => {
+  await stack.create(mira, 'whole', { policies: {} });
+  await stack.say(mira, 'whole', 'the beginning');
+  for (let i = 1; i <= 110; i += 1) await stack.say(mira, 'whole', `whisper ${i}`, { audience: ['mira'] });
+  await stack.say(mira, 'whole', 'the end');
+  for (const [token, count] of [[mira, 112], [joe, 2]]) {
+    const page = await pages.visit(t);
+    await shortPages(page, 7);
+    await page.evaluate((hash) => (location.hash = hash), `#token=${token}&story=whole`);
+    await open(page);
+    await page.waitForFunction(() => document.querySelector('#log .action'));
+    const earlier = page.locator('#earlier');
+    while ((await texts(page)).length < count) {
+      await earlier.click();
+      await page.waitForFunction(() => !document.getElementById('earlier').disabled);
+    }
+    const here = await texts(page);
+    assert.deepEqual([here.length, here[0], here.at(-1)], [count, 'the beginning', 'the end']);
+    if (count > 2) assert.deepEqual(here.slice(1, -1), Array.from({ length: 110 }, (_, i) => `whisper ${i + 1}`));
+    assert.deepEqual(page.faults, []);
+  }
+});
+
+test('what was asked for of one story is not shown in another', TIME, async (t) => {
+  for (const story of ['before', 'after']) await stack.create(mira, story, { policies: {} });
+  for (let i = 1; i <= 110; i += 1) await stack.say(mira, 'before', `whisper ${i}`, { audience: ['mira'] });
+  await stack.say(mira, 'after', 'alone');
+  const page = await pages.enter(t, mira, 'before');
+  await open(page);
+  let answer;
+  const asked = new Promise((resolve) => page.route('**/before/events?*', (route) => {
+    answer = () => route.continue();
+    resolve();
+  }));
+  await page.click('#earlier');
+  await asked;
+  await page.click('#leave');
+  await page.fill('#story', 'after');
+  await page.click('#enter > button');
+  await page.waitForFunction(() => document.querySelector('#log .action .text')?.textContent === 'alone');
+  const answered = page.waitForResponse(/before\/events/);
+  await answer();
+  await (await answered).finished();
+  await page.waitForFunction(() => !document.getElementById('earlier').disabled);
+  assert.deepEqual(await texts(page), ['alone']);
+  assert.deepEqual(page.faults, []);
+});
