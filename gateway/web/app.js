@@ -10,7 +10,7 @@ const at = (id) => document.getElementById(id);
 const PAGE = 100;
 const HINTS = { do: 'What do you do?', say: 'What do you say?', story: 'What happens?' };
 
-const scene = new Scene({ onChoose: ({ id, label }) => publish({ mode: 'choose', choice: id }, label) });
+const scene = new Scene({ onChoose: ({ id, label, again }) => publish({ mode: 'choose', choice: id }, label, again) });
 const typists = new Typists(at('typing'));
 const door = new Door(open);
 let room;
@@ -149,11 +149,15 @@ function leave(problem) {
   door.open({ story: id, problem, asks: keys.token === undefined });
 }
 
-function publish(said, label) {
+/** `again`: what is done where it is dropped. */
+function publish(said, label, again) {
   const words = { who: me, text: label ?? said.text };
   const here = room;
   const card = scene.pending(words);
-  const discard = () => card.remove();
+  const discard = () => {
+    card.remove();
+    again?.();
+  };
   const send = async () => {
     card.say('', 'Sending …');
     try {
@@ -175,7 +179,7 @@ function publish(said, label) {
     }
   };
   const own = {
-    remove: discard,
+    remove: card.remove,
     blocked: (why) => card.say('blocked', why, { Discard: discard }),
     failed: (why) => card.say('failed', `Not sent: ${why}`, { 'Send again': send, Discard: discard }),
   };

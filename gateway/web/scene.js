@@ -26,9 +26,11 @@ export class Scene {
   #first = Infinity;
   #settled = 0;
   #isFollowing = true;
+  /** The row of choices that is. */
+  #open;
   #calm = matchMedia('(prefers-reduced-motion: reduce)');
 
-  /** @param {{onChoose: (choice: {id, label}) => void}} on */
+  /** @param {{onChoose: (choice: {id, label, again}) => void}} on `again` lets one choose anew. */
   constructor({ onChoose }) {
     this.#onChoose = onChoose;
     const scroll = this.#at('scroll');
@@ -57,6 +59,7 @@ export class Scene {
     for (const map of [this.#entries, this.#removed, this.#spoken, this.#labels]) map.clear();
     this.#first = Infinity;
     this.#isFollowing = true;
+    this.#open = undefined;
     this.#settled = Date.now() + SETTLES;
     this.#at('earlier').hidden = true;
   }
@@ -69,7 +72,7 @@ export class Scene {
   text(re, text, isDone) {
     this.#stay(() => {
       const entry = this.#entries.get(re) ?? this.#draft(re);
-      entry.typist.write(text);
+      entry.typist?.write(text);
       if (isDone) entry.isSpoken = true;
     });
   }
@@ -147,14 +150,11 @@ export class Scene {
     const item = element('li', 'entry draft');
     const text = item.appendChild(element('p', 'text'));
     item.dataset.id = re;
-    const entry = { item, text, typist: this.#typist(text) };
+    const typist = new Typist(text, { onGrow: () => this.#keep(), isCalm: () => this.#calm.matches });
+    const entry = { item, typist };
     this.#entries.set(re, entry);
     this.#at('drafts').append(item);
     return entry;
-  }
-
-  #typist(text) {
-    return new Typist(text, { onGrow: () => this.#keep(), isCalm: () => this.#calm.matches });
   }
 
   /** The element of an event, if it has one. */
@@ -183,7 +183,7 @@ export class Scene {
     item.dataset.id = id;
     this.#entries.set(id, { item });
     if (!isMine) this.#speak(id, `${author.name} ${verb}: ${words}`, isHistory);
-    this.#closeChoices();
+    if (!isHistory) this.#turn();
     return item;
   }
 
@@ -201,10 +201,12 @@ export class Scene {
     }
     if (status === 'truncated') item.append(element('p', 'state', 'The answer breaks off here.'));
     if (choices.length > 0) {
-      this.#closeChoices();
-      item.append(this.#choices(choices, isHistory));
+      const row = this.#choices(choices, isHistory);
+      item.append(row);
+      if (!isHistory) this.#turn(row);
     }
-    this.#entries.set(id, { ...draft, item });
+    // What wrote its text is needed no more.
+    this.#entries.set(id, { item });
     this.#speak(id, character ? `${character}: ${text}` : text, isHistory, draft?.isSpoken);
     return item;
   }
@@ -215,15 +217,34 @@ export class Scene {
     row.setAttribute('aria-label', 'What you could do');
     for (const { id, label } of choices) {
       this.#labels.set(id, label);
-      const one = button(label, () => this.#onChoose({ id, label }));
-      row.append(one);
+      row.append(button(label, () => this.#choose(row, { id, label })));
     }
     row.hidden = isHistory;
     return row;
   }
 
-  #closeChoices() {
-    for (const row of this.#at('log').querySelectorAll('.choices')) row.hidden = true;
+  /** One is chosen once. */
+  #choose(row, choice) {
+    const able = (is) => {
+      for (const one of row.children) one.disabled = !is;
+    };
+    this.#leave(row);
+    able(false);
+    this.#onChoose({ ...choice, again: () => able(true) });
+  }
+
+  /** Another row of choices is open, or none. */
+  #turn(row) {
+    if (this.#open) {
+      this.#leave(this.#open);
+      this.#open.hidden = true;
+    }
+    this.#open = row;
+  }
+
+  /** The keyboard goes on where words are written: its place is about to vanish. */
+  #leave(row) {
+    if (row.querySelector(':focus-visible')) this.#at('text').focus();
   }
 
   #notice({ id, notice, agent }) {

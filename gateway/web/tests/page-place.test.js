@@ -62,6 +62,34 @@ test('the story is scrolled with the keyboard alone', TIME, async (t) => {
   await page.waitForFunction(() => document.getElementById('scroll').scrollTop === 0);
 });
 
+test('one chooses once, the keyboard goes on in the box, and what is shown of before leaves choices open', TIME, async (t) => {
+  const page = await scene(t);
+  const choices = [{ id: 'c', label: 'Go' }, { id: 'd', label: 'Stay' }];
+  await page.evaluate(async (given) => {
+    const { Scene } = await import('/scene.js');
+    globalThis.chosen = [];
+    globalThis.scene = new Scene({ onChoose: (choice) => globalThis.chosen.push(choice) });
+    const told = { type: 'narration', text: 'A fork.', speak: [], status: 'complete', choices: given };
+    globalThis.scene.event({ ...told, id: 'n' }, 30);
+    globalThis.scene.earlier([{ seq: 29, event: { ...told, id: 'm' } }], 29);
+  }, choices);
+  const open = page.locator('#log .choices:not([hidden]) button');
+  assert.equal(await open.count(), 2);
+  await page.keyboard.press('Tab');
+  await open.first().focus();
+  await page.keyboard.press('Enter');
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'text');
+  await open.first().evaluate((button) => button.click());
+  assert.deepEqual(await page.evaluate(() => globalThis.chosen.map(({ id }) => id)), ['c']);
+  await page.evaluate(() => globalThis.chosen[0].again());
+  await open.last().focus();
+  await page.keyboard.press('Enter');
+  assert.deepEqual(await page.evaluate(() => globalThis.chosen.map(({ id }) => id)), ['c', 'd']);
+  await page.evaluate((action) => globalThis.scene.event({ ...action, id: 'taken', mode: 'choose', choice: 'd' }, 31), ACTION);
+  assert.equal(await open.count(), 0);
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'text');
+});
+
 /** Pages of history of this page end after so few events, as those with much in them do. */
 async function shortPages(page, most) {
   await page.route('**/events?*', async (route) => {
