@@ -8,6 +8,7 @@
 //   on.open()           it can be sent to
 //   on.message(object)  what the gateway says
 //   on.end({code, reason})   it is over; the code is that of a WebSocket's close frame
+// Besides: how much is said at a time (Pace), and when it is tried again (pause).
 
 const SUBPROTOCOL = 'storyfleet.v1';
 

@@ -10,12 +10,14 @@ after(() => pages.stop());
 
 const CARD = 'My card is 4111 1111 1111 1111, I pay with it.';
 
-/** A page whose messages from the gateway go through `pass(message, give)`. */
-async function between(t, story, pass) {
+/** A page whose messages from the gateway go through `pass(message, give)`, and its own through `say(message, give, answer)`. */
+async function between(t, story, pass, say = (message, give) => give(message)) {
   const page = await pages.visit(t);
   await page.routeWebSocket(/\/v1\/ws/, (near) => {
     const far = near.connectToServer();
-    far.onMessage((text) => pass(JSON.parse(text), (message) => near.send(JSON.stringify(message))));
+    const [up, down] = [far, near].map((side) => (message) => side.send(JSON.stringify(message)));
+    near.onMessage((text) => say(JSON.parse(text), up, down));
+    far.onMessage((text) => pass(JSON.parse(text), down));
   });
   await page.evaluate(([hash]) => {
     location.hash = hash;
@@ -58,5 +60,21 @@ test('what the moderator could not read is told, and can be sent again', TIME, a
   await failed.getByText('Send again').click();
   await page.waitForSelector('#outbox .blocked');
   assert.equal(await page.locator('#outbox li').count(), 1);
+  assert.deepEqual(page.faults, []);
+});
+
+test('a story that cannot be read yet says so, and is there as soon as it can', TIME, async (t) => {
+  await stack.create(mira, 'full');
+  await stack.say(mira, 'full', 'I light the lamp.');
+  let isFull = true;
+  const say = (message, give, answer) => {
+    if (!isFull || message.t !== 'join') return give(message);
+    return answer({ t: 'err', ref: message.ref, code: 'unavailable', message: 'as many stories are read here as can be', after_ms: 50 });
+  };
+  const page = await between(t, 'full', (message, give) => give(message), say);
+  await page.waitForFunction(() => document.getElementById('news').textContent.includes('as many stories'));
+  isFull = false;
+  await page.waitForSelector('#log .mine');
+  await page.waitForFunction(() => document.getElementById('news').textContent === '');
   assert.deepEqual(page.faults, []);
 });

@@ -153,6 +153,7 @@ test('where no connection can even be tried the reason is told, and it is tried 
 });
 
 test('a ticket is not for streams: they begin with a token', async (t) => {
+  clock(t);
   const headers = [];
   const fetch = async (_, options) => {
     headers.push(options.headers.authorization);
