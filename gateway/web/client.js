@@ -179,7 +179,7 @@ class Gateway {
         return asked?.ok?.(message);
       case 'err':
         if (asked) return asked.err?.(message);
-        if (message.story) return this.#out(this.#reader(message.story), message);
+        if (message.story) return this.#refused(this.#reader(message.story), message);
       // What ends all is told first.
       case 'bye':
         this.#why = message.reason ?? message.message;
@@ -237,13 +237,22 @@ class Gateway {
           known.cursor = undefined;
           return this.#enter(story);
         }
-        if (!passes(error)) return this.#out(story, error);
-        // The other stories go on.
-        story.on.onDelay?.(error);
-        story.isLate = true;
-        return this.#after(`join ${id}`, pause(0, error.after_ms ?? LATER), () => isLeft() || this.#enter(story));
+        return this.#refused(story, error);
       },
     });
+  }
+
+  /** One story is not to be had, or no longer; the others go on. */
+  #refused(story, error) {
+    if (!story) return undefined;
+    story.isIn = false;
+    if (!passes(error)) {
+      this.#forget(story, error);
+      return story.on.onError?.(error);
+    }
+    story.on.onDelay?.(error);
+    story.isLate = true;
+    return this.#after(`join ${story.id}`, pause(0, error.after_ms ?? LATER), () => this.#stories.get(story.id) === story && this.#enter(story));
   }
 
   #tellStory(story, message) {
@@ -266,22 +275,13 @@ class Gateway {
     return undefined;
   }
 
-  #out(story, error) {
-    if (!story) return;
-    this.#forget(story, error);
-    story.on.onError?.(error);
-  }
-
   #leave(story) {
     if (this.#stories.get(story.id) !== story) return;
     this.#forget(story, { code: 'left', message: 'the story was left' });
     const { id } = story;
     if (this.#state.state !== 'open' || this.#leaving.has(id)) return;
-    const left = () => {
-      this.#leaving.delete(id);
-      if (this.#stories.has(id)) this.#enter(this.#stories.get(id));
-    };
     this.#leaving.add(id);
+    const left = () => this.#leaving.delete(id) && this.#stories.has(id) && this.#enter(this.#stories.get(id));
     this.#ask({ t: 'leave', story: id }, { ok: left, err: left });
   }
 
@@ -317,6 +317,8 @@ class Gateway {
         one.resolve({ id, status });
       },
       err: (error) => {
+        // It crossed the end of the story: said again with the next join.
+        if (error.code === 'not_joined' && !one.story.isIn) return;
         if (!passes(error) || Date.now() - one.since > GIVES_UP) return this.#fail(one, error);
         one.timer = setTimeout(() => this.#say(one), pause(0, error.after_ms ?? LATER));
       },
@@ -330,8 +332,7 @@ class Gateway {
   }
 
   #ask(message, then) {
-    this.#ref += 1;
-    this.#asked.set(this.#ref, then);
+    this.#asked.set((this.#ref += 1), then);
     this.#send({ ...message, ref: this.#ref });
   }
 

@@ -67,3 +67,27 @@ test('a story that cannot be read yet is tried again by itself, and the others g
   assert.deepEqual(states.map(({ state }) => state), ['connecting', 'open']);
   assert.equal(sockets.length, 1);
 });
+
+test('a story that cannot be read any more is joined again when it is told when, and what was said meanwhile is said then', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  let isOver = false;
+  const hears = (message, socket) => {
+    if (message.t === 'auth') return socket.hear(WELCOME());
+    if (message.t === 'join') isOver = false;
+    if (isOver) return socket.hear({ t: 'err', ref: message.ref, code: 'not_joined', message: 'you are not in s' });
+    return socket.hear({ t: 'ok', ref: message.ref, id: 'x', status: 'logged' });
+  };
+  const { gateway, sockets, states, until } = stage(t, { hears });
+  const delays = [];
+  const story = gateway.join('s', { onDelay: (error) => delays.push(error?.code), onError: assert.fail });
+  await until(() => sockets.length > 0);
+  await pass(t, 1_000);
+  isOver = true;
+  const crossed = story.publish({ mode: 'do', text: 'x' });
+  sockets[0].hear({ t: 'err', code: 'unavailable', message: 's cannot be read now', after_ms: 5000, story: 's' });
+  const later = story.publish({ mode: 'do', text: 'y' });
+  await pass(t, 20_000);
+  await Promise.all([crossed, later]);
+  assert.deepEqual(delays, ['unavailable', undefined]);
+  assert.deepEqual(states.map(({ state }) => state), ['connecting', 'open']);
+});
