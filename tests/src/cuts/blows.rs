@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -117,12 +116,12 @@ impl Fleet {
                     self.blows.nodes_killed += 1;
                 }
                 Blow::Redis => {
-                    stage.tides.fetch_add(1, Ordering::AcqRel);
+                    stage.tides.goes();
                     self.redis.kill().await?;
                     sleep(away).await;
                     self.redis.resume()?;
                     redis::answers(bus).await?;
-                    stage.tides.fetch_add(1, Ordering::AcqRel);
+                    stage.tides.is_back();
                     self.blows.redis_restarts += 1;
                 }
             }

@@ -3,9 +3,11 @@
 //!
 //! What is compared: (1) while reading, each piece must join exactly to what the reader has, across cuts; (2) when a response
 //! is committed, the draft that its reader has must be the beginning of it, and is counted as whole when it is all of it;
-//! (3) at the end, (seq, id, sha256 of the text) of every event a reader has must be those of the log in Redis.
+//! (3) at the end, (seq, id, sha256 of the text) of every event a reader has must be those of the log in Redis. And whoever
+//! is connected must have soon what others have: a reader who hangs is told of, though their next connection would mend it.
 
 mod blows;
+mod hang;
 mod plan;
 mod player;
 mod reader;
@@ -189,6 +191,7 @@ async fn compare(
             *report.resumes.entry(kind.clone()).or_default() += count;
         }
         report.seen.add(&reader.screen.tally);
+        report.behind = report.behind.max(reader.behind.as_secs_f64());
         let name = reader.name();
         let wrong = reader.screen.wrong.iter();
         report

@@ -25,11 +25,12 @@ const LENGTHS: [u32; 8] = [300, 430, 620, 880, 1_250, 1_800, 2_600, 4_000];
 /// Of the answer that is taken back.
 const TAKEN_BACK: u32 = 500;
 pub(super) const CHARACTER: &str = "Sibyl";
-/// How long a connection is left alone, at most.
+/// How long a connection is left alone, at most; one of sixteen is for so much longer: a cut would mend one that hangs.
 const STAY: Duration = Duration::from_millis(7_000);
+const LONG_STAY: u32 = 6;
 /// How long a reader is away, at most; one of eight is away for so much longer.
 const AWAY: Duration = Duration::from_millis(400);
-const LONG: u32 = 6;
+const LONG_AWAY: u32 = 6;
 
 /// A source of randomness of its own for each concern.
 pub(super) fn source(seed: u64, concern: u64) -> Xoshiro256PlusPlus {
@@ -63,12 +64,17 @@ pub(super) fn action(
 }
 
 pub(super) fn stay(random: &mut impl RngExt) -> Duration {
-    random.random_range(Duration::from_millis(5)..STAY)
+    let most = if random.random_ratio(1, 16) {
+        STAY * LONG_STAY
+    } else {
+        STAY
+    };
+    random.random_range(Duration::from_millis(5)..most)
 }
 
 pub(super) fn away(random: &mut impl RngExt) -> Duration {
     let most = if random.random_ratio(1, 8) {
-        AWAY * LONG
+        AWAY * LONG_AWAY
     } else {
         AWAY
     };

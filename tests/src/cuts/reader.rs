@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -11,16 +10,19 @@ use rand::RngExt;
 use rand::rngs::Xoshiro256PlusPlus;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, interval, sleep, sleep_until, timeout, timeout_at};
 
+use crate::cuts::hang::Debt;
 use crate::cuts::plan;
 use crate::cuts::screen::Screen;
-use crate::cuts::stage::Stage;
+use crate::cuts::stage::{Board, Stage};
 use crate::edge::{Heard, Line, Sent, Socket, Stream};
 
 /// What is left of the frame that a cut falls into must come within this time.
 const TORN: Duration = Duration::from_millis(400);
-/// For what is missing at the end.
+/// How often a reader is held against the others.
+const LOOK: Duration = Duration::from_millis(250);
+/// To be let in for what is missing at the end.
 const REST: Duration = Duration::from_secs(90);
 /// A try to connect, and the pause after one in vain.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -71,6 +73,8 @@ pub(super) struct Reader {
     pub(super) cuts: Cuts,
     /// Returns with a cursor, by what came first.
     pub(super) resumes: BTreeMap<String, u64>,
+    /// How long others had what this one had not, at most, while they were connected.
+    pub(super) behind: Duration,
     connections: u64,
     /// What came over this connection.
     is_new: bool,
@@ -87,6 +91,8 @@ enum Over {
     Cut,
     Died,
     SentAway(String),
+    /// It gives no more.
+    Hung,
     AllSeen,
 }
 
@@ -108,6 +114,7 @@ impl Reader {
             screen: Screen::default(),
             cuts: Cuts::default(),
             resumes: BTreeMap::new(),
+            behind: Duration::ZERO,
             connections: 0,
             is_new: false,
             silent: None,
@@ -130,11 +137,11 @@ impl Reader {
                 sleep(PAUSE.mul_f64(self.random.random_range(0.5..2.0))).await;
                 continue;
             };
-            match self.stay(connection).await? {
+            match self.stay(connection).await {
                 Over::AllSeen => return Ok(self),
                 Over::Died => self.cuts.died += 1,
                 Over::SentAway(why) => *self.cuts.sent_away.entry(why).or_default() += 1,
-                Over::Cut => {}
+                Over::Cut | Over::Hung => {}
             }
             let away = plan::away(&mut self.random);
             sleep(away).await;
@@ -151,10 +158,10 @@ impl Reader {
     async fn connect(&mut self) -> anyhow::Result<Connection> {
         let node = self.random.random_range(0..self.stage.nodes.len());
         let address = self.stage.nodes[node];
-        let story = self.stage.stories[self.story].id.as_str();
-        let cursor = self.screen.cursor.as_deref();
         self.connections += 1;
-        self.is_new = cursor.is_some();
+        self.is_new = self.screen.cursor.is_some();
+        let story = self.board().id.as_str();
+        let cursor = self.screen.cursor.as_deref();
         let connect = async {
             Ok(match self.transport {
                 Transport::Socket => {
@@ -176,34 +183,49 @@ impl Reader {
         timeout(CONNECT, connect).await?
     }
 
-    async fn stay(&mut self, mut connection: Connection) -> anyhow::Result<Over> {
+    async fn stay(&mut self, mut connection: Connection) -> Over {
         let mut cut = Some(Instant::now() + plan::stay(&mut self.random));
-        let (mut ends, mut late) = (self.stage.ends.subscribe(), None);
+        let (mut debt, mut looks) = (Debt::default(), interval(LOOK));
         loop {
-            if self.end().is_some_and(|end| self.screen.seq >= Some(end)) {
-                return Ok(Over::AllSeen);
-            }
-            if ends.borrow_and_update().is_some() {
+            if let Some(end) = self.end() {
+                if self.screen.seq >= Some(end) {
+                    return Over::AllSeen;
+                }
                 cut = None;
-                late.get_or_insert_with(|| Instant::now() + REST);
             }
             tokio::select! {
                 next = connection.next() => match next {
                     Ok(frame) => if let Some(over) = self.take(&frame) {
-                        return Ok(over);
+                        return over;
                     },
-                    Err(error) => return Ok(self.broken(&error)),
+                    Err(error) => return self.broken(&error),
                 },
                 () = until(cut) => {
                     cut = None;
                     if self.stage.may_cut() {
-                        return Ok(self.cut(connection).await);
+                        return self.cut(connection).await;
                     }
                 }
-                () = until(late) => return Ok(Over::SentAway("silence".to_owned())),
-                changed = ends.changed(), if late.is_none() => changed?,
+                _ = looks.tick() => if self.hangs(&mut debt) {
+                    return Over::Hung;
+                },
             }
         }
+    }
+
+    /// Whether this connection does not give what is there.
+    fn hangs(&mut self, debt: &mut Debt) -> bool {
+        let has = self.screen.seq.unwrap_or_default();
+        let there = self.end().unwrap_or_else(|| self.board().seen());
+        let owed = debt.look(has, there, self.stage.tides.there());
+        self.behind = self.behind.max(debt.longest);
+        if let Some(owed) = owed {
+            let late = debt.longest;
+            self.screen.complain(format_args!(
+                "hangs: is connected, has {has}, and {owed} is there for {late:.1?}"
+            ));
+        }
+        owed.is_some()
     }
 
     /// A connection ends, but what came of it was whole.
@@ -264,8 +286,7 @@ impl Reader {
             }
             _ => {}
         }
-        let board = &self.stage.stories[self.story];
-        if frame["story"] != board.id.as_str() {
+        if frame["story"] != self.board().id.as_str() {
             self.screen.complain(format_args!("is given {frame}"));
             return None;
         }
@@ -274,8 +295,9 @@ impl Reader {
         if is_told && std::mem::take(&mut self.is_new) {
             *self.resumes.entry(kind.to_owned()).or_default() += 1;
         }
-        let tides = self.stage.tides.load(Ordering::Acquire);
+        let tides = self.stage.tides.count();
         self.screen.take(frame, self.connections << 32 | tides);
+        self.board().see(self.screen.seq.unwrap_or_default());
         self.tell(frame);
         None
     }
@@ -292,8 +314,7 @@ impl Reader {
         ) {
             return;
         }
-        let board = &self.stage.stories[self.story];
-        board.ended.send_if_modified(|ended| {
+        self.board().ended.send_if_modified(|ended| {
             let causes = event["cause"].as_array().into_iter().flatten();
             let mut is_new = false;
             for cause in causes.filter_map(Value::as_str) {
@@ -303,9 +324,13 @@ impl Reader {
         });
     }
 
+    fn board(&self) -> &Board {
+        &self.stage.stories[self.story]
+    }
+
     /// What it is called in a complaint.
     pub(super) fn name(&self) -> String {
-        let story = &self.stage.stories[self.story].id;
+        let story = &self.board().id;
         format!("reader {} of {story} ({:?})", self.number, self.transport)
     }
 }

@@ -26,6 +26,8 @@ pub struct Report {
     pub blows: Blows,
     pub played: Played,
     pub seen: Tally,
+    /// How many seconds a connected reader was without what others had, at most; Redis's absence is not counted.
+    pub behind: f64,
     /// Of the committed log.
     pub log: Committed,
     /// Readers whose (seq, id, sha256 of the text) of all events are those of the log.
@@ -63,6 +65,7 @@ impl Report {
             blows,
             played: Played::default(),
             seen: Tally::default(),
+            behind: 0.0,
             log: Committed::default(),
             equal: 0,
             wrong: Vec::new(),
@@ -227,6 +230,10 @@ impl Report {
                     "{} read, {} drafted, {} whole before their commit, {} of deltas alone, {} replaced",
                     seen.responses, seen.drafted, seen.whole, seen.from_deltas, seen.replaced
                 ),
+            ),
+            (
+                "behind others",
+                format!("{:.1} s at most, while connected", self.behind),
             ),
             (
                 "sha256 equal",

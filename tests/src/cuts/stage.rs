@@ -8,6 +8,7 @@ use story::{Policies, StoryId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::cuts::hang::Tides;
 use crate::edge::{Issuer, Person};
 
 pub(super) struct Stage {
@@ -16,8 +17,7 @@ pub(super) struct Stage {
     pub(super) stories: Vec<Board>,
     /// Cuts that are still to be made.
     cuts: AtomicI64,
-    /// How often Redis came or went.
-    pub(super) tides: AtomicU64,
+    pub(super) tides: Tides,
     /// Deltas that readers were given.
     pub(super) deltas: watch::Sender<u64>,
     /// Nobody does anything new any more.
@@ -32,6 +32,8 @@ pub(super) struct Board {
     pub(super) id: StoryId,
     /// The actions whose end a reader saw.
     pub(super) ended: watch::Sender<HashSet<String>>,
+    /// The last event that a reader saw.
+    seen: AtomicU64,
 }
 
 impl Stage {
@@ -44,13 +46,14 @@ impl Stage {
         let board = |(id, _): &(StoryId, Policies)| Board {
             id: id.clone(),
             ended: watch::Sender::default(),
+            seen: AtomicU64::new(0),
         };
         Self {
             seed,
             nodes,
             stories: stories.iter().map(board).collect(),
             cuts: AtomicI64::new(cuts.into()),
-            tides: AtomicU64::new(0),
+            tides: Tides::new(),
             deltas: watch::Sender::new(0),
             calm: CancellationToken::new(),
             ends: watch::Sender::new(None),
@@ -72,5 +75,17 @@ impl Stage {
     pub(super) fn cuts_left(&self) -> u64 {
         let left = self.cuts.load(Ordering::Relaxed);
         u64::try_from(left).unwrap_or(0)
+    }
+}
+
+impl Board {
+    /// A reader has all up to here.
+    pub(super) fn see(&self, seq: u64) {
+        self.seen.fetch_max(seq, Ordering::Relaxed);
+    }
+
+    /// The last event that any reader saw.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen.load(Ordering::Relaxed)
     }
 }
