@@ -206,7 +206,8 @@ impl Screen {
         }
         self.tried(&re, attempt);
         let draft = self.drafts.entry(re.clone()).or_default();
-        if draft.attempt < attempt && i == 0 {
+        // What is on the screen is only taken off it by a reset or a snapshot.
+        if draft.attempt == 0 && i == 0 {
             *draft = Draft {
                 attempt,
                 pure: true,
@@ -305,6 +306,10 @@ mod tests {
         json!({"t": "delta", "cursor": "c", "re": "r", "attempt": attempt, "i": i, "n": 1, "text": text})
     }
 
+    fn reset(attempt: u64) -> Value {
+        json!({"t": "reset", "cursor": "c", "re": "r", "attempt": attempt})
+    }
+
     fn told(seq: u64, text: &str) -> Value {
         let event = json!({"id": "r", "type": "narration", "text": text, "status": "complete"});
         json!({"t": "event", "cursor": "c", "seq": seq, "event": event})
@@ -320,11 +325,10 @@ mod tests {
 
     #[test]
     fn what_joins_is_fine() {
-        let reset = json!({"t": "reset", "cursor": "c", "re": "r", "attempt": 2});
         let frames = [
             delta(1, 0, "a"),
             delta(1, 1, "b"),
-            reset,
+            reset(2),
             delta(2, 0, "c"),
             told(1, "cd"),
         ];
@@ -343,6 +347,7 @@ mod tests {
             vec![delta(1, 0, "a"), delta(1, 2, "c")],
             vec![delta(1, 0, "a"), delta(1, 0, "a")],
             vec![delta(1, 1, "b")],
+            vec![delta(1, 0, "a"), delta(2, 0, "b")],
             vec![delta(1, 0, "a"), told(1, "b")],
             vec![told(1, "a"), delta(1, 0, "a")],
             vec![told(1, "a"), told(1, "a")],
@@ -362,7 +367,7 @@ mod tests {
         assert_eq!((away.wrong.len(), away.tally.replaced), (0, 1));
         stayed.take(&delta(1, 0, "a"), 1);
         assert_eq!(unexplained(&[&away, &stayed]).len(), 1);
-        stayed.take(&delta(2, 0, "b"), 1);
+        stayed.take(&reset(2), 1);
         assert_eq!(unexplained(&[&away, &stayed]).len(), 0);
     }
 }
