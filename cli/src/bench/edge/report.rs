@@ -1,5 +1,7 @@
 //! The figures of the gateway, as they are told: one row each, for programs and for people.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use crate::bench::report::figure;
@@ -17,8 +19,15 @@ pub(super) struct Row {
     pub(super) name: &'static str,
     pub(super) gateway: f64,
     pub(super) bare: Option<f64>,
-    /// At most.
-    pub(super) goal: Option<f64>,
+    pub(super) goal: Option<Goal>,
+}
+
+/// What a figure is to be.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Goal {
+    AtMost(f64),
+    AtLeast(f64),
 }
 
 #[derive(Debug, Serialize)]
@@ -54,9 +63,17 @@ impl Row {
         }
     }
 
-    pub(super) fn at_most(self, goal: f64) -> Self {
+    /// Where there is a goal.
+    pub(super) fn at_most(self, goal: impl Into<Option<f64>>) -> Self {
         Self {
-            goal: Some(goal),
+            goal: goal.into().map(Goal::AtMost),
+            ..self
+        }
+    }
+
+    pub(super) fn at_least(self, goal: f64) -> Self {
+        Self {
+            goal: Some(Goal::AtLeast(goal)),
             ..self
         }
     }
@@ -66,12 +83,34 @@ impl Row {
         let ratio = self.bare.filter(|bare| *bare > 0.0);
         let ratio = ratio.map_or_else(String::new, |bare| format!("{:.2}", self.gateway / bare));
         let goal = self.goal.map_or_else(String::new, |goal| {
-            let word = if self.gateway <= goal { "" } else { " MISSED" };
+            let word = if goal.is_reached(self.gateway) {
+                ""
+            } else {
+                " MISSED"
+            };
             format!("{goal}{word}")
         });
         let (name, gateway) = (&self.name, shown(self.gateway));
         let line = format!("  {name:<60}{gateway:>9}{bare:>9}{ratio:>8}  {goal}");
         line.trim_end().to_owned()
+    }
+}
+
+impl Goal {
+    fn is_reached(self, figure: f64) -> bool {
+        match self {
+            Self::AtMost(most) => figure <= most,
+            Self::AtLeast(least) => figure >= least,
+        }
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtMost(most) => write!(f, "{most}"),
+            Self::AtLeast(least) => write!(f, "at least {least}"),
+        }
     }
 }
 
@@ -120,6 +159,8 @@ mod tests {
                         Row::new("p99, ms", 51.0).at_most(50.0),
                         Row::new("characters lost", 0.0).at_most(0.0),
                         Row::new("CPU, µs", 140.0).beside(0.0),
+                        Row::new("made in a second", 49_100.0).at_least(49_000.0),
+                        Row::new("made in a second", 48_900.0).at_least(49_000.0),
                     ],
                 ),
             ],
@@ -134,6 +175,8 @@ mod tests {
           p99, ms                                                            51                   50 MISSED
           characters lost                                                     0                   0
           CPU, µs                                                           140        0
+          made in a second                                                49100                   at least 49000
+          made in a second                                                48900                   at least 49000 MISSED
         191 s on 2 CPUs, which Redis, the servers and their readers share
         ");
     }
