@@ -1,5 +1,6 @@
-//! The bare server: axum, WebSocket and server-sent events, with the gateway's buffers and heartbeat. It passes what comes
-//! in for a story on to whoever reads it, and knows no tokens, no places, no history and no Redis.
+//! The bare server: axum, WebSocket and server-sent events, served as the gateway serves HTTP/1, with its buffers and its
+//! heartbeat. It passes what comes in for a story on to whoever reads it, and knows no tokens, no places, no history, no
+//! Redis, and no bounds on connections.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -13,14 +14,22 @@ use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use futures::stream;
-use tokio::net::TcpListener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, interval_at};
+use tokio_util::task::TaskTracker;
 
-/// As the gateway has them.
-const BUFFER: usize = 512;
+/// As the gateway has them: of a connection (gateway/src/server.rs), and of a socket (gateway/src/socket/guest.rs).
+const HEADERS: Duration = Duration::from_secs(10);
+const BUFFER: usize = 16 * 1_024;
+const READ_BUFFER: usize = 512;
+const WRITE_BUFFER: usize = 4 * 1_024;
+const MAX_WRITE_BUFFER: usize = 4 * story::MAX_EVENT_BYTES;
+/// As the gateway has them for a reader.
 const QUEUE: usize = 64;
 const PING: Duration = Duration::from_secs(15);
 
@@ -40,16 +49,32 @@ impl Stories {
 
 pub(super) async fn serve(listen: SocketAddr) -> anyhow::Result<()> {
     let listener = TcpListener::bind(listen).await?;
-    let listener = listener.tap_io(|stream| {
-        // Whoever is gone already is found out when they are read from.
-        let _is_gone = stream.set_nodelay(true);
-    });
+    let connections = TaskTracker::new();
     let router = Router::new()
         .route("/in/{story}", get(take))
         .route("/ws/{story}", get(socket))
         .route("/sse/{story}", get(events))
         .with_state(Stories::default());
-    Ok(axum::serve(listener, router).await?)
+    loop {
+        let (stream, _) = listener.accept().await?;
+        connections.spawn(connection(stream, router.clone()));
+    }
+}
+
+/// As the gateway serves one without TLS.
+async fn connection(stream: TcpStream, router: Router) {
+    // Whoever is gone already is found out when they are read from.
+    let _is_gone = stream.set_nodelay(true);
+    let service = TowerToHyperService::new(router);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS)
+        .max_buf_size(BUFFER)
+        .writev(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    // A reader may end it at any time.
+    let _is_cut = Box::pin(connection).await;
 }
 
 async fn take(
@@ -76,8 +101,9 @@ async fn socket(
     let feed = stories.of(&story).subscribe();
     let upgrade = upgrade
         .protocols([super::client::SUBPROTOCOL])
-        .read_buffer_size(BUFFER)
-        .write_buffer_size(0);
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
+        .max_write_buffer_size(MAX_WRITE_BUFFER);
     upgrade.on_upgrade(move |socket| pass(socket, feed))
 }
 
