@@ -1,15 +1,17 @@
-//! What a connection costs on which nothing happens but its heartbeat. The gateway and the bare server have theirs at the
-//! same time.
+//! What a connection costs on which nothing happens but its heartbeat, once the gateway has let its reader into a story.
+//! The gateway and the bare server have theirs at the same time.
 
 use std::time::Duration;
 
+use anyhow::{Context, bail, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::client::{Client, Transport, Way};
 use super::report::{Group, Row};
-use super::stage::{Node, Side, Stage};
+use super::screen::Frame;
+use super::stage::{Node, START, Side, Stage};
 use crate::bench::process::Usage;
 
 /// Handshakes at once.
@@ -67,7 +69,7 @@ async fn over(stage: &Stage, transport: Transport, plan: Plan) -> anyhow::Result
     }
     let begin = Instant::now();
     sleep(plan.time).await;
-    anyhow::ensure!(crowd.try_join_next().is_none(), "a connection was closed");
+    ensure!(crowd.try_join_next().is_none(), "a connection was closed");
     let mut costs = Vec::new();
     for (at, node) in nodes.iter().enumerate() {
         costs.push(cost(&before[at], &full[at], &node.usage()?, (begin, plan)));
@@ -77,7 +79,7 @@ async fn over(stage: &Stage, transport: Transport, plan: Plan) -> anyhow::Result
         node.end().await?;
     }
     let (count, [gateway, bare]) = (plan.connections, &costs[..]) else {
-        anyhow::bail!("two servers were measured");
+        bail!("two servers were measured");
     };
     let rows = [
         Row::new("memory of one, KiB", gateway.kib)
@@ -120,7 +122,9 @@ async fn gather(
                     address: node.address,
                     token: &token,
                 };
-                Client::read(way, transport, &story, None).await?
+                let mut client = Client::read(way, transport, &story, None).await?;
+                joined(&mut client).await?;
+                client
             }
             Side::Bare => Client::read_bare(node.address, transport, &story).await?,
         };
@@ -131,4 +135,22 @@ async fn gather(
         crowd.spawn(async move { while client.next().await.is_ok() {} });
     }
     Ok(())
+}
+
+/// Until the story is there: who was refused it would cost less.
+async fn joined(client: &mut Client) -> anyhow::Result<()> {
+    let answer = async {
+        loop {
+            let message = client.next().await?;
+            let frame: Frame<'_> = serde_json::from_slice(message)?;
+            match frame.t {
+                "ok" | "live" => return anyhow::Ok(()),
+                "err" | "bye" => bail!("a join is answered {}", String::from_utf8_lossy(message)),
+                _ => {}
+            }
+        }
+    };
+    timeout(START, answer)
+        .await
+        .context("a join is not answered")?
 }
