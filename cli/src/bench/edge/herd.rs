@@ -1,9 +1,9 @@
 //! All readers dropped at once: how long until they are back, and what that asks of Redis. First only their connections
-//! are cut, then their node is killed and another comes in its place, which knows nothing.
+//! are cut, and the clock starts with their return; then their node is killed, and it starts with the kill: another node
+//! comes in its place, which knows nothing.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use futures::future::try_join_all;
@@ -52,13 +52,17 @@ pub(super) async fn measure(stage: &Stage, plan: Plan) -> anyhow::Result<Vec<Gro
 
     scatter(&mut readers).await;
     next(&mut answers, &told).await?;
-    let (cut, cut_asked) = asked(stage, back(&mut readers)).await?;
+    let begin = Instant::now();
+    let cut_asked = asked(stage, back(&mut readers)).await?;
+    let cut = begin.elapsed();
 
+    let begin = Instant::now();
     node.end().await?;
     scatter(&mut readers).await;
     next(&mut answers, &told).await?;
     let node = stage.node_at(Side::Gateway, address).await?;
-    let (killed, killed_asked) = asked(stage, back(&mut readers)).await?;
+    let killed_asked = asked(stage, back(&mut readers)).await?;
+    let killed = begin.elapsed();
 
     for reader in &readers {
         let screen = &reader.screen;
@@ -68,9 +72,10 @@ pub(super) async fn measure(stage: &Stage, plan: Plan) -> anyhow::Result<Vec<Gro
     scatter(&mut readers).await;
     node.end().await?;
     let (count, stories) = (plan.readers, plan.stories as f64);
+    let at_once = AT_ONCE.min(count);
     let groups = [
         ("dropped at once", cut, cut_asked),
-        ("dropped by the death of their node", killed, killed_asked),
+        ("from the kill of their node on", killed, killed_asked),
     ];
     let groups = groups.map(|(how, time, commands)| {
         let rows = [
@@ -80,7 +85,10 @@ pub(super) async fn measure(stage: &Stage, plan: Plan) -> anyhow::Result<Vec<Gro
                 commands as f64 / stories,
             ),
         ];
-        Group::new(format!("{count} readers of {stories} stories, {how}"), rows)
+        let name = format!(
+            "{count} readers of {stories} stories, {how}, {at_once} connecting at the same time"
+        );
+        Group::new(name, rows)
     });
     Ok(groups.into())
 }
@@ -107,18 +115,16 @@ async fn back(readers: &mut [Reader]) -> anyhow::Result<()> {
     back.buffer_unordered(AT_ONCE).try_collect().await
 }
 
-/// How long it takes, and the commands that Redis does meanwhile.
+/// The commands that Redis does meanwhile.
 async fn asked(
     stage: &Stage,
     work: impl Future<Output = anyhow::Result<()>>,
-) -> anyhow::Result<(Duration, u64)> {
+) -> anyhow::Result<u64> {
     let before = commands(&stage.redis.url).await?;
-    let begin = Instant::now();
     work.await?;
-    let time = begin.elapsed();
     let after = commands(&stage.redis.url).await?;
     let since = |(name, calls): (&String, &u64)| calls - before.get(name).unwrap_or(&0);
-    Ok((time, after.iter().map(since).sum()))
+    Ok(after.iter().map(since).sum())
 }
 
 /// The calls of each command but this one, since the server started.
