@@ -2,23 +2,31 @@
 //! running response exactly its text.
 
 mod places;
+mod reader;
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use story::{Action, Agent, Author, AuthorKind, LogEntry, Mode};
 
+use self::reader::{Reader, logged};
 use super::*;
 
 #[derive(Debug, Clone)]
 enum Step {
     Act,
+    /// Twice, with so much text that nothing else is remembered.
+    Recite,
+    /// Takes back what was said so many events ago.
+    Retract(usize),
     Begin,
     Grow(usize, u8),
     Restart(usize),
     Commit(usize),
     Fail(usize),
     Leave(usize),
+    /// Somebody else is in their place, who has nothing.
+    Replace(usize),
     /// And is cut off after so many items.
     Return(usize, u8),
     /// All go to a node that knows of no more than the last events, and has just read which drafts run.
@@ -26,17 +34,26 @@ enum Step {
 }
 
 const READERS: usize = 3;
+/// Events that whoever has nothing is given.
+const TAIL: usize = 5;
 
+/// Long texts take long: some cases have one.
 fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![1_500 => short_step(), 1 => Just(Step::Recite)]
+}
+
+fn short_step() -> impl Strategy<Value = Step> {
     let which = 0..4_usize;
     prop_oneof![
         2 => Just(Step::Act),
+        1 => (0..8_usize).prop_map(Step::Retract),
         3 => Just(Step::Begin),
         9 => (which.clone(), 1..4_u8).prop_map(|(which, n)| Step::Grow(which, n)),
         1 => which.clone().prop_map(Step::Restart),
         2 => which.clone().prop_map(Step::Commit),
         1 => which.prop_map(Step::Fail),
         4 => (0..READERS).prop_map(Step::Leave),
+        1 => (0..READERS).prop_map(Step::Replace),
         3 => (0..READERS).prop_map(|who| Step::Return(who, u8::MAX)),
         2 => (0..READERS, 0..4_u8).prop_map(|(who, cut)| Step::Return(who, cut)),
         1 => (1..8_u8).prop_map(Step::Move),
@@ -62,14 +79,6 @@ struct World {
     last: EventId,
     running: Vec<Truth>,
     readers: Vec<Reader>,
-}
-
-#[derive(Debug, Default)]
-struct Reader {
-    here: bool,
-    at: Option<Cursor>,
-    seq: u64,
-    drafts: BTreeMap<String, (u32, u32, String)>,
 }
 
 fn id(text: &str) -> EventId {
@@ -99,10 +108,10 @@ fn event(id: EventId, kind: AuthorKind, payload: Payload) -> Event {
     Event::new(id, StoryId::clone(&castle()), author, payload, at)
 }
 
-fn action() -> Payload {
+fn action(text: &str) -> Payload {
     Payload::Action(Action {
         mode: Mode::Do,
-        text: "I wait".to_owned(),
+        text: text.to_owned(),
         to: None,
         choice: None,
         target: None,
@@ -130,9 +139,15 @@ impl World {
         let running = self.running.len();
         match *step {
             Step::Act => self.act(),
+            Step::Recite => {
+                let text = "a verse ".repeat(BYTES / 16);
+                self.say(&text);
+                self.say(&text);
+            }
+            Step::Retract(ago) => self.retract(ago),
             Step::Begin if running < 4 => {
                 let cause = self.last.clone();
-                let made = event(cause.clone(), AuthorKind::User, action());
+                let made = event(cause.clone(), AuthorKind::User, action("I wait"));
                 let part = (0..).find(|part| {
                     let re = made.response(Agent::Narrator, *part);
                     self.running.iter().all(|truth| truth.re != re)
@@ -157,7 +172,7 @@ impl World {
             }
             Step::Commit(which) if running > 0 => {
                 let truth = self.running.remove(which % running);
-                self.log(event(truth.re, AuthorKind::Agent, action()));
+                self.log(event(truth.re, AuthorKind::Agent, action("You wait")));
             }
             Step::Fail(which) if running > 0 => {
                 let truth = self.running.remove(which % running);
@@ -175,6 +190,7 @@ impl World {
                 self.log(failed);
             }
             Step::Leave(which) => self.readers[which].here = false,
+            Step::Replace(which) => self.readers[which] = Reader::default(),
             Step::Return(which, cut) if !self.readers[which].here => self.comes(which, cut),
             Step::Move(events) => self.moves(events.into()),
             _ => {}
@@ -182,8 +198,26 @@ impl World {
     }
 
     fn act(&mut self) {
+        self.say("I wait");
+    }
+
+    fn say(&mut self, text: &str) {
         self.last = id(&format!("a{}", self.seq));
-        self.log(event(self.last.clone(), AuthorKind::User, action()));
+        self.log(event(self.last.clone(), AuthorKind::User, action(text)));
+    }
+
+    /// As it is done: the log has the event without its text before anybody is told.
+    fn retract(&mut self, ago: usize) {
+        let is_told = |entry: &&mut LogEntry| matches!(entry.event.payload(), Payload::Action(action) if !action.text.is_empty());
+        let Some(entry) = self.log.iter_mut().rev().filter(is_told).nth(ago) else {
+            return;
+        };
+        let target = entry.event.id.clone();
+        entry.event = event(target.clone(), entry.event.author.kind.clone(), action(""));
+        let fresh = id(&format!("r{}", self.seq));
+        let reason = String::new();
+        let retracted = Payload::Retracted(story::Retracted { target, reason });
+        self.log(event(fresh, AuthorKind::Agent, retracted));
     }
 
     fn log(&mut self, event: Event) {
@@ -232,35 +266,50 @@ impl World {
     }
 
     fn comes(&mut self, which: usize, cut: u8) {
-        let reader = &mut self.readers[which];
         let mut left = usize::from(cut);
         loop {
-            let (mut items, is_all) = match &reader.at {
-                Some(at) => match self.memory.join(at, true) {
-                    Join::Here(items) => (items, true),
-                    Join::Log => (logged(&self.log, at, self.memory.start().seq), false),
-                    other => panic!("{other:?} for {at}"),
-                },
-                None => match self.memory.tail(1_000) {
-                    Some(items) => (items, true),
-                    None => (logged(&self.log, &start(), self.memory.start().seq), false),
-                },
-            };
+            let (mut items, is_all) = self.missing(which);
             if is_all {
                 items.push(self.memory.live());
             }
+            let reader = &mut self.readers[which];
             for item in items {
                 if left == 0 {
                     return;
                 }
                 left -= 1;
+                let is_told = |event: &Event| self.log.iter().any(|entry| entry.event == *event);
+                assert!(item.event().is_none_or(is_told), "it was taken back");
                 reader.given(&item);
             }
             if is_all {
                 break;
             }
         }
-        reader.here = true;
+        self.readers[which].here = true;
+    }
+
+    /// What a reader is given next, and whether that is all.
+    fn missing(&mut self, which: usize) -> (Vec<Arc<Item>>, bool) {
+        let reader = &mut self.readers[which];
+        let from = if let Some(at) = &reader.at {
+            match self.memory.join(at, true) {
+                Join::Here(items) => return (items, true),
+                Join::Log => at.clone(),
+                other => panic!("{other:?} for {at}"),
+            }
+        } else {
+            reader.seq = self.seq.saturating_sub(TAIL as u64);
+            if let Some(items) = self.memory.tail(TAIL) {
+                return (items, true);
+            }
+            let mut before = start();
+            before.seq = Seq(reader.seq);
+            before
+        };
+        let missed = logged(&self.log, &from, self.memory.start().seq);
+        assert!(!missed.is_empty(), "the log is read in vain from {from}");
+        (missed, false)
     }
 
     fn moves(&mut self, events: usize) {
@@ -292,6 +341,7 @@ impl World {
     }
 
     fn check(&self) {
+        assert!(self.memory.events.len() <= EVENTS && self.memory.bytes <= BYTES);
         let truths = self.running.iter().filter(|truth| truth.upto > 0);
         let truths: BTreeMap<_, _> = truths
             .map(|truth| {
@@ -315,72 +365,6 @@ impl Truth {
             attempt: self.attempt,
             i: self.upto,
         }
-    }
-}
-
-/// What somebody who was away for long is given of the log, up to where the memory begins.
-fn logged(log: &[LogEntry], from: &Cursor, upto: Seq) -> Vec<Arc<Item>> {
-    let mut at = from.clone();
-    let missed = log
-        .iter()
-        .filter(|entry| entry.seq > from.seq && entry.seq <= upto);
-    let items = missed.map(|entry| {
-        (at.seq, at.tag) = (entry.seq, Tag::of(&entry.event.id));
-        at.draft.take_if(|draft| draft.response == entry.event.id);
-        let seen = Seen::Event(entry.clone());
-        Arc::new(Item::seen(castle(), Arc::new(at.clone()), seen))
-    });
-    items.collect()
-}
-
-impl Reader {
-    fn given(&mut self, item: &Item) {
-        let seen = match &item.told {
-            Told::Seen(seen) => seen,
-            Told::Live(running) => {
-                self.drafts
-                    .retain(|re, _| running.iter().any(|known| known.as_str() == re));
-                return;
-            }
-        };
-        match &**seen {
-            Seen::Event(entry) => {
-                assert_eq!(entry.seq.0, self.seq + 1);
-                self.seq += 1;
-                self.drafts.remove(entry.event.id.as_str());
-                for re in &item.void {
-                    self.drafts.remove(re.as_str());
-                }
-            }
-            Seen::Delta {
-                re,
-                attempt,
-                i,
-                n,
-                text,
-            } => {
-                let new = (*attempt, 0, String::new());
-                let draft = self.drafts.entry(re.to_string()).or_insert(new);
-                assert_eq!((draft.0, draft.1), (*attempt, *i), "nothing is left out");
-                draft.1 += n;
-                draft.2.push_str(text);
-            }
-            Seen::Reset { re, attempt } => {
-                let new = (*attempt, 0, String::new());
-                self.drafts.insert(re.to_string(), new);
-            }
-            Seen::Snapshot {
-                re,
-                attempt,
-                upto,
-                text,
-            } => {
-                let all = (*attempt, *upto, text.clone());
-                self.drafts.insert(re.to_string(), all);
-            }
-            Seen::Gap => panic!("nothing is missing"),
-        }
-        self.at = Some(item.cursor.to_string().parse().unwrap());
     }
 }
 
