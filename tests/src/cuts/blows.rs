@@ -21,6 +21,9 @@ use crate::{Process, program};
 /// Between two blows.
 const SHORTEST: Duration = Duration::from_millis(1_800);
 const LONGEST: Duration = Duration::from_millis(3_600);
+/// The heartbeats of the nodes. Each wakes its reader, who looks for what is there: only a rare one does not hide that
+/// nothing else wakes them.
+const PINGS: [&str; 2] = ["5s", "45s"];
 /// How long Redis and a node are away, at most.
 const AWAY: Duration = Duration::from_millis(1_500);
 /// In which text must flow.
@@ -74,8 +77,8 @@ impl Fleet {
             std::fs::write(prompts.join(name), text)?;
         }
         let mut nodes = Vec::new();
-        for _ in 0..2 {
-            nodes.push(Node::start(&redis.url(), folder, &["--ping", "5s"]).await?);
+        for ping in PINGS {
+            nodes.push(Node::start(&redis.url(), folder, &["--ping", ping]).await?);
         }
         let mut fleet = Self {
             redis,
