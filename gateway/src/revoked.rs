@@ -94,9 +94,12 @@ impl Revoked {
         }
     }
 
-    fn add(&self, revocation: Revocation) {
+    /// What is known never becomes less, whatever a Redis says that lost some of it.
+    fn add(&self, Revocation { what, at, until }: Revocation) {
         let mut table = self.table();
-        table.all.insert(revocation.what.clone(), revocation);
+        let known = table.all.entry(what.clone());
+        let known = known.or_insert(Revocation { what, at, until });
+        (known.at, known.until) = (known.at.max(at), known.until.max(until));
         if table.all.len() > table.kept + MANY {
             let (now, leeway) = (now().unix, LEEWAY.as_secs());
             let counts = |until: u64| until.saturating_add(leeway) >= now;
@@ -154,6 +157,24 @@ mod tests {
             };
             assert_eq!(revoked.has(&mira), is_revoked, "{issued_at}");
         }
+    }
+
+    #[test]
+    fn what_is_told_of_an_older_revocation_makes_none_smaller() {
+        let (revoked, now) = (Revoked::new(), now().unix);
+        let at = |at, until| Revocation {
+            at,
+            ..revocation("mira", until)
+        };
+        revoked.add(at(50, now + 60));
+        revoked.add(at(20, now));
+        let mira = Identity {
+            issued_at: Some(40),
+            ..person("mira")
+        };
+        assert!(revoked.has(&mira));
+        let known = revoked.table().all.values().cloned().collect::<Vec<_>>();
+        assert_eq!(known, [at(50, now + 60)]);
     }
 
     #[tokio::test(start_paused = true)]

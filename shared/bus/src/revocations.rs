@@ -202,13 +202,11 @@ impl Revocations {
     fn take(&mut self, read: Result<Vec<Revocation>, Error>) -> Result<(), Error> {
         match read {
             Ok(all) => {
-                let known = std::mem::take(&mut self.known);
+                let mut known = std::mem::take(&mut self.known);
                 for revocation in all {
-                    let times = (revocation.at, revocation.until);
-                    if known.get(&revocation.what) != Some(&times) {
-                        self.due.push_back(revocation.clone());
-                    }
-                    self.known.insert(revocation.what, times);
+                    let times = known.remove(&revocation.what).unwrap_or_default();
+                    self.known.insert(revocation.what.clone(), times);
+                    self.learn(revocation);
                 }
                 (self.is_whole, self.failures) = (true, 0);
                 return Ok(());
@@ -232,13 +230,14 @@ impl Revocations {
         self.read();
     }
 
-    fn learn(&mut self, revocation: Revocation) {
-        let Revocation { what, at, until } = &revocation;
+    /// Neither time ever gets smaller, as in the set: a replica that took over may have an older one than was told, and what
+    /// was told before the set was read is in it.
+    fn learn(&mut self, Revocation { what, at, until }: Revocation) {
         let known = self.known.entry(what.clone()).or_default();
-        // Told before the set was read, and in it: the channel is behind, never the set.
-        if *at > known.0 || *until > known.1 {
-            *known = (*at, *until);
-            self.due.push_back(revocation);
+        let later = (known.0.max(at), known.1.max(until));
+        if std::mem::replace(known, later) != later {
+            let (at, until) = later;
+            self.due.push_back(Revocation { what, at, until });
         }
     }
 }

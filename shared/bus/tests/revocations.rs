@@ -137,6 +137,24 @@ async fn a_later_revocation_extends_and_never_shortens() {
 }
 
 #[tokio::test]
+async fn a_set_that_lost_the_later_revocation_takes_nothing_back() {
+    let server = Server::start();
+    let bus = server.bus();
+    let mut heard = bus.feeds().revocations();
+    let told = bus.revoke(&user("mira"), 20, LATE).await.unwrap();
+    assert_eq!(next(&mut heard).await, told);
+    // As of a replica that took over before it had that one, and to which it is told anew in part.
+    store(&server, ["mira".to_owned(), "oren".to_owned()], LATE);
+    assert_eq!(next_user(&mut heard).await, "oren");
+    bus.revoke(&user("mira"), 15, LATE + 1).await.unwrap();
+    let longer = Revocation {
+        until: LATE + 1,
+        ..told
+    };
+    assert_eq!(next(&mut heard).await, longer);
+}
+
+#[tokio::test]
 async fn who_writes_removes_what_is_over_some_at_a_time() {
     let server = Server::start();
     let (bus, now) = (server.bus(), now(&server));
