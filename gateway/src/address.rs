@@ -1,9 +1,13 @@
 //! Whom a connection counts for: an IPv4 address, or the first half of an IPv6 one, since one line has all that it likes of
 //! the other half. Behind trusted proxies it is what the outermost of them was connected from.
 
+mod network;
+
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::http::HeaderMap;
+
+pub use network::{Network, NetworkError};
 
 const FORWARDED: &str = "x-forwarded-for";
 
@@ -13,7 +17,7 @@ pub(crate) struct Client(IpAddr);
 
 /// Proxies whose word counts.
 #[derive(Debug, Default)]
-pub(crate) struct Proxies(Vec<IpAddr>);
+pub(crate) struct Proxies(Vec<Network>);
 
 impl From<IpAddr> for Client {
     fn from(address: IpAddr) -> Self {
@@ -25,34 +29,34 @@ impl From<IpAddr> for Client {
 }
 
 impl Proxies {
-    pub(crate) fn new(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
-        Self(addresses.into_iter().map(|ip| ip.to_canonical()).collect())
+    pub(crate) fn new(networks: Vec<Network>) -> Self {
+        Self(networks)
     }
 
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {
-        self.0.contains(&address.to_canonical())
+        self.0.iter().any(|network| network.has(address))
     }
 
-    /// Whom a request counts for: each proxy has put whom it heard it from at the end, and what is before the first that
-    /// is no trusted proxy anybody can have made up. What is no address counts for the peer.
+    /// Whom a request counts for: whom a trusted proxy names, else the peer.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Client {
-        let peer_alone = Client::from(peer);
+        self.named(peer, headers).unwrap_or(peer.into())
+    }
+
+    /// Whom a trusted proxy says that it is of, if it names anybody: each has put whom it heard it from at the end, and what
+    /// is before the first that is no trusted proxy anybody can have made up.
+    pub(crate) fn named(&self, peer: IpAddr, headers: &HeaderMap) -> Option<Client> {
         if !self.trusts(peer) {
-            return peer_alone;
+            return None;
         }
         for line in headers.get_all(FORWARDED).iter().rev() {
-            let Ok(line) = line.to_str() else {
-                return peer_alone;
-            };
-            for entry in line.rsplit(',') {
-                match address(entry.trim()) {
-                    Some(proxy) if self.trusts(proxy) => {}
-                    Some(client) => return client.into(),
-                    None => return peer_alone,
+            for entry in line.to_str().ok()?.rsplit(',') {
+                let named = address(entry.trim())?;
+                if !self.trusts(named) {
+                    return Some(named.into());
                 }
             }
         }
-        peer_alone
+        None
     }
 }
 
@@ -84,7 +88,7 @@ mod tests {
     }
 
     fn client(peer: &str, lines: &[&str]) -> Client {
-        let proxies = Proxies::new([PROXY, SECOND].map(|ip| ip.parse().unwrap()));
+        let proxies = Proxies::new([PROXY, SECOND].map(|ip| ip.parse().unwrap()).into());
         proxies.client(peer.parse().unwrap(), &headers(lines))
     }
 
@@ -169,7 +173,7 @@ mod tests {
                 return Ok(());
             };
             let headers = [(FORWARDED.parse().unwrap(), value)].into_iter().collect();
-            let proxies = Proxies::new([PROXY.parse().unwrap()]);
+            let proxies = Proxies::new(vec![PROXY.parse().unwrap()]);
             let client = proxies.client(PROXY.parse().unwrap(), &headers);
             let last = bytes.rsplit(|byte| *byte == b',').next().and_then(|last| std::str::from_utf8(last).ok());
             let said = last.and_then(|last| address(last.trim()));

@@ -9,9 +9,10 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::address::{Client, Proxies};
+use crate::address::Client;
 use crate::api::Signer;
 use crate::auth::{Credential, Identity, Origins, Refusal, Verifier, credential};
+use crate::entrance::Entrance;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::quota::Quota;
@@ -32,7 +33,7 @@ pub(crate) struct Parts {
     /// Connections of each person.
     pub(crate) places: Quota<Arc<str>>,
     pub(crate) rates: Rates,
-    pub(crate) proxies: Arc<Proxies>,
+    pub(crate) entrance: Entrance,
     /// Where there is a secret to sign with.
     pub(crate) signer: Option<Signer>,
     pub(crate) origins: Origins,

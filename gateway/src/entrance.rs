@@ -1,4 +1,5 @@
-//! Where connections and requests come in: whom they count for, and how many connections one address may have.
+//! Where connections and requests come in: whom they count for, and how many connections one address may have. What comes
+//! through trusted proxies is counted once it is known whose it is: each socket and each stream of whom they name.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr};
@@ -6,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
-use axum::http::StatusCode;
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -16,7 +17,7 @@ use tokio::time::timeout;
 use crate::address::{Client, Proxies};
 use crate::app::App;
 use crate::problem::Problem;
-use crate::quota::{Place, Quota};
+use crate::quota::{OF_ADDRESS, Place, Quota};
 
 /// How long it may take to hear that.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -35,7 +36,7 @@ pub(crate) struct Entrance {
     farewells: Arc<Semaphore>,
 }
 
-/// A connection that came in; those of proxies are not counted, since they are many people's.
+/// What came in and counts for an address; a proxy's own connections do not, since they are many people's.
 #[derive(Debug)]
 pub(crate) struct Entered(
     #[expect(dead_code, reason = "it counts until it is dropped")] Option<Place<Client>>,
@@ -43,9 +44,9 @@ pub(crate) struct Entered(
 
 impl Entrance {
     /// So many of each address.
-    pub(crate) fn new(most: u32, proxies: Arc<Proxies>) -> Self {
+    pub(crate) fn new(most: u32, proxies: Proxies) -> Self {
         Self {
-            proxies,
+            proxies: Arc::new(proxies),
             places: Quota::new(most),
             farewells: Arc::new(Semaphore::new(FAREWELLS)),
         }
@@ -59,13 +60,26 @@ impl Entrance {
         self.places.take(peer).map(|place| Entered(Some(place)))
     }
 
+    /// One more that a trusted proxy has brought, unless whom it names has all that they may have. Any other was counted when
+    /// it came in, or is the proxy's own.
+    fn enter_through(&self, peer: IpAddr, headers: &HeaderMap) -> Option<Entered> {
+        match self.proxies.named(peer, headers) {
+            Some(client) => self.places.take(client).map(|place| Entered(Some(place))),
+            None => Some(Entered(None)),
+        }
+    }
+
+    fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Client {
+        self.proxies.client(peer, headers)
+    }
+
     /// Says so to one that may not.
     pub(crate) async fn turn_away(self, mut stream: TcpStream) {
         let Ok(_one) = self.farewells.try_acquire() else {
             return;
         };
         let told = async {
-            stream.write_all(crowded().as_bytes()).await?;
+            stream.write_all(turned_away().as_bytes()).await?;
             stream.shutdown().await?;
             // What is closed while it is not read is reset, and its client hears nothing.
             let mut rest = [0; 1_024];
@@ -78,11 +92,8 @@ impl Entrance {
 }
 
 /// What a connection is told that is one too many.
-fn crowded() -> String {
-    let words = "your address has as many connections as it may have: close one first";
-    let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many", words);
-    let problem = problem.later(Duration::from_secs(5));
-    let body = serde_json::to_string(&problem)
+fn turned_away() -> String {
+    let body = serde_json::to_string(&Problem::crowd(OF_ADDRESS))
         .unwrap_or_else(|error| unreachable!("a problem is always JSON: {error}"));
     format!(
         "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/problem+json\r\nretry-after: 5\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
@@ -94,11 +105,35 @@ impl FromRequestParts<App> for Client {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
-        // Where there is no connection, as in a test of a route, all are one.
-        let peer = parts.extensions.get();
-        let Peer(peer) = *peer.unwrap_or(&Peer(Ipv6Addr::UNSPECIFIED.into()));
-        Ok(app.proxies.client(peer, &parts.headers))
+        Ok(app.entrance.client(peer(parts), &parts.headers))
     }
+}
+
+/// Whoever asks for a socket or a stream.
+#[derive(Debug)]
+pub(crate) struct Visitor {
+    pub(crate) client: Client,
+    /// `None` where their address has no more.
+    pub(crate) entered: Option<Entered>,
+}
+
+impl FromRequestParts<App> for Visitor {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        let peer = peer(parts);
+        Ok(Self {
+            client: app.entrance.client(peer, &parts.headers),
+            entered: app.entrance.enter_through(peer, &parts.headers),
+        })
+    }
+}
+
+/// Where there is no connection, as in a test of a route, all are one.
+fn peer(parts: &Parts) -> IpAddr {
+    let peer = parts.extensions.get();
+    let Peer(peer) = *peer.unwrap_or(&Peer(Ipv6Addr::UNSPECIFIED.into()));
+    peer
 }
 
 #[cfg(test)]
@@ -106,8 +141,8 @@ mod tests {
     use super::*;
 
     fn entrance() -> Entrance {
-        let proxy = IpAddr::from([10, 0, 0, 1]);
-        Entrance::new(2, Arc::new(Proxies::new([proxy])))
+        let proxies = vec!["10.0.0.0/31".parse().expect("a network")];
+        Entrance::new(2, Proxies::new(proxies))
     }
 
     #[test]
@@ -122,6 +157,31 @@ mod tests {
         drop(first);
         let again = enter("192.0.2.1");
         assert!(again.is_some() && enter("192.0.2.1").is_none());
+    }
+
+    #[test]
+    fn whom_a_proxy_names_has_as_many_as_who_comes_alone() {
+        let entrance = entrance();
+        let through = |peer: &str, named: &str| {
+            let forwarded = (
+                "x-forwarded-for".parse().expect("a name"),
+                named.parse().expect("a header"),
+            );
+            let peer = peer.parse().expect("an address");
+            entrance.enter_through(peer, &[forwarded].into_iter().collect())
+        };
+        let alone = entrance.enter("192.0.2.1".parse().expect("an address"));
+        let second = through("10.0.0.1", "198.51.100.7, 192.0.2.1, 10.0.0.0");
+        assert!(alone.is_some() && second.is_some());
+        assert!(through("10.0.0.0", "192.0.2.1").is_none());
+        assert!(through("10.0.0.0", "192.0.2.2").is_some());
+        // What is the proxy's own, or was counted when it came in.
+        for (peer, named) in [("10.0.0.1", "10.0.0.0"), ("10.0.0.2", "192.0.2.1")] {
+            let all: Vec<_> = (0..3).map(|_| through(peer, named)).collect();
+            assert!(all.iter().all(Option::is_some));
+        }
+        drop(second);
+        assert!(through("10.0.0.0", "192.0.2.1").is_some());
     }
 
     #[test]

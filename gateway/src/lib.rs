@@ -28,8 +28,7 @@ mod ticket;
 mod tls;
 mod wire;
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use agent::Shutdown;
@@ -52,6 +51,7 @@ use rates::{Allowed, Rates};
 use revoked::Revoked;
 use server::Bounds;
 
+pub use address::{Network, NetworkError};
 pub use check::{Report, check};
 pub use options::Options;
 pub use session::Rate;
@@ -77,7 +77,7 @@ pub struct Settings {
     /// Without it readers come in the clear.
     pub tls: Option<Tls>,
     /// What connects from there is of whomever it says that it is of (`X-Forwarded-For`).
-    pub proxies: Vec<IpAddr>,
+    pub proxies: Vec<Network>,
     pub limits: Limits,
     /// Whether people are told who else is in a story, and who types there.
     pub presence: bool,
@@ -88,7 +88,7 @@ pub struct Settings {
 pub struct Limits {
     /// At the same time; more wait.
     pub connections: usize,
-    /// From one address, and through no trusted proxy.
+    /// From one address; of whom a trusted proxy names, sockets and streams.
     pub per_address: u32,
     /// Sockets and streams of one person.
     pub per_person: u32,
@@ -198,7 +198,7 @@ impl Gateway {
             metrics,
             places: Quota::new(limits.per_person),
             rates: Rates::new(Allowed::from(limits)),
-            proxies: Arc::new(Proxies::new(settings.proxies)),
+            entrance: Entrance::new(limits.per_address, Proxies::new(settings.proxies)),
             verifier,
             signer,
             origins: settings.origins,
@@ -257,7 +257,7 @@ impl Gateway {
                 internal::router(app.clone()),
                 Bounds {
                     connections: INTERNAL,
-                    entrance: Entrance::new(u32::MAX, Arc::default()),
+                    entrance: Entrance::new(u32::MAX, Proxies::default()),
                     stuck: limits.stuck,
                     beat: limits.ping,
                 },
@@ -275,7 +275,7 @@ impl Gateway {
         let drain = (shutdown.drain.clone(), limits.drain);
         let bounds = Bounds {
             connections: limits.connections,
-            entrance: Entrance::new(limits.per_address, Arc::clone(&app.proxies)),
+            entrance: app.entrance.clone(),
             stuck: limits.stuck,
             beat: limits.ping,
         };

@@ -1,6 +1,6 @@
 //! The options of the gateway, each with its environment variable.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use crate::auth::{self, JwksUrl, Origin, Origins};
 use crate::session::Rate;
 use crate::tls::Tls;
-use crate::{Limits, PUBLISHES_AT_ONCE, Settings};
+use crate::{Limits, Network, PUBLISHES_AT_ONCE, Settings};
 
 /// How long Redis may be away before the next try: one node has few connections to it.
 const RECONNECT: Duration = Duration::from_millis(250);
@@ -44,14 +44,14 @@ pub struct Options {
         value_name = "on|off"
     )]
     presence: Switch,
-    /// A proxy whose X-Forwarded-For counts; may be given more than once
+    /// A proxy, or a network of them, whose X-Forwarded-For counts; may be given more than once
     #[arg(
         long = "trusted-proxy",
         env = "STORYFLEET_TRUSTED_PROXIES",
         value_delimiter = ',',
-        value_name = "ADDRESS"
+        value_name = "ADDRESS[/BITS]"
     )]
-    trusted_proxies: Vec<IpAddr>,
+    trusted_proxies: Vec<Network>,
     #[command(flatten)]
     logs: Logs,
 }
@@ -117,7 +117,7 @@ struct Bounds {
     /// Connections at the same time; more wait
     #[arg(long, env = "STORYFLEET_CONNECTIONS", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections: u32,
-    /// Connections from one address at the same time, those of trusted proxies apart; more are told 429
+    /// Connections from one address at the same time, and behind trusted proxies its sockets and streams; more are told 429
     #[arg(long, env = "STORYFLEET_PER_ADDRESS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     per_address: u32,
     /// Sockets and streams of one person at the same time
@@ -253,6 +253,10 @@ mod tests {
             ("--publishes=1", "--publishes=0"),
             ("--failures=1", "--failures=0"),
             ("--trusted-proxy=::1", "--trusted-proxy=proxy"),
+            (
+                "--trusted-proxy=10.0.0.0/8,::/0",
+                "--trusted-proxy=10.0.0.0/33",
+            ),
         ] {
             assert!(parsed(least).is_ok(), "{least}");
             assert!(parsed(under).is_err(), "{under}");

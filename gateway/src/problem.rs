@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::app::Unauthorized;
 use crate::auth::{Refusal, URL_PAUSE};
 use crate::hub::Unwatched;
+use crate::quota;
 
 /// What went wrong, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -53,6 +54,11 @@ impl Problem {
 
     pub(crate) fn rate(detail: impl Into<String>, after: Duration) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "rate", detail).later(after)
+    }
+
+    /// One connection too many.
+    pub(crate) fn crowd(words: &str) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many", words).later(quota::AFTER)
     }
 
     pub(crate) fn later(self, after: Duration) -> Self {

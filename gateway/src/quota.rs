@@ -3,6 +3,14 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// What is told to who asks for one too many.
+pub(crate) const OF_ADDRESS: &str =
+    "your address has as many connections as it may have: close one first";
+pub(crate) const OF_PERSON: &str = "you have as many connections as you may have: close one first";
+/// And when to try again.
+pub(crate) const AFTER: Duration = Duration::from_secs(5);
 
 /// Counts connections by whom they are of. Clones are the same.
 #[derive(Debug, Clone)]

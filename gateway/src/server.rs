@@ -179,6 +179,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::address::Proxies;
 
     const HANDSHAKE: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
@@ -196,7 +197,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let bounds = Bounds {
             connections: 8,
-            entrance: Entrance::new(1_000, Arc::default()),
+            entrance: Entrance::new(1_000, Proxies::default()),
             stuck: Duration::from_secs(20),
             beat: Duration::from_secs(15),
         };

@@ -21,10 +21,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::address::Client;
 use crate::app::{App, Unauthorized, now};
 use crate::auth::{Identity, Refusal};
+use crate::entrance::Entered;
 use crate::hub::{Delivery, End, Feed, Membership, Reader, Unwatched, Why, reader};
 use crate::metrics::Connected;
 use crate::outcome::{answer, broken, classed, refused, too_often};
-use crate::quota::Place;
+use crate::quota::{AFTER, OF_ADDRESS, OF_PERSON, Place};
 use crate::session::{Act, Session};
 use crate::wire::{Answer, Close, Code, Reference};
 use guest::Guest;
@@ -67,13 +68,14 @@ struct Socket {
     /// Of whoever it is.
     place: Option<Place<Arc<str>>>,
     client: Client,
+    _entered: Option<Entered>,
 }
 
 /// The socket is closed.
 struct Closed;
 
 impl Socket {
-    fn new(app: App, client: Client, socket: WebSocket) -> Self {
+    fn new(app: App, (client, _entered): (Client, Option<Entered>), socket: WebSocket) -> Self {
         let (sink, stream) = socket.split();
         let now = now();
         Self {
@@ -84,6 +86,7 @@ impl Socket {
             _connected: app.metrics.connected("websocket"),
             place: None,
             client,
+            _entered,
             app,
             outbox: Outbox::new(sink),
             stream,
@@ -115,6 +118,7 @@ impl Socket {
                 self.acts
                     .extend([Act::Send(answer), Act::Close(Close::Forbidden)]);
             }
+            Guest::Crowd => self.crowd(OF_ADDRESS),
             Guest::Known(_) | Guest::Unknown => {}
         }
     }
@@ -131,13 +135,15 @@ impl Socket {
             self.place = self.app.places.take(identity.sub.as_str());
         }
         if self.place.is_none() {
-            let words = "you have as many connections as you may have: close one first";
-            let answer = Answer::err(Reference::default(), Code::TooMany, words);
-            let answer = answer.later(Duration::from_secs(5));
-            self.acts
-                .extend([Act::Send(answer), Act::Close(Close::Rate)]);
+            self.crowd(OF_PERSON);
         }
         self.place.is_some()
+    }
+
+    fn crowd(&mut self, words: &str) {
+        let answer = Answer::err(Reference::default(), Code::TooMany, words).later(AFTER);
+        self.acts
+            .extend([Act::Send(answer), Act::Close(Close::Rate)]);
     }
 
     fn refuse(&mut self, refusal: Unauthorized) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::BytesMut;
 use futures::stream;
@@ -18,13 +18,13 @@ use story::{Cursor, Seq, StoryId, Tag};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::address::Client;
 use crate::app::{App, Unauthorized, now};
 use crate::auth::{Grants, Identity, Refusal};
+use crate::entrance::{Entered, Visitor};
 use crate::hub::{Delivery, Feed, Membership, Why, reader};
 use crate::metrics::Connected;
 use crate::problem::Problem;
-use crate::quota::Place;
+use crate::quota::{OF_ADDRESS, OF_PERSON, Place};
 
 /// Items that wait to be written.
 const QUEUE: usize = 64;
@@ -54,7 +54,7 @@ pub(crate) struct From {
     responses((status = 200, description = "The events", content_type = "text/event-stream", body = String)))]
 pub(crate) async fn stream(
     State(app): State<App>,
-    client: Client,
+    Visitor { client, entered }: Visitor,
     story: Result<Path<String>, PathRejection>,
     (from, RawQuery(query)): (Result<Query<From>, QueryRejection>, RawQuery),
     headers: HeaderMap,
@@ -67,9 +67,10 @@ pub(crate) async fn stream(
             let words = "pages of this origin may not read stories: the gateway's --origin names those that may";
             return Err(Problem::forbidden(words));
         }
+        let entered = entered.ok_or_else(|| Problem::crowd(OF_ADDRESS))?;
         let who = app.identify(&headers, query.as_deref());
         let identity = app.tried(client, who).await?;
-        Stream::open(&app, &story, cursor, identity).await
+        Stream::open(&app, &story, cursor, (identity, entered)).await
     };
     let body = match opened.await {
         Ok(stream) => {
@@ -119,6 +120,7 @@ struct Stream {
     revocations: watch::Receiver<u64>,
     _connected: Connected,
     _place: Place<Arc<str>>,
+    _entered: Entered,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -133,7 +135,7 @@ impl Stream {
         app: &App,
         story: &str,
         cursor: Option<Cursor>,
-        identity: Identity,
+        (identity, entered): (Identity, Entered),
     ) -> Result<Self, Problem> {
         let story: StoryId = story
             .parse()
@@ -145,11 +147,8 @@ impl Stream {
         if identity.is_over(now().unix) {
             return Err(Unauthorized::Refused(Refusal::Expired).into());
         }
-        let place = app.places.take(identity.sub.as_str()).ok_or_else(|| {
-            let words = "you have as many connections as you may have: close one first";
-            Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many", words)
-                .later(Duration::from_secs(5))
-        })?;
+        let place = app.places.take(identity.sub.as_str());
+        let place = place.ok_or_else(|| Problem::crowd(OF_PERSON))?;
         // A revocation that came before this was not heard of.
         let revocations = app.revoked.changes();
         if app.revoked.has(&identity) {
@@ -170,6 +169,7 @@ impl Stream {
             revocations,
             _connected: app.metrics.connected("sse"),
             _place: place,
+            _entered: entered,
             // What they may read was asked for above; thousands of streams keep no list of it.
             identity: Identity {
                 stories: Grants::default(),

@@ -9,6 +9,7 @@ use axum::response::Response;
 use crate::address::Client;
 use crate::app::{App, Unauthorized};
 use crate::auth::{Identity, Refusal};
+use crate::entrance::Visitor;
 use crate::socket::Socket;
 use crate::wire::{MAX_FRAME_BYTES, SUBPROTOCOL};
 
@@ -22,12 +23,15 @@ const WRITE_BUFFER: usize = 4 * 1_024;
     responses((status = 101, description = "It is open; whoever is refused is told over it")))]
 pub(crate) async fn upgrade(
     State(app): State<App>,
-    client: Client,
+    Visitor { client, entered }: Visitor,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    let guest = Guest::of(&app, client, (&headers, query.as_deref())).await;
+    let guest = match entered {
+        Some(_) => Guest::of(&app, client, (&headers, query.as_deref())).await,
+        None => Guest::Crowd,
+    };
     let upgrade = upgrade
         .protocols([SUBPROTOCOL])
         .max_message_size(MAX_FRAME_BYTES)
@@ -36,7 +40,7 @@ pub(crate) async fn upgrade(
         .write_buffer_size(WRITE_BUFFER)
         .max_write_buffer_size(4 * story::MAX_EVENT_BYTES);
     upgrade.on_upgrade(move |socket| {
-        let mut socket = Socket::new(app, client, socket);
+        let mut socket = Socket::new(app, (client, entered), socket);
         socket.admit(guest);
         // Of a future that is given its socket there are two: the one it was called with stays.
         async move { socket.run().await }
@@ -48,6 +52,8 @@ pub(super) enum Guest {
     /// Says it later.
     Unknown,
     Refused(Unauthorized),
+    /// Of an address that has no more places.
+    Crowd,
     /// A page that may not, whoever looks at it; in words.
     Foreign(String),
 }

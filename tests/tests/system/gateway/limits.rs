@@ -251,3 +251,47 @@ async fn connections_of_a_trusted_proxy_are_not_counted() -> anyhow::Result<()> 
     edge.stack.end().await;
     Ok(())
 }
+
+#[tokio::test]
+async fn whom_a_trusted_proxy_names_has_so_many_sockets_and_streams() -> anyhow::Result<()> {
+    let options = ["--per-address", "2", "--trusted-proxy", "127.0.0.0/8"];
+    let edge = Edge::start(&options).await?;
+    let from = |named: &'static str| [("x-forwarded-for", named)];
+    let token = edge.token("mira", Role::Reader)?;
+    let bearer = format!("Bearer {token}");
+    let path = "/v1/stories/castle/stream";
+    let stream = async |named| {
+        let headers = [
+            ("authorization", bearer.as_str()),
+            ("x-forwarded-for", named),
+        ];
+        let mut stream = Stream::ask(edge.address(), path, &headers).await?;
+        let sent = stream.until("words", |_| true).await?;
+        anyhow::Ok((stream, sent))
+    };
+    // One that has not said who it is, and one that has.
+    let silent = Socket::open(edge.address(), &from("198.51.100.1, 127.0.0.9")).await?;
+    let (reader, sent) = stream("198.51.100.1").await?;
+    ensure!(sent.event != "error", "{sent:?}");
+    let mut third = Socket::open(edge.address(), &from("203.0.113.9, 198.51.100.1")).await?;
+    let (code, told) = third.end().await?;
+    assert_eq!((code, &told[0]["code"]), (4429, &json!("too_many")));
+    assert_eq!(told[0]["after_ms"], 5_000);
+    let (_, sent) = stream("198.51.100.1").await?;
+    assert_eq!(sent.data["code"], "too_many");
+    // Others behind the same proxy have theirs, and requests are none.
+    let (_, sent) = stream("198.51.100.2").await?;
+    ensure!(sent.event != "error", "{sent:?}");
+    let request = edge.client.get(edge.node.url("/v1/stories/castle"));
+    let request = request.header("x-forwarded-for", "198.51.100.1");
+    let answer = request.bearer_auth(&token).send().await?;
+    assert_eq!(answer.status(), StatusCode::OK);
+    drop((silent, reader));
+    eventually("there is room again", async || {
+        let (_, sent) = stream("198.51.100.1").await?;
+        Ok((sent.event != "error").then_some(()))
+    })
+    .await?;
+    edge.stack.end().await;
+    Ok(())
+}
