@@ -32,12 +32,7 @@ pub(crate) fn refused(reference: Reference, why: Unauthorized) -> (Answer, Close
         why if why.is_temporary() => (Code::Unavailable, Close::Restart),
         _ => (Code::Auth, Close::Auth),
     };
-    let problem = Problem::from(why);
-    let answer = Answer::err(reference, code, problem.detail);
-    match problem.after_ms {
-        Some(ms) => (answer.later(Duration::from_millis(ms)), close),
-        None => (answer, close),
-    }
+    (told(reference, code, why.into()), close)
 }
 
 /// The answer to what was published under this id.
@@ -53,20 +48,15 @@ pub(crate) fn answer(
             status: Some(status(published)),
         },
         Err(error) => {
-            let after = Problem::from(error);
-            let (code, words) = (code(after.code), after.detail);
-            let answer = Answer::err(reference, code, words);
-            match after.after_ms {
-                Some(ms) => answer.later(Duration::from_millis(ms)),
-                None => answer,
-            }
+            let problem = Problem::from(error);
+            told(reference, code(problem.code), problem)
         }
     }
 }
 
 /// The answer to what is one too many.
-pub(crate) fn too_often(reference: Reference, after: Duration) -> Answer {
-    Answer::err(reference, Code::Rate, TOO_OFTEN).later(after)
+pub(crate) fn too_often(reference: Reference, words: &str, after: Duration) -> Answer {
+    Answer::err(reference, Code::Rate, words).later(after)
 }
 
 pub(crate) fn status(published: Published) -> &'static str {
@@ -77,10 +67,26 @@ pub(crate) fn status(published: Published) -> &'static str {
     }
 }
 
-/// Why a story could not be joined.
-pub(crate) fn classed(error: &Unwatched) -> (Code, String) {
-    let problem = Problem::from(error);
-    (code(problem.code), problem.detail)
+/// The answer to who wants to be in a story.
+pub(crate) fn answer_to_join(
+    reference: Reference,
+    joined: Result<(), Unwatched>,
+) -> Result<Answer, Answer> {
+    match joined {
+        Ok(()) => Ok(Answer::ok(reference)),
+        Err(error) => {
+            let problem = Problem::from(&error);
+            Err(told(reference, code(problem.code), problem))
+        }
+    }
+}
+
+fn told(reference: Reference, code: Code, problem: Problem) -> Answer {
+    let answer = Answer::err(reference, code, problem.detail);
+    match problem.after_ms {
+        Some(ms) => answer.later(Duration::from_millis(ms)),
+        None => answer,
+    }
 }
 
 fn code(class: &str) -> Code {
@@ -90,5 +96,20 @@ fn code(class: &str) -> Code {
         "full" => Code::Full,
         "not_publishable" => Code::BadMessage,
         _ => Code::Unavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_cannot_join_now_is_told_the_time_that_a_stream_is_told() {
+        for error in [Unwatched::Full, Unwatched::Late] {
+            let stream = Problem::from(&error).after_ms;
+            let socket = answer_to_join(Reference::default(), Err(error));
+            assert!(stream.is_some());
+            assert!(matches!(socket, Err(Answer::Err { after_ms, .. }) if after_ms == stream));
+        }
     }
 }

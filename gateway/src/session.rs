@@ -301,27 +301,19 @@ impl Session {
         vec![Act::Leave { number, reference }, Act::Send(answer)]
     }
 
-    /// What came of [`Act::Join`].
+    /// What came of [`Act::Join`], as it is answered.
     pub(crate) fn joined(
         &mut self,
         (number, story): (u32, &StoryId),
-        reference: Reference,
-        outcome: Result<(), (Code, String)>,
+        outcome: Result<Answer, Answer>,
     ) -> Answer {
-        match outcome {
-            Ok(()) => Answer::ok(reference),
-            Err((code, words)) => {
-                // It may have been left and joined anew since.
-                if self.stories.get(story) == Some(&number) {
-                    self.stories.remove(story);
-                }
-                let answer = Answer::err(reference, code, words);
-                match code {
-                    Code::Unavailable => answer.later(Duration::from_secs(1)),
-                    _ => answer,
-                }
+        outcome.unwrap_or_else(|refusal| {
+            // It may have been left and joined anew since.
+            if self.stories.get(story) == Some(&number) {
+                self.stories.remove(story);
             }
-        }
+            refusal
+        })
     }
 }
 

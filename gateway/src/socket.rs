@@ -24,7 +24,7 @@ use crate::auth::{Identity, Refusal};
 use crate::entrance::Entered;
 use crate::hub::{Delivery, End, Feed, Membership, Reader, Unwatched, Why, reader};
 use crate::metrics::Connected;
-use crate::outcome::{answer, broken, classed, refused, too_often};
+use crate::outcome::{TOO_OFTEN, answer, answer_to_join, broken, refused, too_often};
 use crate::quota::{AFTER, OF_ADDRESS, OF_PERSON, Place};
 use crate::session::{Act, Session};
 use crate::wire::{Answer, Close, Code, Reference};
@@ -252,6 +252,14 @@ impl Socket {
                 reference,
             } => {
                 let reader = self.reader()?;
+                // Over HTTP each stream is a request.
+                if let Err(after) = app.rates.request(&self.session.identity()?.sub) {
+                    let refusal =
+                        too_often(reference, "you join too often: try again later", after);
+                    let answer = self.session.joined((number, &story), Err(refusal));
+                    self.say(&answer);
+                    return None;
+                }
                 Box::pin(async move {
                     let joined = app.hub.join(&story, cursor, (&reader, number)).await;
                     Outcome::Joined(number, story, reference, joined)
@@ -259,7 +267,7 @@ impl Socket {
             }
             Act::Publish { event, reference } => {
                 if let Err(after) = app.rates.publish(&event.author.id) {
-                    self.say(&too_often(reference, after));
+                    self.say(&too_often(reference, TOO_OFTEN, after));
                     return None;
                 }
                 Box::pin(async move {
@@ -300,8 +308,8 @@ impl Socket {
                 let outcome = joined.map(|membership| {
                     self.memberships.push((number, membership));
                 });
-                let outcome = outcome.map_err(|error| classed(&error));
-                let answer = self.session.joined((number, &story), reference, outcome);
+                let outcome = answer_to_join(reference, outcome);
+                let answer = self.session.joined((number, &story), outcome);
                 self.acts.push_front(Act::Send(answer));
             }
             Outcome::Published(reference, id, published) => {

@@ -281,13 +281,15 @@ impl Stage {
                 let outcome = match luck {
                     Luck::Good | Luck::Less => {
                         self.members.insert(number, story.clone());
-                        Ok(())
+                        Ok(Answer::ok(reference))
                     }
-                    Luck::Bad | Luck::Other => {
-                        Err((Code::NoStory, "there is no such story".to_owned()))
-                    }
+                    Luck::Bad | Luck::Other => Err(Answer::err(
+                        reference,
+                        Code::NoStory,
+                        "there is no such story",
+                    )),
                 };
-                let answer = self.session.joined((number, &story), reference, outcome);
+                let answer = self.session.joined((number, &story), outcome);
                 self.answer(&answer)?;
             }
             Act::Verify { reference, .. } => {

@@ -259,8 +259,7 @@ async fn a_story_is_joined_once_by_who_may_read_it() {
     ));
     let gone = session.joined(
         (1, &"castle".parse().unwrap()),
-        Reference::default(),
-        Err((Code::NoStory, String::new())),
+        Err(Answer::err(Reference::default(), Code::NoStory, "")),
     );
     assert!(
         matches!(
@@ -286,8 +285,8 @@ async fn a_join_that_fails_late_ends_none_that_came_after_it() {
     let join = r#"{"t":"join","story":"castle"}"#;
     let leave = r#"{"t":"leave","story":"castle"}"#;
     says(&mut session, &[join, leave, join].join("\n"));
-    let gone = Err((Code::Unavailable, String::new()));
-    session.joined((0, &castle), Reference::default(), gone);
+    let gone = Answer::err(Reference::default(), Code::Unavailable, "");
+    session.joined((0, &castle), Err(gone));
     assert!(session.is_in(1));
 }
 

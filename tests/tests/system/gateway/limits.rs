@@ -295,3 +295,28 @@ async fn whom_a_trusted_proxy_names_has_so_many_sockets_and_streams() -> anyhow:
     edge.stack.end().await;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_person_joins_as_often_as_they_ask() -> anyhow::Result<()> {
+    let edge = Edge::start(&["--requests", "1"]).await?;
+    let mut mira = edge.socket("mira").await?;
+    let refused = eventually("no join", async || {
+        let answer = mira.ask_for(join(None)).await?;
+        if answer["t"] == "ok" {
+            let left = json!({"t": "leave", "story": "castle"});
+            assert_eq!(mira.ask_for(left).await?["t"], "ok");
+            return Ok(None);
+        }
+        Ok(Some(answer))
+    })
+    .await?;
+    assert_eq!(refused["code"], "rate", "{refused}");
+    let after = refused["after_ms"].as_u64().context("a time")?;
+    ensure!((1..=1_000).contains(&after), "{after}");
+    // Nobody else feels it, and a moment later they are in: the story was not taken for joined.
+    edge.joined("oren", None).await?;
+    sleep(Duration::from_millis(after)).await;
+    assert_eq!(mira.ask_for(join(None)).await?["t"], "ok");
+    edge.stack.end().await;
+    Ok(())
+}
