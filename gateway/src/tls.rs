@@ -1,6 +1,5 @@
 //! The certificate that readers see, and its key, out of PEM files, which are read again when they change. TLS 1.2 and later, with what rustls holds to be safe.
 
-use std::error::Error;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -66,6 +65,14 @@ struct Files {
 /// By which a file that changed is known: its time and its length, of the certificate and of the key.
 type Stamp = [Option<(SystemTime, u64)>; 2];
 
+/// What came of the last look at them.
+#[derive(Debug, Clone, PartialEq)]
+enum Seen {
+    Read(Stamp),
+    /// In words. They are read again, since what was wrong may change and leave them as they are: who may read them, say.
+    Failed(String),
+}
+
 impl Tls {
     /// Reads both files.
     ///
@@ -90,36 +97,39 @@ impl Tls {
 
     /// Looks at the files again and again, and takes what is new in them. Connections that there are keep what they have.
     pub(crate) async fn follow(&self, tasks: &TaskTracker) {
-        let mut seen = self.0.first;
+        let mut seen = Seen::Read(self.0.first);
         loop {
             sleep(CHECK).await;
             let tls = self.clone();
-            let looked = tasks.spawn_blocking(move || tls.renewed(seen)).await;
+            let last = seen.clone();
+            let looked = tasks.spawn_blocking(move || tls.renewed(last)).await;
             seen = looked.unwrap_or(seen);
         }
     }
 
-    /// The files as they are now. Those that do not do change nothing, and are told of once.
-    fn renewed(&self, seen: Stamp) -> Stamp {
+    /// Takes what is new. Files that do not do change nothing, and are told of each time that it is for another reason.
+    fn renewed(&self, seen: Seen) -> Seen {
         let Shared { files, current, .. } = &*self.0;
-        let stamp = files.stamp();
-        if stamp == seen {
-            return stamp;
+        let now = Seen::Read(files.stamp());
+        if now == seen {
+            return seen;
         }
         match files.read() {
             Ok(acceptor) => {
                 current.send_replace(acceptor);
                 tracing::info!(file = %files.certificate.display(), "there is a new certificate");
+                now
             }
             Err(error) => {
-                let error: &dyn Error = &error;
-                tracing::warn!(
-                    error,
-                    "the new certificate does not do: the one before stays"
-                );
+                let failed = Seen::Failed(exit::line(&error.into()));
+                if let Seen::Failed(error) = &failed
+                    && failed != seen
+                {
+                    tracing::warn!(%error, "the new certificate does not do: the one before stays");
+                }
+                failed
             }
         }
-        stamp
     }
 }
 
@@ -193,6 +203,8 @@ pub(crate) async fn strict(mut response: Response) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error;
+
     use rcgen::{CertifiedKey, generate_simple_self_signed};
     use tempfile::TempDir;
 
@@ -245,18 +257,37 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_changes_nothing_and_is_looked_at_once() {
+    fn what_is_broken_changes_nothing_and_is_read_until_it_is_not() {
         let folder = TempDir::new().expect("a folder");
         let ((certificate, key), (other, its)) = (pair(), pair());
         let tls = load(&folder, &certificate, &key).expect("a pair");
         let config = || Arc::as_ptr(tls.acceptor().config());
-        let (first, begun) = (tls.0.first, config());
-        assert_eq!(tls.renewed(first), first);
-        std::fs::write(folder.path().join("key"), "").expect("written");
-        let broken = tls.renewed(first);
-        assert!(broken != first && config() == begun);
+        let (first, begun) = (Seen::Read(tls.0.first), config());
+        assert_eq!(tls.renewed(first.clone()), first);
         load(&folder, &other, &its).expect("another pair");
+        // What is wrong may pass and leave no trace in the files' times and lengths.
+        let certificate = folder.path().join("certificate");
+        let aside = folder.path().join("aside");
+        std::fs::rename(&certificate, &aside).expect("moved");
+        std::fs::create_dir(&certificate).expect("a folder");
+        let broken = tls.renewed(first);
+        assert!(matches!(broken, Seen::Failed(_)) && config() == begun);
+        assert_eq!(tls.renewed(broken.clone()), broken);
+        std::fs::remove_dir(&certificate).expect("removed");
+        std::fs::rename(&aside, &certificate).expect("moved");
         let renewed = tls.renewed(broken);
-        assert!(renewed != broken && config() != begun);
+        assert_eq!(renewed, Seen::Read(tls.0.files.stamp()));
+        assert!(config() != begun);
+    }
+
+    #[test]
+    fn files_that_could_not_be_read_are_read_again_though_they_look_the_same() {
+        let folder = TempDir::new().expect("a folder");
+        let (certificate, key) = pair();
+        let tls = load(&folder, &certificate, &key).expect("a pair");
+        let begun = Arc::as_ptr(tls.acceptor().config());
+        let failed = Seen::Failed("it was nobody's to read".to_owned());
+        assert_eq!(tls.renewed(failed), Seen::Read(tls.0.first));
+        assert!(Arc::as_ptr(tls.acceptor().config()) != begun);
     }
 }
