@@ -4,7 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{AUTHORIZATION, COOKIE as COOKIES, SEC_WEBSOCKET_PROTOCOL};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use secrecy::SecretString;
 
 use super::MAX_TOKEN_BYTES;
@@ -72,6 +72,8 @@ const NOT_BASE64: Refusal = Refusal::Malformed(
 );
 const EMPTY_COOKIE: Refusal =
     Refusal::Malformed("the cookie `__Host-storyfleet` is empty: sign in again");
+const NOT_TEXT_COOKIE: Refusal =
+    Refusal::Malformed("the cookie `__Host-storyfleet` has bytes that no token has: sign in again");
 const NOT_TICKET: Refusal =
     Refusal::Malformed("that is not a ticket: get one from POST /v1/tickets and send it as it is");
 
@@ -91,7 +93,11 @@ fn from_authorization(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
 }
 
 fn from_subprotocol(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
-    let offered = listed(headers, &SEC_WEBSOCKET_PROTOCOL, ',')?;
+    let mut offered = Vec::new();
+    // Over all lines: one that is not text must not hide a part of those that are.
+    for value in headers.get_all(SEC_WEBSOCKET_PROTOCOL) {
+        offered.extend(text(value)?.split(',').map(str::trim));
+    }
     let mut tokens = offered
         .iter()
         .filter_map(|one| one.strip_prefix(SUBPROTOCOL));
@@ -113,11 +119,12 @@ fn from_subprotocol(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     bounded(&token).map(Some)
 }
 
+/// A browser sends the cookies of all that is on this host, and they may have any bytes.
 fn from_cookie(headers: &HeaderMap, origins: &Origins) -> Result<Option<String>, Refusal> {
-    let cookies = listed(headers, &COOKIES, ';')?;
-    let pairs = cookies.iter().filter_map(|cookie| cookie.split_once('='));
-    let mut ours = pairs.filter(|(name, _)| name.trim_end() == COOKIE);
-    let Some((_, token)) = ours.next() else {
+    let lines = headers.get_all(COOKIES).iter();
+    let cookies = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    let mut ours = cookies.filter_map(our_token);
+    let Some(token) = ours.next() else {
         return Ok(None);
     };
     if ours.next().is_some() {
@@ -126,10 +133,17 @@ fn from_cookie(headers: &HeaderMap, origins: &Origins) -> Result<Option<String>,
     if !origins.allows_cookie(headers) {
         return Err(Refusal::Origin);
     }
-    match token.trim_start() {
-        "" => Err(EMPTY_COOKIE),
-        token => bounded(token).map(Some),
+    match str::from_utf8(token) {
+        Ok("") => Err(EMPTY_COOKIE),
+        Ok(token) if token.is_ascii() => bounded(token).map(Some),
+        _ => Err(NOT_TEXT_COOKIE),
     }
+}
+
+fn our_token(cookie: &[u8]) -> Option<&[u8]> {
+    let end = cookie.iter().position(|byte| *byte == b'=')?;
+    let (name, token) = (&cookie[..end], &cookie[end + 1..]);
+    (name.trim_ascii() == COOKIE.as_bytes()).then_some(token.trim_ascii())
 }
 
 /// The ticket, if there is one; a token there is refused, since it has been in logs by now.
@@ -153,20 +167,6 @@ fn from_query(query: &str) -> Result<Option<&str>, Refusal> {
 fn is_ticket(text: &str) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
     (1..=MAX_TICKET_BYTES).contains(&text.len()) && text.bytes().all(fits)
-}
-
-/// The parts of a header that is a list, over all of its lines. Only lines that are text count, and one that is not must
-/// not hide a part of those that are.
-fn listed<'a>(
-    headers: &'a HeaderMap,
-    name: &HeaderName,
-    between: char,
-) -> Result<Vec<&'a str>, Refusal> {
-    let mut parts = Vec::new();
-    for value in headers.get_all(name) {
-        parts.extend(text(value)?.split(between).map(str::trim));
-    }
-    Ok(parts)
 }
 
 fn text(value: &HeaderValue) -> Result<&str, Refusal> {

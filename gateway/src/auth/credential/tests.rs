@@ -1,5 +1,6 @@
 //! Each place that may hold a token or a ticket, good and bad, and in what order they count.
 
+use http::HeaderName;
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
@@ -75,6 +76,34 @@ fn what_is_wrong_in_one_place_is_not_looked_past() {
         credential(&bytes, None, &Origins::default()).unwrap_err(),
         NOT_TEXT
     );
+}
+
+#[test]
+fn whatever_bytes_another_cookie_has_ours_and_a_ticket_are_good() {
+    let with = |cookies: &[&[u8]]| {
+        let mut headers = headers(&OWN);
+        for line in cookies {
+            headers.append("cookie", HeaderValue::from_bytes(line).unwrap());
+        }
+        let found = credential(&headers, Some("ticket=d"), &Origins::default())?;
+        Ok(match found {
+            Credential::Cookie(token) => token.expose_secret().to_owned(),
+            other => format!("{other:?}"),
+        })
+    };
+    let city = "city=K\u{f6}ln".as_bytes();
+    assert!(with(&[city]).is_ok_and(|found| found.starts_with("Ticket")));
+    let ours = b"x=\xff; __Host-storyfleet = c ; \xfe; y=\xfd=1";
+    assert_eq!(with(&[city, ours, city]).as_deref(), Ok("c"));
+    // Nothing hides a second one, and ours is text.
+    let twice = with(&[ours, b"\xff=\xff;__Host-storyfleet=d"]);
+    assert_eq!(twice, Err(Refusal::Twice("cookie")));
+    for bytes in [
+        &b"__Host-storyfleet=\xff"[..],
+        "__Host-storyfleet=ö".as_bytes(),
+    ] {
+        assert_eq!(with(&[bytes]), Err(NOT_TEXT_COOKIE));
+    }
 }
 
 #[test]
