@@ -81,8 +81,8 @@ pub(crate) struct Session {
     identity: Option<Arc<Identity>>,
     /// When the token is over, or must have come.
     until: Instant,
-    /// One request for it is on its way.
-    verifying: bool,
+    /// What is on its way to be looked at.
+    verifying: Option<Reference>,
     /// What was said while the first one was, and how much that is.
     early: Vec<Request>,
     early_bytes: usize,
@@ -101,7 +101,7 @@ impl Session {
         Self {
             identity: None,
             until: now.instant + AUTH,
-            verifying: false,
+            verifying: None,
             early: Vec::new(),
             early_bytes: 0,
             stories: Stories::default(),
@@ -183,7 +183,7 @@ impl Session {
             (Request::Auth { token, reference }, _) => self.auth(token, reference),
             (Request::Ping { reference }, _) => Act::Send(Answer::ok(reference)),
             // Clients need not wait for their welcome.
-            (request, None) if self.verifying => {
+            (request, None) if self.verifying.is_some() => {
                 // After what is refused nothing is kept: what follows may need it.
                 self.early_bytes = self.early_bytes.saturating_add(bytes);
                 if self.early_bytes > MAX_FRAME_BYTES {

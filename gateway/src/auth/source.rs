@@ -2,7 +2,7 @@
 //!
 //! Whoever needs newer keys joins the one reading that runs, or begins it, unless the last one began too short a while ago.
 //! The reading is a task of its own, so that a client who hangs up ends nobody's. While a place cannot be read its last
-//! keys stay good, and whoever's key is among them waits for nothing.
+//! keys stay good, and whoever's key is among them waits for nothing, or half a second for a server that hangs.
 
 use std::fmt;
 use std::io;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use reqwest::Client;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -29,6 +29,9 @@ const FILE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The least time between two requests to a server: tokens that name unknown keys must not become a load on it.
 pub(crate) const URL_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long whoever's key is known waits for newer ones, among which it may be no more.
+const KNOWN: Duration = Duration::from_millis(500);
 
 /// Where keys come from.
 #[derive(Debug)]
@@ -135,15 +138,18 @@ impl Source {
         }
         let mut state = self.shared.state.subscribe();
         let round = self.begin(now);
-        match round {
-            Some(round) if !(is_known && current.is_failing) => {
-                // It cannot be closed: the sender is ours.
-                match state.wait_for(|state| state.rounds >= round).await {
-                    Ok(state) => state.current.clone(),
-                    Err(_) => current,
-                }
-            }
-            _ => current,
+        let Some(round) = round.filter(|_| !(is_known && current.is_failing)) else {
+            return current;
+        };
+        let read = state.wait_for(|state| state.rounds >= round);
+        let read = match is_known {
+            true => timeout(KNOWN, read).await.ok(),
+            false => Some(read.await),
+        };
+        // It cannot be closed: the sender is ours.
+        match read {
+            Some(Ok(state)) => state.current.clone(),
+            Some(Err(_)) | None => current,
         }
     }
 

@@ -13,10 +13,11 @@ use crate::wire::{Answer, Close, Code, Reference};
 
 impl Session {
     pub(super) fn auth(&mut self, token: String, reference: Reference) -> Act {
-        if std::mem::replace(&mut self.verifying, true) {
+        if self.verifying.is_some() {
             let words = "another token is being looked at: wait for its answer";
             return Act::Send(Answer::err(reference, Code::TooMany, words));
         }
+        self.verifying = Some(reference.clone());
         Act::Verify {
             token: Token(token.into()),
             reference,
@@ -31,7 +32,7 @@ impl Session {
         reference: Reference,
         now: Now,
     ) -> Vec<Act> {
-        self.verifying = false;
+        self.verifying = None;
         let identity = match outcome {
             Ok(identity) if !identity.is_over(now.unix) => identity,
             outcome => {
@@ -114,16 +115,46 @@ impl Session {
         [Act::Send(bye), Act::Close(Close::Auth)]
     }
 
-    /// Its time is over.
+    /// Its time is over. A token that came in time and could not be looked at in time may be good.
     pub(crate) fn expired(&self) -> [Act; 2] {
-        let (reason, close) = match self.identity {
-            Some(_) => ("your token is over: connect with a new one", Close::Auth),
-            None => ("no token came in time", Close::AuthTimeout),
+        let (reason, close) = match (&self.identity, &self.verifying) {
+            (Some(_), _) => ("your token is over: connect with a new one", Close::Auth),
+            (None, Some(reference)) => {
+                let why = Unauthorized::Refused(Refusal::Unavailable);
+                let (answer, close) = refused(reference.clone(), why);
+                return [Act::Send(answer), Act::Close(close)];
+            }
+            (None, None) => ("no token came in time", Close::AuthTimeout),
         };
         let bye = Answer::Bye {
             after_ms: 0,
             reason,
         };
         [Act::Send(bye), Act::Close(close)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::now;
+    use crate::session::Rate;
+
+    #[tokio::test]
+    async fn whose_token_could_not_be_looked_at_in_time_is_told_to_come_back() {
+        let mut session = Session::new(now(), Rate::a_second(20), Duration::from_secs(15));
+        let acts = session.frame(r#"{"t":"auth","token":"x","ref":7}"#, now());
+        assert!(matches!(acts[..], [Act::Verify { .. }]), "{acts:?}");
+        let [told, close] = session.expired();
+        let Act::Send(answer @ Answer::Err { code, after_ms, .. }) = &told else {
+            panic!("{told:?}");
+        };
+        assert_eq!(
+            (*code, close),
+            (Code::Unavailable, Act::Close(Close::Restart))
+        );
+        assert!(after_ms.is_some() && answer.json().contains("\"ref\":7"));
+        session.verified(Err(Unauthorized::Unready), Reference::default(), now());
+        assert_eq!(session.expired()[1], Act::Close(Close::AuthTimeout));
     }
 }

@@ -113,6 +113,25 @@ async fn while_the_server_is_away_its_keys_stay_good_and_nobody_waits() {
 }
 
 #[tokio::test]
+async fn whose_key_is_known_waits_a_moment_for_a_server_that_hangs_and_no_longer() {
+    let (old, new) = (signer("old"), signer("new"));
+    let issuer = Issuer::start(keys(&[&old])).await;
+    let verifier = verifier(issuer.settings());
+    assert_eq!(class(&verifier, &old.token(&claims())).await, "good");
+    issuer.answers(Answer::Held);
+    pass(600 * SECOND).await;
+    let begun = time::Instant::now();
+    assert_eq!(class(&verifier, &old.token(&claims())).await, "good");
+    let took = begun.elapsed();
+    assert!(took < 3 * SECOND, "{took:?}");
+    // What it says in the end counts.
+    issuer.answers(keys(&[&new]));
+    assert_eq!(class(&verifier, &new.token(&claims())).await, "good");
+    assert_eq!(class(&verifier, &old.token(&claims())).await, "key");
+    assert_eq!(issuer.asked(), 2);
+}
+
+#[tokio::test]
 async fn a_server_that_comes_up_later_is_waited_for() {
     let key = signer("key");
     let issuer = Issuer::start(DOWN).await;
