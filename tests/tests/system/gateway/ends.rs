@@ -62,7 +62,8 @@ async fn what_waits_when_a_token_is_revoked_is_not_done() -> anyhow::Result<()> 
     );
     edge.act("oren", "after").await?;
     let seq = edge.stack.bus.story(&edge.story).await?.seq.0;
-    assert!(seq < 50, "{seq} events");
+    // 33 were read: one that was begun, those that were before the news of it was here, and the one after it.
+    assert!(seq <= 16, "{seq} events");
     edge.stack.end().await;
     Ok(())
 }
