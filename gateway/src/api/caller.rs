@@ -1,7 +1,5 @@
 //! Whom a request comes from, and the story it is about.
 
-use std::time::Duration;
-
 use axum::body::BodyDataStream;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
@@ -13,16 +11,13 @@ use story::StoryId;
 use tokio::time::timeout;
 
 use crate::address::Client;
+use crate::api::rest::PATIENCE;
 use crate::app::App;
 use crate::auth::{Identity, Role};
 use crate::problem::Problem;
 
 /// A body that is an event, and what is around it.
 const MAX_BODY_BYTES: usize = story::MAX_EVENT_BYTES;
-/// What is read of a larger one.
-const MAX_FORGOTTEN_BYTES: usize = 16 * 1_024 * 1_024;
-/// How long a body may be on its way.
-const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Somebody with a good token or ticket.
 #[derive(Debug)]
@@ -93,27 +88,19 @@ async fn body(stream: BodyDataStream) -> Result<Vec<u8>, Problem> {
     timeout(PATIENCE, whole(stream)).await.map_err(late)?
 }
 
-/// Of a body that is too large the rest is read and forgotten, up to a bound: whoever still sends would not be shown the
-/// answer.
 async fn whole(mut stream: BodyDataStream) -> Result<Vec<u8>, Problem> {
-    let (mut body, mut size) = (Vec::new(), 0);
+    let mut body = Vec::new();
     while let Some(part) = stream.next().await {
         let part = part.map_err(|error| Problem::bad(format!("the body broke off: {error}")))?;
-        size += part.len();
-        if size > MAX_FORGOTTEN_BYTES {
-            break;
+        if body.len() + part.len() > MAX_BODY_BYTES {
+            let words = format!("a body has at most {MAX_BODY_BYTES} bytes: shorten it");
+            return Err(Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_large",
+                words,
+            ));
         }
-        if size <= MAX_BODY_BYTES {
-            body.extend_from_slice(&part);
-        }
-    }
-    if size > MAX_BODY_BYTES {
-        let words = format!("a body has at most {MAX_BODY_BYTES} bytes: shorten it");
-        return Err(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too_large",
-            words,
-        ));
+        body.extend_from_slice(&part);
     }
     Ok(body)
 }
@@ -148,11 +135,6 @@ mod tests {
         );
         assert_eq!(sent(&[MAX_BODY_BYTES, 1], true).await, Err("too_large"));
         assert_eq!(sent(&[1], false).await, Err("slow"));
-        // What is sent beyond all measure is not waited for.
-        assert_eq!(sent(&[MAX_FORGOTTEN_BYTES], false).await, Err("slow"));
-        assert_eq!(
-            sent(&[MAX_FORGOTTEN_BYTES, 1], false).await,
-            Err("too_large")
-        );
+        assert_eq!(sent(&[MAX_BODY_BYTES, 1], false).await, Err("too_large"));
     }
 }

@@ -5,6 +5,7 @@ mod cors;
 mod document;
 mod events;
 mod request;
+mod rest;
 mod stories;
 mod tickets;
 mod tokens;
@@ -34,6 +35,7 @@ pub(crate) fn router(app: App) -> Router {
             Problem::new(StatusCode::NOT_FOUND, "not_found", words)
         })
         .layer(from_fn_with_state(app.clone(), cors::shared))
+        .layer(from_fn(rest::forgotten))
         .layer(from_fn(request::identified))
         .with_state(app)
 }
