@@ -30,9 +30,13 @@ pub(crate) async fn identified(request: Request, next: Next) -> Response {
         } else {
             tracing::debug!(status = status.as_u16(), ms, "answered");
         }
+        let headers = response.headers_mut();
         if let Ok(value) = HeaderValue::from_str(&id) {
-            response.headers_mut().insert(REQUEST_ID, value);
+            headers.insert(REQUEST_ID, value);
         }
+        // Each is for who asked, and what shows who that is may be a cookie or a ticket.
+        let cache = headers.entry(header::CACHE_CONTROL);
+        cache.or_insert(HeaderValue::from_static("no-store"));
         response
     };
     answered.instrument(span).await
@@ -122,6 +126,7 @@ mod tests {
                 get(async |Query(Which { limit }): Query<Which>| limit.to_string()),
             )
             .route("/broken", get(async || StatusCode::INTERNAL_SERVER_ERROR))
+            .route("/kept", get(async || [("cache-control", "no-cache")]))
             .route("/problem", get(async || Problem::forbidden("not for you")))
             .layer(from_fn(identified));
         let mut request = Request::builder().method(method).uri(uri);
@@ -176,6 +181,19 @@ mod tests {
             assert_eq!(problem["code"], code, "{uri}");
             assert_eq!(problem["request_id"], "r1");
             assert_eq!(problem["status"], status);
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_by_what_lies_between_unless_it_may_be() {
+        for (uri, cache) in [
+            ("/page?limit=1", "no-store"),
+            ("/problem", "no-store"),
+            ("/nothing", "no-store"),
+            ("/kept", "no-cache"),
+        ] {
+            let response = ask(Method::GET, uri, None).await;
+            assert_eq!(response.headers()["cache-control"], cache, "{uri}");
         }
     }
 
