@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use story::{EventId, StoryId};
 
 use crate::said::Said;
+use crate::session::secret::Token;
 
 /// The subprotocol of the WebSocket.
 pub(crate) const SUBPROTOCOL: &str = "storyfleet.v1";
@@ -22,7 +23,7 @@ const MAX_REFERENCE_BYTES: usize = 64;
 pub(crate) enum Request {
     /// The first message where the handshake has no token; later it renews.
     Auth {
-        token: String,
+        token: Token,
         #[serde(default, rename = "ref")]
         reference: Reference,
     },
@@ -260,6 +261,13 @@ mod document;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_does_not_tell_its_token() {
+        let said = r#"{"t":"auth","token":"s3cr3t"}"#;
+        let request: Request = serde_json::from_str(said).expect("a message");
+        assert!(!format!("{request:?}").contains("s3cr3t"));
+    }
 
     #[test]
     fn the_limit_in_the_words_is_the_limit() {

@@ -12,16 +12,13 @@ use crate::session::{Act, Now, Session};
 use crate::wire::{Answer, Close, Code, Reference};
 
 impl Session {
-    pub(super) fn auth(&mut self, token: String, reference: Reference) -> Act {
+    pub(super) fn auth(&mut self, token: Token, reference: Reference) -> Act {
         if self.verifying.is_some() {
             let words = "another token is being looked at: wait for its answer";
             return Act::Send(Answer::err(reference, Code::TooMany, words));
         }
         self.verifying = Some(reference.clone());
-        Act::Verify {
-            token: Token(token.into()),
-            reference,
-        }
+        Act::Verify { token, reference }
     }
 
     /// What came of [`Act::Verify`], to be done before anything that was asked for later. A token of somebody else is refused,
