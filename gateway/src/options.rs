@@ -25,7 +25,7 @@ pub struct Options {
         value_name = "ADDRESS"
     )]
     listen: SocketAddr,
-    /// Where /livez and /readyz are served; nowhere when left out
+    /// Where /livez, /readyz and /metrics are served; nowhere when left out
     #[arg(long, env = "STORYFLEET_INTERNAL_LISTEN", value_name = "ADDRESS")]
     internal_listen: Option<SocketAddr>,
     #[command(flatten)]
@@ -72,7 +72,13 @@ struct Tokens {
     #[arg(long, env = "STORYFLEET_JWKS_FILE", value_name = "FILE")]
     jwks_file: Option<PathBuf>,
     /// The same from a server
-    #[arg(long, env = "STORYFLEET_JWKS_URL", value_name = "URL")]
+    // A key may be in its query.
+    #[arg(
+        long,
+        env = "STORYFLEET_JWKS_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
     jwks_url: Option<JwksUrl>,
     /// What tokens must name in aud
     #[arg(long, env = "STORYFLEET_AUDIENCE", default_value = "storyfleet")]
@@ -223,7 +229,7 @@ fn stuck(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use clap::{CommandFactory, Parser};
 
     use super::*;
 
@@ -236,6 +242,13 @@ mod tests {
     fn parsed(option: &str) -> Result<Settings, String> {
         let line = Line::try_parse_from(["x", option]).map_err(|error| error.to_string())?;
         line.options.settings().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_help_does_not_show_what_the_environment_says_of_the_url_of_keys() {
+        let line = Line::command();
+        let url = line.get_arguments().find(|one| one.get_id() == "jwks_url");
+        assert!(url.is_some_and(clap::Arg::is_hide_env_values_set));
     }
 
     #[test]
