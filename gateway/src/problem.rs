@@ -13,6 +13,9 @@ use crate::auth::{Refusal, URL_PAUSE};
 use crate::hub::Unwatched;
 use crate::quota;
 
+/// Of another's words, in characters.
+const MOST_WORDS: usize = 200;
+
 /// What went wrong, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub(crate) struct Problem {
@@ -154,7 +157,33 @@ impl IntoResponse for Problem {
     }
 }
 
+/// What is wrong with a client's JSON. The words may repeat all that it sent.
+pub(crate) fn brief(error: &serde_json::Error) -> String {
+    let words = error.to_string();
+    match words.char_indices().nth(MOST_WORDS) {
+        Some((end, _)) => format!("{}…", &words[..end]),
+        None => words,
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
 fn number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_u16(status.as_u16())
+}
+
+#[cfg(test)]
+mod tests {
+    use story::Mode;
+
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_told_without_all_that_was_sent() {
+        let wrong = |text: &str| brief(&serde_json::from_str::<Mode>(text).expect_err("wrong"));
+        assert!(wrong("\"dance\"").contains("`dance`, expected"));
+        for letter in ["x", "é"] {
+            let long = wrong(&format!("\"{}\"", letter.repeat(60_000)));
+            assert_eq!(long.chars().count(), MOST_WORDS + 1, "{long}");
+        }
+    }
 }

@@ -18,6 +18,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::auth::{Identity, Role};
 use crate::hub::Typist;
+use crate::problem::brief;
 use crate::said::Said;
 use crate::wire::{Answer, Close, Code, MAX_FRAME_BYTES, MAX_MESSAGES, Reference, Request};
 
@@ -173,7 +174,7 @@ impl Session {
             Err(error) => vec![Act::Send(Answer::err(
                 reference.unwrap_or_default(),
                 Code::BadMessage,
-                format!("not a message of this protocol: {error}"),
+                format!("not a message of this protocol: {}", brief(&error)),
             ))],
         }
     }

@@ -14,7 +14,7 @@ use crate::address::Client;
 use crate::api::rest::PATIENCE;
 use crate::app::App;
 use crate::auth::{Identity, Role};
-use crate::problem::Problem;
+use crate::problem::{Problem, brief};
 
 /// A body that is an event, and what is around it.
 const MAX_BODY_BYTES: usize = story::MAX_EVENT_BYTES;
@@ -77,8 +77,12 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
             return Err(Problem::bad("the body is not a JSON object"));
         }
         let body = serde_json::from_slice(&body);
-        body.map(Self)
-            .map_err(|error| Problem::bad(format!("the body is not what is asked for: {error}")))
+        body.map(Self).map_err(|error| {
+            Problem::bad(format!(
+                "the body is not what is asked for: {}",
+                brief(&error)
+            ))
+        })
     }
 }
 
