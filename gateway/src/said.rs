@@ -90,7 +90,7 @@ impl Said {
 }
 
 /// The id that a person chose, as nobody else's: it can be taken for no other person's, and for no answer's.
-fn own(chosen: &EventId, person: &Identity) -> EventId {
+pub(crate) fn own(chosen: &EventId, person: &Identity) -> EventId {
     let digest = Sha256::new()
         .chain_update(person.sub.as_bytes())
         .chain_update([0])

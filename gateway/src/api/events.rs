@@ -92,7 +92,8 @@ pub(crate) async fn publish(
     Ok((StatusCode::ACCEPTED, Json(accepted)))
 }
 
-fn key(headers: &HeaderMap) -> Result<Option<EventId>, Problem> {
+/// What a client calls its request, if it does.
+pub(super) fn key(headers: &HeaderMap) -> Result<Option<EventId>, Problem> {
     let mut keys = headers.get_all("idempotency-key").iter();
     let Some(key) = keys.next() else {
         return Ok(None);

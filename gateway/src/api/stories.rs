@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use bus::{NewStory, Story, StoryPatch};
 use serde::{Deserialize, Serialize};
@@ -14,9 +14,11 @@ use utoipa::ToSchema;
 use crate::api::Caller;
 use crate::api::caller::Body;
 use crate::api::document::schema;
+use crate::api::events::key;
 use crate::app::App;
 use crate::auth::Role;
 use crate::problem::Problem;
+use crate::said::own;
 
 /// A story to be made.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -84,15 +86,40 @@ pub(crate) struct Known {
     created: jiff::Timestamp,
 }
 
+impl Known {
+    fn new(made: NewStory, created: jiff::Timestamp) -> Self {
+        Self {
+            id: made.id,
+            title: made.title,
+            premise: made.premise,
+            style: made.style,
+            summary: String::new(),
+            policies: made.policies,
+            characters: made.characters,
+            lore: made.lore,
+            seq: Seq(0),
+            created,
+        }
+    }
+}
+
 /// Make a story
+///
+/// Sent twice under the same `Idempotency-Key`, it is made once.
 #[utoipa::path(post, path = "/v1/stories", operation_id = "createStory", tag = "stories", request_body = Create,
+    params(("idempotency-key" = Option<String>, Header, description = "What you call this request", pattern = "^[ -~]{1,64}$")),
     responses((status = 201, description = "Made", body = Known, headers(("location" = String, description = "Its address")))))]
 pub(crate) async fn create(
     State(app): State<App>,
     caller: Caller,
+    headers: HeaderMap,
     Body(create): Body<Create>,
 ) -> Result<impl IntoResponse, Problem> {
     let id = caller.story(create.id.as_str(), Role::Owner)?;
+    let mark = match key(&headers)? {
+        Some(key) => own(&key, &caller.0).to_string(),
+        None => format!("{:032x}", rand::random::<u128>()),
+    };
     let new = NewStory {
         id: create.id,
         title: create.title,
@@ -102,9 +129,11 @@ pub(crate) async fn create(
         characters: create.characters,
         lore: create.lore,
     };
-    app.bus.create_story(&new).await?;
+    // It is not read anew: that could fail, and the story would be there all the same.
+    let created = app.bus.make_story(&new, &mark).await?;
     let place = [(header::LOCATION, format!("/v1/stories/{id}"))];
-    Ok((StatusCode::CREATED, place, Json(known(&app, &id).await?)))
+    let made = Known::new(new, created);
+    Ok((StatusCode::CREATED, place, Json(made)))
 }
 
 /// Read what is known of a story

@@ -3,23 +3,28 @@
 -- KEYS  1 ctx:<story>  2 chars:<story>  3 lore:<story>  4 stories
 --       5 … what a former story of this name may have left: removed at creation
 -- ARGV  1 create | patch  2 story  3 the most bytes of names and values that may be known of it
+--       4 a mark of this creation: whoever repeats it with the same one is told that it was done; empty to patch
 --       then three times (ctx, chars, lore): the length of a list and its names and values, then the length of a
 --       list and its names, which are removed
 --
--- Replies  {OK}  {EXISTS} to create  {NOSTORY} to patch  {LARGE, the bytes that there would be}: nothing written
+-- Replies  {OK, when it was created: ms since 1970} to create  {OK} to patch
+--          {EXISTS} to create  {NOSTORY} to patch  {LARGE, the bytes that there would be}: nothing written
 --
 -- A new story gets seq 0 and the time of creation by Redis's clock.
 
 local create, story, most = ARGV[1] == 'create', ARGV[2], tonumber(ARGV[3])
 local exists = redis.call('EXISTS', KEYS[1]) == 1
 if create and exists then
+  if redis.call('HGET', KEYS[1], 'mark') == ARGV[4] then
+    return { 'OK', redis.call('HGET', KEYS[1], 'created') }
+  end
   return { 'EXISTS' }
 end
 if not create and not exists then
   return { 'NOSTORY' }
 end
 
-local at = 3
+local at = 4
 local function take()
   at = at + 1
   return ARGV[at]
@@ -52,14 +57,15 @@ if bytes > most then
   return { 'LARGE', bytes }
 end
 
+local created
 if create then
   -- Whoever else uses the list's key is met here, with nothing written yet.
   redis.call('SISMEMBER', KEYS[4], story)
   redis.call('DEL', unpack(KEYS, 2, 3))
   redis.call('DEL', unpack(KEYS, 5))
   local now = redis.call('TIME')
-  local created = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
-  redis.call('HSET', KEYS[1], 'seq', 0, 'created', created)
+  created = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
+  redis.call('HSET', KEYS[1], 'seq', 0, 'created', created, 'mark', ARGV[4])
   redis.call('SADD', KEYS[4], story)
 end
 
@@ -71,4 +77,4 @@ for hash = 1, 3 do
     redis.call('HDEL', KEYS[hash], name)
   end
 end
-return { 'OK' }
+return { 'OK', created }

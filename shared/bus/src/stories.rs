@@ -15,8 +15,8 @@ pub const MAX_STORY_BYTES: usize = 256 * 1_024;
 /// The longest title.
 pub const MAX_TITLE_BYTES: usize = 1_024;
 
-/// How many letters and digits name a log's life.
-const EPOCH_LETTERS: usize = 12;
+/// How many letters and digits are nobody else's.
+const MANY_LETTERS: usize = 12;
 
 /// A story to be made.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,8 +100,17 @@ impl Bus {
     /// # Errors
     /// [`Error::StoryExists`]; it is larger than [`MAX_STORY_BYTES`]; or Redis was not reached.
     pub async fn create_story(&self, new: &NewStory) -> Result<(), Error> {
+        self.make_story(new, &letters()).await.map(drop)
+    }
+
+    /// The same for whoever may not hear that it was done, and asks again with the same mark. Gives when it was made.
+    ///
+    /// # Errors
+    /// Those of [`Bus::create_story`]; a story with this mark is there by this call.
+    pub async fn make_story(&self, new: &NewStory, mark: &str) -> Result<jiff::Timestamp, Error> {
         Error::check_size("the title", new.title.len(), MAX_TITLE_BYTES)?;
         let mut call = self.story_call("create", &new.id);
+        call.arg(mark);
         call.keys([
             self.keys.log(&new.id),
             self.keys.gone(&new.id),
@@ -109,7 +118,7 @@ impl Bus {
             self.keys.redriven(&new.id),
             self.keys.drafts(&new.id),
         ]);
-        let epoch = epoch();
+        let epoch = letters();
         let mut ctx = vec![
             ("epoch", epoch.as_str()),
             ("title", &new.title),
@@ -127,8 +136,10 @@ impl Bus {
         set_and_remove(&mut call, &lore, &[]);
         let mut keys = self.keys.of_story(&new.id);
         keys.push((self.keys.stories(self.keys.shard(&new.id)), "set"));
-        let reply = self.naming(call.run(&self.link).await, keys).await?;
-        done(reply, &new.id)
+        let reply = call.run_until_answered(&self.link).await;
+        let more = done(self.naming(reply, keys).await?, &new.id)?;
+        let created: i64 = next(&mut more.into_iter())?;
+        jiff::Timestamp::from_millisecond(created).map_err(|e| Error::data(e.to_string()))
     }
 
     /// Changes what is known of a story.
@@ -140,6 +151,7 @@ impl Bus {
         let title = patch.title.as_deref().unwrap_or_default();
         Error::check_size("the title", title.len(), MAX_TITLE_BYTES)?;
         let mut call = self.story_call("patch", id);
+        call.arg("");
         let texts = [
             ("title", &patch.title),
             ("style", &patch.style),
@@ -157,7 +169,7 @@ impl Bus {
         set_and_remove(&mut call, &set, &removed);
         let (set, removed) = split(&patch.lore, Clone::clone);
         set_and_remove(&mut call, &set, &removed);
-        done(call.run_until_answered(&self.link).await?, id)
+        done(call.run_until_answered(&self.link).await?, id).map(drop)
     }
 
     /// All stories, in the order of their names.
@@ -220,16 +232,17 @@ impl Bus {
     }
 }
 
-/// What the script says of a story.
-fn done(reply: Value, id: &StoryId) -> Result<(), Error> {
+/// What the script says of a story that it made or changed.
+fn done(reply: Value, id: &StoryId) -> Result<Vec<Value>, Error> {
     let (word, more) = verdict(reply)?;
     match word.as_str() {
-        "OK" => Ok(()),
+        "OK" => Ok(more),
         "EXISTS" => Err(Error::StoryExists(id.clone())),
         "NOSTORY" => Err(Error::NoStory(id.clone())),
         "LARGE" => {
             let bytes = next(&mut more.into_iter())?;
-            Error::check_size("what is known of the story", bytes, MAX_STORY_BYTES)
+            Error::check_size("what is known of the story", bytes, MAX_STORY_BYTES)?;
+            Err(Error::data("story replied LARGE to what is not"))
         }
         word => Err(Error::data(format!("story replied {word}"))),
     }
@@ -323,9 +336,10 @@ fn character_json(character: &Character) -> String {
     serde_json::json!(character).to_string()
 }
 
-fn epoch() -> String {
+/// Nobody else's.
+fn letters() -> String {
     const LETTERS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
-    (0..EPOCH_LETTERS)
+    (0..MANY_LETTERS)
         .map(|_| char::from(LETTERS[rand::random_range(0..LETTERS.len())]))
         .collect()
 }

@@ -16,6 +16,28 @@ async fn a_story_is_made_once() {
 }
 
 #[tokio::test]
+async fn who_did_not_hear_that_a_story_was_made_and_asks_again_is_told_so() {
+    let server = Server::start();
+    let network = server::network::Network::before(&server.url());
+    let bus = network.bus(1);
+    let new = bus::NewStory::new(story("castle"));
+    network.lose_reply("EVAL");
+    bus.create_story(&new).await.unwrap();
+    assert!(network.has_failed());
+    let again = bus.create_story(&new).await;
+    assert!(matches!(again, Err(Error::StoryExists(_))), "{again:?}");
+
+    let new = bus::NewStory::new(story("tower"));
+    let made = bus.make_story(&new, "mine").await.unwrap();
+    let before = everything(&mut server.raw());
+    assert_eq!(bus.make_story(&new, "mine").await.unwrap(), made);
+    let other = bus.make_story(&new, "another's").await;
+    assert!(matches!(other, Err(Error::StoryExists(_))), "{other:?}");
+    assert_eq!(everything(&mut server.raw()), before);
+    assert_eq!(bus.story(&story("tower")).await.unwrap().created, made);
+}
+
+#[tokio::test]
 async fn a_patch_changes_what_it_names_and_nothing_else() {
     let (_server, bus) = castle(&[]).await;
     let sea = |text: Option<&str>| [("sea".to_owned(), text.map(str::to_owned))].into();

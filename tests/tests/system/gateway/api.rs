@@ -2,6 +2,7 @@
 
 use gateway::auth::Role;
 use serde_json::{Value, json};
+use system_tests::edge::Person;
 
 use super::Edge;
 
@@ -178,6 +179,41 @@ async fn an_idempotency_key_has_its_bounds() -> anyhow::Result<()> {
     let response = request.send().await?;
     assert_eq!(response.status(), 400);
     assert!(response.text().await?.contains("twice"));
+    edge.stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_story_that_is_asked_for_again_under_the_same_key_was_made() -> anyhow::Result<()> {
+    let edge = Edge::start(&[]).await?;
+    let ask = async |sub: &str, key: Option<&str>| {
+        let token = edge
+            .issuer
+            .token(&Person::new(sub, &[("*", Role::Owner)]))?;
+        let request = edge.client.post(edge.node.url("/v1/stories"));
+        let mut request = request.bearer_auth(&token);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let story = json!({"id": "tower", "title": "The tower", "lore": {"sea": "It is deep."}});
+        let response = request.json(&story).send().await?;
+        let status = response.status().as_u16();
+        anyhow::Ok((status, response.json::<Value>().await?))
+    };
+    let (status, made) = ask("mira", Some("k")).await?;
+    assert_eq!(status, 201, "{made}");
+    assert_eq!(ask("mira", Some("k")).await?, (201, made.clone()));
+    for (sub, key) in [("mira", None), ("mira", Some("l")), ("oren", Some("k"))] {
+        let (status, told) = ask(sub, key).await?;
+        assert_eq!((status, &told["code"]), (409, &json!("story_exists")));
+    }
+    let token = edge
+        .issuer
+        .token(&Person::new("mira", &[("*", Role::Reader)]))?;
+    let read = edge.client.get(edge.node.url("/v1/stories/tower"));
+    let read = read.bearer_auth(&token).send().await?;
+    assert_eq!(read.headers()["cache-control"], "no-store");
+    assert_eq!(read.json::<Value>().await?, made);
     edge.stack.end().await;
     Ok(())
 }
