@@ -77,8 +77,11 @@ pub(crate) async fn publish(
     Body(mut said): Body<Said>,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
     let story = caller.story(&id, Role::Author)?;
-    if let Some(key) = key(&headers)? {
-        said.id.get_or_insert(key);
+    if let Some(key) = key(&headers)?
+        && *said.id.get_or_insert_with(|| key.clone()) != key
+    {
+        let words = "Idempotency-Key and the id in the body are two names: send one, or the same";
+        return Err(Problem::bad(words));
     }
     let unfit = |fault: crate::said::Fault| Problem::bad(fault.to_string());
     let event = said.event(story, &caller.0).map_err(unfit)?;

@@ -179,6 +179,12 @@ async fn an_idempotency_key_has_its_bounds() -> anyhow::Result<()> {
     let response = request.send().await?;
     assert_eq!(response.status(), 400);
     assert!(response.text().await?.contains("twice"));
+    for (id, status) in [("one", 202), ("two", 400)] {
+        let request = edge.client.post(edge.node.url(path)).bearer_auth(&author);
+        let request = request.header("idempotency-key", "one");
+        let action = json!({"id": id, "mode": "do", "text": "Hi"});
+        assert_eq!(request.json(&action).send().await?.status(), status, "{id}");
+    }
     edge.stack.end().await;
     Ok(())
 }
