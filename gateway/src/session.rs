@@ -151,7 +151,7 @@ impl Session {
                 break;
             }
             match serde_json::from_str::<serde_json::Value>(line) {
-                Ok(message) => acts.extend(self.message((message, line.len()), now)),
+                Ok(message) => acts.extend(self.message(message, line.len(), now)),
                 Err(_) => {
                     acts.push(Act::Close(Close::BadMessage));
                     break;
@@ -161,7 +161,7 @@ impl Session {
         acts
     }
 
-    fn message(&mut self, (message, bytes): (serde_json::Value, usize), now: Now) -> Vec<Act> {
+    fn message(&mut self, message: serde_json::Value, bytes: usize, now: Now) -> Vec<Act> {
         let reference = message.get("ref").cloned();
         let reference = reference.and_then(|value| serde_json::from_value(value).ok());
         let request = match message.is_object() {
@@ -170,7 +170,7 @@ impl Session {
             false => Err(serde::de::Error::custom("it is no object")),
         };
         match request {
-            Ok(request) => self.request((request, bytes), now),
+            Ok(request) => self.request(request, bytes, now),
             Err(error) => vec![Act::Send(Answer::err(
                 reference.unwrap_or_default(),
                 Code::BadMessage,
@@ -179,7 +179,7 @@ impl Session {
         }
     }
 
-    fn request(&mut self, (request, bytes): (Request, usize), now: Now) -> Vec<Act> {
+    fn request(&mut self, request: Request, bytes: usize, now: Now) -> Vec<Act> {
         vec![match (request, self.identity.clone()) {
             (Request::Auth { token, reference }, _) => self.auth(token, reference),
             (Request::Ping { reference }, _) => Act::Send(Answer::ok(reference)),
@@ -305,7 +305,8 @@ impl Session {
     /// What came of [`Act::Join`], as it is answered.
     pub(crate) fn joined(
         &mut self,
-        (number, story): (u32, &StoryId),
+        number: u32,
+        story: &StoryId,
         outcome: Result<Answer, Answer>,
     ) -> Answer {
         outcome.unwrap_or_else(|refusal| {

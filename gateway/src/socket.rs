@@ -18,10 +18,9 @@ use story::StoryId;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::address::Client;
 use crate::app::{App, Unauthorized, now};
 use crate::auth::{Identity, Refusal};
-use crate::entrance::Entered;
+use crate::entrance::Visitor;
 use crate::hub::{Delivery, End, Feed, Membership, Reader, Unwatched, Why, reader};
 use crate::metrics::Connected;
 use crate::outcome::{TOO_OFTEN, answer, answer_to_join, broken, refused, too_often};
@@ -67,15 +66,14 @@ struct Socket {
     _connected: Connected,
     /// Of whoever it is.
     place: Option<Place<Arc<str>>>,
-    client: Client,
-    _entered: Option<Entered>,
+    visitor: Visitor,
 }
 
 /// The socket is closed.
 struct Closed;
 
 impl Socket {
-    fn new(app: App, (client, _entered): (Client, Option<Entered>), socket: WebSocket) -> Self {
+    fn new(app: App, visitor: Visitor, socket: WebSocket) -> Self {
         let (sink, stream) = socket.split();
         let now = now();
         Self {
@@ -85,8 +83,7 @@ impl Socket {
             revocations: app.revoked.changes(),
             _connected: app.metrics.connected("websocket"),
             place: None,
-            client,
-            _entered,
+            visitor,
             app,
             outbox: Outbox::new(sink),
             stream,
@@ -239,7 +236,7 @@ impl Socket {
         let app = self.app.clone();
         Some(match act {
             Act::Verify { token, reference } => {
-                let client = self.client;
+                let client = self.visitor.client;
                 Box::pin(async move {
                     let verified = app.tried(client, app.verify(&token.0)).await;
                     Outcome::Verified(verified, reference)
@@ -256,7 +253,7 @@ impl Socket {
                 if let Err(after) = app.rates.request(&self.session.identity()?.sub) {
                     let refusal =
                         too_often(reference, "you join too often: try again later", after);
-                    let answer = self.session.joined((number, &story), Err(refusal));
+                    let answer = self.session.joined(number, &story, Err(refusal));
                     self.say(&answer);
                     return None;
                 }
@@ -309,7 +306,7 @@ impl Socket {
                     self.memberships.push((number, membership));
                 });
                 let outcome = answer_to_join(reference, outcome);
-                let answer = self.session.joined((number, &story), outcome);
+                let answer = self.session.joined(number, &story, outcome);
                 self.acts.push_front(Act::Send(answer));
             }
             Outcome::Published(reference, id, published) => {

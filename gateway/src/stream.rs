@@ -70,7 +70,7 @@ pub(crate) async fn stream(
         let entered = entered.ok_or_else(|| Problem::crowd(OF_ADDRESS))?;
         let who = app.identify(&headers, query.as_deref());
         let identity = app.tried(client, who).await?;
-        Stream::open(&app, &story, cursor, (identity, entered)).await
+        Stream::open(&app, &story, cursor, identity, entered).await
     };
     let body = match opened.await {
         Ok(stream) => {
@@ -135,7 +135,8 @@ impl Stream {
         app: &App,
         story: &str,
         cursor: Option<Cursor>,
-        (identity, entered): (Identity, Entered),
+        identity: Identity,
+        entered: Entered,
     ) -> Result<Self, Problem> {
         let story: StoryId = story
             .parse()

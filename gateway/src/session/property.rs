@@ -289,7 +289,7 @@ impl Stage {
                         "there is no such story",
                     )),
                 };
-                let answer = self.session.joined((number, &story), outcome);
+                let answer = self.session.joined(number, &story, outcome);
                 self.answer(&answer)?;
             }
             Act::Verify { reference, .. } => {

@@ -258,7 +258,8 @@ async fn a_story_is_joined_once_by_who_may_read_it() {
         }]
     ));
     let gone = session.joined(
-        (1, &"castle".parse().unwrap()),
+        1,
+        &"castle".parse().unwrap(),
         Err(Answer::err(Reference::default(), Code::NoStory, "")),
     );
     assert!(
@@ -286,7 +287,7 @@ async fn a_join_that_fails_late_ends_none_that_came_after_it() {
     let leave = r#"{"t":"leave","story":"castle"}"#;
     says(&mut session, &[join, leave, join].join("\n"));
     let gone = Answer::err(Reference::default(), Code::Unavailable, "");
-    session.joined((0, &castle), Err(gone));
+    session.joined(0, &castle, Err(gone));
     assert!(session.is_in(1));
 }
 

@@ -51,7 +51,7 @@ impl Session {
         let mut acts = vec![Act::Send(Answer::ok(reference))];
         acts.extend(self.welcome(identity, now));
         for request in std::mem::take(&mut self.early) {
-            acts.extend(self.request((request, 0), now));
+            acts.extend(self.request(request, 0, now));
         }
         acts
     }

@@ -6,7 +6,6 @@ use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 
-use crate::address::Client;
 use crate::app::{App, Unauthorized};
 use crate::auth::{Identity, Refusal};
 use crate::entrance::Visitor;
@@ -23,15 +22,12 @@ const WRITE_BUFFER: usize = 4 * 1_024;
     responses((status = 101, description = "It is open; whoever is refused is told over it")))]
 pub(crate) async fn upgrade(
     State(app): State<App>,
-    Visitor { client, entered }: Visitor,
+    visitor: Visitor,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    let guest = match entered {
-        Some(_) => Guest::of(&app, client, (&headers, query.as_deref())).await,
-        None => Guest::Crowd,
-    };
+    let guest = Guest::of(&app, &visitor, (&headers, query.as_deref())).await;
     let upgrade = upgrade
         .protocols([SUBPROTOCOL])
         .max_message_size(MAX_FRAME_BYTES)
@@ -40,7 +36,7 @@ pub(crate) async fn upgrade(
         .write_buffer_size(WRITE_BUFFER)
         .max_write_buffer_size(4 * story::MAX_EVENT_BYTES);
     upgrade.on_upgrade(move |socket| {
-        let mut socket = Socket::new(app, (client, entered), socket);
+        let mut socket = Socket::new(app, visitor, socket);
         socket.admit(guest);
         // Of a future that is given its socket there are two: the one it was called with stays.
         async move { socket.run().await }
@@ -61,9 +57,12 @@ pub(super) enum Guest {
 impl Guest {
     pub(super) async fn of(
         app: &App,
-        client: Client,
+        visitor: &Visitor,
         (headers, query): (&HeaderMap, Option<&str>),
     ) -> Self {
+        if visitor.entered.is_none() {
+            return Self::Crowd;
+        }
         if !app.origins.allows(headers) {
             let words =
                 "pages of this origin may not connect: the gateway's --origin names those that may";
@@ -76,7 +75,7 @@ impl Guest {
                 who => who.map(Some),
             }
         };
-        match app.tried(client, who).await {
+        match app.tried(visitor.client, who).await {
             Ok(Some(identity)) => Self::Known(identity),
             Ok(None) => Self::Unknown,
             Err(Unauthorized::Refused(refusal @ Refusal::Origin)) => {
