@@ -49,7 +49,7 @@ use metrics::Metrics;
 use quota::Quota;
 use rates::{Allowed, Rates};
 use revoked::Revoked;
-use server::Bounds;
+use server::{Bounds, Drain};
 
 pub use address::{Network, NetworkError};
 pub use check::{Report, check};
@@ -253,7 +253,8 @@ impl Gateway {
         } = self;
         if let Some(internal) = self.internal {
             let served = server::serve(
-                (internal, None),
+                internal,
+                None,
                 internal::router(app.clone()),
                 Bounds {
                     connections: INTERNAL,
@@ -261,7 +262,10 @@ impl Gateway {
                     stuck: limits.stuck,
                     beat: limits.ping,
                 },
-                (end.clone(), Duration::ZERO),
+                Drain {
+                    begun: end.clone(),
+                    limit: Duration::ZERO,
+                },
             );
             tasks.spawn(served);
         }
@@ -272,7 +276,10 @@ impl Gateway {
         tasks.spawn(async move { until.run_until_cancelled(pulse::follow(looks)).await });
         let (forgets, until) = (app.clone(), end.clone());
         tasks.spawn(async move { until.run_until_cancelled(forgets.rates.forget()).await });
-        let drain = (shutdown.drain.clone(), limits.drain);
+        let drain = Drain {
+            begun: shutdown.drain.clone(),
+            limit: limits.drain,
+        };
         let bounds = Bounds {
             connections: limits.connections,
             entrance: app.entrance.clone(),
@@ -287,7 +294,7 @@ impl Gateway {
             Some(_) => api::router(app).layer(map_response(tls::strict)),
             None => api::router(app),
         };
-        let served = server::serve((self.listener, tls), router, bounds, drain);
+        let served = server::serve(self.listener, tls, router, bounds, drain);
         let _at_once = shutdown.now.run_until_cancelled(served).await;
         end.cancel();
         tasks.close();

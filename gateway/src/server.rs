@@ -48,22 +48,46 @@ pub(crate) struct Bounds {
     pub(crate) beat: Duration,
 }
 
-/// How a node ends: the first asks connections to, the second drops them.
-type Ends = (CancellationToken, CancellationToken);
+/// How a node ends.
+pub(crate) struct Drain {
+    /// No connection is taken any more, and those that there are are asked to end.
+    pub(crate) begun: CancellationToken,
+    /// What they are given for it.
+    pub(crate) limit: Duration,
+}
+
+/// How a connection ends.
+struct Ends {
+    /// It is asked to.
+    drain: CancellationToken,
+    /// It is dropped.
+    end: CancellationToken,
+}
+
+/// What a connection is served with.
+struct Host {
+    /// Whom it is from.
+    peer: IpAddr,
+    router: Router,
+    ends: Ends,
+}
+
 /// A connection's bytes, and its places.
 type Held = Link<TcpStream, Places>;
 
-/// Serves until `drain`, then waits for its connections up to `limit` and drops the rest.
+/// Serves until it is to drain, then waits for its connections up to the limit and drops the rest.
 pub(crate) async fn serve(
-    (listener, tls): (TcpListener, Option<Tls>),
+    listener: TcpListener,
+    tls: Option<Tls>,
     router: Router,
     bounds: Bounds,
-    (drain, limit): (CancellationToken, Duration),
+    drain: Drain,
 ) {
+    let Drain { begun, limit } = drain;
     let room = Arc::new(Semaphore::new(bounds.connections));
     let tasks = TaskTracker::new();
     let end = CancellationToken::new();
-    while let Some(accepted) = drain.run_until_cancelled(accept(&listener, &room)).await {
+    while let Some(accepted) = begun.run_until_cancelled(accept(&listener, &room)).await {
         let Some((stream, peer, place)) = accepted else {
             sleep(PAUSE).await;
             continue;
@@ -79,16 +103,19 @@ pub(crate) async fn serve(
             }
             continue;
         };
-        let (router, drain) = (router.clone(), drain.clone());
+        let host = Host {
+            peer,
+            router: router.clone(),
+            ends: Ends {
+                drain: begun.clone(),
+                end: end.clone(),
+            },
+        };
         // A socket outlives its request, and takes its place with it.
         let link = Link::new(stream, bounds.stuck, (place, entered));
-        let ends = (drain, end.clone());
         match tls.clone() {
-            None => tasks.spawn(http1((link, peer), router, ends)),
-            Some(tls) => {
-                let patience = bounds.stuck + bounds.beat;
-                tasks.spawn(secured((tls, patience), (link, peer), router, ends))
-            }
+            None => tasks.spawn(http1(link, host)),
+            Some(tls) => tasks.spawn(secured(tls, link, bounds.stuck + bounds.beat, host)),
         };
     }
     drop(listener);
@@ -122,28 +149,24 @@ async fn accept(
 }
 
 /// With TLS around it. Nobody waits for another's handshake.
-async fn secured(
-    (tls, patience): (Tls, Duration),
-    (link, peer): (Held, IpAddr),
-    router: Router,
-    ends: Ends,
-) {
+async fn secured(tls: Tls, link: Held, patience: Duration, host: Host) {
     let accepted = timeout(HANDSHAKE, Box::pin(tls.acceptor().accept(link)));
-    match ends.0.run_until_cancelled(accepted).await {
+    match host.ends.drain.run_until_cancelled(accepted).await {
         Some(Ok(Ok(stream))) if stream.get_ref().1.alpn_protocol() == Some(HTTP2) => {
-            http2::serve((stream, peer), router, patience, ends).await;
+            http2::serve(stream, patience, host).await;
         }
-        Some(Ok(Ok(stream))) => http1((stream, peer), router, ends).await,
+        Some(Ok(Ok(stream))) => http1(stream, host).await,
         Some(Ok(Err(error))) => tracing::debug!(%error, "a connection did not come to TLS"),
         Some(Err(_)) => tracing::debug!("a connection did not come to TLS in time"),
         None => {}
     }
 }
 
-async fn http1<S>((stream, peer): (S, IpAddr), router: Router, (drain, end): Ends)
+async fn http1<S>(stream: S, host: Host)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let Host { peer, router, ends } = host;
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
         router.clone().call(request)
@@ -161,13 +184,13 @@ where
     let served = async {
         tokio::select! {
             served = &mut connection => served,
-            () = drain.cancelled() => {
+            () = ends.drain.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.as_mut().await
             }
         }
     };
-    if let Some(Err(error)) = end.run_until_cancelled(served).await {
+    if let Some(Err(error)) = ends.end.run_until_cancelled(served).await {
         tracing::debug!(%error, "a connection ended early");
     }
 }
@@ -201,8 +224,11 @@ mod tests {
             stuck: Duration::from_secs(20),
             beat: Duration::from_secs(15),
         };
-        let ends = (drain.clone(), Duration::from_secs(20));
-        let mut served = Box::pin(serve((listener, None), router, bounds, ends));
+        let ends = Drain {
+            begun: drain.clone(),
+            limit: Duration::from_secs(20),
+        };
+        let mut served = Box::pin(serve(listener, None, router, bounds, ends));
         let opened = async {
             let mut stream = TcpStream::connect(address).await.unwrap();
             stream.write_all(HANDSHAKE).await.unwrap();

@@ -2,14 +2,12 @@
 //! connection and takes nothing of one answer keeps that one no longer than a client of HTTP/1.1 may keep a connection.
 
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use axum::Router;
 use axum::http::{HeaderValue, Request, header};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -22,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use super::{Ends, HEADERS};
+use super::{HEADERS, Host};
 use crate::entrance::Peer;
 
 /// Answers at the same time.
@@ -36,14 +34,11 @@ const WAITING: usize = 64 * 1_024;
 /// How often a connection is asked whether somebody is there, and how long an answer to that may take.
 const PING: Duration = Duration::from_secs(20);
 
-pub(super) async fn serve<S>(
-    (stream, peer): (S, IpAddr),
-    router: Router,
-    patience: Duration,
-    (drain, end): Ends,
-) where
+pub(super) async fn serve<S>(stream: S, patience: Duration, host: Host)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let Host { peer, router, ends } = host;
     let streams = Streams {
         tasks: TaskTracker::new(),
         begun: Arc::default(),
@@ -69,7 +64,7 @@ pub(super) async fn serve<S>(
     let served = async {
         tokio::select! {
             served = &mut connection => return served,
-            () = drain.cancelled() => {}
+            () = ends.drain.cancelled() => {}
             () = streams.unused() => {}
         }
         connection.as_mut().graceful_shutdown();
@@ -79,7 +74,7 @@ pub(super) async fn serve<S>(
             () = streams.unused() => Ok(()),
         }
     };
-    if let Some(Err(error)) = end.run_until_cancelled(served).await {
+    if let Some(Err(error)) = ends.end.run_until_cancelled(served).await {
         tracing::debug!(%error, "a connection ended early");
     }
     drop(connection);
