@@ -37,6 +37,16 @@ pub(crate) enum Command {
     Later(Member),
 }
 
+impl Command {
+    /// Of somebody who has joined before.
+    fn joined(&self) -> Option<&Member> {
+        match self {
+            Self::Join(_, Some(_)) => None,
+            Self::Join(member, None) | Self::Anew(member) | Self::Later(member) => Some(member),
+        }
+    }
+}
+
 pub(crate) struct Actor {
     hub: Arc<Hub>,
     story: Arc<StoryId>,
@@ -132,8 +142,8 @@ impl Actor {
                 let sure = member.at.is_none() && self.watch.is_caught_up();
                 self.go_on(member, sure);
             }
-            Command::Anew(member) => self.start_anew(member),
-            Command::Later(member) => {
+            Command::Anew(member) if self.watch.is_caught_up() => self.start_anew(member),
+            Command::Anew(member) | Command::Later(member) => {
                 let reading = self.watch.read_again();
                 self.waiting.push((reading, member));
             }
@@ -251,7 +261,7 @@ impl Actor {
         self.hub.metrics.lagged();
         let again = self.again.clone();
         self.spawn(async move {
-            if has_room(&member).await {
+            if patiently(&member, member.ready()).await.is_some() {
                 come_back(&again, Command::Join(member, None)).await;
             }
         });
@@ -265,13 +275,15 @@ impl Actor {
         let (bus, story) = (self.hub.bus.clone(), Arc::clone(&self.story));
         let (again, reads) = (self.again.clone(), Arc::clone(&self.hub.reads));
         self.spawn(async move {
-            // Before the turn: nobody waits for another's reader.
-            if has_room(&member).await
-                && let Ok(turn) = reads.acquire().await
+            // First of all room: nobody waits for another's reader.
+            if let Some(turn) = patiently(&member, member.turn()).await
+                && let Ok(read) = reads.acquire().await
             {
-                let read = backlog::next(&bus, &story, &mut member).await;
+                let seen = backlog::next(&bus, &story, &mut member).await;
+                drop(read);
+                let command = backlog::give(member, &story, seen).await;
                 drop(turn);
-                if let Some(command) = backlog::give(member, &story, read).await {
+                if let Some(command) = command {
                     come_back(&again, command).await;
                 }
             }
@@ -299,14 +311,20 @@ impl Actor {
     fn close(&mut self) {
         let waiting = self.waiting.drain(..).map(|(_, member)| member);
         let all = self.members.drain(..).chain(waiting);
-        all.for_each(|member| member.is_out());
+        all.for_each(|member| member.put_out());
     }
 }
 
 impl Drop for Actor {
-    /// However it ends, nobody waits for more of it.
+    /// However it ends, nobody waits for more of it. Whoever waits to be told whether it can be watched tries another.
     fn drop(&mut self) {
         self.close();
+        self.commands.close();
+        while let Ok(command) = self.commands.try_recv() {
+            if let Some(member) = command.joined() {
+                member.put_out();
+            }
+        }
     }
 }
 
@@ -314,14 +332,12 @@ impl Drop for Actor {
 async fn refuse(commands: &mut mpsc::Receiver<Command>, error: &Arc<Error>) {
     commands.close();
     while let Some(command) = commands.recv().await {
-        match command {
-            Command::Join(_, Some(opened)) => {
-                // Who asked may be gone.
-                let _gone = opened.send(Err(Arc::clone(error)));
-            }
-            Command::Join(member, None) | Command::Anew(member) | Command::Later(member) => {
-                member.is_out();
-            }
+        if let Some(member) = command.joined() {
+            member.put_out();
+        }
+        if let Command::Join(_, Some(opened)) = command {
+            // Who asked may be gone.
+            let _gone = opened.send(Err(Arc::clone(error)));
         }
     }
 }
@@ -354,25 +370,27 @@ async fn come_back(again: &mpsc::WeakSender<Command>, command: Command) {
         Some(again) => again.send(command).await.err().map(|error| error.0),
         None => Some(command),
     };
-    if let Some(Command::Join(member, _) | Command::Anew(member) | Command::Later(member)) = left {
-        member.is_out();
+    if let Some(member) = left.as_ref().and_then(Command::joined) {
+        member.put_out();
     }
 }
 
-/// Waits until something can be given; who takes nothing for too long is out.
-async fn has_room(member: &Member) -> bool {
-    let start = Instant::now();
+/// Waits for room; who takes nothing for too long is out.
+async fn patiently<T>(member: &Member, room: impl Future<Output = Option<T>>) -> Option<T> {
+    let mut room = std::pin::pin!(room);
+    let mut since = Instant::now();
     loop {
-        let until = start.max(member.taken()) + SLOW;
-        match timeout_at(until, member.ready()).await {
-            Ok(is_there) => return is_there,
-            Err(_) if member.has_left() => return false,
-            // They did take something meanwhile.
-            Err(_) if member.taken() + SLOW > until => {}
-            Err(_slow) => {
-                member.is_slow();
-                return false;
-            }
+        if let Ok(room) = timeout_at(since + SLOW, &mut room).await {
+            return room;
         }
+        let taken = member.taken();
+        if member.has_left() {
+            return None;
+        }
+        if taken <= since {
+            member.end_as_slow();
+            return None;
+        }
+        since = taken;
     }
 }

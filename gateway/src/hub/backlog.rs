@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{Bus, Error, Seen};
+use bus::{Bus, Error, Seen, backoff};
 use story::{Cursor, StoryId};
 use tokio::time::sleep;
 
@@ -12,8 +12,8 @@ use crate::hub::actor::Command;
 use crate::hub::item::Item;
 use crate::hub::reader::{Given, Member};
 
-/// The least wait before the log is read again after Redis was away or refused: up to four times that.
-const AGAIN: Duration = Duration::from_millis(250);
+/// The longest wait before the log is read again after Redis was away or refused.
+const AGAIN: Duration = Duration::from_secs(5);
 /// Events of the log that somebody is given at once: about as many as their queue takes.
 const PAGE: usize = 64;
 
@@ -47,6 +47,7 @@ pub(super) async fn give(
     match read {
         Ok(Some(seen)) if seen.is_empty() => Some(Command::Later(member)),
         Ok(seen) => {
+            member.failures = 0;
             for (seen, cursor) in seen.into_iter().flatten() {
                 if seen == Seen::Gap {
                     return Some(Command::Anew(member));
@@ -62,12 +63,13 @@ pub(super) async fn give(
             Some(Command::Join(member, None))
         }
         Err(error) if error.is_passing() => {
-            sleep(AGAIN.mul_f64(rand::random_range(1.0..4.0))).await;
+            member.failures = member.failures.saturating_add(1);
+            sleep(backoff(member.failures, AGAIN)).await;
             Some(Command::Join(member, None))
         }
         Err(error) => {
             tracing::warn!(%story, %error, "a reader cannot be given what they missed");
-            member.is_out();
+            member.put_out();
             None
         }
     }

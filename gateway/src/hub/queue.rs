@@ -28,12 +28,12 @@ pub(crate) struct Queue {
 
 #[derive(Debug)]
 struct State {
-    items: VecDeque<(Place, Arc<Item>)>,
+    entries: VecDeque<Entry>,
     /// When an item was last taken.
     taken: Instant,
     aside: Aside,
-    /// Stories of which nothing more comes.
-    over: Vec<u32>,
+    /// Somebody reads the log to put something there.
+    is_filled: bool,
     /// Nothing more comes at all: nothing was taken for too long.
     is_slow: bool,
     /// Nobody takes anything any more.
@@ -41,6 +41,17 @@ struct State {
     /// Of the task that waits.
     waker: Option<Waker>,
 }
+
+#[derive(Debug)]
+enum Entry {
+    Item(Place, Arc<Item>),
+    /// Of this story nothing more comes.
+    Over(u32),
+}
+
+/// To read the log for a queue: one at a time does, or what the others read would find it full.
+#[derive(Debug)]
+pub(crate) struct Turn(Arc<Queue>);
 
 /// Whether an item could be given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,10 +67,10 @@ impl Queue {
     pub(super) fn new(most: usize) -> Self {
         Self {
             state: Mutex::new(State {
-                items: VecDeque::new(),
+                entries: VecDeque::new(),
                 taken: Instant::now(),
                 aside: Aside::default(),
-                over: Vec::new(),
+                is_filled: false,
                 is_slow: false,
                 is_left: false,
                 waker: None,
@@ -74,10 +85,12 @@ impl Queue {
         if state.is_left {
             return Given::Gone;
         }
-        if state.items.len() >= self.most {
+        if state.entries.len() >= self.most {
             return Given::Full;
         }
-        state.items.push_back((place, Arc::clone(item)));
+        state
+            .entries
+            .push_back(Entry::Item(place, Arc::clone(item)));
         wake(state);
         Given::Yes
     }
@@ -103,7 +116,7 @@ impl Queue {
     /// Nothing more comes of this story; what there is of it is given before.
     pub(super) fn over(&self, number: u32) {
         let mut state = self.state();
-        state.over.push(number);
+        state.entries.push_back(Entry::Over(number));
         wake(state);
     }
 
@@ -111,7 +124,7 @@ impl Queue {
     pub(super) fn leave(&self) {
         let mut state = self.state();
         state.is_left = true;
-        state.items = VecDeque::new();
+        state.entries = VecDeque::new();
         drop(state);
         self.taken.notify_waiters();
     }
@@ -122,20 +135,34 @@ impl Queue {
 
     /// How many items could be given now.
     pub(super) fn room(&self) -> usize {
-        self.most.saturating_sub(self.state().items.len())
+        self.most.saturating_sub(self.state().entries.len())
     }
 
-    /// Waits until something could be given; false when nobody takes it any more. Cancel-safe.
+    /// Waits until there is room again, and enough to be worth it: a whole story's missed part is put together for it.
+    /// False when nobody takes anything any more. Cancel-safe.
     pub(super) async fn ready(&self) -> bool {
+        self.until(|_| true).await
+    }
+
+    /// The same, and until nobody else reads the log for it. `None` when nobody takes anything any more. Cancel-safe.
+    pub(super) async fn turn(self: &Arc<Self>) -> Option<Turn> {
+        let is_first = |state: &mut State| !std::mem::replace(&mut state.is_filled, true);
+        let is_there = self.until(is_first).await;
+        is_there.then(|| Turn(Arc::clone(self)))
+    }
+
+    async fn until(&self, mut is_so: impl FnMut(&mut State) -> bool) -> bool {
         loop {
             // Before the look, so that what changes after it is heard.
             let taken = self.taken.notified();
             {
-                let state = self.state();
+                let mut state = self.state();
                 if state.is_left {
                     return false;
                 }
-                if state.items.len() < self.most {
+                let waiting = state.entries.len();
+                let has_room = waiting < self.most && waiting <= self.most / 2;
+                if has_room && is_so(&mut state) {
                     // Whoever else waits looks too: not all who come to it put something there.
                     self.taken.notify_one();
                     return true;
@@ -156,11 +183,8 @@ impl Queue {
             if let Some((number, notice)) = state.aside.take() {
                 return Poll::Ready(Ok(Delivery::Notice(number, notice)));
             }
-            if let Some(delivery) = self.take(&mut state) {
-                return Poll::Ready(Ok(delivery));
-            }
-            match state.over.pop() {
-                Some(number) => Poll::Ready(Err(Why::Story(number))),
+            match self.take(&mut state) {
+                Some(taken) => Poll::Ready(taken),
                 None => state.wait(context),
             }
         })
@@ -169,7 +193,9 @@ impl Queue {
 
     /// An item that is there already.
     pub(super) fn try_next(&self) -> Option<Delivery> {
-        self.take(&mut self.state())
+        let mut state = self.state();
+        let is_item = matches!(state.entries.front(), Some(Entry::Item(..)));
+        is_item.then(|| self.take(&mut state)?.ok()).flatten()
     }
 
     /// Once nothing more comes at all. Cancel-safe; of the same task as [`Queue::next`].
@@ -184,24 +210,38 @@ impl Queue {
         .await;
     }
 
-    /// When an item was last taken.
+    /// When an item was last taken: now, where none waits.
     pub(super) fn taken(&self) -> Instant {
-        self.state().taken
+        let state = self.state();
+        match state.entries.is_empty() {
+            true => Instant::now(),
+            false => state.taken,
+        }
     }
 
-    fn take(&self, state: &mut State) -> Option<Delivery> {
-        let (place, item) = state.items.pop_front()?;
+    fn take(&self, state: &mut State) -> Option<Result<Delivery, Why>> {
+        let entry = state.entries.pop_front()?;
         state.taken = Instant::now();
-        if state.items.is_empty() {
-            state.items.shrink_to(KEPT);
+        if state.entries.is_empty() {
+            state.entries.shrink_to(KEPT);
         }
         self.taken.notify_one();
-        Some(Delivery::Item(place, item))
+        Some(match entry {
+            Entry::Item(place, item) => Ok(Delivery::Item(place, item)),
+            Entry::Over(number) => Err(Why::Story(number)),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held, and each write leaves it whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.state().is_filled = false;
+        self.0.taken.notify_one();
     }
 }
 
@@ -327,13 +367,30 @@ mod tests {
 
     #[tokio::test]
     async fn a_story_that_is_over_ends_after_what_there_is_and_the_others_go_on() {
-        let queue = Queue::new(2);
+        let queue = Queue::new(3);
         assert_eq!(give(&queue, 1), Given::Yes);
         queue.over(1);
-        assert_eq!(queue.next().await.unwrap().number(), 1);
-        assert_eq!(queue.next().await.err(), Some(Why::Story(1)));
-        assert_eq!(queue.next().now_or_never().map(|next| next.err()), None);
         assert_eq!(give(&queue, 2), Given::Yes);
+        assert_eq!(queue.next().await.unwrap().number(), 1);
+        assert!(queue.try_next().is_none());
+        assert_eq!(queue.next().await.err(), Some(Why::Story(1)));
         assert_eq!(queue.next().await.unwrap().number(), 2);
+        assert!(queue.next().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn one_at_a_time_reads_the_log_for_it_and_only_where_half_of_it_is_free() {
+        let queue = Arc::new(Queue::new(4));
+        (0..4).for_each(|seq| assert_eq!(give(&queue, seq), Given::Yes));
+        let mut turns: Vec<_> = (0..2).map(|_| Box::pin(queue.turn())).collect();
+        let mut is_ready = Box::pin(queue.ready());
+        assert!(queue.try_next().is_some());
+        assert!(turns.iter_mut().all(|turn| turn.now_or_never().is_none()));
+        assert!(queue.try_next().is_some());
+        let first = turns[0].as_mut().now_or_never().flatten();
+        assert!(first.is_some() && turns[1].as_mut().now_or_never().is_none());
+        assert_eq!((&mut is_ready).now_or_never(), Some(true));
+        drop(first);
+        assert!(turns[1].as_mut().now_or_never().flatten().is_some());
     }
 }

@@ -12,7 +12,7 @@ use crate::auth::Identity;
 use crate::hub::aside::Notice;
 use crate::hub::item::Item;
 pub(crate) use crate::hub::queue::Given;
-use crate::hub::queue::Queue;
+use crate::hub::queue::{Queue, Turn};
 use crate::hub::room::Occupied;
 use crate::hub::stories::Reads;
 use crate::metrics::{Joined, Metrics};
@@ -88,6 +88,8 @@ pub(crate) struct Member {
     pub(crate) at: Option<Arc<Cursor>>,
     /// How they come up to what is live; nothing once they have.
     pub(crate) came: Option<Joined>,
+    /// How often the log could not be read for them since it was.
+    pub(crate) failures: u32,
 }
 
 /// A reader with a queue of this many.
@@ -110,6 +112,7 @@ impl Reader {
             left: Arc::clone(&left),
             came: Some(at.as_ref().map_or(Joined::Tail, |_| Joined::Memory)),
             at: at.map(Arc::new),
+            failures: 0,
         };
         let membership = Membership {
             left,
@@ -206,12 +209,12 @@ impl Member {
     }
 
     /// They took nothing for too long, of whatever story.
-    pub(crate) fn is_slow(&self) {
+    pub(crate) fn end_as_slow(&self) {
         self.reader.queue.slow();
     }
 
     /// The story cannot be read any more: they are told, unless they have left it.
-    pub(crate) fn is_out(&self) {
+    pub(crate) fn put_out(&self) {
         if !self.has_left() {
             self.reader.queue.over(self.number);
         }
@@ -245,7 +248,7 @@ impl Member {
         Given::Yes
     }
 
-    /// When they last took an item, of whatever story.
+    /// When they last took an item, of whatever story: now, where none waits for them.
     pub(crate) fn taken(&self) -> Instant {
         self.reader.queue.taken()
     }
@@ -255,9 +258,14 @@ impl Member {
         self.reader.queue.room()
     }
 
-    /// Waits until something could be given; false when nobody takes it any more.
-    pub(crate) async fn ready(&self) -> bool {
-        self.reader.queue.ready().await
+    /// Waits until there is room again; `None` when nobody takes anything any more.
+    pub(crate) async fn ready(&self) -> Option<()> {
+        self.reader.queue.ready().await.then_some(())
+    }
+
+    /// The same, and until none of their stories reads the log for them.
+    pub(crate) async fn turn(&self) -> Option<Turn> {
+        self.reader.queue.turn().await
     }
 }
 

@@ -58,11 +58,12 @@ impl Stories {
         start: impl FnOnce(Start),
     ) -> Option<(mpsc::Sender<Command>, Reads)> {
         let mut table = self.table();
-        // One that died without a word is followed by another.
-        if let Some(entry) = table.all.get(story)
-            && !entry.commands.is_closed()
-        {
-            return Some((entry.commands.clone(), entry.reads.clone()));
+        if let Some(entry) = table.all.get(story) {
+            if !entry.commands.is_closed() {
+                return Some((entry.commands.clone(), entry.reads.clone()));
+            }
+            // One that died without a word is followed by another.
+            table.all.remove(story);
         }
         if table.all.len() >= self.most {
             table.let_some_go();

@@ -115,7 +115,7 @@ impl Feeds {
     /// Whether the connection answers, as far as is known: however many ask, one of them asks it, and when it does not
     /// answer the queues of all end.
     pub(crate) async fn ping(&self) -> Result<(), Error> {
-        if self.routes.trusts() {
+        if self.routes.takes_for_alive() {
             return Ok(());
         }
         self.link.query(&redis::cmd("PING")).await.map(|_| ())
@@ -179,7 +179,7 @@ impl Routes {
     }
 
     /// Takes the connection for alive, as somebody has just asked or is about to: who is told no is to ask.
-    fn trusts(&self) -> bool {
+    fn takes_for_alive(&self) -> bool {
         let mut table = self.table();
         let is_trusted = table.trusted.is_some_and(|at| at.elapsed() < TRUST);
         if !is_trusted {

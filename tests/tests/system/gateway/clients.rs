@@ -91,7 +91,7 @@ fn model() -> anyhow::Result<Options> {
         .collect::<anyhow::Result<_>>()?;
     Ok(Options {
         scenario: format!("rules:\n{}", rules.concat()),
-        between_tokens: Duration::from_millis(4),
+        between_tokens: Duration::from_millis(12),
     })
 }
 
