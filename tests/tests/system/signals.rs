@@ -22,7 +22,9 @@ async fn ctrl_c_lets_up_finish_what_it_has_begun() -> anyhow::Result<()> {
     // In a group of its own, as a shell makes one: a terminal sends the signal to all in it.
     command.process_group(0).stdout(Stdio::piped());
     let mut fleet = Process::start(&mut command)?;
-    fleet.output()?.line("ready: ").await?;
+    // Kept: it has more to say.
+    let mut output = fleet.output()?;
+    output.line("ready: ").await?;
     let turn: EventId = "turn-1".parse()?;
     let send = ["send", "demo", "I wait", "--id", turn.as_str()];
     says(data.path(), &send).await?;
@@ -31,7 +33,8 @@ async fn ctrl_c_lets_up_finish_what_it_has_begun() -> anyhow::Result<()> {
     assert!(fleet.gone().await?.success());
 
     let mut fleet = Process::start(command.stdout(Stdio::piped()))?;
-    fleet.output()?.line("ready: ").await?;
+    let mut output = fleet.output()?;
+    output.line("ready: ").await?;
     let answer = says(data.path(), &[&send[..], &["--wait", "--json"]].concat()).await?;
     let answer: Value = serde_json::from_str(&answer)?;
     assert_eq!(answer["type"], "narration");
