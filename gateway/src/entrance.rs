@@ -28,6 +28,10 @@ const FAREWELLS: usize = 64;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
+/// Whom a trusted proxy names, if one does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Brought(Option<Client>);
+
 /// Counts connections by address. Clones are the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Entrance {
@@ -62,11 +66,16 @@ impl Entrance {
 
     /// One more that a trusted proxy has brought, unless whom it names has all that they may have. Any other was counted when
     /// it came in, or is the proxy's own.
-    fn enter_through(&self, peer: IpAddr, headers: &HeaderMap) -> Option<Entered> {
-        match self.proxies.named(peer, headers) {
+    pub(crate) fn enter_through(&self, brought: Brought) -> Option<Entered> {
+        match brought.0 {
             Some(client) => self.places.take(client).map(|place| Entered(Some(place))),
             None => Some(Entered(None)),
         }
+    }
+
+    /// By whom a request is.
+    pub(crate) fn brought(&self, parts: &Parts) -> Brought {
+        Brought(self.proxies.named(peer(parts), &parts.headers))
     }
 
     fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Client {
@@ -121,10 +130,10 @@ impl FromRequestParts<App> for Visitor {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
-        let peer = peer(parts);
+        let entrance = &app.entrance;
         Ok(Self {
-            client: app.entrance.client(peer, &parts.headers),
-            entered: app.entrance.enter_through(peer, &parts.headers),
+            client: entrance.client(peer(parts), &parts.headers),
+            entered: entrance.enter_through(entrance.brought(parts)),
         })
     }
 }
@@ -168,7 +177,10 @@ mod tests {
                 named.parse().expect("a header"),
             );
             let peer = peer.parse().expect("an address");
-            entrance.enter_through(peer, &[forwarded].into_iter().collect())
+            let named = entrance
+                .proxies
+                .named(peer, &[forwarded].into_iter().collect());
+            entrance.enter_through(Brought(named))
         };
         let alone = entrance.enter("192.0.2.1".parse().expect("an address"));
         let second = through("10.0.0.1", "198.51.100.7, 192.0.2.1, 10.0.0.0");

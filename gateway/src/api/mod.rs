@@ -35,7 +35,7 @@ pub(crate) fn router(app: App) -> Router {
             Problem::new(StatusCode::NOT_FOUND, "not_found", words)
         })
         .layer(from_fn_with_state(app.clone(), cors::shared))
-        .layer(from_fn(rest::forgotten))
+        .layer(from_fn_with_state(app.entrance.clone(), rest::forgotten))
         .layer(from_fn(request::identified))
         .with_state(app)
 }
