@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
-use bus::{NewStory, Story, StoryPatch};
+use bus::{Made, NewStory, Story, StoryPatch};
 use serde::{Deserialize, Serialize};
 use story::{Character, Policies, Seq, StoryId};
 use utoipa::ToSchema;
@@ -105,7 +105,7 @@ impl Known {
 
 /// Make a story
 ///
-/// Sent twice under the same `Idempotency-Key`, it is made once.
+/// Sent twice under the same `Idempotency-Key`, it is made once, and told as it is by then.
 #[utoipa::path(post, path = "/v1/stories", operation_id = "createStory", tag = "stories", request_body = Create,
     params(("idempotency-key" = Option<String>, Header, description = "What you call this request", pattern = "^[ -~]{1,64}$")),
     responses((status = 201, description = "Made", body = Known, headers(("location" = String, description = "Its address")))))]
@@ -116,7 +116,7 @@ pub(crate) async fn create(
     Body(create): Body<Create>,
 ) -> Result<impl IntoResponse, Problem> {
     let id = caller.story(create.id.as_str(), Role::Owner)?;
-    let mark = match key(&headers)? {
+    let name = match key(&headers)? {
         Some(key) => own(&key, &caller.0).to_string(),
         None => format!("{:032x}", rand::random::<u128>()),
     };
@@ -129,10 +129,12 @@ pub(crate) async fn create(
         characters: create.characters,
         lore: create.lore,
     };
-    // It is not read anew: that could fail, and the story would be there all the same.
-    let created = app.bus.make_story(&new, &mark).await?;
+    let made = match app.bus.make_story(&new, &name).await? {
+        // It is not read anew: that could fail, and the story would be there all the same.
+        Made::Now(created) => Known::new(new, created),
+        Made::Before => known(&app, &id).await?,
+    };
     let place = [(header::LOCATION, format!("/v1/stories/{id}"))];
-    let made = Known::new(new, created);
     Ok((StatusCode::CREATED, place, Json(made)))
 }
 

@@ -3,12 +3,12 @@
 -- KEYS  1 ctx:<story>  2 chars:<story>  3 lore:<story>  4 stories
 --       5 … what a former story of this name may have left: removed at creation
 -- ARGV  1 create | patch  2 story  3 the most bytes of names and values that may be known of it
---       4 a mark of this creation: whoever repeats it with the same one is told that it was done; empty to patch
+--       4 a mark of this creation: whoever repeats it with the same one is told so; empty to patch
 --       then three times (ctx, chars, lore): the length of a list and its names and values, then the length of a
 --       list and its names, which are removed
 --
 -- Replies  {OK, when it was created: ms since 1970} to create  {OK} to patch
---          {EXISTS} to create  {NOSTORY} to patch  {LARGE, the bytes that there would be}: nothing written
+--          {AGAIN} to create, where the mark was there: nothing written  {EXISTS} to create  {NOSTORY} to patch  {LARGE, the bytes that there would be}: nothing written
 --
 -- A new story gets seq 0 and the time of creation by Redis's clock.
 
@@ -16,7 +16,7 @@ local create, story, most = ARGV[1] == 'create', ARGV[2], tonumber(ARGV[3])
 local exists = redis.call('EXISTS', KEYS[1]) == 1
 if create and exists then
   if redis.call('HGET', KEYS[1], 'mark') == ARGV[4] then
-    return { 'OK', redis.call('HGET', KEYS[1], 'created') }
+    return { 'AGAIN' }
   end
   return { 'EXISTS' }
 end

@@ -63,7 +63,7 @@ pub use revocations::{MAX_ID_BYTES, Revocation, Revocations, Revoked};
 pub use rights::Role;
 pub use room::{Hint, MAX_HINT_BYTES, Room};
 pub use server::{Identity, ServerReport};
-pub use stories::{MAX_STORY_BYTES, MAX_TITLE_BYTES, NewStory, Story, StoryPatch};
+pub use stories::{MAX_STORY_BYTES, MAX_TITLE_BYTES, Made, NewStory, Story, StoryPatch};
 pub use view::Seen;
 pub use watch::Watch;
 pub use work::{Delivery, LeaseId, Malformed, Work};

@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 
 use redis::Value;
+use serde::Serialize;
+use serde_json::json;
 use story::{Character, Context, LogEntry, Policies, Seq, StoryId};
 
+use crate::digest::sha256;
 use crate::reply::{next, read, verdict};
 use crate::script::{Call, STORY};
 use crate::{Bus, Error};
@@ -19,7 +22,7 @@ pub const MAX_TITLE_BYTES: usize = 1_024;
 const MANY_LETTERS: usize = 12;
 
 /// A story to be made.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NewStory {
     pub id: StoryId,
     pub title: String,
@@ -28,6 +31,15 @@ pub struct NewStory {
     pub policies: Policies,
     pub characters: BTreeMap<String, Character>,
     pub lore: BTreeMap<String, String>,
+}
+
+/// What became of a story that was to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Made {
+    /// As it was asked for, at this time.
+    Now(jiff::Timestamp),
+    /// Under the same name before: what it is by now is to be read.
+    Before,
 }
 
 /// What is known of a story, without its events.
@@ -103,14 +115,14 @@ impl Bus {
         self.make_story(new, &letters()).await.map(drop)
     }
 
-    /// The same for whoever may not hear that it was done, and asks again with the same mark. Gives when it was made.
+    /// The same for whoever may not hear that it was done, and asks again for the same under the same name.
     ///
     /// # Errors
-    /// Those of [`Bus::create_story`]; a story with this mark is there by this call.
-    pub async fn make_story(&self, new: &NewStory, mark: &str) -> Result<jiff::Timestamp, Error> {
+    /// Those of [`Bus::create_story`], also where another story was made under this name.
+    pub async fn make_story(&self, new: &NewStory, name: &str) -> Result<Made, Error> {
         Error::check_size("the title", new.title.len(), MAX_TITLE_BYTES)?;
         let mut call = self.story_call("create", &new.id);
-        call.arg(mark);
+        call.arg(sha256(json!([name, new]).to_string().as_bytes()));
         call.keys([
             self.keys.log(&new.id),
             self.keys.gone(&new.id),
@@ -137,9 +149,13 @@ impl Bus {
         let mut keys = self.keys.of_story(&new.id);
         keys.push((self.keys.stories(self.keys.shard(&new.id)), "set"));
         let reply = call.run_until_answered(&self.link).await;
-        let more = done(self.naming(reply, keys).await?, &new.id)?;
-        let created: i64 = next(&mut more.into_iter())?;
-        jiff::Timestamp::from_millisecond(created).map_err(|e| Error::data(e.to_string()))
+        let Some(more) = done(self.naming(reply, keys).await?, &new.id)? else {
+            return Ok(Made::Before);
+        };
+        let created = jiff::Timestamp::from_millisecond(next(&mut more.into_iter())?);
+        created
+            .map(Made::Now)
+            .map_err(|e| Error::data(e.to_string()))
     }
 
     /// Changes what is known of a story.
@@ -232,11 +248,12 @@ impl Bus {
     }
 }
 
-/// What the script says of a story that it made or changed.
-fn done(reply: Value, id: &StoryId) -> Result<Vec<Value>, Error> {
+/// What the script says of a story that it made or changed; nothing where that was done before.
+fn done(reply: Value, id: &StoryId) -> Result<Option<Vec<Value>>, Error> {
     let (word, more) = verdict(reply)?;
     match word.as_str() {
-        "OK" => Ok(more),
+        "OK" => Ok(Some(more)),
+        "AGAIN" => Ok(None),
         "EXISTS" => Err(Error::StoryExists(id.clone())),
         "NOSTORY" => Err(Error::NoStory(id.clone())),
         "LARGE" => {
@@ -333,7 +350,7 @@ fn split<T>(
 }
 
 fn character_json(character: &Character) -> String {
-    serde_json::json!(character).to_string()
+    json!(character).to_string()
 }
 
 /// Nobody else's.

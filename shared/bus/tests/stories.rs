@@ -30,11 +30,19 @@ async fn who_did_not_hear_that_a_story_was_made_and_asks_again_is_told_so() {
     let new = bus::NewStory::new(story("tower"));
     let made = bus.make_story(&new, "mine").await.unwrap();
     let before = everything(&mut server.raw());
-    assert_eq!(bus.make_story(&new, "mine").await.unwrap(), made);
-    let other = bus.make_story(&new, "another's").await;
-    assert!(matches!(other, Err(Error::StoryExists(_))), "{other:?}");
+    let again = bus.make_story(&new, "mine").await.unwrap();
+    assert_eq!(again, bus::Made::Before);
+    let another = bus::NewStory {
+        premise: "There is no sea.".to_owned(),
+        ..new.clone()
+    };
+    for (new, name) in [(&new, "another's"), (&another, "mine")] {
+        let other = bus.make_story(new, name).await;
+        assert!(matches!(other, Err(Error::StoryExists(_))), "{other:?}");
+    }
     assert_eq!(everything(&mut server.raw()), before);
-    assert_eq!(bus.story(&story("tower")).await.unwrap().created, made);
+    let created = bus.story(&story("tower")).await.unwrap().created;
+    assert_eq!(made, bus::Made::Now(created));
 }
 
 #[tokio::test]

@@ -192,7 +192,7 @@ async fn an_idempotency_key_has_its_bounds() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_story_that_is_asked_for_again_under_the_same_key_was_made() -> anyhow::Result<()> {
     let edge = Edge::start(&[]).await?;
-    let ask = async |sub: &str, key: Option<&str>| {
+    let ask = async |sub: &str, key: Option<&str>, title: &str| {
         let token = edge
             .issuer
             .token(&Person::new(sub, &[("*", Role::Owner)]))?;
@@ -201,16 +201,22 @@ async fn a_story_that_is_asked_for_again_under_the_same_key_was_made() -> anyhow
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
-        let story = json!({"id": "tower", "title": "The tower", "lore": {"sea": "It is deep."}});
+        let story = json!({"id": "tower", "title": title, "lore": {"sea": "It is deep."}});
         let response = request.json(&story).send().await?;
         let status = response.status().as_u16();
         anyhow::Ok((status, response.json::<Value>().await?))
     };
-    let (status, made) = ask("mira", Some("k")).await?;
+    let (status, made) = ask("mira", Some("k"), "The tower").await?;
     assert_eq!(status, 201, "{made}");
-    assert_eq!(ask("mira", Some("k")).await?, (201, made.clone()));
-    for (sub, key) in [("mira", None), ("mira", Some("l")), ("oren", Some("k"))] {
-        let (status, told) = ask(sub, key).await?;
+    let again = ask("mira", Some("k"), "The tower").await?;
+    assert_eq!(again, (201, made.clone()));
+    for (sub, key, title) in [
+        ("mira", None, "The tower"),
+        ("mira", Some("l"), "The tower"),
+        ("oren", Some("k"), "The tower"),
+        ("mira", Some("k"), "The lighthouse"),
+    ] {
+        let (status, told) = ask(sub, key, title).await?;
         assert_eq!((status, &told["code"]), (409, &json!("story_exists")));
     }
     let token = edge
@@ -220,6 +226,18 @@ async fn a_story_that_is_asked_for_again_under_the_same_key_was_made() -> anyhow
     let read = read.bearer_auth(&token).send().await?;
     assert_eq!(read.headers()["cache-control"], "no-store");
     assert_eq!(read.json::<Value>().await?, made);
+    // Whoever hears late that it was made is told of the story as it is by then.
+    let patch = bus::StoryPatch {
+        premise: Some("A fire is lit each night.".to_owned()),
+        ..bus::StoryPatch::default()
+    };
+    edge.stack
+        .bus
+        .patch_story(&"tower".parse()?, &patch)
+        .await?;
+    let (status, told) = ask("mira", Some("k"), "The tower").await?;
+    assert_eq!((status, &told["premise"]), (201, &json!(patch.premise)));
+    assert_eq!(told["created"], made["created"]);
     edge.stack.end().await;
     Ok(())
 }
