@@ -43,25 +43,31 @@ impl Proxies {
     }
 
     /// Whom a trusted proxy says that it is of, if it names anybody: each has put whom it heard it from at the end, and what
-    /// is before the first that is no trusted proxy anybody can have made up.
+    /// is before the first that is no trusted proxy anybody can have made up. Where all that can be read are trusted it is the
+    /// outermost: who lives in a trusted network is counted too.
     pub(crate) fn named(&self, peer: IpAddr, headers: &HeaderMap) -> Option<Client> {
         if !self.trusts(peer) {
             return None;
         }
+        let mut outermost = None;
         for line in headers.get_all(FORWARDED).iter().rev() {
-            for entry in line.to_str().ok()?.rsplit(',') {
-                let named = address(entry.trim())?;
+            for entry in line.as_bytes().rsplit(|byte| *byte == b',') {
+                let Some(named) = str::from_utf8(entry).ok().and_then(address) else {
+                    return outermost;
+                };
+                outermost = Some(named.into());
                 if !self.trusts(named) {
-                    return Some(named.into());
+                    return outermost;
                 }
             }
         }
-        None
+        outermost
     }
 }
 
 /// Some proxies say the port too.
 fn address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
     let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
     let address = bare.unwrap_or(text).parse().ok();
     address.or_else(|| {
@@ -82,7 +88,7 @@ mod tests {
     const SECOND: &str = "10.0.0.2";
 
     fn headers(lines: &[&str]) -> HeaderMap {
-        let value = |line: &&str| HeaderValue::from_str(line).expect("a header");
+        let value = |line: &&str| HeaderValue::from_bytes(line.as_bytes()).expect("a header");
         let lines = lines.iter().map(value);
         lines.map(|v| (FORWARDED.parse().unwrap(), v)).collect()
     }
@@ -109,6 +115,7 @@ mod tests {
             (&["203.0.113.9, 198.51.100.1,10.0.0.2"], "198.51.100.1"),
             (&["203.0.113.9", "198.51.100.1", "10.0.0.2"], "198.51.100.1"),
             (&["made up, 198.51.100.1"], "198.51.100.1"),
+            (&["\u{e9}, 198.51.100.1"], "198.51.100.1"),
             (&["198.51.100.1:4711"], "198.51.100.1"),
             (&["[2001:db8::1]:4711"], "2001:db8::1"),
             (&["[2001:db8::1]"], "2001:db8::1"),
@@ -126,10 +133,23 @@ mod tests {
             &["198.51.100.1,"],
             &["198.51.100.1, unknown"],
             &["198.51.100.1", "256.1.1.1"],
-            &["10.0.0.2, 10.0.0.1"],
             &["fe80::1%eth0"],
         ] {
             assert_eq!(client(PROXY, lines), of(PROXY), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn where_all_are_trusted_it_is_the_outermost_that_can_be_read() {
+        for lines in [
+            &["10.0.0.2"][..],
+            &["10.0.0.2, 10.0.0.1"],
+            &["10.0.0.2", "10.0.0.1, 10.0.0.1"],
+            &["unknown, 10.0.0.2"],
+            &["198.51.100.1", "unknown, 10.0.0.2, 10.0.0.1"],
+            &["é, 10.0.0.2"],
+        ] {
+            assert_eq!(client(PROXY, lines), of(SECOND), "{lines:?}");
         }
     }
 
@@ -176,7 +196,7 @@ mod tests {
             let proxies = Proxies::new(vec![PROXY.parse().unwrap()]);
             let client = proxies.client(PROXY.parse().unwrap(), &headers);
             let last = bytes.rsplit(|byte| *byte == b',').next().and_then(|last| std::str::from_utf8(last).ok());
-            let said = last.and_then(|last| address(last.trim()));
+            let said = last.and_then(address);
             if said.is_none() {
                 prop_assert_eq!(client, of(PROXY));
             }

@@ -65,7 +65,7 @@ impl Entrance {
     }
 
     /// One more that a trusted proxy has brought, unless whom it names has all that they may have. Any other was counted when
-    /// it came in, or is the proxy's own.
+    /// it came in, or names nobody.
     pub(crate) fn enter_through(&self, brought: Brought) -> Option<Entered> {
         match brought.0 {
             Some(client) => self.places.take(client).map(|place| Entered(Some(place))),
@@ -187,8 +187,11 @@ mod tests {
         assert!(alone.is_some() && second.is_some());
         assert!(through("10.0.0.0", "192.0.2.1").is_none());
         assert!(through("10.0.0.0", "192.0.2.2").is_some());
-        // What is the proxy's own, or was counted when it came in.
-        for (peer, named) in [("10.0.0.1", "10.0.0.0"), ("10.0.0.2", "192.0.2.1")] {
+        // One of the proxies' own network is one too.
+        let inside: Vec<_> = (0..3).map(|_| through("10.0.0.1", "10.0.0.0")).collect();
+        assert_eq!(inside.iter().filter(|one| one.is_some()).count(), 2);
+        // What is nobody's, or was counted when it came in.
+        for (peer, named) in [("10.0.0.1", "unknown"), ("10.0.0.2", "192.0.2.1")] {
             let all: Vec<_> = (0..3).map(|_| through(peer, named)).collect();
             assert!(all.iter().all(Option::is_some));
         }

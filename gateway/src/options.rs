@@ -267,9 +267,10 @@ mod tests {
             ("--failures=1", "--failures=0"),
             ("--trusted-proxy=::1", "--trusted-proxy=proxy"),
             (
-                "--trusted-proxy=10.0.0.0/8,::/0",
+                "--trusted-proxy=10.0.0.0/8,8000::/1",
                 "--trusted-proxy=10.0.0.0/33",
             ),
+            ("--trusted-proxy=0.0.0.0/1", "--trusted-proxy=0.0.0.0/0"),
         ] {
             assert!(parsed(least).is_ok(), "{least}");
             assert!(parsed(under).is_err(), "{under}");

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 /// The bits of an IPv6 address; an IPv4 one is taken as the IPv6 one that means it.
 const BITS: u32 = 128;
+const V4_BITS: u32 = 32;
 
 /// `ADDRESS[/BITS]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +20,10 @@ pub struct Network {
 pub enum NetworkError {
     #[error("it is no address: write it as 10.0.0.1, 10.0.0.0/8 or 2001:db8::/32")]
     Address,
-    #[error("what follows the / is 0 to {0}: so many bits are the network's")]
+    #[error("what follows the / is 1 to {0}: so many bits are the network's")]
     Bits(u32),
+    #[error("it has every address that there is: name only the networks of your proxies")]
+    Everyone,
     #[error("it has more bits than the / says: the network's address ends in zeros")]
     Host,
 }
@@ -28,6 +31,12 @@ pub enum NetworkError {
 impl Network {
     pub(crate) fn has(&self, address: IpAddr) -> bool {
         begins_alike(self.first, whole(address), self.bits)
+    }
+
+    /// Of IPv4 at least: whoever comes would be a proxy.
+    fn has_all(&self) -> bool {
+        let v4 = IpAddr::from([0; 4]);
+        self.bits <= BITS - V4_BITS && self.has(v4)
     }
 }
 
@@ -40,7 +49,7 @@ impl FromStr for Network {
             None => (text, None),
         };
         let address: IpAddr = address.parse().map_err(|_| NetworkError::Address)?;
-        let most = if address.is_ipv4() { 32 } else { BITS };
+        let most = if address.is_ipv4() { V4_BITS } else { BITS };
         let bits = match bits {
             Some(bits) => number(bits)
                 .filter(|bits| *bits <= most)
@@ -49,8 +58,10 @@ impl FromStr for Network {
         };
         let (first, bits) = (whole(address), BITS - most + bits);
         let rest = first.checked_shl(bits).unwrap_or(0);
+        let network = Self { first, bits };
         match rest {
-            0 => Ok(Self { first, bits }),
+            0 if network.has_all() => Err(NetworkError::Everyone),
+            0 => Ok(network),
             _ => Err(NetworkError::Host),
         }
     }
@@ -113,11 +124,6 @@ mod tests {
                 &["128.0.0.0", "255.255.255.255"],
                 &["127.255.255.255", "::1"],
             ),
-            (
-                "0.0.0.0/0",
-                &["0.0.0.0", "255.255.255.255"],
-                &["::1", "2001:db8::1"],
-            ),
             ("::1", &["::1"], &["::", "::2", "127.0.0.1"]),
             (
                 "2001:db8::/32",
@@ -134,7 +140,7 @@ mod tests {
                 &["10.0.0.0", "10.255.255.255"],
                 &["11.0.0.0"],
             ),
-            ("::/0", &["::", "2001:db8::1", "10.0.0.1"], &[]),
+            ("8000::/1", &["8000::", "fe80::1"], &["::1", "10.0.0.1"]),
         ] {
             let has = |address: &&str| network(text).has(address.parse().expect("an address"));
             assert!(inside.iter().all(has), "{text}");
@@ -144,7 +150,7 @@ mod tests {
 
     #[test]
     fn what_is_no_network_is_refused_with_its_bounds() {
-        use NetworkError::{Address, Bits, Host};
+        use NetworkError::{Address, Bits, Everyone, Host};
         for (text, error) in [
             ("", Address),
             ("/8", Address),
@@ -162,6 +168,10 @@ mod tests {
             ("10.0.0.1/31", Host),
             ("128.0.0.0/0", Host),
             ("2001:db8::1/127", Host),
+            ("0.0.0.0/0", Everyone),
+            ("::ffff:0.0.0.0/96", Everyone),
+            ("::/0", Everyone),
+            ("::/1", Everyone),
         ] {
             assert_eq!(text.parse::<Network>(), Err(error), "{text:?}");
         }
@@ -169,9 +179,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn two_addresses_are_in_one_network_as_far_as_they_begin_alike(one: [u8; 4], other: [u8; 4], bits in 0_u32..=32) {
+        fn two_addresses_are_in_one_network_as_far_as_they_begin_alike(one: [u8; 4], other: [u8; 4], bits in 1_u32..=32) {
             let [a, b] = [one, other].map(u32::from_be_bytes);
-            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+            let mask = u32::MAX << (32 - bits);
             let text = format!("{}/{bits}", std::net::Ipv4Addr::from_bits(a & mask));
             prop_assert!(network(&text).has(one.into()));
             prop_assert_eq!(network(&text).has(other.into()), a & mask == b & mask);
