@@ -61,10 +61,11 @@ pub(crate) enum Act {
         event: Box<Event>,
         reference: Reference,
     },
-    /// Others are told, if possible.
+    /// Others are told, if possible; answered when the client asked for it.
     Type {
         story: StoryId,
         typist: Typist,
+        reference: Reference,
     },
     Close(Close),
 }
@@ -195,7 +196,9 @@ impl Session {
                 self.early.push(request);
                 return Vec::new();
             }
-            (Request::Typing { story, reference }, _) => return self.types(story, &reference, now),
+            (Request::Typing { story, reference }, _) => {
+                return self.types(story, reference, now).into_iter().collect();
+            }
             (request, None) => Act::Send(unknown(reference(request))),
             (
                 Request::Join {

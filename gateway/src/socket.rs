@@ -19,15 +19,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::app::{App, Unauthorized, now};
-use crate::auth::{Identity, Refusal};
+use crate::auth::Identity;
 use crate::entrance::Visitor;
 use crate::hub::{Delivery, End, Feed, Membership, Reader, Unwatched, Why, reader};
 use crate::metrics::Connected;
 use crate::outcome::{TOO_OFTEN, answer, answer_to_join, broken, refused, too_often};
-use crate::quota::{AFTER, OF_ADDRESS, OF_PERSON, Place};
+use crate::quota::{AFTER, OF_PERSON, Place};
 use crate::session::{Act, Session};
 use crate::wire::{Answer, Close, Code, Reference};
-use guest::Guest;
 use outbox::Outbox;
 use waits::{done, ended, next};
 
@@ -93,30 +92,6 @@ impl Socket {
             memberships: Vec::new(),
             acts: VecDeque::new(),
             working: None,
-        }
-    }
-
-    /// Lets them in, or tells them why not.
-    fn admit(&mut self, guest: Guest) {
-        match guest {
-            // Since the changes are heard of: one that came before them was not.
-            Guest::Known(identity) if self.app.revoked.has(&identity) => {
-                self.refuse(Unauthorized::Revoked);
-            }
-            Guest::Known(identity) if identity.is_over(now().unix) => {
-                self.refuse(Unauthorized::Refused(Refusal::Expired));
-            }
-            Guest::Known(identity) if self.takes_place(&identity) => {
-                self.acts.extend(self.session.welcome(identity, now()));
-            }
-            Guest::Refused(refusal) => self.refuse(refusal),
-            Guest::Foreign(words) => {
-                let answer = Answer::err(Reference::default(), Code::Forbidden, words);
-                self.acts
-                    .extend([Act::Send(answer), Act::Close(Close::Forbidden)]);
-            }
-            Guest::Crowd => self.crowd(OF_ADDRESS),
-            Guest::Known(_) | Guest::Unknown => {}
         }
     }
 
@@ -214,10 +189,7 @@ impl Socket {
                     }
                 }
                 Act::Close(close) => return self.close(close).await,
-                Act::Type { story, typist } => {
-                    // Who types is in the story, so that its room is here.
-                    let _told = self.app.hub.types(&story, typist);
-                }
+                Act::Type { .. } => self.types(act),
                 act => self.working = self.begin(act),
             }
         }
@@ -226,6 +198,25 @@ impl Socket {
             self.acts = VecDeque::new();
         }
         Ok(())
+    }
+
+    fn types(&mut self, act: Act) {
+        let refusal = self.session.refuses(&act);
+        let Act::Type {
+            story,
+            typist,
+            reference,
+        } = act
+        else {
+            return;
+        };
+        if refusal.is_none() {
+            // Who types is in the story, so that its room is here.
+            let _told = self.app.hub.types(&story, typist);
+        }
+        if !reference.is_none() {
+            self.say(&refusal.unwrap_or_else(|| Answer::ok(reference)));
+        }
     }
 
     fn begin(&mut self, act: Act) -> Option<BoxFuture<'static, Outcome>> {

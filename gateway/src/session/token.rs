@@ -65,6 +65,9 @@ impl Session {
             Act::Publish { event, reference } => {
                 (&event.story, reference, Role::Author, "write in")
             }
+            Act::Type {
+                story, reference, ..
+            } => (story, reference, Role::Author, "write in"),
             _ => return None,
         };
         let role = self.identity.as_ref().and_then(|one| one.role(story));

@@ -28,23 +28,26 @@ impl Typed {
 }
 
 impl Session {
-    pub(super) fn types(&mut self, story: StoryId, reference: &Reference, now: Now) -> Vec<Act> {
-        let passed = self.passed_on(story, reference, now);
-        let (act, answer) = match passed {
-            Ok(act) => (act, Answer::ok(reference.clone())),
-            Err(answer) => (None, answer),
-        };
-        let answer = (!reference.is_none()).then_some(Act::Send(answer));
-        act.into_iter().chain(answer).collect()
+    pub(super) fn types(&mut self, story: StoryId, reference: Reference, now: Now) -> Option<Act> {
+        let answers = !reference.is_none();
+        match self.passed_on(story, &reference, now) {
+            Ok(Some((story, typist))) => Some(Act::Type {
+                story,
+                typist,
+                reference,
+            }),
+            Ok(None) => answers.then(|| Act::Send(Answer::ok(reference))),
+            Err(answer) => answers.then_some(Act::Send(answer)),
+        }
     }
 
-    /// Nothing where it was just done; or why it may not be.
+    /// What others are told, nothing where they just were; or why they may not be.
     fn passed_on(
         &mut self,
         story: StoryId,
         reference: &Reference,
         now: Now,
-    ) -> Result<Option<Act>, Answer> {
+    ) -> Result<Option<(StoryId, Typist)>, Answer> {
         let Some(person) = self.identity.clone() else {
             return Err(super::unknown(reference.clone()));
         };
@@ -57,7 +60,7 @@ impl Session {
         }
         let takes = self.typed.takes(*number, now.instant);
         let typist = Typist::from(&*person);
-        Ok(takes.then_some(Act::Type { story, typist }))
+        Ok(takes.then_some((story, typist)))
     }
 }
 
@@ -74,13 +77,8 @@ mod tests {
         }
     }
 
-    fn known(role: Role) -> Session {
-        let rate = Rate {
-            burst: 1_000,
-            every: Duration::from_millis(1),
-        };
-        let mut session = Session::new(now(), rate, Duration::from_secs(15));
-        let identity = Identity {
+    fn mira(role: Role) -> Identity {
+        Identity {
             sub: "mira".to_owned(),
             name: "Mira".to_owned(),
             jti: None,
@@ -89,8 +87,16 @@ mod tests {
             stories: [("*".parse().unwrap(), role)]
                 .into_iter()
                 .collect::<Grants>(),
+        }
+    }
+
+    fn known(role: Role) -> Session {
+        let rate = Rate {
+            burst: 1_000,
+            every: Duration::from_millis(1),
         };
-        session.welcome(identity, now());
+        let mut session = Session::new(now(), rate, Duration::from_secs(15));
+        session.welcome(mira(role), now());
         session
     }
 
@@ -111,7 +117,7 @@ mod tests {
         says(&mut session, r#"{"t":"join","story":"castle"}"#);
         says(&mut session, r#"{"t":"join","story":"moor"}"#);
         let passed = says(&mut session, TYPING);
-        let [Act::Type { story, typist }] = &passed[..] else {
+        let [Act::Type { story, typist, .. }] = &passed[..] else {
             panic!("{passed:?}");
         };
         assert_eq!(
@@ -127,8 +133,22 @@ mod tests {
         tokio::time::advance(Duration::from_millis(1)).await;
         let again = says(&mut session, ASKED);
         assert!(
-            matches!(&again[..], [Act::Type { .. }, answer] if *answer == ok()),
+            matches!(&again[..], [Act::Type { reference, .. }] if !reference.is_none()),
             "{again:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn who_may_write_no_more_by_the_time_that_it_is_told_types_for_nobody() {
+        let mut session = known(Role::Author);
+        says(&mut session, r#"{"t":"join","story":"castle"}"#);
+        let passed = says(&mut session, ASKED);
+        assert_eq!(session.refuses(&passed[0]), None);
+        session.welcome(mira(Role::Reader), now());
+        let refused = session.refuses(&passed[0]);
+        assert!(
+            matches!(&refused, Some(Answer::Err { code: Code::Forbidden, reference, .. }) if !reference.is_none()),
+            "{refused:?}"
         );
     }
 

@@ -6,11 +6,13 @@ use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 
-use crate::app::{App, Unauthorized};
+use crate::app::{App, Unauthorized, now};
 use crate::auth::{Identity, Refusal};
 use crate::entrance::Visitor;
+use crate::quota::OF_ADDRESS;
+use crate::session::Act;
 use crate::socket::Socket;
-use crate::wire::{MAX_FRAME_BYTES, SUBPROTOCOL};
+use crate::wire::{Answer, Close, Code, MAX_FRAME_BYTES, Reference, SUBPROTOCOL};
 
 /// Read at once. Small, since thousands of sockets have one each and most messages fit.
 const BUFFER: usize = 512;
@@ -43,7 +45,7 @@ pub(crate) async fn upgrade(
     })
 }
 
-pub(super) enum Guest {
+enum Guest {
     Known(Identity),
     /// Says it later.
     Unknown,
@@ -55,7 +57,7 @@ pub(super) enum Guest {
 }
 
 impl Guest {
-    pub(super) async fn of(
+    async fn of(
         app: &App,
         visitor: &Visitor,
         (headers, query): (&HeaderMap, Option<&str>),
@@ -82,6 +84,32 @@ impl Guest {
                 Self::Foreign(refusal.to_string())
             }
             Err(refusal) => Self::Refused(refusal),
+        }
+    }
+}
+
+impl Socket {
+    /// Lets them in, or tells them why not.
+    fn admit(&mut self, guest: Guest) {
+        match guest {
+            // Since the changes are heard of: one that came before them was not.
+            Guest::Known(identity) if self.app.revoked.has(&identity) => {
+                self.refuse(Unauthorized::Revoked);
+            }
+            Guest::Known(identity) if identity.is_over(now().unix) => {
+                self.refuse(Unauthorized::Refused(Refusal::Expired));
+            }
+            Guest::Known(identity) if self.takes_place(&identity) => {
+                self.acts.extend(self.session.welcome(identity, now()));
+            }
+            Guest::Refused(refusal) => self.refuse(refusal),
+            Guest::Foreign(words) => {
+                let answer = Answer::err(Reference::default(), Code::Forbidden, words);
+                self.acts
+                    .extend([Act::Send(answer), Act::Close(Close::Forbidden)]);
+            }
+            Guest::Crowd => self.crowd(OF_ADDRESS),
+            Guest::Known(_) | Guest::Unknown => {}
         }
     }
 }

@@ -112,7 +112,14 @@ async fn a_token_is_renewed_by_its_own_person_only() -> anyhow::Result<()> {
     renewed
         .until("the story", |frame| says(frame, "still here?"))
         .await?;
-    // A new token with fewer rights takes them away at once.
+    // A new token with fewer rights takes them away at once, also from what came with it.
+    let reads = renew(edge.token("mira", Role::Reader)?);
+    let types = json!({"t": "typing", "story": "castle", "ref": "t"});
+    renewed.say_text(&format!("{reads}\n{types}")).await?;
+    let told = renewed
+        .until("an answer", |frame| frame["ref"] == "t")
+        .await?;
+    assert_eq!(told["code"], "forbidden", "{told}");
     let token = edge
         .issuer
         .token(&system_tests::edge::Person::new("mira", &[]))?;
