@@ -1,5 +1,6 @@
 //! What all requests of this node share.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,6 +20,8 @@ use crate::quota::Quota;
 use crate::rates::Rates;
 use crate::revoked::Revoked;
 use crate::session::{Now, Rate};
+
+const AGAIN_MS: RangeInclusive<u64> = 2_500..=5_000;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -198,10 +201,29 @@ impl std::ops::Deref for App {
     }
 }
 
+/// When a reader of a story that cannot be read is to join it again, in ms: not all of them at once.
+pub(crate) fn joins_again_after() -> u64 {
+    rand::random_range(AGAIN_MS)
+}
+
 pub(crate) fn now() -> Now {
     let unix = SystemTime::now().duration_since(UNIX_EPOCH);
     Now {
         instant: Instant::now(),
         unix: unix.map_or(0, |since| since.as_secs()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn readers_of_a_story_that_cannot_be_read_come_back_one_after_the_other() {
+        let times: BTreeSet<u64> = (0..1_000).map(|_| joins_again_after()).collect();
+        assert!(times.iter().all(|ms| AGAIN_MS.contains(ms)));
+        assert!(times.len() > 500, "{} times", times.len());
     }
 }

@@ -30,8 +30,6 @@ use stories::Stories;
 pub(crate) const MAX_STORIES: usize = 64;
 /// How long a socket without a token may be open.
 pub(crate) const AUTH: Duration = Duration::from_secs(5);
-/// When whoever is out of a story that cannot be read may join it again.
-const OUT_MS: u64 = 5_000;
 /// Pings and frames with nothing in them: so many times the messages.
 const FRAMES: u32 = 4;
 
@@ -289,8 +287,9 @@ impl Session {
         }
     }
 
-    /// Nothing more comes of the story with this number: whoever is in it is told to come back, and stays in the others.
-    pub(crate) fn out(&mut self, number: u32) -> Vec<Act> {
+    /// Nothing more comes of the story with this number: whoever is in it is told to come back after that time, and stays in
+    /// the others.
+    pub(crate) fn out(&mut self, number: u32, after_ms: u64) -> Vec<Act> {
         let Some(story) = self.stories.remove_number(number) else {
             return Vec::new();
         };
@@ -298,7 +297,7 @@ impl Session {
             reference: Reference::default(),
             code: Code::Unavailable,
             message: format!("{story} cannot be read now: join it again"),
-            after_ms: Some(OUT_MS),
+            after_ms: Some(after_ms),
             story: Some(story),
         };
         let reference = None;

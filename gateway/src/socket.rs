@@ -18,7 +18,7 @@ use story::StoryId;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::app::{App, Unauthorized, now};
+use crate::app::{App, Unauthorized, joins_again_after, now};
 use crate::auth::Identity;
 use crate::entrance::Visitor;
 use crate::hub::{Delivery, End, Feed, Membership, Reader, Unwatched, Why, reader};
@@ -140,7 +140,7 @@ impl Socket {
             delivery = next(self.feed.as_ref()), if self.outbox.is_out() => match delivery {
                 Ok(delivery) => self.write(delivery),
                 Err(Why::Slow) => return self.close(Close::Slow).await,
-                Err(Why::Story(number)) => self.acts.extend(self.session.out(number)),
+                Err(Why::Story(number)) => self.acts.extend(self.session.out(number, joins_again_after())),
             },
             outcome = done(&mut self.working) => {
                 self.working = None;

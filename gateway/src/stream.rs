@@ -18,7 +18,7 @@ use story::{Cursor, Seq, StoryId, Tag};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::app::{App, Unauthorized, now};
+use crate::app::{App, Unauthorized, joins_again_after, now};
 use crate::auth::{Grants, Identity, Refusal};
 use crate::entrance::{Entered, Visitor};
 use crate::hub::{Delivery, Feed, Membership, Why, reader};
@@ -223,7 +223,10 @@ impl Stream {
         match delivery {
             Ok(delivery) => Some(self.together(&delivery)),
             Err(Why::Slow) => self.bye("too slow: come back with the cursor", RETRY),
-            Err(Why::Story(_)) => self.bye("the story cannot be read now: come back", RETRY),
+            Err(Why::Story(_)) => {
+                let reason = "the story cannot be read now: come back";
+                self.bye(reason, joins_again_after())
+            }
         }
     }
 
