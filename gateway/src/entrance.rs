@@ -11,7 +11,7 @@ use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::address::{Client, Proxies};
@@ -21,7 +21,7 @@ use crate::quota::{OF_ADDRESS, Place, Quota};
 
 /// How long it may take to hear that.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Those that are told at the same time; more are closed without a word.
+/// Those that are told at the same time; more are closed without a word, and get no socket.
 const FAREWELLS: usize = 64;
 
 /// What a request's connection is from.
@@ -44,6 +44,12 @@ pub(crate) struct Entrance {
 #[derive(Debug)]
 pub(crate) struct Entered(
     #[expect(dead_code, reason = "it counts until it is dropped")] Option<Place<Client>>,
+);
+
+/// Whoever may not come in is told so, for as long as this is there.
+#[derive(Debug)]
+pub(crate) struct Farewell(
+    #[expect(dead_code, reason = "it counts until it is dropped")] OwnedSemaphorePermit,
 );
 
 impl Entrance {
@@ -82,9 +88,15 @@ impl Entrance {
         self.proxies.client(peer, headers)
     }
 
+    /// One more that is told, unless so many are.
+    pub(crate) fn farewell(&self) -> Option<Farewell> {
+        let one = Arc::clone(&self.farewells).try_acquire_owned();
+        one.ok().map(Farewell)
+    }
+
     /// Says so to one that may not.
     pub(crate) async fn turn_away(self, mut stream: TcpStream) {
-        let Ok(_one) = self.farewells.try_acquire() else {
+        let Some(_one) = self.farewell() else {
             return;
         };
         let told = async {

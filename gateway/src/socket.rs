@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::app::{App, Unauthorized, joins_again_after, now};
 use crate::auth::Identity;
-use crate::entrance::Visitor;
+use crate::entrance::{Farewell, Visitor};
 use crate::hub::{Delivery, End, Feed, Membership, Reader, Unwatched, Why, reader};
 use crate::metrics::Connected;
 use crate::outcome::{TOO_OFTEN, answer, answer_to_join, broken, refused, too_often};
@@ -66,6 +66,8 @@ struct Socket {
     /// Of whoever it is.
     place: Option<Place<Arc<str>>>,
     visitor: Visitor,
+    /// Where it is open only for that.
+    farewell: Option<Farewell>,
 }
 
 /// The socket is closed.
@@ -83,6 +85,7 @@ impl Socket {
             _connected: app.metrics.connected("websocket"),
             place: None,
             visitor,
+            farewell: None,
             app,
             outbox: Outbox::new(sink),
             stream,

@@ -8,7 +8,8 @@ use axum::response::Response;
 
 use crate::app::{App, Unauthorized, now};
 use crate::auth::{Identity, Refusal};
-use crate::entrance::Visitor;
+use crate::entrance::{Farewell, Visitor};
+use crate::problem::Problem;
 use crate::quota::OF_ADDRESS;
 use crate::session::Act;
 use crate::socket::Socket;
@@ -28,8 +29,8 @@ pub(crate) async fn upgrade(
     headers: HeaderMap,
     RawQuery(query): RawQuery,
     upgrade: WebSocketUpgrade,
-) -> Response {
-    let guest = Guest::of(&app, &visitor, (&headers, query.as_deref())).await;
+) -> Result<Response, Problem> {
+    let guest = Guest::of(&app, &visitor, (&headers, query.as_deref())).await?;
     let upgrade = upgrade
         .protocols([SUBPROTOCOL])
         .max_message_size(MAX_FRAME_BYTES)
@@ -37,12 +38,12 @@ pub(crate) async fn upgrade(
         .read_buffer_size(BUFFER)
         .write_buffer_size(WRITE_BUFFER)
         .max_write_buffer_size(4 * story::MAX_EVENT_BYTES);
-    upgrade.on_upgrade(move |socket| {
+    Ok(upgrade.on_upgrade(move |socket| {
         let mut socket = Socket::new(app, visitor, socket);
         socket.admit(guest);
         // Of a future that is given its socket there are two: the one it was called with stays.
         async move { socket.run().await }
-    })
+    }))
 }
 
 enum Guest {
@@ -51,24 +52,26 @@ enum Guest {
     Unknown,
     Refused(Unauthorized),
     /// Of an address that has no more places.
-    Crowd,
+    Crowd(Farewell),
     /// A page that may not, whoever looks at it; in words.
     Foreign(String),
 }
 
 impl Guest {
+    /// A problem where even that they may not come in cannot be told over a socket.
     async fn of(
         app: &App,
         visitor: &Visitor,
         (headers, query): (&HeaderMap, Option<&str>),
-    ) -> Self {
+    ) -> Result<Self, Problem> {
         if visitor.entered.is_none() {
-            return Self::Crowd;
+            let farewell = app.entrance.farewell().map(Self::Crowd);
+            return farewell.ok_or_else(|| Problem::crowd(OF_ADDRESS));
         }
         if !app.origins.allows(headers) {
             let words =
                 "pages of this origin may not connect: the gateway's --origin names those that may";
-            return Self::Foreign(words.to_owned());
+            return Ok(Self::Foreign(words.to_owned()));
         }
         let who = async {
             match app.identify(headers, query).await {
@@ -77,14 +80,14 @@ impl Guest {
                 who => who.map(Some),
             }
         };
-        match app.tried(visitor.client, who).await {
+        Ok(match app.tried(visitor.client, who).await {
             Ok(Some(identity)) => Self::Known(identity),
             Ok(None) => Self::Unknown,
             Err(Unauthorized::Refused(refusal @ Refusal::Origin)) => {
                 Self::Foreign(refusal.to_string())
             }
             Err(refusal) => Self::Refused(refusal),
-        }
+        })
     }
 }
 
@@ -108,7 +111,10 @@ impl Socket {
                 self.acts
                     .extend([Act::Send(answer), Act::Close(Close::Forbidden)]);
             }
-            Guest::Crowd => self.crowd(OF_ADDRESS),
+            Guest::Crowd(farewell) => {
+                self.farewell = Some(farewell);
+                self.crowd(OF_ADDRESS);
+            }
             Guest::Known(_) | Guest::Unknown => {}
         }
     }

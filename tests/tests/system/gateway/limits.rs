@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, ensure};
+use futures::future::join_all;
 use gateway::auth::Role;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -324,6 +325,35 @@ async fn a_person_joins_as_often_as_they_ask() -> anyhow::Result<()> {
         Ok((answer["t"] == "ok").then_some(()))
     })
     .await?;
+    edge.stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_more_get_a_socket_to_be_told_that_it_is_one_too_many_than_may_be() -> anyhow::Result<()>
+{
+    let options = ["--per-address", "1", "--trusted-proxy", "127.0.0.1"];
+    let edge = Edge::start(&options).await?;
+    let token = edge.token("mira", Role::Reader)?;
+    let bearer = format!("Bearer {token}");
+    let from = [
+        ("authorization", bearer.as_str()),
+        ("x-forwarded-for", "198.51.100.1"),
+    ];
+    let mut first = Socket::open(edge.address(), &from).await?;
+    // Each that gets one has it for a second at most.
+    eventually("some get none", async || {
+        let many = (0..200).map(|_| Socket::open(edge.address(), &from));
+        let many = join_all(many).await;
+        ensure!(many.iter().any(Result::is_ok), "nobody is told");
+        let refused = many.iter().filter_map(|one| one.as_ref().err());
+        let refused: Vec<String> = refused.map(|error| format!("{error:#}")).collect();
+        let is_crowd = |words: &String| words.contains("429");
+        ensure!(refused.iter().all(is_crowd), "{refused:?}");
+        Ok((!refused.is_empty()).then_some(()))
+    })
+    .await?;
+    assert_eq!(first.ask_for(json!({"t": "ping"})).await?["t"], "ok");
     edge.stack.end().await;
     Ok(())
 }
