@@ -52,7 +52,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run Redis, a mock model and the three agents until Ctrl-C
+    /// Run Redis, a mock model, the three agents and the gateway until Ctrl-C
     #[command(after_help = "\
 Examples:
   storyfleet up                                        nothing else is needed

@@ -202,7 +202,7 @@ impl Close {
             Self::Protocol => "that is not WebSocket (RFC 6455): use a client library for it",
             Self::Encoding => "a text message is UTF-8: encode it so",
             Self::TooLarge => "a message has at most 66560 bytes: shorten it",
-            Self::Rate => "too many messages: come back later",
+            Self::Rate => "too many messages, bad tokens or connections: come back later",
             Self::Restart => "the server restarts: come back",
             Self::Slow => "too slow: come back with the cursor",
         }

@@ -1,7 +1,6 @@
 //! What people write on a command line, and what cannot be meant.
 
-/// The longest name of a person or a character, in characters.
-const MAX_NAME: usize = 64;
+use exit::MAX_NAME;
 
 /// Words that an agent can answer.
 pub(super) fn words(text: &str) -> Result<String, String> {
@@ -14,8 +13,7 @@ pub(super) fn words(text: &str) -> Result<String, String> {
 /// A name as it stands before what is said.
 pub(super) fn name(text: &str) -> Result<String, String> {
     let name = text.trim();
-    let fits = (1..=MAX_NAME).contains(&name.chars().count()) && !name.contains(exit::steers);
-    if !fits {
+    if !exit::is_name(name) {
         return Err(format!(
             "a name has 1 to {MAX_NAME} characters, none of them a control character"
         ));

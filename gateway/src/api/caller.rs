@@ -3,7 +3,7 @@
 use axum::body::BodyDataStream;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
 use futures::StreamExt;
 use serde::de::DeserializeOwned;
@@ -71,6 +71,11 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
                 words,
             ));
         }
+        let declared = request.headers().get(CONTENT_LENGTH);
+        let declared = declared.and_then(|bytes| bytes.to_str().ok()?.parse::<u64>().ok());
+        if declared.is_some_and(|bytes| bytes > MAX_BODY_BYTES as u64) {
+            return Err(too_large());
+        }
         let body = body(request.into_body().into_data_stream()).await?;
         if body.trim_ascii_start().first() != Some(&b'{') {
             // A list would do for serde: the fields in their order.
@@ -92,17 +97,17 @@ async fn body(stream: BodyDataStream) -> Result<Vec<u8>, Problem> {
     timeout(PATIENCE, whole(stream)).await.map_err(late)?
 }
 
+fn too_large() -> Problem {
+    let words = format!("a body has at most {MAX_BODY_BYTES} bytes: shorten it");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", words)
+}
+
 async fn whole(mut stream: BodyDataStream) -> Result<Vec<u8>, Problem> {
     let mut body = Vec::new();
     while let Some(part) = stream.next().await {
         let part = part.map_err(|error| Problem::bad(format!("the body broke off: {error}")))?;
         if body.len() + part.len() > MAX_BODY_BYTES {
-            let words = format!("a body has at most {MAX_BODY_BYTES} bytes: shorten it");
-            return Err(Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "too_large",
-                words,
-            ));
+            return Err(too_large());
         }
         body.extend_from_slice(&part);
     }

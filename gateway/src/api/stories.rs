@@ -116,6 +116,7 @@ pub(crate) async fn create(
     Body(create): Body<Create>,
 ) -> Result<impl IntoResponse, Problem> {
     let id = caller.story(create.id.as_str(), Role::Owner)?;
+    nameable(create.characters.keys())?;
     let name = match key(&headers)? {
         Some(key) => own(&key, &caller.0).to_string(),
         None => format!("{:032x}", rand::random::<u128>()),
@@ -162,6 +163,8 @@ pub(crate) async fn change(
     Body(change): Body<Change>,
 ) -> Result<Json<Known>, Problem> {
     let id = caller.story(&id, Role::Owner)?;
+    let set = change.characters.iter().filter(|(_, to)| to.is_some());
+    nameable(set.map(|(name, _)| name))?;
     let patch = StoryPatch {
         title: change.title,
         style: change.style,
@@ -172,6 +175,16 @@ pub(crate) async fn change(
     };
     app.bus.patch_story(&id, &patch).await?;
     Ok(Json(known(&app, &id).await?))
+}
+
+fn nameable<'a>(mut names: impl Iterator<Item = &'a String>) -> Result<(), Problem> {
+    match names.find(|name| !exit::is_name(name)) {
+        None => Ok(()),
+        Some(_) => Err(Problem::bad(format!(
+            "a character's name has 1 to {} characters, none of them a control character",
+            exit::MAX_NAME
+        ))),
+    }
 }
 
 async fn known(app: &App, id: &StoryId) -> Result<Known, Problem> {

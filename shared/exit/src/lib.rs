@@ -90,6 +90,16 @@ pub fn steers(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// The longest name of a person or a character, in characters.
+pub const MAX_NAME: usize = 64;
+
+/// Whether it can stand before what somebody says: something that shows, and nothing that steers.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let fits = (1..=MAX_NAME).contains(&text.chars().count());
+    fits && text.contains(shows) && !text.contains(steers)
+}
+
 /// What a terminal or a page acts on, or shows as nothing. Joiners are none of it: words are spelt with them.
 #[must_use]
 pub fn hides(c: char) -> bool {

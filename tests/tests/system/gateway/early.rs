@@ -1,6 +1,7 @@
 //! What is refused before its body was read: its client sees the answer, whatever it still sends.
 
 use anyhow::{Context, ensure};
+use gateway::auth::Role;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -15,8 +16,12 @@ const LARGE: usize = 60 * 1024;
 const TOO_LARGE: usize = 10 * 1024 * 1024;
 
 fn head(bytes: usize, more: &str) -> String {
+    head_of("no.good.token", bytes, more)
+}
+
+fn head_of(token: &str, bytes: usize, more: &str) -> String {
     format!(
-        "POST /v1/stories/castle/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer no.good.token\r\ncontent-type: application/json\r\n{more}content-length: {bytes}\r\n\r\n"
+        "POST /v1/stories/castle/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n{more}content-length: {bytes}\r\n\r\n"
     )
 }
 
@@ -73,6 +78,22 @@ async fn who_asks_before_they_send_need_send_nothing() -> anyhow::Result<()> {
     let (head, told) = answer(&mut stream).await?;
     ensure!(
         head.starts_with("http/1.1 401 ") && told["code"] == "auth",
+        "{head}{told}"
+    );
+    edge.stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_body_that_is_said_to_be_too_large_is_refused_without_it() -> anyhow::Result<()> {
+    let edge = Edge::start(&[]).await?;
+    let token = edge.token("mira", Role::Author)?;
+    let mut stream = TcpStream::connect(edge.address()).await?;
+    let head = head_of(&token, usize::MAX / 2, "");
+    stream.write_all(head.as_bytes()).await?;
+    let (head, told) = answer(&mut stream).await?;
+    ensure!(
+        head.starts_with("http/1.1 413 ") && told["code"] == "too_large",
         "{head}{told}"
     );
     edge.stack.end().await;

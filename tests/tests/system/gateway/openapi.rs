@@ -47,15 +47,19 @@ fn cases() -> Vec<Case> {
     let action = json!({"mode": "do", "text": "Hi"});
     let tower = json!({"id": "tower", "title": "T", "characters": {"Ada": {"description": "old"}}});
     let removal = json!({"title": "C", "characters": {"Ada": null}, "lore": {"a": "b"}});
+    let nameless = json!({"id": "tower", "characters": {"": {}}});
+    let steering = json!({"characters": {"a\nb": {}}});
     let mut cases = vec![
         case(get.clone(), "/openapi.json", None, 200),
         with(post.clone(), "/v1/stories", tower.clone(), 201),
         with(post.clone(), "/v1/stories", tower, 409),
         with(post.clone(), "/v1/stories", json!({"id": "No"}), 400),
+        with(post.clone(), "/v1/stories", nameless, 400),
         with(post.clone(), "/v1/stories", json!(["tower"]), 400),
         with(post.clone(), "/v1/stories", json!({"id": "other"}), 403),
         with(patch.clone(), story, removal, 200),
         with(patch.clone(), story, json!({"nothing": 1}), 400),
+        with(patch.clone(), story, steering, 400),
         with(patch.clone(), "/v1/stories/moat", json!({}), 404),
         with(post.clone(), events, action.clone(), 202),
         with(post.clone(), events, json!({"mode": "fly"}), 400),
