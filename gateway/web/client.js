@@ -1,5 +1,5 @@
-// A client of the gateway for browsers and Node (>= 22, or with a WebSocket given). Copy client.js, transport.js and
-// story.js; nothing else is needed.
+// A client of the gateway for browsers and Node (>= 22, or with a WebSocket given). Copy client.js, outbox.js,
+// transport.js and story.js; nothing else is needed.
 //
 //   import { connect } from './client.js';
 //
@@ -31,9 +31,11 @@
 // Every character comes once, across cuts and on both transports: onText gives a whole text and what was added to it.
 // What is published is sent again after a cut, under an id of its own, and counts once.
 
+import { Outbox } from './outbox.js';
 import { Story } from './story.js';
-import { Pace, newId, openSocket, openStreams, pause } from './transport.js';
+import { Pace, openSocket, openStreams, pause, retryAfter } from './transport.js';
 
+export { Refused } from './outbox.js';
 export { Story } from './story.js';
 export { openSocket, openStreams } from './transport.js';
 
@@ -41,26 +43,13 @@ export { openSocket, openStreams } from './transport.js';
 const OPENS = 10_000;
 const LOOKS = 5_000;
 const STABLE = 5_000;
-const GIVES_UP = 60_000;
 const PING = 15_000;
 const TYPES = 2_000;
-const LATER = 1_000;
 /** setTimeout takes no more. */
 const FAR = 2 ** 31 - 1;
 
 /** Sockets that fail in a row before streams are tried. */
 const FAILS = 2;
-
-const PASSES = new Set(['rate', 'unavailable', 'full']);
-const passes = ({ code, after_ms }) => PASSES.has(code) || after_ms != null;
-
-/** Why something was not done: `code` as the gateway says it. */
-export class Refused extends Error {
-  constructor({ code, message }) {
-    super(message);
-    this.code = code;
-  }
-}
 
 export function connect(options) {
   const gateway = new Gateway(options);
@@ -78,8 +67,6 @@ class Gateway {
   #leaving = new Set();
   /** What waits for an answer: ref → what to do with it. */
   #asked = new Map();
-  /** What was published and not answered, in its order. */
-  #pending = new Set();
   #ref = 0;
   #tries = 0;
   #refusals = 0;
@@ -109,11 +96,12 @@ class Gateway {
   /** @param {object} on what is called, as at the head of this file. */
   join(id, on) {
     if (this.#stories.has(id)) throw new Error(`${id} is joined already`);
-    const story = { id, on, known: new Story(), isIn: false, isLate: false, typed: 0 };
+    const story = { id, on, known: new Story(), isLate: false, typed: 0 };
+    story.outbox = new Outbox((event, then) => this.#ask({ t: 'publish', story: id, event }, then));
     this.#stories.set(id, story);
     if (this.#state.state === 'open') this.#enter(story);
     return {
-      publish: (said) => this.#publish(story, said),
+      publish: (said) => story.outbox.publish(said),
       typing: () => this.#types(story),
       leave: () => this.#leave(story),
       get cursor() {
@@ -127,7 +115,7 @@ class Gateway {
     globalThis.removeEventListener?.('online', this.#look);
     globalThis.document?.removeEventListener('visibilitychange', this.#look);
     this.#drop();
-    for (const one of [...this.#pending]) this.#fail(one, { code: 'closed', message: 'the client was closed' });
+    for (const { outbox } of this.#stories.values()) outbox.end({ code: 'closed', message: 'the client was closed' });
     this.#tell({ state: 'closed' });
   }
 
@@ -218,17 +206,16 @@ class Gateway {
   }
 
   #enter(story) {
-    const { id, known } = story;
-    story.isIn = false;
+    const { id, known, outbox } = story;
+    outbox.close();
     if (this.#leaving.has(id)) return;
     const isLeft = () => this.#stories.get(id) !== story;
     this.#ask({ t: 'join', story: id, cursor: known.cursor }, {
       ok: () => {
         if (isLeft()) return;
-        story.isIn = true;
+        outbox.open();
         if (story.isLate) story.on.onDelay?.();
         story.isLate = false;
-        for (const one of this.#pending) if (one.story === story) this.#say(one);
       },
       err: (error) => {
         if (isLeft()) return undefined;
@@ -245,14 +232,15 @@ class Gateway {
   /** One story is not to be had, or no longer; the others go on. */
   #refused(story, error) {
     if (!story) return undefined;
-    story.isIn = false;
-    if (!passes(error)) {
+    story.outbox.close();
+    const after = retryAfter(error);
+    if (after === undefined) {
       this.#forget(story, error);
       return story.on.onError?.(error);
     }
     story.on.onDelay?.(error);
     story.isLate = true;
-    return this.#after(`join ${story.id}`, pause(0, error.after_ms ?? LATER), () => this.#stories.get(story.id) === story && this.#enter(story));
+    return this.#after(`join ${story.id}`, after, () => this.#stories.get(story.id) === story && this.#enter(story));
   }
 
   #tellStory(story, message) {
@@ -287,48 +275,14 @@ class Gateway {
 
   #forget(story, error) {
     this.#stories.delete(story.id);
-    story.isIn = false;
-    for (const one of [...this.#pending]) if (one.story === story) this.#fail(one, error);
-  }
-
-  #publish(story, said) {
-    const event = { id: newId(), ...said };
-    return new Promise((resolve, reject) => {
-      const one = { story, event, resolve, reject, since: Date.now() };
-      if (this.#stories.get(story.id) !== story) return reject(new Refused({ code: 'left', message: 'the story was left' }));
-      this.#pending.add(one);
-      if (story.isIn) this.#say(one);
-    });
+    story.outbox.end(error);
   }
 
   #types(story) {
     const now = Date.now();
-    if (!story.isIn || now - story.typed < TYPES) return;
+    if (!story.outbox.isOpen || now - story.typed < TYPES) return;
     story.typed = now;
     this.#send({ t: 'typing', story: story.id });
-  }
-
-  #say(one) {
-    if (!this.#pending.has(one) || !one.story.isIn) return;
-    clearTimeout(one.timer);
-    this.#ask({ t: 'publish', story: one.story.id, event: one.event }, {
-      ok: ({ id, status }) => {
-        this.#pending.delete(one);
-        one.resolve({ id, status });
-      },
-      err: (error) => {
-        // It crossed the end of the story: said again with the next join.
-        if (error.code === 'not_joined' && !one.story.isIn) return;
-        if (!passes(error) || Date.now() - one.since > GIVES_UP) return this.#fail(one, error);
-        one.timer = setTimeout(() => this.#say(one), pause(0, error.after_ms ?? LATER));
-      },
-    });
-  }
-
-  #fail(one, error) {
-    clearTimeout(one.timer);
-    this.#pending.delete(one);
-    one.reject(new Refused(error));
   }
 
   #ask(message, then) {
@@ -357,7 +311,7 @@ class Gateway {
     this.#welcomed = 0;
     const why = this.#why ?? reason;
     if (code === 4400 || code === 1009) {
-      for (const one of [...this.#pending]) this.#fail(one, { code: 'too_large', message: reason });
+      for (const { outbox } of this.#stories.values()) outbox.fail({ code: 'too_large', message: reason });
     }
     if (code === 4403) return this.#tell({ state: 'refused', reason: why });
     if (code === 4401) {
@@ -384,8 +338,7 @@ class Gateway {
     this.#way = undefined;
     for (const what of [this.#pace, this.#asked, this.#leaving]) what.clear();
     for (const timer of Object.values(this.#timers)) clearTimeout(timer);
-    for (const story of this.#stories.values()) story.isIn = false;
-    for (const one of this.#pending) clearTimeout(one.timer);
+    for (const { outbox } of this.#stories.values()) outbox.close();
   }
 
   #after(name, ms, then) {

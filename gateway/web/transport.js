@@ -8,7 +8,7 @@
 //   on.open()           it can be sent to
 //   on.message(object)  what the gateway says
 //   on.end({code, reason})   it is over; the code is that of a WebSocket's close frame
-// Besides: how much is said at a time (Pace), and when it is tried again (pause).
+// Besides: how much is said at a time (Pace), and when it is tried again (pause, retryAfter).
 
 const SUBPROTOCOL = 'storyfleet.v1';
 
@@ -20,6 +20,10 @@ const SLOWEST = 2_000;
 /** How long to wait before it is tried again. */
 const FIRST = 250;
 const LONGEST = 15_000;
+const LATER = 1_000;
+
+/** Refusals that are over by themselves. */
+const PASSES = new Set(['rate', 'unavailable', 'full']);
 
 /** How soon one who is asked answers; where somebody waits for it; and how many signs of life may be lost. */
 const ANSWERS = 10_000;
@@ -188,6 +192,11 @@ export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
 export function pause(tries, after, random = Math.random()) {
   const longest = Math.min(LONGEST, FIRST * 2 ** tries);
   return after === undefined ? (0.5 + random / 2) * longest : after + random * longest;
+}
+
+/** When to ask again for what was refused, in ms; undefined where it would be refused again. */
+export function retryAfter({ code, after_ms: after }) {
+  return PASSES.has(code) || after != null ? pause(0, after ?? LATER) : undefined;
 }
 
 /** Does things in their order, and not more of them at a time than a gateway takes: it ends who says more. */

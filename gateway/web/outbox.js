@@ -1,0 +1,103 @@
+// What is published in one story and not answered yet. It is said in its order, one after the other: what is refused for
+// a time keeps its place, and what is not answered before a cut is said again after it.
+
+import { newId, retryAfter } from './transport.js';
+
+/** Milliseconds. */
+const GIVES_UP = 60_000;
+
+/** Why something was not done: `code` as the gateway says it. */
+export class Refused extends Error {
+  constructor({ code, message }) {
+    super(message);
+    this.code = code;
+  }
+}
+
+export class Outbox {
+  #ask;
+  #waits = new Set();
+  /** The one that is being said, or is to be said again. */
+  #said;
+  #timer;
+  #isOpen = false;
+  /** Why nothing can be said any more. */
+  #end;
+
+  /** @param {(event, then: {ok, err}) => void} ask says it to the gateway; a closed outbox is not answered for sure. */
+  constructor(ask) {
+    this.#ask = ask;
+  }
+
+  get isOpen() {
+    return this.#isOpen;
+  }
+
+  publish(said) {
+    return new Promise((resolve, reject) => {
+      if (this.#end) return reject(new Refused(this.#end));
+      this.#waits.add({ event: { id: newId(), ...said }, since: Date.now(), resolve, reject });
+      this.#say();
+    });
+  }
+
+  open() {
+    this.#isOpen = true;
+    this.#say();
+  }
+
+  /** Nothing is said until it is opened again. */
+  close() {
+    this.#isOpen = false;
+    this.#said = undefined;
+    clearTimeout(this.#timer);
+  }
+
+  /** What waits will not be said. */
+  fail(error) {
+    for (const { reject } of this.#waits) reject(new Refused(error));
+    this.#waits.clear();
+  }
+
+  /** What waits will not be said, and neither will what comes. */
+  end(error) {
+    this.#end = error;
+    this.close();
+    this.fail(error);
+  }
+
+  #say() {
+    const [one] = this.#waits;
+    if (!this.#isOpen || !one || this.#said === one) return;
+    this.#said = one;
+    this.#ask(one.event, {
+      ok: ({ id, status }) => this.#take(one) && one.resolve({ id, status }),
+      err: (error) => this.#waits.has(one) && this.#refused(one, error),
+    });
+  }
+
+  /** It is answered, and the next one is said; false where it was already: around a cut one can be said twice. */
+  #take(one) {
+    if (!this.#waits.delete(one)) return false;
+    clearTimeout(this.#timer);
+    this.#say();
+    return true;
+  }
+
+  #refused(one, error) {
+    // It crossed the end of the story: said again with the next join.
+    if (error.code === 'not_joined' && !this.#isOpen) return undefined;
+    const after = retryAfter(error);
+    if (after === undefined || Date.now() - one.since > GIVES_UP) {
+      one.reject(new Refused(error));
+      return this.#take(one);
+    }
+    clearTimeout(this.#timer);
+    if (!this.#isOpen) return undefined;
+    this.#timer = setTimeout(() => {
+      this.#said = undefined;
+      this.#say();
+    }, after);
+    return undefined;
+  }
+}

@@ -1,0 +1,35 @@
+// What is published and not answered yet: in which order it is said, for how long, and when no more.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { WELCOME, pass, stage } from './stage.js';
+
+const words = (text) => ({ mode: 'do', text });
+
+/** A gateway that welcomes, lets in, and answers what is published with `answer(event)`: an error, or nothing. */
+function answers(answer) {
+  return (message, socket) => {
+    if (message.t === 'auth') return socket.hear(WELCOME());
+    const error = message.t === 'publish' ? answer(message.event) : undefined;
+    const told = error ? { t: 'err', message: error.code, ...error } : { t: 'ok', id: message.event?.id, status: 'logged' };
+    return socket.hear({ ...told, ref: message.ref });
+  };
+}
+
+test('what is refused for a time keeps its place', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const taken = [];
+  let refusals = 0;
+  const hears = answers(({ text }) => {
+    if (text === 'a' && (refusals += 1) === 1) return { code: 'unavailable' };
+    taken.push(text);
+    return undefined;
+  });
+  const { gateway, sockets, until } = stage(t, { hears });
+  const story = gateway.join('s', {});
+  const said = ['a', 'b', 'c'].map((text) => story.publish(words(text)));
+  await until(() => sockets.length > 0);
+  await pass(t, 3_000);
+  await Promise.all(said);
+  assert.deepEqual(taken, ['a', 'b', 'c']);
+});
