@@ -20,6 +20,8 @@ export class Outbox {
   /** The one that is being said, or is to be said again. */
   #said;
   #timer;
+  /** Since when nothing was taken, of what was said. */
+  #since;
   #isOpen = false;
   /** Why nothing can be said any more. */
   #end;
@@ -36,7 +38,8 @@ export class Outbox {
   publish(said) {
     return new Promise((resolve, reject) => {
       if (this.#end) return reject(new Refused(this.#end));
-      this.#waits.add({ event: { id: newId(), ...said }, since: Date.now(), resolve, reject });
+      if (this.#waits.size === 0) this.#since = undefined;
+      this.#waits.add({ event: { id: newId(), ...said }, resolve, reject });
       this.#say();
     });
   }
@@ -49,7 +52,7 @@ export class Outbox {
   /** Nothing is said until it is opened again. */
   close() {
     this.#isOpen = false;
-    this.#said = undefined;
+    this.#said = this.#since = undefined;
     clearTimeout(this.#timer);
   }
 
@@ -71,33 +74,36 @@ export class Outbox {
     if (!this.#isOpen || !one || this.#said === one) return;
     this.#said = one;
     this.#ask(one.event, {
-      ok: ({ id, status }) => this.#take(one) && one.resolve({ id, status }),
+      ok: ({ id, status }) => {
+        this.#since = undefined;
+        one.resolve({ id, status });
+        this.#answered(one);
+      },
       err: (error) => this.#waits.has(one) && this.#refused(one, error),
     });
   }
 
-  /** It is answered, and the next one is said; false where it was already: around a cut one can be said twice. */
-  #take(one) {
-    if (!this.#waits.delete(one)) return false;
+  #answered(one) {
+    // Around a cut one can be said twice, and is answered as often.
+    if (!this.#waits.delete(one)) return;
     clearTimeout(this.#timer);
     this.#say();
-    return true;
   }
 
   #refused(one, error) {
-    // It crossed the end of the story: said again with the next join.
-    if (error.code === 'not_joined' && !this.#isOpen) return undefined;
     const after = retryAfter(error);
-    if (after === undefined || Date.now() - one.since > GIVES_UP) {
+    // It crossed the end of the story: said again with the next join.
+    if (!this.#isOpen && (after !== undefined || error.code === 'not_joined')) return;
+    this.#since ??= Date.now();
+    if (after === undefined || Date.now() - this.#since > GIVES_UP) {
       one.reject(new Refused(error));
-      return this.#take(one);
+      this.#answered(one);
+      return;
     }
     clearTimeout(this.#timer);
-    if (!this.#isOpen) return undefined;
     this.#timer = setTimeout(() => {
       this.#said = undefined;
       this.#say();
     }, after);
-    return undefined;
   }
 }

@@ -33,3 +33,18 @@ test('what is refused for a time keeps its place', async (t) => {
   await Promise.all(said);
   assert.deepEqual(taken, ['a', 'b', 'c']);
 });
+
+test('what was kept for long before it could be said is still said again when it is refused for a time', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  let isAway = true;
+  let refusals = 0;
+  const hears = (message, socket) => (isAway ? socket.end(1006) : answers(() => ((refusals += 1) === 1 ? { code: 'rate' } : undefined))(message, socket));
+  const { gateway, sockets, until } = stage(t, { hears });
+  const said = gateway.join('s', {}).publish(words('a'));
+  await until(() => sockets.length > 0);
+  await pass(t, 70_000);
+  isAway = false;
+  await pass(t, 30_000);
+  assert.equal((await said).status, 'logged');
+  assert.equal(refusals, 2);
+});
