@@ -97,7 +97,7 @@ class Gateway {
   join(id, on) {
     if (this.#stories.has(id)) throw new Error(`${id} is joined already`);
     const story = { id, on, known: new Story(), isLate: false, typed: 0 };
-    story.outbox = new Outbox((event, then) => this.#ask({ t: 'publish', story: id, event }, then));
+    story.outbox = new Outbox((event, ...rest) => this.#ask({ t: 'publish', story: id, event }, ...rest));
     this.#stories.set(id, story);
     if (this.#state.state === 'open') this.#enter(story);
     return {
@@ -285,9 +285,12 @@ class Gateway {
     this.#send({ t: 'typing', story: story.id });
   }
 
-  #ask(message, then) {
-    this.#asked.set((this.#ref += 1), then);
-    this.#send({ ...message, ref: this.#ref });
+  #ask(message, then, isWanted = () => true) {
+    this.#pace.take(() => {
+      if (!isWanted()) return;
+      this.#asked.set((this.#ref += 1), then);
+      this.#way.send({ ...message, ref: this.#ref });
+    });
   }
 
   #send(message) {

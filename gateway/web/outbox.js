@@ -26,7 +26,7 @@ export class Outbox {
   /** Why nothing can be said any more. */
   #end;
 
-  /** @param {(event, then: {ok, err}) => void} ask says it to the gateway; a closed outbox is not answered for sure. */
+  /** @param {(event, then: {ok, err}, isWanted) => void} ask says it to the gateway when its turn comes, if it still `isWanted()`. */
   constructor(ask) {
     this.#ask = ask;
   }
@@ -73,14 +73,16 @@ export class Outbox {
     const [one] = this.#waits;
     if (!this.#isOpen || !one || this.#said === one) return;
     this.#said = one;
-    this.#ask(one.event, {
+    const isWanted = () => this.#isOpen && this.#waits.has(one);
+    const then = {
       ok: ({ id, status }) => {
         this.#since = undefined;
         one.resolve({ id, status });
         this.#answered(one);
       },
       err: (error) => this.#waits.has(one) && this.#refused(one, error),
-    });
+    };
+    this.#ask(one.event, then, isWanted);
   }
 
   #answered(one) {

@@ -48,3 +48,19 @@ test('what was kept for long before it could be said is still said again when it
   assert.equal((await said).status, 'logged');
   assert.equal(refusals, 2);
 });
+
+test('what was given up while it waited for its turn is not said', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const { gateway, sockets, until } = stage(t, { hears: answers(() => undefined) });
+  const story = gateway.join('s', {});
+  await until(() => sockets.length > 0);
+  await pass(t, 5_000);
+  // More than is said at once.
+  for (let i = 0; i < 30; i += 1) gateway.join(`s${i}`, {});
+  const said = assert.rejects(story.publish(words('a')), { code: 'left' });
+  story.leave();
+  await said;
+  await pass(t, 5_000);
+  const kinds = sockets[0].said.filter((message) => message.story === 's').map((message) => message.t);
+  assert.deepEqual(kinds, ['join', 'leave']);
+});
