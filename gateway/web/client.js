@@ -99,7 +99,7 @@ class Gateway {
     const story = { id, on, known: new Story(), isLate: false, typed: 0 };
     story.outbox = new Outbox((event, ...rest) => this.#ask({ t: 'publish', story: id, event }, ...rest));
     this.#stories.set(id, story);
-    if (this.#state.state === 'open') this.#enter(story);
+    this.#enter(story);
     return {
       publish: (said) => story.outbox.publish(said),
       typing: () => this.#types(story),
@@ -188,9 +188,11 @@ class Gateway {
     if (this.#state.state === 'open') return;
     clearTimeout(this.#timers.open);
     this.#welcomed = Date.now();
-    this.#tell({ state: 'open', transport: this.#way.kind, sub, name });
-    for (const story of this.#stories.values()) this.#enter(story);
     this.#watch();
+    const stories = [...this.#stories.values()];
+    // Whoever is told may join more of them, leave them, and close all.
+    this.#tell({ state: 'open', transport: this.#way.kind, sub, name });
+    for (const story of stories) if (this.#stories.get(story.id) === story) this.#enter(story);
   }
 
   #renewBefore(until) {
@@ -208,7 +210,7 @@ class Gateway {
   #enter(story) {
     const { id, known, outbox } = story;
     outbox.close();
-    if (this.#leaving.has(id)) return;
+    if (this.#state.state !== 'open' || this.#leaving.has(id)) return;
     const isLeft = () => this.#stories.get(id) !== story;
     this.#ask({ t: 'join', story: id, cursor: known.cursor }, {
       ok: () => {
@@ -238,9 +240,10 @@ class Gateway {
       this.#forget(story, error);
       return story.on.onError?.(error);
     }
-    story.on.onDelay?.(error);
     story.isLate = true;
-    return this.#after(`join ${story.id}`, after, () => this.#stories.get(story.id) === story && this.#enter(story));
+    // Before it is told: whoever is told may close all.
+    this.#after(`join ${story.id}`, after, () => this.#stories.get(story.id) === story && this.#enter(story));
+    return story.on.onDelay?.(error);
   }
 
   #tellStory(story, message) {

@@ -1,0 +1,72 @@
+// The client where whoever is told of something answers at once: with the end of all, or with more.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { WELCOME, pass, stage } from './stage.js';
+
+/** A gateway that welcomes, and answers a join with what `join()` gives: an error, or nothing. */
+function answers(join = () => undefined) {
+  return (message, socket) => {
+    if (message.t === 'auth') return socket.hear(WELCOME());
+    const code = message.t === 'join' ? join() : undefined;
+    return socket.hear(code ? { t: 'err', ref: message.ref, code, message: code } : { t: 'ok', ref: message.ref });
+  };
+}
+
+/** Long after it was closed nothing was tried, or thrown. */
+async function isQuiet(t, { sockets }) {
+  const [count, said] = [sockets.length, sockets.at(-1).said.length];
+  await pass(t, 20_000);
+  assert.deepEqual([sockets.length, sockets.at(-1).said.length], [count, said]);
+}
+
+test('who closes all when it is open hears no more of it', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const told = [];
+  const onState = ({ state }) => {
+    told.push(state);
+    if (state === 'open') on.gateway.close();
+  };
+  const on = stage(t, { hears: answers(), onState });
+  on.gateway.join('s', {});
+  await on.until(() => told.includes('closed'));
+  await isQuiet(t, on);
+  assert.deepEqual(told, ['connecting', 'open', 'closed']);
+});
+
+test('who closes all when a story is late hears no more of it', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const on = stage(t, { hears: answers(() => 'unavailable') });
+  on.gateway.join('s', { onDelay: () => on.gateway.close() });
+  await on.until(() => on.states.at(-1).state === 'closed');
+  await isQuiet(t, on);
+});
+
+test('who closes all when a story begins anew hears no more of it', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  let joins = 0;
+  const on = stage(t, { hears: answers(() => ((joins += 1) === 2 ? 'bad_cursor' : undefined)) });
+  on.gateway.join('s', { onGap: () => on.gateway.close() });
+  await on.until(() => joins === 1);
+  on.sockets[0].hear({ t: 'reset', story: 's', re: 'r', attempt: 1, cursor: 'e-1-aaaa' });
+  on.sockets[0].end(1006);
+  await pass(t, 5_000);
+  assert.equal(on.states.at(-1).state, 'closed');
+  await isQuiet(t, on);
+});
+
+test('a story that is joined when it is open is joined once, and one that is left then is not', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const errors = [];
+  const onState = ({ state }) => {
+    if (state !== 'open') return;
+    left.leave();
+    on.gateway.join('new', { onError: (error) => errors.push(error) });
+  };
+  const on = stage(t, { hears: answers(), onState });
+  const left = on.gateway.join('left', {});
+  await on.until(() => on.sockets.length > 0);
+  await pass(t, 5_000);
+  const joins = on.sockets[0].said.filter((message) => message.t === 'join').map(({ story }) => story);
+  assert.deepEqual([joins, errors], [['new'], []]);
+});
