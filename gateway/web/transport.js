@@ -82,11 +82,13 @@ export function openSocket(base, on, { ticket, WebSocket: Socket = globalThis.We
 
 export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
   const streams = new Map();
+  const posts = new Set();
   let token;
   let isOver = false;
   const finish = () => {
     isOver = true;
     for (const { broken } of streams.values()) broken.abort();
+    for (const post of posts) post.abort();
   };
   const end = (code, reason) => {
     if (isOver) return;
@@ -128,8 +130,13 @@ export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
 
   async function publish({ ref, story, event }) {
     const url = new URL(`/v1/stories/${encodeURIComponent(story)}/events`, base);
+    const post = new AbortController();
+    posts.add(post);
+    // Its connection may be another than that of the streams, and dead where they live.
+    const patience = setTimeout(() => post.abort(), ANSWERS);
     const request = {
       method: 'POST',
+      signal: post.signal,
       headers: { ...headers(), 'content-type': 'application/json' },
       body: JSON.stringify(event),
     };
@@ -140,7 +147,11 @@ export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
       if (response.ok && id) return hear({ t: 'ok', ref, id, status });
       return hear({ t: 'err', ref, code, message: detail, after_ms });
     } catch (error) {
+      if (post.signal.aborted) return hear({ t: 'err', ref, code: 'unavailable', message: 'nobody answered' });
       return end(1006, String(error));
+    } finally {
+      clearTimeout(patience);
+      posts.delete(post);
     }
   }
 

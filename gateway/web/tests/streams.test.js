@@ -8,8 +8,8 @@ import { pass, stage } from './stage.js';
 function streams(t, publish) {
   const opened = { streams: 0, beat: () => {} };
   const say = (body, text) => body.enqueue(new TextEncoder().encode(text));
-  const fetch = async (url, { method } = {}) => {
-    if (method === 'POST') return publish();
+  const fetch = async (url, { method, ...request } = {}) => {
+    if (method === 'POST') return publish(request);
     opened.streams += 1;
     const start = (body) => {
       say(body, 'retry: 1000\n\n');
@@ -59,4 +59,40 @@ test('over streams, a token that is over when something is published is renewed,
   const { gateway, asked } = streams(t, answers);
   assert.equal((await gateway.join('s', {}).publish({ mode: 'do', text: 'x' })).status, 'logged');
   assert.deepEqual(asked, [false, true]);
+});
+
+/** A request that nobody answers: it ends when it is given up. */
+const unanswered = ({ signal }) => new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
+
+test('over streams, what nobody answers is said again under the same id, and reading goes on', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const posts = [];
+  const answer = (request) => {
+    posts.push(JSON.parse(request.body).id);
+    return posts.length === 1 ? unanswered(request) : Response.json({ id: posts[0], status: 'duplicate' }, { status: 202 });
+  };
+  const { gateway, opened, until } = streams(t, answer);
+  const said = gateway.join('s', {}).publish({ mode: 'do', text: 'x' });
+  await until(() => posts.length === 1);
+  for (let passed = 0; passed < 15; passed += 5) {
+    opened.beat();
+    await pass(t, 5_000);
+  }
+  assert.equal(posts.length, 2);
+  assert.equal(posts[1], posts[0]);
+  assert.equal((await said).status, 'duplicate');
+  assert.equal(opened.streams, 1);
+});
+
+test('over streams, what is not answered when all is closed is given up', async (t) => {
+  let signal;
+  const { gateway, until } = streams(t, (request) => {
+    ({ signal } = request);
+    return unanswered(request);
+  });
+  const said = assert.rejects(gateway.join('s', {}).publish({ mode: 'do', text: 'x' }), { code: 'closed' });
+  await until(() => signal);
+  gateway.close();
+  await said;
+  assert.ok(signal.aborted);
 });
