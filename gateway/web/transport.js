@@ -39,39 +39,43 @@ export function openSocket(base, on, { ticket, WebSocket: Socket = globalThis.We
   const socket = new Socket(url, SUBPROTOCOL);
   let isOver = false;
   let heard = Date.now();
-  let asked = 0;
+  /** It was asked, and is over if nothing is heard in time. */
+  let asked;
   let urgent;
+  const calm = () => {
+    for (const timer of [asked, urgent]) clearTimeout(timer);
+    asked = urgent = undefined;
+  };
+  const finish = () => {
+    isOver = true;
+    calm();
+  };
   const end = (code, reason) => {
     if (isOver) return;
-    isOver = true;
-    clearTimeout(urgent);
+    finish();
     on.end({ code, reason });
   };
-  const isSilent = (since) => asked > heard && Date.now() - asked >= since;
+  const silent = () => end(1006, SILENT);
   const send = (message) => socket.send(JSON.stringify(message));
   const way = {
     kind: 'ws',
     send,
     check: (ping, isUrgent = false) => {
-      if (isSilent(ANSWERS)) return end(1006, SILENT);
-      if (asked <= heard && (isUrgent || Date.now() - heard > ping)) {
-        asked = Date.now();
+      if (!asked && (isUrgent || Date.now() - heard > ping)) {
+        asked = setTimeout(silent, ANSWERS);
         send({ t: 'ping' });
       }
-      if (!isUrgent) return undefined;
-      clearTimeout(urgent);
-      urgent = setTimeout(() => isSilent(ANSWERS_URGENTLY) && end(1006, SILENT), ANSWERS_URGENTLY);
-      return undefined;
+      if (isUrgent) urgent ??= setTimeout(silent, ANSWERS_URGENTLY);
     },
     close: () => {
-      isOver = true;
-      clearTimeout(urgent);
+      finish();
       socket.close(1000);
     },
   };
   socket.onopen = () => isOver || on.open();
   socket.onmessage = ({ data }) => {
     heard = Date.now();
+    calm();
     if (!isOver) on.message(JSON.parse(data));
   };
   socket.onclose = ({ code, reason }) => end(code, reason);

@@ -59,6 +59,16 @@ test('who wakes up has an answer at once, or a new socket', async (t) => {
   assert.equal(sockets.length, 2);
 });
 
+test('what was heard in the instant in which it is asked is no answer', async (t) => {
+  clock(t);
+  const { gateway, sockets, states, until } = stage(t, { hears: answers(() => false) });
+  await until(() => states.at(-1)?.state === 'open');
+  sockets[0].hear({ t: 'ok' });
+  gateway.wake();
+  await pass(t, 4_000);
+  assert.deepEqual(reasons(states), [SILENT]);
+});
+
 test('a socket that opens and lets nothing through gives way to streams', async (t) => {
   clock(t);
   let streams = 0;
