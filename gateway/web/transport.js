@@ -220,12 +220,13 @@ export class Pace {
   #every = EVERY;
   #waits = [];
   #timer;
+  #isGoing = false;
   /** When it will be as if nothing had been done. */
   #free = 0;
 
   take(act) {
     this.#waits.push(act);
-    if (this.#timer === undefined) this.#go();
+    if (this.#timer === undefined && !this.#isGoing) this.#go();
   }
 
   /** What waits is not done, and what comes is the first. */
@@ -244,18 +245,27 @@ export class Pace {
 
   #go() {
     this.#timer = undefined;
+    // What is done may bring more, which then waits for its end.
+    this.#isGoing = true;
+    try {
+      this.#timer = this.#work();
+    } finally {
+      this.#isGoing = false;
+    }
+  }
+
+  /** @returns the timer of what is still too much. */
+  #work() {
     while (this.#waits.length > 0) {
       const now = Date.now();
       const most = this.#burst * this.#every;
       // A clock that is set back holds nothing up.
       const free = Math.min(Math.max(this.#free, now), now + most) + this.#every;
-      if (free > now + most) {
-        this.#timer = setTimeout(() => this.#go(), free - now - most);
-        return;
-      }
+      if (free > now + most) return setTimeout(() => this.#go(), free - now - most);
       this.#free = free;
       this.#waits.shift()();
     }
+    return undefined;
   }
 }
 

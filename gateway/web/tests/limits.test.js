@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { Pace } from '../transport.js';
 import { WELCOME, pass, stage } from './stage.js';
 
 /** A gateway that takes so many messages at once and one more each so many ms, and ends who says more. */
@@ -90,4 +91,15 @@ test('a story that cannot be read any more is joined again when it is told when,
   await Promise.all([crossed, later]);
   assert.deepEqual(delays, ['unavailable', undefined]);
   assert.deepEqual(states.map(({ state }) => state), ['connecting', 'open']);
+});
+
+test('what comes of something that is said waits until it is said', () => {
+  const pace = new Pace();
+  const done = [];
+  pace.take(() => {
+    done.push('begun');
+    pace.take(() => done.push('next'));
+    done.push('ended');
+  });
+  assert.deepEqual(done, ['begun', 'ended', 'next']);
 });
