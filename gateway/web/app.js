@@ -59,7 +59,7 @@ function enter(id, ticket) {
   at('premise').hidden = true;
   document.title = `${id} · Storyfleet`;
   // One's own words that were sent, by their id, and what ended actions whose id is not known yet.
-  const here = { id, own: new Map(), ends: new Map() };
+  const here = { id, sent: new Map(), ends: new Map() };
   here.gateway = connect({
     ticket,
     // Only a person has a new one: until then the old one is all there is.
@@ -165,7 +165,7 @@ function publish(said, label, again) {
       if (scene.has(id)) return card.remove();
       const end = here.ends.get(id);
       if (end) return end(own);
-      here.own.set(id, own);
+      here.sent.set(id, own);
       card.say('waiting', status === 'held' ? 'The moderator reads it first …' : 'Sent');
     } catch (error) {
       if (error.code === 'closed') {
@@ -187,14 +187,14 @@ function publish(said, label, again) {
 }
 
 /** One's own words are in the story, or will not be. Either may be told before the answer to those who sent them. */
-function settle({ own, ends }, event) {
-  own.get(event.id)?.remove();
-  own.delete(event.id);
+function settle({ sent, ends }, event) {
+  sent.get(event.id)?.remove();
+  sent.delete(event.id);
   const [ids, end] = ending(event);
   for (const id of ids) {
-    if (own.has(id)) end(own.get(id));
+    if (sent.has(id)) end(sent.get(id));
     else ends.set(id, end);
-    own.delete(id);
+    sent.delete(id);
   }
 }
 

@@ -168,14 +168,18 @@ class Gateway {
       case 'err':
         if (asked) return asked.err?.(message);
         if (message.story) return this.#refused(this.#reader(message.story), message);
-      // What ends all is told first.
+        return this.#warned(message);
       case 'bye':
-        this.#why = message.reason ?? message.message;
-        this.#bye = message.after_ms;
-        return undefined;
+        return this.#warned(message);
       default:
         return this.#tellStory(this.#reader(message.story), message);
     }
+  }
+
+  /** The end of the connection follows, and this is why. */
+  #warned({ reason, message, after_ms: after }) {
+    this.#why = reason ?? message;
+    this.#bye = after;
   }
 
   #reader(id) {

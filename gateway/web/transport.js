@@ -91,8 +91,8 @@ export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
   let isOver = false;
   const finish = () => {
     isOver = true;
-    for (const { broken } of streams.values()) broken.abort();
-    for (const post of posts) post.abort();
+    for (const { controller } of streams.values()) controller.abort();
+    for (const controller of posts) controller.abort();
   };
   const end = (code, reason) => {
     if (isOver) return;
@@ -103,13 +103,13 @@ export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
   const headers = () => ({ authorization: `Bearer ${token}` });
 
   async function read({ ref, story, cursor }) {
-    const broken = new AbortController();
-    const stream = { broken, heard: Date.now(), isAnswered: false };
+    const controller = new AbortController();
+    const stream = { controller, heard: Date.now(), isAnswered: false };
     streams.set(story, stream);
     const url = new URL(`/v1/stories/${encodeURIComponent(story)}/stream`, base);
     if (cursor) url.searchParams.set('cursor', cursor);
     const take = (block) => {
-      if (broken.signal.aborted) return undefined;
+      if (controller.signal.aborted) return undefined;
       stream.heard = Date.now();
       const message = block.data ? JSON.parse(block.data) : undefined;
       if (block.event === 'error') {
@@ -122,11 +122,11 @@ export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
       if (message) hear(message);
     };
     try {
-      const response = await ask(url, { headers: headers(), signal: broken.signal, cache: 'no-store' });
+      const response = await ask(url, { headers: headers(), signal: controller.signal, cache: 'no-store' });
       if (!response.ok) return end(response.status === 401 ? 4401 : 1006, `status ${response.status}`);
       await blocks(response.body, take);
     } catch (error) {
-      if (broken.signal.aborted) return;
+      if (controller.signal.aborted) return;
       return end(1006, String(error));
     }
     if (streams.get(story) === stream) end(1012, 'the stream ended');
@@ -134,13 +134,13 @@ export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
 
   async function publish({ ref, story, event }) {
     const url = new URL(`/v1/stories/${encodeURIComponent(story)}/events`, base);
-    const post = new AbortController();
-    posts.add(post);
+    const controller = new AbortController();
+    posts.add(controller);
     // Its connection may be another than that of the streams, and dead where they live.
-    const patience = setTimeout(() => post.abort(), ANSWERS);
+    const patience = setTimeout(() => controller.abort(), ANSWERS);
     const request = {
       method: 'POST',
-      signal: post.signal,
+      signal: controller.signal,
       headers: { ...headers(), 'content-type': 'application/json' },
       body: JSON.stringify(event),
     };
@@ -151,11 +151,11 @@ export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
       if (response.ok && id) return hear({ t: 'ok', ref, id, status });
       return hear({ t: 'err', ref, code, message: detail, after_ms });
     } catch (error) {
-      if (post.signal.aborted) return hear({ t: 'err', ref, code: 'unavailable', message: 'nobody answered' });
+      if (controller.signal.aborted) return hear({ t: 'err', ref, code: 'unavailable', message: 'nobody answered' });
       return end(1006, String(error));
     } finally {
       clearTimeout(patience);
-      posts.delete(post);
+      posts.delete(controller);
     }
   }
 
@@ -177,7 +177,7 @@ export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
           read(message);
           break;
         case 'leave':
-          streams.get(message.story)?.broken.abort();
+          streams.get(message.story)?.controller.abort();
           streams.delete(message.story);
           hear({ t: 'ok', ref: message.ref });
           break;
