@@ -35,8 +35,9 @@ export async function ask(path, { method = 'GET', body, token } = {}) {
   if (token) headers.authorization = `Bearer ${token}`;
   if (body) headers['content-type'] = 'application/json';
   const response = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
-  const answer = await response.json();
-  if (!response.ok) throw new Problem(response.status, answer);
+  // What is no JSON is of something on the way to the gateway.
+  const answer = await response.json().catch(() => undefined);
+  if (!response.ok || !answer) throw new Problem(response.status, { detail: `status ${response.status}`, ...answer });
   return answer;
 }
 

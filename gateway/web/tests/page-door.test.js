@@ -53,6 +53,17 @@ test('a wrong token is told, and asked for again', TIME, async (t) => {
   await shot(page, 'door-light');
 });
 
+test('an answer that is none of the gateway is told by its status', TIME, async (t) => {
+  const page = await pages.visit(t);
+  await page.fill('#token', mira);
+  await page.fill('#story', 'castle');
+  for (const status of [502, 200]) {
+    await page.route('**/v1/stories/castle', (route) => route.fulfill({ status, contentType: 'text/html', body: '<html>Bad Gateway</html>' }));
+    await page.click('#enter > button');
+    await page.waitForFunction((words) => document.getElementById('door-problem').textContent === words, `status ${status}`);
+  }
+});
+
 test('a ticket opens the page once, leaves the address, and a reload goes on', TIME, async (t) => {
   await stack.create(mira, 'ticket');
   const { ticket } = await stack.api(mira, '/v1/tickets', { method: 'POST' });
