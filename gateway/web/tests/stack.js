@@ -94,8 +94,8 @@ export class Stack {
   }
 
   /** A token of somebody with this role in all stories. */
-  async token(sub, { name = sub, role = 'owner', ttl = '1h' } = {}) {
-    const options = ['token', '--sub', sub, '--name', name, '--story', `*=${role}`, '--ttl', ttl, '--secret-file', this.#secret];
+  async token(sub, { name = sub, role = 'owner' } = {}) {
+    const options = ['token', '--sub', sub, '--name', name, '--story', `*=${role}`, '--ttl', '1h', '--secret-file', this.#secret];
     const child = this.#run(path.join(BINARIES, 'storyfleet'), options);
     const [line] = await once(createInterface(child.stdout), 'line');
     return line;
