@@ -7,7 +7,7 @@ const SETTLES = 1_500;
 /** The latest lines for those who listen. */
 const LINES = 3;
 
-/** How far from the end one may be and still follow it. Pixels. */
+/** How far from the end one who comes back to it follows it again. Pixels. */
 const NEAR = 120;
 
 /** People who are shown each; of the others the number. */
@@ -26,6 +26,8 @@ export class Scene {
   #first = Infinity;
   #settled = 0;
   #isFollowing = true;
+  /** How far it was scrolled when last seen. */
+  #top = 0;
   /** The row of choices that is. */
   #open;
   #calm = matchMedia('(prefers-reduced-motion: reduce)');
@@ -59,6 +61,7 @@ export class Scene {
     for (const map of [this.#entries, this.#removed, this.#spoken, this.#labels]) map.clear();
     this.#first = Infinity;
     this.#isFollowing = true;
+    this.#top = 0;
     this.#open = undefined;
     this.#settled = Date.now() + SETTLES;
     this.#at('earlier').hidden = true;
@@ -88,6 +91,7 @@ export class Scene {
 
   /** Events from before those that are shown, oldest first: all since the place `from`. */
   earlier(placed, from) {
+    this.#look();
     const scroll = this.#at('scroll');
     const below = scroll.scrollHeight - scroll.scrollTop;
     const shown = placed.map(({ event }) => this.#show(event, true)).filter(Boolean);
@@ -95,6 +99,7 @@ export class Scene {
     this.#first = from;
     this.#at('earlier').hidden = this.#first <= 1;
     scroll.scrollTop = scroll.scrollHeight - below;
+    this.#top = scroll.scrollTop;
   }
 
   removed(id, { why, reason }) {
@@ -150,7 +155,7 @@ export class Scene {
     const item = element('li', 'entry draft');
     const text = item.appendChild(element('p', 'text'));
     item.dataset.id = re;
-    const typist = new Typist(text, { onGrow: () => this.#keep(), isCalm: () => this.#calm.matches });
+    const typist = new Typist(text, { around: (grow) => this.#stay(grow), isCalm: () => this.#calm.matches });
     const entry = { item, typist };
     this.#entries.set(re, entry);
     this.#at('drafts').append(item);
@@ -273,18 +278,25 @@ export class Scene {
   }
 
   #scrolled() {
-    const { scrollHeight, scrollTop, clientHeight } = this.#at('scroll');
-    this.#isFollowing = scrollHeight - scrollTop - clientHeight < NEAR;
+    this.#look();
     if (this.#isFollowing) this.#at('down').hidden = true;
   }
 
-  #stay(change) {
-    change();
-    this.#keep();
+  /** Who went up from where they were follows the end no more, until they are there or come near it. */
+  #look() {
+    const { scrollHeight, scrollTop, clientHeight } = this.#at('scroll');
+    const left = scrollHeight - scrollTop - clientHeight;
+    if (left <= 1) this.#isFollowing = true;
+    else if (scrollTop < this.#top) this.#isFollowing = false;
+    else if (scrollTop > this.#top && left < NEAR) this.#isFollowing = true;
+    this.#top = scrollTop;
   }
 
-  /** After the text grew, by however much: who was at its end is there again, the others are told. */
-  #keep() {
+  /** Where the text grows, by however much: who was at its end is there again, the others are told. */
+  #stay(grow) {
+    // Before it: the event of somebody's scrolling may still be under way.
+    this.#look();
+    grow();
     if (this.#isFollowing) this.#follow();
     else this.#at('down').hidden = false;
   }
@@ -293,6 +305,7 @@ export class Scene {
     this.#isFollowing = true;
     const scroll = this.#at('scroll');
     scroll.scrollTop = scroll.scrollHeight;
+    this.#top = scroll.scrollTop;
     this.#at('down').hidden = true;
   }
 }

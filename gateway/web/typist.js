@@ -8,13 +8,13 @@ export class Typist {
   #node;
   #text = '';
   #frame;
-  #onGrow;
+  #around;
   #isCalm;
 
-  /** @param {Element} element gets one text node. `isCalm`: everything is shown at once. */
-  constructor(element, { onGrow = () => {}, isCalm = () => false } = {}) {
+  /** @param {Element} element gets one text node. `around(grow)` lets it grow. `isCalm`: everything is shown at once. */
+  constructor(element, { around = (grow) => grow(), isCalm = () => false } = {}) {
     this.#node = element.appendChild(document.createTextNode(''));
-    this.#onGrow = onGrow;
+    this.#around = around;
     this.#isCalm = isCalm;
   }
 
@@ -30,8 +30,7 @@ export class Typist {
     cancelAnimationFrame(this.#frame);
     this.#frame = undefined;
     if (this.#node.data === this.#text) return;
-    this.#node.data = this.#text;
-    this.#onGrow();
+    this.#around(() => (this.#node.data = this.#text));
   }
 
   #step() {
@@ -42,8 +41,7 @@ export class Typist {
     let end = shown + Math.max(LEAST, Math.ceil(left * SHARE));
     // The two halves of a character belong together.
     if (/[\uD800-\uDBFF]/.test(this.#text[end - 1] ?? '')) end += 1;
-    this.#node.appendData(this.#text.slice(shown, end));
-    this.#onGrow();
+    this.#around(() => this.#node.appendData(this.#text.slice(shown, end)));
     if (end < this.#text.length) this.#frame = requestAnimationFrame(() => this.#step());
   }
 }

@@ -39,13 +39,38 @@ test('who is at the end stays there, however much text comes at once', TIME, asy
 
 test('who reads further up stays there, is told of new text, and gets to it', TIME, async (t) => {
   const page = await scene(t, PHONE);
-  await page.evaluate(() => (document.getElementById('scroll').scrollTop = 0));
-  await page.waitForFunction(() => globalThis.left() > 200);
-  await page.evaluate((action) => requestAnimationFrame(() => globalThis.scene.event({ ...action, id: 'new', text: 'new' }, 21)), ACTION);
+  // Before the page is told that it was scrolled.
+  await page.evaluate((action) => {
+    document.getElementById('scroll').scrollTop = 0;
+    globalThis.scene.event({ ...action, id: 'new', text: 'new' }, 21);
+  }, ACTION);
   await page.waitForSelector('#down:not([hidden])');
   assert.equal(await page.evaluate(() => document.getElementById('scroll').scrollTop), 0);
   await page.click('#down');
   await page.waitForFunction(() => globalThis.left() < 2 && document.getElementById('down').hidden);
+});
+
+test('who goes up a little while an answer is written stays there, and follows again when they come back near its end', TIME, async (t) => {
+  const page = await scene(t, PHONE);
+  const long = 'lorem ipsum dolor sit amet '.repeat(160);
+  const written = (text) => page.waitForFunction((all) => document.querySelector('.draft .text').textContent === all, text);
+  const place = await page.evaluate((text) => {
+    globalThis.scene.text('r', text, false);
+    const scroll = document.getElementById('scroll');
+    return (scroll.scrollTop -= 60);
+  }, long);
+  await written(long);
+  assert.equal(await page.evaluate(() => document.getElementById('scroll').scrollTop), place);
+  assert.equal(await page.isVisible('#down'), true);
+  const more = long + long;
+  await page.evaluate((text) => {
+    const scroll = document.getElementById('scroll');
+    scroll.scrollTop += globalThis.left() - 60;
+    globalThis.scene.text('r', text, false);
+  }, more);
+  await written(more);
+  assert.ok(await page.evaluate(() => globalThis.left() < 2), 'at the end');
+  assert.equal(await page.isVisible('#down'), false);
 });
 
 test('the story is scrolled with the keyboard alone', TIME, async (t) => {
