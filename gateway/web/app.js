@@ -206,9 +206,12 @@ function ending({ type, decision, target, reason, cause = [], notice }) {
 }
 
 async function earlier() {
+  const button = at('earlier');
+  // One that is disabled would lose the focus.
+  if (button.getAttribute('aria-disabled') === 'true') return;
   const here = room;
   const { first } = scene;
-  at('earlier').disabled = true;
+  button.setAttribute('aria-disabled', 'true');
   try {
     const { events, from } = await before(here.id, first);
     // Meanwhile another story was opened, or this one begun anew.
@@ -216,7 +219,7 @@ async function earlier() {
   } catch (problem) {
     if (room === here) banner(`What happened earlier cannot be shown now: ${problem.message}`);
   } finally {
-    at('earlier').disabled = false;
+    button.removeAttribute('aria-disabled');
   }
 }
 

@@ -64,7 +64,7 @@ export class Scene {
     this.#top = 0;
     this.#open = undefined;
     this.#settled = Date.now() + SETTLES;
-    this.#at('earlier').hidden = true;
+    this.#offer('earlier', false);
   }
 
   /** Whether it is in the story, or was. */
@@ -82,7 +82,7 @@ export class Scene {
 
   event(event, seq) {
     this.#first = Math.min(this.#first, seq);
-    this.#at('earlier').hidden = this.#first <= 1;
+    this.#offer('earlier', this.#first > 1);
     this.#stay(() => {
       const shown = this.#show(event);
       if (shown) this.#at('log').append(shown);
@@ -97,7 +97,7 @@ export class Scene {
     const shown = placed.map(({ event }) => this.#show(event, true)).filter(Boolean);
     this.#at('log').prepend(...shown);
     this.#first = from;
-    this.#at('earlier').hidden = this.#first <= 1;
+    this.#offer('earlier', this.#first > 1);
     scroll.scrollTop = scroll.scrollHeight - below;
     this.#top = scroll.scrollTop;
   }
@@ -132,13 +132,17 @@ export class Scene {
         if (kind) item.classList.add(kind);
         state.textContent = text;
         state.setAttribute('role', kind === 'waiting' || !kind ? 'none' : 'alert');
+        this.#leave(item);
         item.querySelector('.actions')?.remove();
         const row = element('div', 'actions');
         for (const [label, act] of Object.entries(actions)) row.append(button(label, act, 'quiet'));
         if (row.children.length > 0) item.append(row);
         this.#follow();
       },
-      remove: () => this.#stay(() => item.remove()),
+      remove: () => {
+        this.#leave(item);
+        this.#stay(() => item.remove());
+      },
     };
   }
 
@@ -252,6 +256,13 @@ export class Scene {
     if (row.querySelector(':focus-visible')) this.#at('text').focus();
   }
 
+  /** The keyboard goes on in the story where a way to elsewhere in it vanishes. */
+  #offer(id, isOffered) {
+    const way = this.#at(id);
+    if (!isOffered && way.matches(':focus-visible')) this.#at('scroll').focus({ preventScroll: true });
+    way.hidden = !isOffered;
+  }
+
   #notice({ id, notice, agent }) {
     const item = element('li', 'notice', notice || `The ${agent} could not answer.`);
     this.#entries.set(id, { item });
@@ -279,7 +290,7 @@ export class Scene {
 
   #scrolled() {
     this.#look();
-    if (this.#isFollowing) this.#at('down').hidden = true;
+    if (this.#isFollowing) this.#offer('down', false);
   }
 
   /** Who went up from where they were follows the end no more, until they are there or come near it. */
@@ -298,7 +309,7 @@ export class Scene {
     this.#look();
     grow();
     if (this.#isFollowing) this.#follow();
-    else this.#at('down').hidden = false;
+    else this.#offer('down', true);
   }
 
   #follow() {
@@ -306,7 +317,7 @@ export class Scene {
     const scroll = this.#at('scroll');
     scroll.scrollTop = scroll.scrollHeight;
     this.#top = scroll.scrollTop;
-    this.#at('down').hidden = true;
+    this.#offer('down', false);
   }
 }
 

@@ -115,6 +115,54 @@ test('one chooses once, the keyboard goes on in the box, and what is shown of be
   assert.equal(await page.evaluate(() => document.activeElement.id), 'text');
 });
 
+/** What has the focus: the id of an element, or the words of a button. */
+const focused = (page) => page.evaluate(() => document.activeElement.id || document.activeElement.textContent);
+
+test('the keyboard goes on in the box when what is done with words of one\'s own is done', TIME, async (t) => {
+  const page = await scene(t);
+  await page.evaluate(() => {
+    const card = globalThis.scene.pending({ who: 'Mira', text: 'I wait.' });
+    card.say('failed', 'Not sent', { 'Send again': () => card.say('', 'Sending …'), Discard: () => card.remove() });
+    globalThis.fail = () => card.say('failed', 'Not sent', { Discard: () => card.remove() });
+  });
+  for (const label of ['Send again', 'Discard']) {
+    await page.keyboard.press('Tab');
+    await page.locator('#outbox button', { hasText: label }).focus();
+    await page.keyboard.press('Enter');
+    assert.equal(await focused(page), 'text');
+    await page.evaluate(() => globalThis.fail());
+  }
+});
+
+test('the keyboard goes on in the story when it has got to new text', TIME, async (t) => {
+  const page = await scene(t, PHONE);
+  await page.evaluate((action) => {
+    document.getElementById('scroll').scrollTop = 0;
+    globalThis.scene.event({ ...action, id: 'new', text: 'new' }, 21);
+  }, ACTION);
+  await page.keyboard.press('Tab');
+  await page.focus('#down');
+  await page.keyboard.press('Enter');
+  assert.equal(await focused(page), 'scroll');
+  assert.ok(await page.evaluate(() => globalThis.left() < 2), 'at the end');
+});
+
+test('the keyboard stays where it asks for what happened earlier, and goes on in the story when there is no more', TIME, async (t) => {
+  await stack.create(mira, 'keys', { policies: {} });
+  for (let i = 1; i <= 210; i += 1) await stack.say(mira, 'keys', `word ${i}`, { audience: ['mira'] });
+  const page = await pages.enter(t, mira, 'keys');
+  await page.waitForSelector('#earlier:not([hidden])');
+  await page.keyboard.press('Tab');
+  await page.focus('#earlier');
+  while (await page.isVisible('#earlier')) {
+    assert.equal(await focused(page), 'earlier');
+    await page.keyboard.press('Enter');
+    await page.waitForSelector('#earlier:not([aria-disabled])', { state: 'attached' });
+  }
+  assert.equal(await focused(page), 'scroll');
+  assert.equal((await texts(page))[0], 'word 1');
+});
+
 /** Pages of history of this page end after so few events, as those with much in them do. */
 async function shortPages(page, most) {
   await page.route('**/events?*', async (route) => {
@@ -140,7 +188,7 @@ test('what happened earlier is whole, however its pages are cut, and whatever of
     const earlier = page.locator('#earlier');
     while ((await texts(page)).length < count) {
       await earlier.click();
-      await page.waitForFunction(() => !document.getElementById('earlier').disabled);
+      await page.waitForSelector('#earlier:not([aria-disabled])', { state: 'attached' });
     }
     const here = await texts(page);
     assert.deepEqual([here.length, here[0], here.at(-1)], [count, 'the beginning', 'the end']);
@@ -169,7 +217,7 @@ test('what was asked for of one story is not shown in another', TIME, async (t) 
   const answered = page.waitForResponse(/before\/events/);
   await answer();
   await (await answered).finished();
-  await page.waitForFunction(() => !document.getElementById('earlier').disabled);
+  await page.waitForSelector('#earlier:not([aria-disabled])', { state: 'attached' });
   assert.deepEqual(await texts(page), ['alone']);
   assert.deepEqual(page.faults, []);
 });
