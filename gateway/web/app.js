@@ -73,6 +73,7 @@ function enter(id, ticket) {
       settle(here, event);
       if (event.type === 'action') typists.done(event.author.id);
     },
+    onLive: () => reach(here),
     onRemoved: (removed, how) => scene.removed(removed, how),
     onGap: () => scene.clear(),
     onError: (error) => leave(error.message),
@@ -100,6 +101,17 @@ async function describe(id) {
   } catch (problem) {
     // The connection tells the same in its own way, and tries again.
     console.warn('the story cannot be described', problem.message);
+  }
+}
+
+/** Where nothing of the story's last events is for this person, something of what happened earlier may be. */
+async function reach(here) {
+  if (scene.first < Infinity || !keys.token) return;
+  try {
+    const { seq } = await ask(`/v1/stories/${encodeURIComponent(here.id)}`, { token: keys.token });
+    if (room === here && scene.first === Infinity) scene.earlier([], seq + 1);
+  } catch (problem) {
+    console.warn('what happened earlier cannot be reached', problem.message);
   }
 }
 

@@ -55,6 +55,16 @@ test('who closes all when a story begins anew hears no more of it', async (t) =>
   await isQuiet(t, on);
 });
 
+test('who follows a story hears when all of before was told', async (t) => {
+  const told = [];
+  const on = stage(t, { hears: answers() });
+  on.gateway.join('s', { onEvent: (_, { seq }) => told.push(seq), onLive: () => told.push('live') });
+  await on.until(() => on.said('join'));
+  for (const seq of [1, 2]) on.sockets[0].hear({ t: 'event', story: 's', seq, cursor: `e-${seq}-aaaa`, event: { id: `x${seq}`, type: 'narration', text: 't' } });
+  on.sockets[0].hear({ t: 'live', story: 's', drafts: [] });
+  assert.deepEqual(told, [1, 2, 'live']);
+});
+
 test('a story that is joined when it is open is joined once, and one that is left then is not', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
   const errors = [];

@@ -197,6 +197,17 @@ test('what happened earlier is whole, however its pages are cut, and whatever of
   }
 });
 
+test('what happened earlier is within reach where all that happened since is for others', TIME, async (t) => {
+  await stack.create(mira, 'far', { policies: {} });
+  await stack.say(mira, 'far', 'the beginning');
+  await pages.quiet('far');
+  for (let i = 1; i <= 110; i += 1) await stack.say(mira, 'far', `whisper ${i}`, { audience: ['mira'] });
+  const page = await pages.enter(t, joe, 'far');
+  await page.click('#earlier');
+  await page.waitForFunction(() => document.querySelector('#log .action .text')?.textContent === 'the beginning');
+  assert.deepEqual(page.faults, []);
+});
+
 test('what was asked for of one story is not shown in another', TIME, async (t) => {
   for (const story of ['before', 'after']) await stack.create(mira, story, { policies: {} });
   for (let i = 1; i <= 110; i += 1) await stack.say(mira, 'before', `whisper ${i}`, { audience: ['mira'] });
