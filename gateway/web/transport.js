@@ -133,36 +133,36 @@ export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
   }
 
   async function publish({ ref, story, event }) {
-    const url = new URL(`/v1/stories/${encodeURIComponent(story)}/events`, base);
-    const controller = new AbortController();
-    posts.add(controller);
-    // Its connection may be another than that of the streams, and dead where they live.
-    const patience = setTimeout(() => controller.abort(), ANSWERS);
-    const request = {
-      method: 'POST',
-      signal: controller.signal,
-      headers: { ...headers(), 'content-type': 'application/json' },
-      body: JSON.stringify(event),
-    };
     try {
-      const response = await ask(url, request);
-      const { id, status, code = fault(response), detail = `status ${response.status}`, after_ms } = await response.json().catch(() => ({}));
+      const { response, answer } = await post(story, 'events', event);
+      if (!response) return hear({ t: 'err', ref, code: 'unavailable', message: 'nobody answered' });
+      const { id, status, code = fault(response), detail = `status ${response.status}`, after_ms } = answer;
       if (response.status === 401) return end(4401, detail);
       if (response.ok && id) return hear({ t: 'ok', ref, id, status });
       return hear({ t: 'err', ref, code, message: detail, after_ms });
     } catch (error) {
-      if (controller.signal.aborted) return hear({ t: 'err', ref, code: 'unavailable', message: 'nobody answered' });
       return end(1006, String(error));
+    }
+  }
+
+  /** @returns {{response, answer}} nothing of them where nobody answered. */
+  async function post(story, what, body) {
+    const url = new URL(`/v1/stories/${encodeURIComponent(story)}/${what}`, base);
+    const type = body && { 'content-type': 'application/json' };
+    const controller = new AbortController();
+    posts.add(controller);
+    // Its connection may be another than that of the streams, and dead where they live.
+    const patience = setTimeout(() => controller.abort(), ANSWERS);
+    try {
+      const response = await ask(url, { method: 'POST', headers: { ...headers(), ...type }, body: JSON.stringify(body), signal: controller.signal });
+      return { response, answer: await response.json().catch(() => ({})) };
+    } catch (error) {
+      if (controller.signal.aborted) return {};
+      throw error;
     } finally {
       clearTimeout(patience);
       posts.delete(controller);
     }
-  }
-
-  /** Nobody waits for it. */
-  function types({ story }) {
-    const url = new URL(`/v1/stories/${encodeURIComponent(story)}/typing`, base);
-    ask(url, { method: 'POST', headers: headers() }).catch(() => {});
   }
 
   const way = {
@@ -185,7 +185,8 @@ export function openStreams(base, on, { fetch: ask = globalThis.fetch } = {}) {
           publish(message);
           break;
         case 'typing':
-          types(message);
+          // Nobody waits for it.
+          post(message.story, 'typing').catch(() => {});
           break;
         default: // Streams have their own signs of life.
       }

@@ -85,14 +85,17 @@ test('over streams, what nobody answers is said again under the same id, and rea
 });
 
 test('over streams, what is not answered when all is closed is given up', async (t) => {
-  let signal;
+  const signals = [];
   const { gateway, until } = streams(t, (request) => {
-    ({ signal } = request);
+    signals.push(request.signal);
     return unanswered(request);
   });
-  const said = assert.rejects(gateway.join('s', {}).publish({ mode: 'do', text: 'x' }), { code: 'closed' });
-  await until(() => signal);
+  const story = gateway.join('s', {});
+  const said = assert.rejects(story.publish({ mode: 'do', text: 'x' }), { code: 'closed' });
+  await until(() => signals.length === 1);
+  story.typing();
+  await until(() => signals.length === 2);
   gateway.close();
   await said;
-  assert.ok(signal.aborted);
+  assert.ok(signals.every((signal) => signal.aborted));
 });
