@@ -8,6 +8,8 @@ import { Typists } from './typists.js';
 const at = (id) => document.getElementById(id);
 /** Events of one look back. */
 const PAGE = 100;
+/** Characters that are sent at once. */
+const LONGEST = 8000;
 const HINTS = { do: 'What do you do?', say: 'What do you say?', story: 'What happens?' };
 
 const scene = new Scene({ onChoose: ({ id, label, again }) => publish({ mode: 'choose', choice: id }, label, again) });
@@ -263,6 +265,9 @@ function modeChanged() {
 
 function grow() {
   const text = at('text');
+  const { length } = text.value.trim();
+  // The browser says so when it is to be sent: nothing is cut off without a word.
+  text.setCustomValidity(length > LONGEST ? `At most ${LONGEST} characters: these are ${length}.` : '');
   text.style.setProperty('--height', 'auto');
   text.style.setProperty('--height', `${text.scrollHeight}px`);
 }

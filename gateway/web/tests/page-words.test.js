@@ -79,3 +79,16 @@ test('a story that cannot be read yet says so, and is there as soon as it can', 
   await page.waitForFunction(() => document.getElementById('news').textContent === '');
   assert.deepEqual(page.faults, []);
 });
+
+test('what is too long to be sent is told, kept whole, and sent when it is shorter', TIME, async (t) => {
+  await stack.create(mira, 'lengthy');
+  const page = await pages.enter(t, mira, 'lengthy');
+  await open(page);
+  await write(page, 'a'.repeat(8001));
+  assert.equal(await page.evaluate(() => document.getElementById('text').validationMessage), 'At most 8000 characters: these are 8001.');
+  assert.equal(await page.inputValue('#text'), 'a'.repeat(8001));
+  await write(page, 'a'.repeat(8000));
+  await page.waitForSelector('#log .mine');
+  assert.equal(await page.textContent('#log .mine .text'), 'a'.repeat(8000));
+  assert.deepEqual(page.faults, []);
+});
