@@ -52,6 +52,8 @@ const FAR = 2 ** 31 - 1;
 /** Sockets that fail in a row before streams are tried. */
 const FAILS = 2;
 
+const CLOSED = { code: 'closed', message: 'the client was closed' };
+
 export function connect(options) {
   const gateway = new Gateway(options);
   gateway.wake();
@@ -99,6 +101,7 @@ class Gateway {
     if (this.#stories.has(id)) throw new Error(`${id} is joined already`);
     const story = { id, on, known: new Story(), isLate: false, typed: 0 };
     story.outbox = new Outbox((event, ...rest) => this.#ask({ t: 'publish', story: id, event }, ...rest));
+    if (this.#isClosed) story.outbox.end(CLOSED);
     this.#stories.set(id, story);
     this.#enter(story);
     return {
@@ -116,12 +119,13 @@ class Gateway {
     globalThis.removeEventListener?.('online', this.#look);
     globalThis.document?.removeEventListener('visibilitychange', this.#look);
     this.#drop();
-    for (const { outbox } of this.#stories.values()) outbox.end({ code: 'closed', message: 'the client was closed' });
+    for (const { outbox } of this.#stories.values()) outbox.end(CLOSED);
     this.#tell({ state: 'closed' });
   }
 
   async #open() {
     this.#tell({ state: 'connecting' });
+    if (this.#isClosed) return undefined;
     // Good for one use, and streams are many.
     const ticket = this.#options.transport === 'sse' ? undefined : this.#options.ticket;
     this.#options.ticket = undefined;
@@ -341,8 +345,8 @@ class Gateway {
     const after_ms = Math.round(pause(this.#tries, after));
     this.#tries += 1;
     this.#bye = this.#why = undefined;
-    this.#tell({ state: 'waiting', reason, after_ms });
     this.#after('again', after_ms, () => this.#state.state === 'waiting' && this.#open());
+    this.#tell({ state: 'waiting', reason, after_ms });
   }
 
   #drop() {

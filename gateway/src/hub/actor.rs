@@ -8,7 +8,7 @@ use std::time::Duration;
 use bus::{Error, Seen, Watch, backoff};
 use story::StoryId;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, interval, sleep, timeout_at};
+use tokio::time::{interval, sleep};
 
 use crate::hub::backlog;
 use crate::hub::item::Item;
@@ -18,8 +18,6 @@ use crate::hub::stories::Start;
 use crate::hub::{Hub, TAIL};
 use crate::metrics::Joined;
 
-/// A reader who takes nothing for so long is slow.
-const SLOW: Duration = Duration::from_secs(10);
 /// A story without readers is let go of after this time, and at most half as much more.
 const IDLE: Duration = Duration::from_secs(20);
 /// The longest wait before a story that begins anew is read again, while Redis is away or refuses.
@@ -35,6 +33,15 @@ pub(crate) enum Command {
     Anew(Member),
     /// For whom the log had nothing more, though more is remembered, comes back: it may have lost its end.
     Later(Member),
+}
+
+/// Somebody who goes on only when everything there was when they came is read.
+struct Waiting {
+    /// The reading that does it.
+    reading: u64,
+    member: Member,
+    /// Their place is of another history: it is not looked for again.
+    is_elsewhere: bool,
 }
 
 impl Command {
@@ -55,8 +62,7 @@ pub(crate) struct Actor {
     watch: Watch,
     memory: Memory,
     members: Vec<Member>,
-    /// Those who go on only when everything there was when they came is read, and the reading that does it.
-    waiting: Vec<(u64, Member)>,
+    waiting: Vec<Waiting>,
     commands: mpsc::Receiver<Command>,
     /// Held by each of those who will come back.
     away: Arc<()>,
@@ -143,10 +149,8 @@ impl Actor {
                 self.go_on(member, sure);
             }
             Command::Anew(member) if self.watch.is_caught_up() => self.start_anew(member),
-            Command::Anew(member) | Command::Later(member) => {
-                let reading = self.watch.read_again();
-                self.waiting.push((reading, member));
-            }
+            Command::Anew(member) => self.wait(member, true),
+            Command::Later(member) => self.wait(member, false),
         }
     }
 
@@ -157,7 +161,7 @@ impl Actor {
 
     fn is_idle(&mut self) -> bool {
         self.members.retain(|member| !member.has_left());
-        self.waiting.retain(|(_, member)| !member.has_left());
+        self.waiting.retain(|one| !one.member.has_left());
         let is_away = Arc::strong_count(&self.away) > 1;
         self.members.is_empty() && self.waiting.is_empty() && !is_away
     }
@@ -185,9 +189,21 @@ impl Actor {
     /// Where each goes on is seen when all there is was read.
     fn all_wait(&mut self) {
         let reading = self.watch.read_again();
-        let waiting = self.waiting.drain(..).map(|(_, member)| member);
-        let all = waiting.chain(self.members.drain(..));
-        self.waiting = all.map(|member| (reading, member)).collect();
+        self.waiting
+            .iter_mut()
+            .for_each(|one| one.reading = reading);
+        for member in std::mem::take(&mut self.members) {
+            self.wait(member, false);
+        }
+    }
+
+    fn wait(&mut self, member: Member, is_elsewhere: bool) {
+        let reading = self.watch.read_again();
+        self.waiting.push(Waiting {
+            reading,
+            member,
+            is_elsewhere,
+        });
     }
 
     fn give(&mut self, item: &Arc<Item>) {
@@ -207,10 +223,13 @@ impl Actor {
     /// Those who wait go on when all there was when they came is read.
     fn settle(&mut self) {
         let given = self.watch.given();
-        let is_answered = |(reading, _): &mut (u64, Member)| *reading <= given;
+        let is_answered = |one: &mut Waiting| one.reading <= given;
         let answered: Vec<_> = self.waiting.extract_if(.., is_answered).collect();
-        for (_, member) in answered {
-            self.go_on(member, true);
+        for one in answered {
+            match one.is_elsewhere {
+                true => self.start_anew(one.member),
+                false => self.go_on(one.member, true),
+            }
         }
     }
 
@@ -236,10 +255,7 @@ impl Actor {
                 self.members.push(member);
             }
             Join::Log => self.read_log(member),
-            Join::Unknown => {
-                let reading = self.watch.read_again();
-                self.waiting.push((reading, member));
-            }
+            Join::Unknown => self.wait(member, false),
             Join::Other => self.start_anew(member),
         }
     }
@@ -261,7 +277,7 @@ impl Actor {
         self.hub.metrics.lagged();
         let again = self.again.clone();
         self.spawn(async move {
-            if patiently(&member, member.ready()).await.is_some() {
+            if member.patiently(member.ready()).await.is_some() {
                 come_back(&again, Command::Join(member, None)).await;
             }
         });
@@ -276,16 +292,22 @@ impl Actor {
         let (again, reads) = (self.again.clone(), Arc::clone(&self.hub.reads));
         self.spawn(async move {
             // First of all room: nobody waits for another's reader.
-            if let Some(turn) = patiently(&member, member.turn()).await
-                && let Ok(read) = reads.acquire().await
-            {
-                let seen = backlog::next(&bus, &story, &mut member).await;
-                drop(read);
-                let command = backlog::give(member, &story, seen).await;
-                drop(turn);
-                if let Some(command) = command {
-                    come_back(&again, command).await;
-                }
+            let Some(turn) = member.patiently(member.turn()).await else {
+                return;
+            };
+            let Ok(read) = reads.acquire().await else {
+                return;
+            };
+            if member.has_left() {
+                return;
+            }
+            let seen = backlog::next(&bus, &story, &mut member).await;
+            drop(read);
+            let goes_on = backlog::give(member, &story, seen);
+            drop(turn);
+            if let Some((command, pause)) = goes_on {
+                sleep(pause).await;
+                come_back(&again, command).await;
             }
         });
     }
@@ -309,7 +331,7 @@ impl Actor {
     }
 
     fn close(&mut self) {
-        let waiting = self.waiting.drain(..).map(|(_, member)| member);
+        let waiting = self.waiting.drain(..).map(|one| one.member);
         let all = self.members.drain(..).chain(waiting);
         all.for_each(|member| member.put_out());
     }
@@ -372,25 +394,5 @@ async fn come_back(again: &mpsc::WeakSender<Command>, command: Command) {
     };
     if let Some(member) = left.as_ref().and_then(Command::joined) {
         member.put_out();
-    }
-}
-
-/// Waits for room; who takes nothing for too long is out.
-async fn patiently<T>(member: &Member, room: impl Future<Output = Option<T>>) -> Option<T> {
-    let mut room = std::pin::pin!(room);
-    let mut since = Instant::now();
-    loop {
-        if let Ok(room) = timeout_at(since + SLOW, &mut room).await {
-            return room;
-        }
-        let taken = member.taken();
-        if member.has_left() {
-            return None;
-        }
-        if taken <= since {
-            member.end_as_slow();
-            return None;
-        }
-        since = taken;
     }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bus::{Bus, Error, Seen, backoff};
 use story::{Cursor, StoryId};
-use tokio::time::sleep;
 
 use crate::hub::TAIL;
 use crate::hub::actor::Command;
@@ -38,39 +37,42 @@ pub(super) async fn next(
     }
 }
 
-/// Gives them what was read of the log; and how they go on, if they do.
-pub(super) async fn give(
+/// Gives them what was read of the log; and how they go on after a while, if they do.
+pub(super) fn give(
     mut member: Member,
     story: &Arc<StoryId>,
     read: Result<Option<Vec<(Seen, Cursor)>>, Error>,
-) -> Option<Command> {
-    match read {
-        Ok(Some(seen)) if seen.is_empty() => Some(Command::Later(member)),
-        Ok(seen) => {
-            member.failures = 0;
-            for (seen, cursor) in seen.into_iter().flatten() {
-                if seen == Seen::Gap {
-                    return Some(Command::Anew(member));
-                }
-                let item = Item::seen(Arc::clone(story), Arc::new(cursor), seen);
-                match member.give(&Arc::new(item)) {
-                    Given::Yes => {}
-                    // They come for the rest when there is room.
-                    Given::Full => break,
-                    Given::Gone => return None,
-                }
-            }
-            Some(Command::Join(member, None))
-        }
+) -> Option<(Command, Duration)> {
+    let seen = match read {
+        Ok(seen) => seen,
         Err(error) if error.is_passing() => {
             member.failures = member.failures.saturating_add(1);
-            sleep(backoff(member.failures, AGAIN)).await;
-            Some(Command::Join(member, None))
+            let pause = backoff(member.failures, AGAIN);
+            return Some((Command::Join(member, None), pause));
         }
         Err(error) => {
             tracing::warn!(%story, %error, "a reader cannot be given what they missed");
             member.put_out();
-            None
+            return None;
+        }
+    };
+    member.failures = 0;
+    let is_over = seen.as_ref().is_some_and(Vec::is_empty);
+    for (seen, cursor) in seen.into_iter().flatten() {
+        if seen == Seen::Gap {
+            return Some((Command::Anew(member), Duration::ZERO));
+        }
+        let item = Item::seen(Arc::clone(story), Arc::new(cursor), seen);
+        match member.give(&Arc::new(item)) {
+            Given::Yes => {}
+            // They come for the rest when there is room.
+            Given::Full => break,
+            Given::Gone => return None,
         }
     }
+    let command = match is_over {
+        true => Command::Later(member),
+        false => Command::Join(member, None),
+    };
+    Some((command, Duration::ZERO))
 }

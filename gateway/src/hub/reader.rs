@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::ws::Utf8Bytes;
 use story::Cursor;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::auth::Identity;
 use crate::hub::aside::Notice;
@@ -16,6 +17,9 @@ use crate::hub::queue::{Queue, Turn};
 use crate::hub::room::Occupied;
 use crate::hub::stories::Reads;
 use crate::metrics::{Joined, Metrics};
+
+/// A reader who takes nothing for so long is slow.
+const SLOW: Duration = Duration::from_secs(10);
 
 /// What a reader is given, with the number that they know the story by.
 #[derive(Debug)]
@@ -209,7 +213,7 @@ impl Member {
     }
 
     /// They took nothing for too long, of whatever story.
-    pub(crate) fn end_as_slow(&self) {
+    fn end_as_slow(&self) {
         self.reader.queue.slow();
     }
 
@@ -248,9 +252,24 @@ impl Member {
         Given::Yes
     }
 
-    /// When they last took an item, of whatever story: now, where none waits for them.
-    pub(crate) fn taken(&self) -> Instant {
-        self.reader.queue.taken()
+    /// Waits for room; who takes nothing for too long is out.
+    pub(crate) async fn patiently<T>(&self, room: impl Future<Output = Option<T>>) -> Option<T> {
+        let mut room = std::pin::pin!(room);
+        let mut since = Instant::now();
+        loop {
+            if let Ok(room) = timeout_at(since + SLOW, &mut room).await {
+                return room;
+            }
+            let taken = self.reader.queue.taken();
+            if self.has_left() {
+                return None;
+            }
+            if taken <= since {
+                self.end_as_slow();
+                return None;
+            }
+            since = taken;
+        }
     }
 
     /// How many items could be given now.

@@ -80,3 +80,20 @@ test('a story that is joined when it is open is joined once, and one that is lef
   const joins = on.sockets[0].said.filter((message) => message.t === 'join').map(({ story }) => story);
   assert.deepEqual([joins, errors], [['new'], []]);
 });
+
+test('who closes all while it waits leaves nothing behind, and nothing can be said any more', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const tokens = [];
+  const timers = t.mock.method(globalThis, 'clearTimeout');
+  const { gateway, sockets, until } = stage(t, {
+    onState: ({ state }) => state === 'waiting' && gateway.close(),
+    getToken: async () => tokens.push('one') && Promise.reject(new Error('none')),
+  });
+  const story = gateway.join('s', {});
+  await until(() => tokens.length > 0);
+  await assert.rejects(story.publish({ mode: 'do', text: 'x' }), { code: 'closed' });
+  await assert.rejects(gateway.join('another', {}).publish({ mode: 'do', text: 'y' }), { code: 'closed' });
+  assert.ok(timers.mock.calls.some(({ arguments: [timer] }) => timer !== undefined), 'its timer is cleared');
+  await pass(t, 30_000);
+  assert.deepEqual([tokens.length, sockets.length], [1, 0]);
+});

@@ -1,6 +1,6 @@
 //! A log that lacks an event (its count was ahead once, or somebody destroyed one), and one that cannot be read.
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use gateway::auth::Role;
 use serde_json::{Value, json};
 use story::Policies;
@@ -99,6 +99,41 @@ async fn a_story_that_cannot_be_read_ends_and_the_others_of_its_readers_go_on() 
     edge.stack.act(&tower, "a1", "I climb.").await?;
     mira.until("the other", |frame| says(frame, "I climb."))
         .await?;
+    edge.stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn many_whose_place_is_of_another_history_come_back_together_and_none_is_forgotten()
+-> anyhow::Result<()> {
+    let edge = Edge::start(&[]).await?;
+    // More than a node remembers: whoever comes back to the first of them reads the log.
+    for n in 0..150 {
+        let id = format!("a{n}");
+        edge.stack.act(&edge.story, &id, &id).await?;
+    }
+    let node = edge.another().await?;
+    let mut first = reader(&edge, &node, None).await?;
+    let last = first.until("all", |frame| says(frame, "a149")).await?;
+    let epoch = last["cursor"].as_str().context("a cursor")?.split('-');
+    let nowhere = format!("{}-1-zzzz", epoch.take(1).collect::<String>());
+    let mut readers = Vec::new();
+    for _ in 0..20 {
+        readers.push(reader(&edge, &node, None).await?);
+    }
+    let leave = json!({"t": "leave", "story": "castle"});
+    for reader in &mut readers {
+        assert_eq!(reader.ask_for(leave.clone()).await?["t"], "ok");
+    }
+    for reader in &mut readers {
+        reader.say(&join(Some(&nowhere))).await?;
+    }
+    for reader in &mut readers {
+        let gap = reader.until("a gap", |frame| frame["t"] == "gap").await?;
+        let of_log = |frame: &Value| frame["t"] == "gap" || frame["t"] == "live";
+        let next = reader.until("all there is", of_log).await?;
+        assert_eq!(next["t"], "live", "{gap}");
+    }
     edge.stack.end().await;
     Ok(())
 }
