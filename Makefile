@@ -51,7 +51,7 @@ bench:
 	cargo build --release --locked -p storyfleet -p dialogue -p mock-llm
 	target/release/storyfleet bench --floor $(ARGS)
 
-# What a reader costs here and how late they read, against a bare server. Five minutes; nothing else should run.
+# What a reader costs here and how late they read, against a bare server. Three minutes; nothing else should run.
 bench-gateway:
 	scripts/need-redis
 	cargo build --release --locked -p storyfleet

@@ -131,7 +131,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   storyfleet bench --floor              two minutes, best on an idle machine
-  storyfleet bench --gateway            five minutes, the same
+  storyfleet bench --gateway            three minutes, the same
 
 Everything runs here and ends with it: a Redis and a mock model without latency, the worker (`dialogue`: one event, one
 call), and the bare loop that it is held against: XREADGROUP, HGETALL, the same streamed call, XADD, XACK, no guarantee.
