@@ -248,7 +248,8 @@ impl Queue {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.0.state().is_filled = false;
-        self.0.turned.notify_one();
+        // All: the first may go away while they wait for room.
+        self.0.turned.notify_waiters();
     }
 }
 

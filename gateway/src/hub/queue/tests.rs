@@ -128,3 +128,18 @@ async fn one_at_a_time_reads_the_log_for_it_and_only_where_half_of_it_is_free() 
     drop(first);
     assert!(turns[1].as_mut().now_or_never().flatten().is_some());
 }
+
+#[tokio::test]
+async fn who_goes_away_before_their_turn_takes_nobody_elses() {
+    let queue = Arc::new(Queue::new(4));
+    let first = queue.turn().await;
+    let (mut second, mut third) = (Box::pin(queue.turn()), Box::pin(queue.turn()));
+    assert!((&mut second).now_or_never().is_none());
+    assert!((&mut third).now_or_never().is_none());
+    (0..4).for_each(|seq| assert_eq!(give(&queue, seq), Given::Yes));
+    drop(first);
+    assert!((&mut second).now_or_never().is_none());
+    drop(second);
+    while queue.try_next().is_some() {}
+    assert!(third.now_or_never().flatten().is_some());
+}
