@@ -18,10 +18,9 @@ use crate::chaos::journal::Journal;
 use crate::chaos::plan::Plan;
 use crate::chaos::reader::Sight;
 
-/// What an action may fail of here: faults that no retry mends, or that outlast the retries, and deaths in a row. So do waits
-/// that the provider asks for late in the 5 s of a call.
-const FAILURES: [&str; 9] = [
-    "blocked", "context", "crash", "deadline", "empty", "provider", "rate", "stall", "ttft",
+/// What an action may fail of here: faults that no retry mends, or that outlast the retries, and deaths in a row.
+const FAILURES: [&str; 8] = [
+    "blocked", "context", "crash", "deadline", "empty", "provider", "stall", "ttft",
 ];
 /// Of a hundred actions, those that are answered whatever happens, and those that may fail of deaths in a row.
 const ANSWERED: u64 = 85;
