@@ -8,7 +8,7 @@ const pages = await Pages.start();
 const { stack, mira } = pages;
 after(() => pages.stop());
 
-test('the first words of an answer are as a rule on the screen within 100 ms of reaching the browser', TIME, async (t) => {
+test('the first words of an answer are on the screen within 100 ms of reaching the browser', TIME, async (t) => {
   await stack.create(mira, 'swift');
   const page = await pages.enter(t, mira, 'swift');
   await open(page);
@@ -37,9 +37,8 @@ test('the first words of an answer are as a rule on the screen within 100 ms of 
   }, stack.url);
   assert.ok(waits.length >= 8);
   const sorted = waits.map(Math.round).sort((a, b) => a - b);
-  // One frame that is late is the machine's.
   t.diagnostic(`ms from the browser to the screen: ${sorted.join(' ')}`);
-  assert.ok(sorted[Math.floor(sorted.length / 2)] < 100, sorted.join(' '));
+  assert.ok(sorted.at(-1) < 100, sorted.join(' '));
 });
 
 test('everything has a name, nothing is read twice, and still text is not animated', TIME, async (t) => {
