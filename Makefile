@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test test-page fuzz chaos chaos-gateway lint deps docs bench bench-gateway tools
+.PHONY: run test test-page fuzz chaos chaos-gateway lint deps docs bench bench-gateway bench-page tools
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -56,6 +56,13 @@ bench-gateway:
 	scripts/need-redis
 	cargo build --release --locked -p storyfleet
 	target/release/storyfleet bench --gateway $(ARGS)
+
+# How soon the first words of 200 answers are on a browser's screen. Half a minute; nothing else should run.
+bench-page:
+	scripts/need-redis
+	scripts/need-browser
+	cargo build --release --locked -p narrator -p dialogue -p moderator -p gateway -p mock-llm -p storyfleet
+	STORYFLEET_BINARIES=$(CURDIR)/target/release node gateway/web/tests/first-words.js $(ARGS)
 
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked

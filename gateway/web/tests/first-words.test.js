@@ -1,0 +1,19 @@
+// How soon an answer is seen to begin.
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+
+import { firstWords } from './first-words.js';
+import { Pages, TIME } from './page.js';
+
+const pages = await Pages.start({ between: 0 });
+after(() => pages.stop());
+
+test('the first words of an answer are on the screen within 100 ms of reaching the browser', TIME, async (t) => {
+  await pages.stack.create(pages.mira, 'swift');
+  const page = await pages.enter(t, pages.mira, 'swift');
+  const waits = await firstWords(page, pages.stack.url, 'swift', 16);
+  assert.ok(waits.length >= 16);
+  const sorted = waits.map(({ came }) => Math.round(came)).sort((a, b) => a - b);
+  t.diagnostic(`ms from the browser to the screen: ${sorted.join(' ')}`);
+  assert.ok(sorted.at(-1) < 100, sorted.join(' '));
+});
