@@ -34,6 +34,8 @@ fn some_failures_are_fine_and_many_or_strange_ones_are_not() {
     assert_eq!(wrong(report(10, "crash")), 0);
     assert_eq!(wrong(report(100, "crash")), 1);
     assert_eq!(wrong(report(1, "prompt")), 1);
+    assert_eq!(wrong(report(1, "rate")), 0);
+    assert_eq!(wrong(report(2, "rate")), 1);
     let mut deadly = report(0, "crash");
     deadly.crashes = 6;
     assert_eq!(wrong(deadly), 1);
