@@ -97,15 +97,13 @@ impl Call {
     pub(crate) fn new(client: Client, request: &Request) -> Self {
         let mut headers = request.labels.headers();
         headers.insert(ACCEPT, HeaderValue::from_static(EVENT_STREAM));
+        let body = request.body();
         Self {
-            sent: Arc::new(Sent {
-                body: request.body(),
-                headers,
-            }),
             model: request.model.clone(),
-            retries: Retries::new(client.settings()),
+            retries: Retries::new(client.settings(), client.reel(|| body.clone())),
             told: false,
             state: State::Waiting(None),
+            sent: Arc::new(Sent { body, headers }),
             client,
         }
     }
@@ -159,10 +157,10 @@ impl Call {
             Class::FirstToken,
             rules.deadline,
         );
-        self.retries.begin();
+        let heard = self.retries.begin();
         self.state = State::Opening(Box::pin(async move {
             let ending = Ending::default();
-            let api = client.api(ending.clone());
+            let api = client.api(ending.clone(), heard);
             let chat = api.chat().headers(sent.headers.clone());
             match timeout_at(limit.at, chat.create_stream_byot(&sent.body)).await {
                 Ok(frames) => Ok(Attempt::new(frames?, ending, limit, rules)),
@@ -184,7 +182,7 @@ impl Call {
         self.state = State::Over;
         self.retries.answered(outcome.usage);
         let (now, started) = (Instant::now(), self.retries.started);
-        let completion = Completion {
+        let mut completion = Completion {
             finish: outcome.finish,
             usage: outcome.usage,
             model: outcome
@@ -194,6 +192,10 @@ impl Call {
             first_token: outcome.first.unwrap_or(now) - started,
             elapsed: now - started,
         };
+        // The call is written down here, not when whoever made it lets go of it.
+        if let Some(mut reel) = self.retries.reel.take() {
+            reel.whole(&mut completion);
+        }
         debug!(
             tries = completion.tries,
             model = completion.model,

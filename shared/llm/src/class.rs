@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// Why a call failed. [`TABLE`] says what each class means and whether it is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
@@ -85,6 +88,23 @@ impl Class {
 
     pub const fn retry(self) -> Retry {
         self.row().retry
+    }
+}
+
+/// By its name.
+impl Serialize for Class {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Class {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(from)?;
+        let row = TABLE.iter().find(|row| row.name == name);
+        let known =
+            row.ok_or_else(|| D::Error::custom(format!("no class of errors is called `{name}`")));
+        known.map(|row| row.class)
     }
 }
 

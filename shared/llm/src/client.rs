@@ -7,17 +7,26 @@ use std::time::Duration;
 use async_openai::config::Config;
 use async_openai::error::OpenAIError;
 use secrecy::ExposeSecret;
+use serde_json::value::RawValue;
 use tokio::time::{sleep_until, timeout_at};
 
 use crate::limits::{Limit, Retries};
 use crate::service::{Ending, Http};
 use crate::settings::Endpoint;
-use crate::{Call, Class, Completion, Error, Finish, Piece, Request, Settings, Usage, wire};
+use crate::tape::{Heard, Reel, Tape};
+use crate::{
+    Call, Class, Completion, Deadlines, Error, Finish, Piece, Recorded, Request, Settings, Usage,
+    wire,
+};
+
+/// What no deadline is.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Makes calls to one provider. Clones share the connections.
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
+    tape: Option<Tape>,
 }
 
 struct Inner {
@@ -59,7 +68,39 @@ impl Client {
                 endpoint,
                 settings,
             }),
+            tape: None,
         })
+    }
+
+    /// The same client; its calls are written down.
+    #[must_use]
+    pub fn taped(&self) -> (Self, Tape) {
+        self.with(Tape::default())
+    }
+
+    /// A client whose calls are answered with `calls`, the first with the first, whatever they ask; what it asks is
+    /// written down. `speed`: how many times as fast as they went; 0 = at once. Nothing is sent, and no deadline counts.
+    ///
+    /// # Errors
+    /// Those of [`Client::new`].
+    pub fn playing(
+        mut settings: Settings,
+        calls: Vec<Recorded>,
+        speed: f64,
+    ) -> Result<(Self, Tape), Error> {
+        settings.deadlines = Deadlines {
+            connect: NEVER,
+            first_token: NEVER,
+            stall: NEVER,
+            patience: NEVER,
+            total: NEVER,
+        };
+        Ok(Self::new(settings)?.with(Tape::playing(calls, speed)))
+    }
+
+    fn with(&self, tape: Tape) -> (Self, Tape) {
+        let (inner, kept) = (Arc::clone(&self.inner), Some(tape.clone()));
+        (Self { inner, tape: kept }, tape)
     }
 
     /// Begins a streamed call: its total deadline runs from here, its request is sent by the first
@@ -90,25 +131,31 @@ impl Client {
     /// The ids of the models that the provider offers.
     pub async fn models(&self) -> Result<Vec<String>, Error> {
         let list: wire::Models = self
-            .unary(async |api| api.models().list_byot().await)
+            .unary(None, async |api| api.models().list_byot().await)
             .await?;
         Ok(list.data.into_iter().map(|model| model.id).collect())
     }
 
-    /// A call that does not stream: each try has the first-token deadline for its whole answer.
-    pub(crate) async fn unary<T, F>(&self, send: impl Fn(Api) -> F) -> Result<T, Error>
+    /// A call that does not stream: each try has the first-token deadline for its whole answer. `reel`: where it is
+    /// written down.
+    pub(crate) async fn unary<T, F>(
+        &self,
+        reel: Option<Reel>,
+        send: impl Fn(Api) -> F,
+    ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, OpenAIError>>,
     {
-        let mut retries = Retries::new(self.settings());
+        let mut retries = Retries::new(self.settings(), reel);
         loop {
             let limit = Limit::new(
                 self.settings().deadlines.first_token,
                 Class::FirstToken,
                 retries.deadline,
             );
-            retries.begin();
-            let answer = match timeout_at(limit.at, send(self.api(Ending::default()))).await {
+            let heard = retries.begin();
+            let api = self.api(Ending::default(), heard);
+            let answer = match timeout_at(limit.at, send(api)).await {
                 Ok(answer) => answer.map_err(Error::from),
                 Err(_) => Err(limit.passed()),
             };
@@ -125,7 +172,12 @@ impl Client {
         }
     }
 
-    pub(crate) fn api(&self, ending: Ending) -> Api {
+    /// Begins to write a call down, where calls are.
+    pub(crate) fn reel(&self, request: impl FnOnce() -> Box<RawValue>) -> Option<Reel> {
+        self.tape.as_ref().map(|tape| tape.reel(request()))
+    }
+
+    pub(crate) fn api(&self, ending: Ending, heard: Option<Heard>) -> Api {
         let Inner {
             http,
             endpoint,
@@ -135,6 +187,7 @@ impl Client {
             client: http.clone(),
             max_answer_bytes: settings.max_answer_bytes,
             ending,
+            heard,
         };
         Api::build(http.clone(), Arc::clone(endpoint)).with_http_service(service)
     }

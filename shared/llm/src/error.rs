@@ -39,6 +39,11 @@ impl Error {
         }
     }
 
+    /// A recording that was written by other means.
+    pub(crate) fn unplayable() -> Self {
+        Self::new(Class::Request, "the recording cannot be played")
+    }
+
     pub(crate) fn with_source(
         mut self,
         source: impl Into<Box<dyn StdError + Send + Sync>>,

@@ -31,10 +31,12 @@ mod lenient;
 mod limits;
 mod moderation;
 mod observer;
+mod recorded;
 mod refusal;
 mod request;
 mod service;
 mod settings;
+mod tape;
 mod wire;
 
 pub use call::{Call, Completion, Finish, Piece, Usage};
@@ -43,8 +45,10 @@ pub use client::Client;
 pub use error::Error;
 pub use moderation::Moderation;
 pub use observer::{Ended, Observer};
+pub use recorded::{Answer, Failed, Recorded, Text, Took, Try};
 pub use request::{Labels, Message, Request, Schema};
 pub use settings::{Deadlines, Settings};
+pub use tape::Tape;
 
 /// A log filter's directive against async-openai's own error events, which quote answers.
 pub const QUIET: &str = "async_openai=off";

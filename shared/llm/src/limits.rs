@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::class::Retry;
+use crate::tape::{Heard, Reel};
 use crate::{Class, Ended, Error, Observer, Settings, Usage};
 
 /// Until when something must come, and what it means if it does not.
@@ -65,10 +66,12 @@ pub(crate) struct Retries {
     sent: bool,
     /// The observer knows its end.
     over: bool,
+    /// Where the call is written down, or played from.
+    pub(crate) reel: Option<Reel>,
 }
 
 impl Retries {
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings, reel: Option<Reel>) -> Self {
         let started = Instant::now();
         Self {
             started,
@@ -82,13 +85,15 @@ impl Retries {
             observer: settings.observer.clone(),
             sent: false,
             over: false,
+            reel,
         }
     }
 
     /// A try begins.
-    pub(crate) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) -> Option<Heard> {
         self.tries += 1;
         self.sent = true;
+        self.reel.as_mut().map(Reel::begin)
     }
 
     /// The try gave a whole answer, and the call is over.
@@ -109,7 +114,13 @@ impl Retries {
     /// When to try again after `failure`. To give up is to get it back, with the tries it took: at
     /// once, too, when the wait would pass the deadline. `usage` is what was told of the try's cost.
     pub(crate) fn after(&mut self, mut failure: Error, usage: Usage) -> Result<Instant, Error> {
-        let again = self.next_try(&failure);
+        let again = match self.reel.as_ref().and_then(Reel::goes_on) {
+            Some(goes_on) => (goes_on && failure.class.retry() != Retry::Never).then(Instant::now),
+            None => self.next_try(&failure),
+        };
+        if let Some(reel) = &mut self.reel {
+            reel.failed(&failure);
+        }
         self.ended(Some(failure.class), usage, again.is_none());
         debug!(
             tries = self.tries,
@@ -160,6 +171,12 @@ impl Retries {
 impl Drop for Retries {
     fn drop(&mut self) {
         if self.tries > 0 && !self.over {
+            if let Some(reel) = &mut self.reel {
+                reel.failed(&Error::new(
+                    Class::Cancelled,
+                    Class::Cancelled.row().meaning,
+                ));
+            }
             self.ended(Some(Class::Cancelled), Usage::default(), true);
         }
     }

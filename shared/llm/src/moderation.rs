@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_openai::traits::RequestOptionsBuilder;
 use serde::{Deserialize, Serialize};
+use serde_json::value::to_raw_value;
 
 use crate::client::Api;
 use crate::{Client, Error, Labels};
@@ -31,7 +32,8 @@ impl Client {
                 .create_byot(question)
                 .await
         };
-        let answer: Answer = self.unary(ask).await?;
+        let reel = self.reel(|| to_raw_value(question).expect("texts always serialise"));
+        let answer: Answer = self.unary(reel, ask).await?;
         Ok(answer.into())
     }
 }

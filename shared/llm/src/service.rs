@@ -12,8 +12,9 @@ use async_openai::middleware::HttpRequestFactory;
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, future, stream};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
-use reqwest::{Body, Response};
+use reqwest::{Body, Request, Response};
 
+use crate::tape::Heard;
 use crate::{Class, Error, refusal};
 
 /// The `accept` header that marks a request whose answer is streamed.
@@ -28,6 +29,8 @@ pub(crate) struct Http {
     pub(crate) client: reqwest::Client,
     pub(crate) max_answer_bytes: usize,
     pub(crate) ending: Ending,
+    /// Where the try is written down, or played from.
+    pub(crate) heard: Option<Heard>,
 }
 
 /// How the body of a streamed answer ended, when not by `[DONE]`. async-openai ends a stream alike on
@@ -62,22 +65,127 @@ impl tower::Service<HttpRequestFactory> for Http {
                 .headers()
                 .get(ACCEPT)
                 .is_some_and(|kind| kind == EVENT_STREAM);
-            let answer = http.client.execute(request).await.map_err(transport)?;
+            let answer = http.send(request).await?;
             if !answer.status().is_success() {
-                Err(refused(answer).await)
+                Err(http.refused(answer).await)
             } else if !streams {
-                whole(answer, http.max_answer_bytes).await
+                http.whole(answer).await
             } else if is_event_stream(answer.headers()) {
-                Ok(streamed(answer, http.max_answer_bytes, http.ending))
+                Ok(http.streamed(answer))
             } else {
-                Err(no_stream(answer).await)
+                Err(http.no_stream(answer).await)
             }
         })
     }
 }
 
+impl Http {
+    async fn send(&self, request: Request) -> Result<Response, Error> {
+        let played = self.heard.as_ref().and_then(Heard::play);
+        let answer = match played {
+            Some(played) => played?,
+            None => self.client.execute(request).await.map_err(transport)?,
+        };
+        self.heard.iter().for_each(|heard| heard.status(&answer));
+        Ok(answer)
+    }
+
+    /// The same answer with a body that counts its bytes and tells `ending` how it ended.
+    fn streamed(self, answer: Response) -> Response {
+        let limit = self.max_answer_bytes;
+        let mut left = limit;
+        let mut pass = move |chunk: Option<reqwest::Result<Bytes>>| {
+            let failure = match chunk {
+                Some(Ok(chunk)) => match left.checked_sub(chunk.len()) {
+                    Some(rest) => {
+                        left = rest;
+                        self.heard.iter().for_each(|heard| heard.piece(&chunk));
+                        return Some(Ok::<_, Infallible>(chunk));
+                    }
+                    None => oversize(limit),
+                },
+                Some(Err(error)) => transport(error),
+                None => {
+                    self.heard.iter().for_each(Heard::ended);
+                    Error::new(Class::Truncated, "the answer ended too early")
+                }
+            };
+            self.ending.set(failure);
+            None
+        };
+        let chunks = answer
+            .bytes_stream()
+            .map(Some)
+            .chain(stream::once(future::ready(None)));
+        let chunks = chunks.scan((), move |(), chunk| future::ready(pass(chunk)));
+        http::Response::new(Body::wrap_stream(chunks)).into()
+    }
+
+    /// The same answer, read to its end.
+    async fn whole(&self, answer: Response) -> Result<Response, Error> {
+        let limit = self.max_answer_bytes;
+        let body = self.read(answer, limit).await?;
+        if body.len() > limit {
+            return Err(oversize(limit));
+        }
+        Ok(http::Response::new(body.freeze()).into())
+    }
+
+    /// An error that some servers send with status 200, a web page, or a whole answer where a stream was asked for.
+    async fn no_stream(&self, answer: Response) -> Error {
+        let body = match self.read(answer, MAX_REFUSAL).await {
+            Ok(body) => body,
+            Err(error) => return error,
+        };
+        match serde_json::from_slice::<serde_json::Value>(&body) {
+            Ok(body) if body.get("error").is_some() => refusal::of_frame(&body["error"]),
+            _ => Error::new(
+                Class::Provider,
+                "the provider did not answer with an event stream: is the base URL right?",
+            ),
+        }
+    }
+
+    async fn refused(&self, answer: Response) -> Error {
+        let status = answer.status();
+        let retry_after = retry_after(answer.headers(), SystemTime::now());
+        let moved = answer
+            .headers()
+            .get(LOCATION)
+            .and_then(|to| to.to_str().ok())
+            .map(str::to_owned);
+        // The status alone is enough to go on with: a body that breaks off takes nothing away from it.
+        let body = self.read(answer, MAX_REFUSAL).await.unwrap_or_default();
+        let mut error = refusal::of_answer(status.as_u16(), &body);
+        if let Some(to) = moved.filter(|_| status.is_redirection()) {
+            error.message = format!(
+                "the provider redirects ({status}) to {to}: write the new address as the base URL"
+            );
+        }
+        error.retry_after = retry_after;
+        error
+    }
+
+    /// The body up to the chunk that passes `limit`.
+    async fn read(&self, mut answer: Response, limit: usize) -> Result<BytesMut, Error> {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = answer.chunk().await.map_err(transport)? {
+            self.heard.iter().for_each(|heard| heard.piece(&chunk));
+            body.extend_from_slice(&chunk);
+            if body.len() > limit {
+                break;
+            }
+        }
+        self.heard.iter().for_each(Heard::ended);
+        Ok(body)
+    }
+}
+
 /// The class of an error below HTTP. Of the URL only the origin is told.
 pub(crate) fn transport(error: reqwest::Error) -> Error {
+    if let Some(played) = played(&error) {
+        return played;
+    }
     let place = error.url().map(|url| url.origin().ascii_serialization());
     let place = place.as_deref().unwrap_or("the provider");
     let (class, what) = if error.is_builder() {
@@ -103,6 +211,18 @@ pub(crate) fn transport(error: reqwest::Error) -> Error {
     Error::new(class, format!("{what}: {}", root_cause(&error))).with_source(error)
 }
 
+/// What broke a body off that is played.
+fn played(error: &reqwest::Error) -> Option<Error> {
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        if let Some(ours) = deeper.downcast_ref::<Error>() {
+            return Some(Error::new(ours.class, ours.message.clone()));
+        }
+        cause = deeper.source();
+    }
+    None
+}
+
 fn root_cause(error: &dyn StdError) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {
@@ -119,88 +239,6 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
             .get(..wanted.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(wanted))
     })
-}
-
-/// The same answer with a body that counts its bytes and tells `ending` how it ended.
-fn streamed(answer: Response, limit: usize, ending: Ending) -> Response {
-    let mut left = limit;
-    let mut pass = move |chunk: Option<reqwest::Result<Bytes>>| {
-        let failure = match chunk {
-            Some(Ok(chunk)) => match left.checked_sub(chunk.len()) {
-                Some(rest) => {
-                    left = rest;
-                    return Some(Ok::<_, Infallible>(chunk));
-                }
-                None => oversize(limit),
-            },
-            Some(Err(error)) => transport(error),
-            None => Error::new(Class::Truncated, "the answer ended too early"),
-        };
-        ending.set(failure);
-        None
-    };
-    let chunks = answer
-        .bytes_stream()
-        .map(Some)
-        .chain(stream::once(future::ready(None)));
-    let chunks = chunks.scan((), move |(), chunk| future::ready(pass(chunk)));
-    http::Response::new(Body::wrap_stream(chunks)).into()
-}
-
-/// The same answer, read to its end.
-async fn whole(mut answer: Response, limit: usize) -> Result<Response, Error> {
-    let body = read(&mut answer, limit).await?;
-    if body.len() > limit {
-        return Err(oversize(limit));
-    }
-    Ok(http::Response::new(body.freeze()).into())
-}
-
-/// An error that some servers send with status 200, a web page, or a whole answer where a stream was asked for.
-async fn no_stream(mut answer: Response) -> Error {
-    let body = match read(&mut answer, MAX_REFUSAL).await {
-        Ok(body) => body,
-        Err(error) => return error,
-    };
-    match serde_json::from_slice::<serde_json::Value>(&body) {
-        Ok(body) if body.get("error").is_some() => refusal::of_frame(&body["error"]),
-        _ => Error::new(
-            Class::Provider,
-            "the provider did not answer with an event stream: is the base URL right?",
-        ),
-    }
-}
-
-async fn refused(mut answer: Response) -> Error {
-    let status = answer.status();
-    let retry_after = retry_after(answer.headers(), SystemTime::now());
-    let moved = answer
-        .headers()
-        .get(LOCATION)
-        .and_then(|to| to.to_str().ok())
-        .map(str::to_owned);
-    // The status alone is enough to go on with: a body that breaks off takes nothing away from it.
-    let body = read(&mut answer, MAX_REFUSAL).await.unwrap_or_default();
-    let mut error = refusal::of_answer(status.as_u16(), &body);
-    if let Some(to) = moved.filter(|_| status.is_redirection()) {
-        error.message = format!(
-            "the provider redirects ({status}) to {to}: write the new address as the base URL"
-        );
-    }
-    error.retry_after = retry_after;
-    error
-}
-
-/// The body up to the chunk that passes `limit`.
-async fn read(answer: &mut Response, limit: usize) -> Result<BytesMut, Error> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = answer.chunk().await.map_err(transport)? {
-        body.extend_from_slice(&chunk);
-        if body.len() > limit {
-            break;
-        }
-    }
-    Ok(body)
 }
 
 fn oversize(limit: usize) -> Error {

@@ -6,6 +6,7 @@ mod faults;
 mod provider;
 mod secrets;
 mod streams;
+mod tapes;
 mod unary;
 
 use std::time::Duration;

@@ -1,0 +1,144 @@
+//! A call as it is written down: what was asked, and what came of it to the byte and the millisecond. A wire format, never
+//! to be changed but by what may be left out.
+//!
+//! What ended a try and is not in its bytes (a deadline of ours, the network) is kept as the class that it was given;
+//! everything else is found out again by the code that reads live answers.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::wire::Frame;
+use crate::{Class, Error};
+
+/// One call as it went.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Recorded {
+    /// The body of the request, as every try sent it.
+    pub request: Box<RawValue>,
+    pub tries: Vec<Try>,
+    /// How long a whole answer took; none where there was no such, or where it was not streamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took: Option<Took>,
+}
+
+/// In ms from the start of the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Took {
+    pub first_token: u64,
+    pub whole: u64,
+}
+
+/// One request and what came of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Try {
+    /// When it was sent: ms from the start of the call.
+    pub at: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Answer>,
+    /// Why there is no more of it, where it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Failed>,
+}
+
+/// How a try failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    pub class: Class,
+    /// As in [`Error::message`].
+    pub message: String,
+}
+
+/// What of an answer came.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    pub status: u16,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    #[serde(flatten)]
+    pub body: Text,
+    /// The pieces in which the body came: ms from the start of the try, and bytes.
+    pub pieces: Vec<(u64, usize)>,
+    /// The body came to its end. If not, the try ended before, of what [`Try::failed`] says where its bytes do not.
+    pub ended: bool,
+}
+
+/// The bytes of a body; what is no UTF-8 in base64.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Written", try_from = "Written")]
+pub struct Text(pub Vec<u8>);
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Written {
+    Body(String),
+    Base64(String),
+}
+
+impl From<Text> for Written {
+    fn from(text: Text) -> Self {
+        match String::from_utf8(text.0) {
+            Ok(text) => Self::Body(text),
+            Err(error) => Self::Base64(STANDARD.encode(error.as_bytes())),
+        }
+    }
+}
+
+impl TryFrom<Written> for Text {
+    type Error = base64::DecodeError;
+
+    fn try_from(written: Written) -> Result<Self, base64::DecodeError> {
+        Ok(Self(match written {
+            Written::Body(text) => text.into_bytes(),
+            Written::Base64(text) => STANDARD.decode(text)?,
+        }))
+    }
+}
+
+impl Recorded {
+    /// A call that a recording knows nothing of.
+    pub(crate) fn unanswered(request: Box<RawValue>) -> Self {
+        let failed = Failed {
+            class: Class::Request,
+            message: "the recording has no such call".to_owned(),
+        };
+        Self {
+            request,
+            tries: vec![Try {
+                failed: Some(failed),
+                ..Try::default()
+            }],
+            took: None,
+        }
+    }
+
+    /// What the last try was told: the text of a streamed answer, else the body as it came.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let answer = self.tries.last().and_then(|last| last.answer.as_ref());
+        let body = answer.map_or_else(Default::default, |answer| {
+            String::from_utf8_lossy(&answer.body.0)
+        });
+        let frames: Vec<_> = body
+            .lines()
+            .filter_map(|line| line.strip_prefix("data:"))
+            .collect();
+        if frames.is_empty() {
+            return body.into_owned();
+        }
+        let frames = frames
+            .into_iter()
+            .filter_map(|json| serde_json::from_str::<Frame>(json).ok());
+        let choices = frames.filter_map(|frame| frame.choices.0?.delta?.content);
+        choices.collect()
+    }
+}
+
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Self {
+        Self::new(failed.class, failed.message)
+    }
+}

@@ -1,0 +1,261 @@
+//! Writes calls down while they run, and plays those that were written down in the provider's place.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt, stream};
+use reqwest::{Body, Response};
+use serde_json::value::RawValue;
+use tokio::time::{Instant, sleep_until};
+
+use crate::recorded::{Answer, Failed, Recorded, Took, Try};
+use crate::{Completion, Error};
+
+/// The headers of an answer that mean something to a call.
+const HEADERS: [&str; 4] = ["content-type", "retry-after", "retry-after-ms", "location"];
+
+/// What was asked through a [`Client`](crate::Client) and what came of it, in the order in which the calls ended.
+#[derive(Debug, Clone, Default)]
+pub struct Tape(Arc<Reels>);
+
+#[derive(Debug, Default)]
+struct Reels {
+    recorded: Mutex<Vec<Recorded>>,
+    script: Option<Script>,
+}
+
+/// What is played in a provider's place.
+#[derive(Debug)]
+struct Script {
+    /// The calls that are still to be played.
+    calls: Mutex<VecDeque<Recorded>>,
+    /// How many times as fast as it went; 0 = at once.
+    speed: f64,
+    /// What was asked when nothing was left to answer it with.
+    unanswered: Mutex<Vec<Box<RawValue>>>,
+}
+
+impl Tape {
+    pub(crate) fn playing(calls: Vec<Recorded>, speed: f64) -> Self {
+        let script = Script {
+            calls: Mutex::new(calls.into()),
+            speed,
+            unanswered: Mutex::default(),
+        };
+        Self(Arc::new(Reels {
+            recorded: Mutex::default(),
+            script: Some(script),
+        }))
+    }
+
+    /// The calls that ended since this was asked last.
+    #[must_use]
+    pub fn take(&self) -> Vec<Recorded> {
+        std::mem::take(&mut lock(&self.0.recorded))
+    }
+
+    /// The requests that what is played had no answer to.
+    #[must_use]
+    pub fn unanswered(&self) -> Vec<Box<RawValue>> {
+        let script = self.0.script.as_ref();
+        script.map_or_else(Vec::new, |script| lock(&script.unanswered).clone())
+    }
+
+    /// Begins to write a call down.
+    pub(crate) fn reel(&self, request: Box<RawValue>) -> Reel {
+        Reel {
+            tape: self.clone(),
+            started: Instant::now(),
+            request,
+            tries: Vec::new(),
+            took: None,
+            to_play: None,
+        }
+    }
+}
+
+impl Script {
+    /// The next call, whatever it was asked.
+    fn next(&self, request: &RawValue) -> Recorded {
+        lock(&self.calls).pop_front().unwrap_or_else(|| {
+            lock(&self.unanswered).push(request.to_owned());
+            Recorded::unanswered(request.to_owned())
+        })
+    }
+}
+
+/// One call while it runs.
+#[derive(Debug)]
+pub(crate) struct Reel {
+    tape: Tape,
+    started: Instant,
+    request: Box<RawValue>,
+    tries: Vec<(u64, Heard, Option<Failed>)>,
+    /// The tries that are still to be played; `None` while a provider answers.
+    to_play: Option<VecDeque<Try>>,
+    took: Option<Took>,
+}
+
+impl Reel {
+    /// A try begins.
+    pub(crate) fn begin(&mut self) -> Heard {
+        let script = self.tape.0.script.as_ref();
+        if let (Some(script), true) = (script, self.tries.is_empty()) {
+            let call = script.next(&self.request);
+            self.took = call.took;
+            self.to_play = Some(call.tries.into());
+        }
+        let played = self.to_play.as_mut().and_then(VecDeque::pop_front);
+        let at = played
+            .as_ref()
+            .map_or_else(|| millis(self.started.elapsed()), |played| played.at);
+        let heard = Heard(Arc::new(Hearing {
+            started: Instant::now(),
+            answer: Mutex::default(),
+            speed: script.map_or(0.0, |script| script.speed),
+            played,
+        }));
+        self.tries.push((at, heard.clone(), None));
+        heard
+    }
+
+    /// The try that began last failed.
+    pub(crate) fn failed(&mut self, error: &Error) {
+        if let Some((_, _, failed)) = self.tries.last_mut() {
+            *failed = Some(Failed {
+                class: error.class,
+                message: error.message.clone(),
+            });
+        }
+    }
+
+    /// Whether another try follows, where that was decided when the call was recorded.
+    pub(crate) fn goes_on(&self) -> Option<bool> {
+        self.to_play.as_ref().map(|tries| !tries.is_empty())
+    }
+
+    /// A streamed answer is whole: it took as long as it did when it was recorded.
+    pub(crate) fn whole(&mut self, completion: &mut Completion) {
+        let took = *self.took.get_or_insert_with(|| Took {
+            first_token: millis(completion.first_token),
+            whole: millis(completion.elapsed),
+        });
+        completion.first_token = Duration::from_millis(took.first_token);
+        completion.elapsed = Duration::from_millis(took.whole);
+    }
+}
+
+/// The call is over, however it ended. One that was never sent leaves nothing.
+impl Drop for Reel {
+    fn drop(&mut self) {
+        if self.tries.is_empty() {
+            return;
+        }
+        let tries = self.tries.drain(..).map(|(at, heard, failed)| Try {
+            at,
+            answer: heard.answer(),
+            failed,
+        });
+        let recorded = Recorded {
+            request: self.request.clone(),
+            tries: tries.collect(),
+            took: self.took,
+        };
+        lock(&self.tape.0.recorded).push(recorded);
+    }
+}
+
+/// One try while it runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Heard(Arc<Hearing>);
+
+#[derive(Debug)]
+struct Hearing {
+    started: Instant,
+    answer: Mutex<Option<Answer>>,
+    played: Option<Try>,
+    speed: f64,
+}
+
+impl Heard {
+    /// An answer begins.
+    pub(crate) fn status(&self, answer: &Response) {
+        let headers = HEADERS.iter().filter_map(|name| {
+            let value = answer.headers().get(*name)?.to_str().ok()?;
+            Some(((*name).to_owned(), value.to_owned()))
+        });
+        *lock(&self.0.answer) = Some(Answer {
+            status: answer.status().as_u16(),
+            headers: headers.collect(),
+            ..Answer::default()
+        });
+    }
+
+    /// A piece of its body came.
+    pub(crate) fn piece(&self, bytes: &Bytes) {
+        if let Some(answer) = &mut *lock(&self.0.answer) {
+            answer.body.0.extend_from_slice(bytes);
+            answer
+                .pieces
+                .push((millis(self.0.started.elapsed()), bytes.len()));
+        }
+    }
+
+    /// Its body is over.
+    pub(crate) fn ended(&self) {
+        if let Some(answer) = &mut *lock(&self.0.answer) {
+            answer.ended = true;
+        }
+    }
+
+    fn answer(&self) -> Option<Answer> {
+        lock(&self.0.answer).take()
+    }
+
+    /// What is played in the place of an answer; `None` while a provider answers.
+    pub(crate) fn play(&self) -> Option<Result<Response, Error>> {
+        let played = self.0.played.as_ref()?;
+        let failed = played.failed.clone().map(Error::from);
+        let Some(answer) = &played.answer else {
+            return Some(Err(failed.unwrap_or_else(Error::unplayable)));
+        };
+        let mut response = http::Response::builder().status(answer.status);
+        for (name, value) in &answer.headers {
+            response = response.header(name, value);
+        }
+        let body = Body::wrap_stream(self.clone().pieces(failed.filter(|_| !answer.ended)));
+        let response = response.body(body).map(Response::from);
+        Some(response.map_err(|_| Error::unplayable()))
+    }
+
+    /// The body piece by piece, then what broke it off.
+    fn pieces(self, failed: Option<Error>) -> impl Stream<Item = Result<Bytes, Error>> {
+        let answer = self
+            .0
+            .played
+            .as_ref()
+            .and_then(|played| played.answer.clone())
+            .unwrap_or_default();
+        let (mut body, speed, started) = (Bytes::from(answer.body.0), self.0.speed, self.0.started);
+        let pieces = stream::iter(answer.pieces).then(move |(at, length)| {
+            let piece = body.split_to(length.min(body.len()));
+            async move {
+                if speed > 0.0 {
+                    sleep_until(started + Duration::from_millis(at).div_f64(speed)).await;
+                }
+                Ok(piece)
+            }
+        });
+        pieces.chain(stream::iter(failed.map(Err)))
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
