@@ -111,12 +111,17 @@ async fn show(id: &StoryId, bus: &Bus, out: Output) -> anyhow::Result<()> {
             out.line(&format!("{name}: {}", plain(text)))?;
         }
     }
-    let Policies { input, output } = story.policies;
+    let Policies {
+        input,
+        output,
+        recording,
+    } = story.policies;
     out.line(&format!(
-        "events: {}, input {}, output {}",
+        "events: {}, input {}, output {}, recording {}",
         story.seq,
         input.as_str(),
-        output.as_str()
+        output.as_str(),
+        recording.as_str()
     ))?;
     for (name, character) in &story.characters {
         let name = out.styled(Style::Bold, &one_line(name));
@@ -141,6 +146,7 @@ fn value(id: &StoryId, story: &Story) -> serde_json::Value {
         "summary": story.summary,
         "input": story.policies.input,
         "output": story.policies.output,
+        "recording": story.policies.recording,
         "seq": story.seq,
         "epoch": story.epoch,
         "characters": story.characters,
@@ -171,6 +177,7 @@ impl From<CreateArgs> for NewStory {
             policies: Policies {
                 input: args.input,
                 output: args.output,
+                recording: args.recording,
             },
             characters,
             lore: args.lore.into_iter().collect(),

@@ -1,7 +1,7 @@
 //! `storyfleet story …`.
 
 use clap::{Args, Subcommand};
-use story::{InputPolicy, OutputPolicy, StoryId};
+use story::{InputPolicy, OutputPolicy, RecordingPolicy, StoryId};
 
 use super::text::pair;
 
@@ -59,6 +59,9 @@ pub(crate) struct CreateArgs {
     /// Are responses judged, before or after readers see them? hold, retract, off
     #[arg(long, default_value = "off", value_name = "POLICY")]
     pub(crate) output: OutputPolicy,
+    /// Is it kept how each answer was made, so that it can be replayed? on, off
+    #[arg(long, default_value = "on", value_name = "POLICY")]
+    pub(crate) recording: RecordingPolicy,
     /// Someone whom the agents speak for; may be given again
     #[arg(long = "character", value_name = "NAME=DESCRIPTION", value_parser = pair)]
     pub(crate) characters: Vec<(String, String)>,

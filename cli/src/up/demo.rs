@@ -77,6 +77,7 @@ fn story(id: &StoryId) -> NewStory {
         policies: Policies {
             input: InputPolicy::Hold,
             output: OutputPolicy::Retract,
+            ..Policies::default()
         },
         characters,
         lore: lore.into(),

@@ -10,6 +10,7 @@ use super::model::Model;
 use crate::args::UpArgs;
 
 pub(super) struct Fleet {
+    setup: Setup,
     moderator: Moderator,
     narrator: Narrator,
     dialogue: Dialogue,
@@ -29,9 +30,10 @@ impl Fleet {
             input_on_error: OnError::Allow,
         };
         Ok(Self {
-            moderator: Moderator::new(&setup, &judging)?,
-            narrator: Narrator::new(&setup, Budget::default())?,
-            dialogue: Dialogue::new(&setup, Budget::default())?,
+            setup,
+            moderator: Moderator::new(judging),
+            narrator: Narrator::new(Budget::default()),
+            dialogue: Dialogue::new(Budget::default()),
             slots: args.workers.get(),
         })
     }
@@ -44,9 +46,19 @@ impl Fleet {
             ..agent::Settings::new(bus)
         };
         let (moderator, narrator, dialogue) = tokio::join!(
-            agent::run(self.moderator, settings.clone(), shutdown.clone()),
-            agent::run(self.narrator, settings.clone(), shutdown.clone()),
-            agent::run(self.dialogue, settings, shutdown.clone()),
+            agent::run(
+                self.moderator,
+                self.setup.clone(),
+                settings.clone(),
+                shutdown.clone()
+            ),
+            agent::run(
+                self.narrator,
+                self.setup.clone(),
+                settings.clone(),
+                shutdown.clone()
+            ),
+            agent::run(self.dialogue, self.setup, settings, shutdown.clone()),
         );
         moderator.and(narrator).and(dialogue)
     }

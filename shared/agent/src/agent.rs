@@ -1,11 +1,13 @@
 //! What an agent is: one trait, what it is given, what it gives back, and how it fails.
 
 use std::fmt;
+use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use story::{Author, AuthorKind, Context, Event, EventId, LlmReport, Payload};
 
-use crate::{DraftSender, exit, prompts};
+use crate::{DraftSender, Prompts, exit, prompts};
 
 /// One kind of answerer. The worker loop does the rest: leases, order, retries, commits, drains.
 ///
@@ -22,10 +24,25 @@ pub trait Agent: Send + Sync + 'static {
         0
     }
 
-    fn handle(&self, turn: Turn) -> impl Future<Output = Result<Effects, HandleError>> + Send;
+    /// Its prompts: those of `folder`, or those that it brings with it.
+    ///
+    /// # Errors
+    /// The first that cannot be used.
+    fn prompts(&self, folder: Option<&Path>) -> Result<Prompts, prompts::Error> {
+        let _ = folder;
+        Ok(Prompts::default())
+    }
+
+    /// What it was made with, so that whoever replays a turn can make it again.
+    fn options(&self) -> Value {
+        Value::Null
+    }
+
+    /// Equal turns, answered equally by the model, have equal effects: no clock, no chance, no state.
+    fn handle(&self, turn: &Turn) -> impl Future<Output = Result<Effects, HandleError>> + Send;
 }
 
-/// One event to answer, with all that is known when its turn comes.
+/// One event to answer, with all that is known when its turn comes, and all that it is answered with.
 #[derive(Debug)]
 pub struct Turn {
     pub agent: story::Agent,
@@ -37,10 +54,14 @@ pub struct Turn {
     pub context: Context,
     /// The events waiting next in the lane that may join the beat, oldest first, at most [`Agent::merges`].
     pub waiting: Vec<Event>,
-    /// Live text for readers. Drop it, or let it drop, when the text is whole.
+    /// Live text for readers.
     pub draft: DraftSender,
     /// Redis's clock when the turn began.
     pub now: jiff::Timestamp,
+    pub llm: llm::Client,
+    /// The model's name there.
+    pub model: String,
+    pub prompts: Prompts,
 }
 
 impl Turn {
@@ -78,24 +99,24 @@ pub(crate) fn author(agent: story::Agent) -> Author {
 }
 
 /// What a turn changes. All of it is applied at once, or none.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Effects {
     pub emit: Vec<Emitted>,
     /// How many of [`Turn::waiting`] are answered by this turn too.
     pub merged: usize,
     /// A response whose text is taken back.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retract: Option<EventId>,
     /// Fields of the story's context to set.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<(String, String)>,
     /// The model calls that gave an answer, for whoever asks what the turn cost.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spent: Vec<LlmReport>,
 }
 
 /// An event that a turn puts into the story.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Emitted {
     /// Made by this turn: the story's policies say whether readers see it now.

@@ -56,13 +56,10 @@ Examples, of any agent:
     },
 }
 
-/// The whole program of an agent. `build` makes it from what every agent needs and its own options.
+/// The whole program of an agent. `build` makes it from its own options.
 ///
 /// Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
-pub fn main<A, O>(
-    agent: story::Agent,
-    build: impl FnOnce(&Setup, &O) -> anyhow::Result<A>,
-) -> ExitCode
+pub fn main<A, O>(agent: story::Agent, build: impl Fn(&O) -> A) -> ExitCode
 where
     A: Agent,
     O: Args,
@@ -79,7 +76,7 @@ where
 fn start<A, O>(
     agent: story::Agent,
     command: Command<O>,
-    build: impl FnOnce(&Setup, &O) -> anyhow::Result<A>,
+    build: impl Fn(&O) -> A,
 ) -> anyhow::Result<ExitCode>
 where
     A: Agent,
@@ -92,21 +89,23 @@ where
     match command {
         Command::Run { options, worker } => {
             let settings = worker.settings(agent, &options)?;
-            let agent = configured(&options, settings.metrics.llm(agent), build)?;
-            runtime.block_on(run(agent, settings))?;
+            let setup = configured(&options, settings.metrics.llm(agent))?;
+            runtime.block_on(run(build(&options.own), setup, settings))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Once { options, once } => {
-            let agent = configured(&options, llm::Observer::default(), build)?;
-            let effects = runtime.block_on(once.run(&agent, &options))?;
+            let setup = configured(&options, llm::Observer::default())?;
+            let agent = build(&options.own);
+            let effects = runtime.block_on(once.run(&agent, setup, &options))?;
             print(&serde_json::to_string_pretty(&effects)?)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Check { options, json } => {
             let options = options.without_patience();
-            let built = options
-                .setup(llm::Observer::default())
-                .and_then(|setup| build(&setup, &options.own).map(|_| setup));
+            let built = options.setup(llm::Observer::default()).and_then(|setup| {
+                build(&options.own).prompts(setup.prompts.as_deref())?;
+                Ok(setup)
+            });
             let report = runtime.block_on(check::run(&options, built));
             print(&report.text(json)?)?;
             Ok(report.code())
@@ -114,22 +113,19 @@ where
     }
 }
 
-/// The agent; whatever stands in its way now is the configuration.
-fn configured<A, O: Args>(
+/// What the agent answers with; whatever stands in its way now is the configuration.
+fn configured<O: Args>(
     options: &options::Options<O>,
     observer: llm::Observer,
-    build: impl FnOnce(&Setup, &O) -> anyhow::Result<A>,
-) -> anyhow::Result<A> {
-    let built = options
-        .logs()
-        .and_then(|()| build(&options.setup(observer)?, &options.own));
-    built.map_err(exit::configuration)
+) -> anyhow::Result<Setup> {
+    let setup = options.logs().and_then(|()| options.setup(observer));
+    setup.map_err(exit::configuration)
 }
 
-async fn run<A: Agent>(agent: A, settings: crate::Settings) -> anyhow::Result<()> {
+async fn run<A: Agent>(agent: A, setup: Setup, settings: crate::Settings) -> anyhow::Result<()> {
     let signals = TaskTracker::new();
     let shutdown = Shutdown::on_signals(&signals)?;
-    let ran = crate::run(agent, settings, shutdown.clone()).await;
+    let ran = crate::run(agent, setup, settings, shutdown.clone()).await;
     shutdown.now.cancel();
     signals.close();
     signals.wait().await;

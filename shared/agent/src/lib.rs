@@ -14,13 +14,13 @@
 //!     fn takes(&self) -> &'static [&'static str] {
 //!         &["action"]
 //!     }
-//!     async fn handle(&self, _: Turn) -> Result<Effects, HandleError> {
+//!     async fn handle(&self, _: &Turn) -> Result<Effects, HandleError> {
 //!         Ok(Effects::default())
 //!     }
 //! }
 //!
 //! fn main() -> std::process::ExitCode {
-//!     agent::main(story::Agent::Narrator, |_setup, _: &agent::NoOptions| Ok(Silent))
+//!     agent::main(story::Agent::Narrator, |_: &agent::NoOptions| Silent)
 //! }
 //! ```
 //!
@@ -42,6 +42,7 @@ mod health;
 mod lease;
 mod metrics;
 pub mod prompts;
+pub mod recording;
 mod retry;
 mod shutdown;
 mod take;
@@ -55,5 +56,6 @@ pub use cli::{NoOptions, Setup, main};
 pub use draft::DraftSender;
 pub use metrics::{Metrics, register};
 pub use prompts::{Prompt, Prompts};
+pub use recording::Recording;
 pub use shutdown::Shutdown;
 pub use worker::{MAX_DELIVERIES, Settings, run};

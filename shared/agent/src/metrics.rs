@@ -18,6 +18,8 @@ pub struct Metrics {
     leases_lost: IntCounterVec,
     llm: LlmMetrics,
     draft_chunks: IntCounterVec,
+    recordings: IntCounterVec,
+    recording_bytes: IntCounterVec,
     backlog: IntGaugeVec,
     turn_seconds: HistogramVec,
 }
@@ -92,6 +94,18 @@ impl Metrics {
                 &registry,
                 "storyfleet_draft_chunks_total",
                 "Live text sent to readers.",
+                &["agent"],
+            ),
+            recordings: counter(
+                &registry,
+                "storyfleet_recordings_total",
+                "Recordings of turns: kept, too_large, failed.",
+                &["agent", "result"],
+            ),
+            recording_bytes: counter(
+                &registry,
+                "storyfleet_recording_bytes_total",
+                "Bytes of the recordings that were kept, compressed.",
                 &["agent"],
             ),
             backlog: gauge(
@@ -184,6 +198,17 @@ impl Meters {
     pub(crate) fn committed(&self, result: &str) {
         let labels = &[self.agent.as_str(), result];
         self.all.commits.with_label_values(labels).inc();
+    }
+
+    /// `result`: `kept`, `too_large`, `failed`.
+    pub(crate) fn recorded(&self, result: &str, bytes: usize) {
+        let agent = self.agent.as_str();
+        self.all
+            .recordings
+            .with_label_values(&[agent, result])
+            .inc();
+        let all = self.all.recording_bytes.with_label_values(&[agent]);
+        all.inc_by(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 
     fn tried(&self, ended: Ended) {

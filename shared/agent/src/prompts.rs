@@ -43,7 +43,7 @@ pub enum Error {
 }
 
 /// The prompts of one agent, by name. Clones share them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Prompts {
     by_name: Arc<BTreeMap<String, Prompt>>,
 }
@@ -108,6 +108,13 @@ impl Prompts {
         Ok(Self {
             by_name: Arc::new(by_name),
         })
+    }
+
+    /// `name@version#sha` of each, in the order of their names.
+    #[must_use]
+    pub fn references(&self) -> Vec<String> {
+        let prompts = self.by_name.values();
+        prompts.map(|prompt| prompt.reference.clone()).collect()
     }
 
     /// # Errors

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use bus::{Burial, Commit, Committed, Delivery, Draft, Emit, Fetched, Work};
-use story::{Event, EventId, Failed, Payload, Policies, Route, StoryId};
+use bus::{Burial, Commit, Committed, Delivery, Draft, Emit, Fetched, Recording, Work};
+use llm::Tape;
+use story::{Event, EventId, Failed, Payload, Policies, RecordingPolicy, Route, StoryId};
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::agent::{author, notice};
 use crate::lease::Held;
 use crate::metrics::Outcome;
+use crate::recording::Packer;
 use crate::retry::Backoff;
 use crate::worker::{HISTORY, MAX_DELIVERIES, Worker};
-use crate::{Agent, DraftSender, Effects, Emitted, HandleError, Turn, draft, exit};
+use crate::{Agent, DraftSender, Effects, Emitted, HandleError, Turn, draft, exit, recording};
 
 /// Runs a delivery to its end, or until its lease is lost. `held` keeps its lease for as long.
 pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, delivery: Delivery, held: Held) {
@@ -61,7 +63,8 @@ struct Step<'a, A> {
 
 /// A turn that cannot be committed: what becomes of it instead.
 enum Failure {
-    Handle(HandleError),
+    /// With how the turn went, where it got so far.
+    Handle(HandleError, Option<Recording>),
     Bus(bus::Error),
 }
 
@@ -81,14 +84,15 @@ impl<A: Agent> Step<'_, A> {
     async fn run(&self) -> Outcome {
         match self.answer().await {
             Ok(outcome) => outcome,
-            Err(Failure::Handle(error)) => self.failed(&error).await,
+            Err(Failure::Handle(error, recording)) => self.failed(&error, recording).await,
             Err(Failure::Bus(bus::Error::TooLarge(bytes))) => {
                 let what = anyhow::anyhow!("the answer has {bytes} bytes");
-                self.failed(&HandleError::permanent("oversize", what)).await
+                let error = HandleError::permanent("oversize", what);
+                self.failed(&error, None).await
             }
             Err(Failure::Bus(error @ (bus::Error::Data(_) | bus::Error::Refused(_)))) => {
-                self.failed(&HandleError::permanent("internal", error))
-                    .await
+                let error = HandleError::permanent("internal", error);
+                self.failed(&error, None).await
             }
             Err(Failure::Bus(error)) => postponed(error),
         }
@@ -136,13 +140,19 @@ impl<A: Agent> Step<'_, A> {
         let policies = fetched.context.policies;
         let waiting = waiting(self.worker, work, &fetched);
         let ids: Vec<EventId> = waiting.iter().map(|event| event.id.clone()).collect();
-        let untold = |error| Untold {
-            error: Failure::Handle(error),
-            joined: ids.len(),
-        };
-        let effects = self.handle(work, fetched, waiting).await.map_err(untold)?;
+        let (effects, recording) = self.handle(work, fetched, waiting).await;
         let response = work.response(self.worker.name);
-        commit(effects, &ids, policies, response).map_err(untold)
+        let commit = effects.and_then(|effects| commit(effects, &ids, policies, response));
+        match commit {
+            Ok(commit) => Ok(Commit {
+                recording,
+                ..commit
+            }),
+            Err(error) => Err(Untold {
+                error: Failure::Handle(error, recording),
+                joined: ids.len(),
+            }),
+        }
     }
 
     /// The agent's part, with the draft beside it: both end together.
@@ -151,7 +161,7 @@ impl<A: Agent> Step<'_, A> {
         work: &Work,
         fetched: Fetched,
         waiting: Vec<Event>,
-    ) -> Result<Effects, HandleError> {
+    ) -> (Result<Effects, HandleError>, Option<Recording>) {
         let (mut sender, words) = draft::channel();
         // What readers may not see yet, or only some of them, never goes over the channel that everybody hears.
         let held = fetched.context.policies.output == story::OutputPolicy::Hold;
@@ -159,7 +169,14 @@ impl<A: Agent> Step<'_, A> {
             // The draft's own sender ends here: as long as it lives, the pump waits for its words.
             sender = DraftSender::off();
         }
-        let turn = Turn {
+        let packer = self.worker.packer.as_ref();
+        let packer = packer.filter(|_| fetched.context.policies.recording == RecordingPolicy::On);
+        let llm = &self.worker.setup.llm;
+        let (llm, tape) = match packer {
+            Some(_) => llm.taped(),
+            None => (llm.clone(), Tape::default()),
+        };
+        let mut turn = Turn {
             agent: self.worker.name,
             event: work.event.clone(),
             part: work.part,
@@ -168,6 +185,9 @@ impl<A: Agent> Step<'_, A> {
             waiting,
             draft: sender,
             now: fetched.now,
+            llm,
+            model: self.worker.setup.model.clone(),
+            prompts: self.worker.prompts.clone(),
         };
         let draft = Draft {
             story: work.story.clone(),
@@ -178,8 +198,38 @@ impl<A: Agent> Step<'_, A> {
         };
         let chunks = &self.worker.meters.draft_chunks;
         let pump = draft::Pump::new(&self.worker.bus, chunks, self.held, draft, fetched.attempt);
-        let (effects, ()) = tokio::join!(Box::pin(self.worker.agent.handle(turn)), pump.run(words));
-        effects
+        let answer = Box::pin(async move {
+            let effects = self.worker.agent.handle(&turn).await;
+            // As long as it lives, the pump waits for its words.
+            turn.draft = DraftSender::off();
+            (effects, turn)
+        });
+        let ((effects, turn), ()) = tokio::join!(answer, pump.run(words));
+        let recording = packer.and_then(|packer| {
+            let made_with = &self.worker.made_with;
+            let ended = effects.as_ref();
+            let went = recording::Recording::new(&turn, made_with, tape.take(), ended);
+            self.packed(packer, &went)
+        });
+        (effects, recording)
+    }
+
+    /// A recording that cannot be kept fails no turn.
+    fn packed(&self, packer: &Packer, went: &recording::Recording<'_>) -> Option<Recording> {
+        let packed = packer.pack(went);
+        let result = match &packed {
+            Ok(Some(_)) => "kept",
+            Ok(None) => "too_large",
+            Err(_) => "failed",
+        };
+        if result != "kept" {
+            tracing::warn!(result, "it is not kept how the turn went");
+        }
+        let bytes = packed.ok().flatten();
+        let size = bytes.as_ref().map_or(0, Vec::len);
+        self.worker.meters.recorded(result, size);
+        let keep = packer.keep;
+        bytes.map(|bytes| Recording { bytes, keep })
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Outcome, Failure> {
@@ -189,7 +239,7 @@ impl<A: Agent> Step<'_, A> {
     }
 
     /// Buries what cannot be answered.
-    async fn failed(&self, error: &HandleError) -> Outcome {
+    async fn failed(&self, error: &HandleError, recording: Option<Recording>) -> Outcome {
         let deliveries = self.delivery.deliveries;
         tracing::error!(class = error.class, %error, deliveries, "failed for good: to the dead letters");
         let tries = if error.tries > 0 {
@@ -202,6 +252,7 @@ impl<A: Agent> Step<'_, A> {
             class: error.class.to_owned(),
             tries,
             failed: self.notice(error, tries),
+            recording,
         };
         let ask = || self.worker.bus.bury(&self.delivery, &burial);
         match self.end(ask).await {
@@ -312,14 +363,15 @@ impl<A: Agent> Step<'_, A> {
 
 /// Whether fewer words could end otherwise.
 fn is_of_the_text(failure: &Failure) -> bool {
-    matches!(failure, Failure::Handle(error) if matches!(error.class, "context" | "blocked" | "prompt"))
+    matches!(failure, Failure::Handle(error, _) if matches!(error.class, "context" | "blocked" | "prompt"))
 }
 
 fn refused(class: &'static str, what: String) -> Failure {
-    Failure::Handle(HandleError {
+    let error = HandleError {
         notice: notice(class).to_owned(),
         ..HandleError::permanent(class, anyhow::Error::msg(what))
-    })
+    };
+    Failure::Handle(error, None)
 }
 
 fn postponed(error: bus::Error) -> Outcome {
@@ -374,5 +426,6 @@ fn commit(
         fields: effects.fields,
         retract: effects.retract,
         responses: vec![response],
+        recording: None,
     })
 }

@@ -15,8 +15,9 @@ use tokio_util::task::TaskTracker;
 use crate::health::{Health, Loop};
 use crate::lease::{self, Hold, Leases};
 use crate::metrics::Meters;
+use crate::recording::{MadeWith, Packer};
 use crate::retry::Backoff;
-use crate::{Agent, Metrics, Shutdown, exit, health, take, turn, upkeep};
+use crate::{Agent, Metrics, Prompts, Setup, Shutdown, exit, health, take, turn, upkeep};
 
 /// An event delivered more often than this is buried as `crash`: whoever answered it died of it.
 pub const MAX_DELIVERIES: u32 = 3;
@@ -45,6 +46,10 @@ pub struct Settings {
     /// Where `/metrics`, `/livez` and `/readyz` are served; `None` = nowhere.
     pub listen: Option<SocketAddr>,
     pub metrics: Metrics,
+    /// About how many recordings of a story are kept, of all agents; 0 = none is made.
+    pub recordings: u32,
+    /// None older than this is kept.
+    pub recording_age: Duration,
 }
 
 impl Settings {
@@ -58,6 +63,8 @@ impl Settings {
             drain: Duration::from_secs(45),
             listen: None,
             metrics: Metrics::new(),
+            recordings: 1_000,
+            recording_age: Duration::from_secs(30 * 24 * 60 * 60),
         }
     }
 }
@@ -66,6 +73,11 @@ pub(crate) struct Worker<A> {
     pub(crate) agent: A,
     pub(crate) name: story::Agent,
     pub(crate) settings: Settings,
+    pub(crate) setup: Setup,
+    pub(crate) prompts: Prompts,
+    pub(crate) made_with: MadeWith,
+    /// Where turns are recorded at all.
+    pub(crate) packer: Option<Packer>,
     pub(crate) bus: Bus,
     /// This life of this process: no two of them are ever the same.
     pub(crate) consumer: String,
@@ -80,10 +92,15 @@ pub(crate) struct Worker<A> {
 ///
 /// # Errors
 /// When the settings cannot work, the server is not fit for the fleet, or a loop died. Redis being away is no error.
-pub async fn run<A: Agent>(agent: A, settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
+pub async fn run<A: Agent>(
+    agent: A,
+    setup: Setup,
+    settings: Settings,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     // However this ends, whoever runs beside it under the same shutdown is asked to end too.
     let _drain = shutdown.drain.clone().drop_guard();
-    let worker = Arc::new(Worker::new(agent, settings, shutdown.clone())?);
+    let worker = Arc::new(Worker::new(agent, setup, settings, shutdown.clone())?);
     let mut loops = JoinSet::new();
     let end = CancellationToken::new();
     if let Some(listen) = worker.settings.listen {
@@ -155,11 +172,15 @@ async fn serve<A: Agent>(
 }
 
 impl<A: Agent> Worker<A> {
-    fn new(agent: A, settings: Settings, shutdown: Shutdown) -> anyhow::Result<Self> {
+    fn new(agent: A, setup: Setup, settings: Settings, shutdown: Shutdown) -> anyhow::Result<Self> {
         if settings.concurrency == 0 || settings.lease < SHORTEST_LEASE {
             let what = "the concurrency must be at least 1 and the lease at least 100ms";
             return Err(exit::configuration(anyhow::anyhow!(what)));
         }
+        let prompts = agent.prompts(setup.prompts.as_deref());
+        let prompts = prompts.map_err(exit::configuration)?;
+        let packed = settings.recordings > 0;
+        let packer = packed.then(|| Packer::new(settings.recordings, settings.recording_age));
         let name = agent.agent();
         let meters = settings.metrics.of(name);
         Ok(Self {
@@ -169,6 +190,10 @@ impl<A: Agent> Worker<A> {
             leases: Leases::new(settings.concurrency, meters.in_flight.clone()),
             health: Arc::new(Health::new()),
             turns: TaskTracker::new(),
+            made_with: setup.made_with(&agent, &prompts),
+            prompts,
+            packer,
+            setup,
             agent,
             name,
             settings,

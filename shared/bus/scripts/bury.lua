@@ -1,10 +1,12 @@
--- Gives an entry up: whole into the dead letters, with a word for the story's readers. Run with lane.lua in front.
+-- Gives an entry up: whole into the dead letters, with a word for the story's readers. Run with lane.lua and
+-- recording.lua in front.
 --
 -- KEYS  1 work:<agent>  2 dead:<agent>
 --       and, unless the entry names no lane:  3 turn  4 parked  5 ctx:<story>  6 log:<story>  7 live:<story>
---       8 drafts:<story>  9 draft:<response>: of the response that it had, if it can be told
+--       8 drafts:<story>  9 rec:<story>  10 draft:<response>: of the response that it had, if it can be told
 -- ARGV  1 entry  2 consumer  3 agent  4 reason  5 class  6 tries  7 JSON of the `failed` event, or nothing
---       8 id of the response, or nothing
+--       8 id of the response, or nothing  and, where it is kept how the turn went:  9 id of the event
+--       10 turns and 11 ms to keep  12 bytes
 --
 -- Replies  {OK, seq …}  done; the seq of the `failed` event when it was logged
 --          {GONE} {FENCED}  as in commit.lua: nothing written
@@ -49,9 +51,12 @@ finish(work, entry)
 
 if #KEYS > 2 then
   redis.call('HDEL', KEYS[8], agent)
-  local attempt = KEYS[9] and redis.call('HGET', KEYS[8], 'n:' .. ARGV[8])
+  local attempt = KEYS[10] and redis.call('HGET', KEYS[8], 'n:' .. ARGV[8])
   if attempt then
-    redis.call('DEL', KEYS[9] .. attempt)
+    redis.call('DEL', KEYS[10] .. attempt)
+  end
+  if ARGV[9] and reply[2] then
+    remember(KEYS[9], agent, ARGV[9], reply[2], ARGV[10], ARGV[11], ARGV[12])
   end
   advance({ work = work, turn = KEYS[3], parked = KEYS[4] }, entry)
 end

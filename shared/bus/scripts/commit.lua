@@ -1,7 +1,8 @@
--- Applies everything that a worker made of an entry, or nothing. Run with lane.lua in front.
+-- Applies everything that a worker made of an entry, or nothing. Run with lane.lua and recording.lua in front.
 --
 -- KEYS  1 ctx:<story>  2 log:<story>  3 live:<story>  4 drafts:<story>  5 gone:<story>  6 seen:<story>
---       7 … L lanes, three keys each: work, turn, parked
+--       7 rec:<story>
+--       8 … L lanes, three keys each: work, turn, parked
 --       then one draft:<response>: for each response; the keys of its attempts are this and the attempt's number
 -- ARGV  1 story  2 agent  3 entry  4 consumer  5 L  6 own lane (1 … L)  7 the moderator's lane (1 … L)
 --       then lists, each after its length:
@@ -10,6 +11,7 @@
 --       retracted  seq, tombstone JSON              log events taken away
 --       responses  id                               whose drafts are over
 --       emitted    JSON, id, logged | held, list of (lane, part)
+--       recorded   id of the entry's event, turns and ms to keep, bytes           at most one
 --
 -- Replies  {OK, seq …}  done; one seq for each logged event
 --          {GONE}       the entry is nobody's: it was ended before. After a lost reply of the same call: done
@@ -22,11 +24,11 @@
 -- taken: nobody can publish another one under it. In a story that was deleted in the meantime the entry ends and nothing
 -- is recorded.
 
-local ctx, log, live, drafts, gone, seen = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local ctx, log, live, drafts, gone, seen, rec = unpack(KEYS, 1, 7)
 local story, agent, entry, consumer = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local lanes = {}
 for i = 1, tonumber(ARGV[5]) do
-  lanes[i] = lane_at(4 + 3 * i)
+  lanes[i] = lane_at(5 + 3 * i)
 end
 local own, moderator = lanes[tonumber(ARGV[6])], lanes[tonumber(ARGV[7])]
 
@@ -77,7 +79,7 @@ end)
 -- Most answers leave no draft, and most of the others one: looked for together.
 local over, bases = { agent }, {}
 each(function(i)
-  over[i + 1], bases[i + 1] = 'n:' .. take(), KEYS[6 + 3 * #lanes + i]
+  over[i + 1], bases[i + 1] = 'n:' .. take(), KEYS[7 + 3 * #lanes + i]
 end)
 local begun = redis.call('HMGET', drafts, unpack(over))
 for i, attempt in ipairs(begun) do
@@ -102,6 +104,10 @@ each(function()
     local lane, part = lanes[tonumber(take())], take()
     admit(lane, entry_of(story, id, part, event, false))
   end)
+end)
+each(function()
+  local id, turns, ms, bytes = take(), take(), take(), take()
+  remember(rec, agent, id, reply[2] or redis.call('HGET', ctx, 'seq'), turns, ms, bytes)
 end)
 -- Last: whatever the log refuses is not lost with its entry.
 finish(own.work, entry)

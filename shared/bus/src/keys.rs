@@ -76,6 +76,11 @@ impl Keys {
         self.of(story, "drafts")
     }
 
+    /// How the turns of its agents went.
+    pub(crate) fn recordings(&self, story: &StoryId) -> String {
+        self.of(story, "rec")
+    }
+
     pub(crate) fn live(&self, story: &StoryId) -> String {
         self.of(story, "live")
     }
@@ -148,6 +153,7 @@ impl Keys {
             (self.seen(story), "zset"),
             (self.redriven(story), "hash"),
             (self.drafts(story), "hash"),
+            (self.recordings(story), "stream"),
             (self.here(story), "hash"),
             (self.here_until(story), "zset"),
         ];

@@ -4,6 +4,7 @@ use redis::Value;
 use story::{Agent, Event, EventId, MAX_EVENT_BYTES, Route, Seq, StoryId};
 
 use crate::keys::Keys;
+use crate::recordings::Recording;
 use crate::reply::{read, verdict};
 use crate::script::{BURY, COMMIT, Call, PUBLISH};
 use crate::{Bus, Delivery, Error};
@@ -37,6 +38,7 @@ pub struct Commit {
     pub retract: Option<EventId>,
     /// The responses whose drafts end here.
     pub responses: Vec<EventId>,
+    pub recording: Option<Recording>,
 }
 
 /// An event and where it goes.
@@ -56,6 +58,7 @@ pub struct Burial {
     pub tries: u32,
     /// What the story's readers are told.
     pub failed: Option<Event>,
+    pub recording: Option<Recording>,
 }
 
 /// What became of a commit or a burial.
@@ -153,6 +156,10 @@ impl Bus {
         for emit in &effects.emit {
             emitted(&mut call, emit, story)?;
         }
+        call.count(effects.recording.as_slice());
+        if let Some(recording) = &effects.recording {
+            recording.args(&work.id, &mut call);
+        }
         committed(call.run_until_heard(&self.link).await?)
     }
 
@@ -176,7 +183,8 @@ impl Bus {
                 .key(keys.ctx(story))
                 .key(keys.log(story))
                 .key(keys.live(story))
-                .key(keys.drafts(story));
+                .key(keys.drafts(story))
+                .key(keys.recordings(story));
         }
         let response = delivery.work.as_ref().ok().map(|work| work.response(agent));
         if let (Some(story), Some(response)) = (story, &response) {
@@ -191,6 +199,9 @@ impl Bus {
             .number(burial.tries)
             .arg(failed.unwrap_or_default())
             .arg(response.as_ref().map_or("", |id| id.as_str()));
+        if let (Some(recording), Ok(work)) = (&burial.recording, &delivery.work) {
+            recording.args(&work.id, &mut call);
+        }
         committed(call.run_until_heard(&self.link).await?)
     }
 }
@@ -203,7 +214,8 @@ fn commit_head(keys: &Keys, delivery: &Delivery, story: &StoryId) -> Call {
         .key(keys.live(story))
         .key(keys.drafts(story))
         .key(keys.gone(story))
-        .key(keys.seen(story));
+        .key(keys.seen(story))
+        .key(keys.recordings(story));
     for agent in Agent::ALL {
         call.keys(keys.lane(agent, story).into_keys());
     }

@@ -45,11 +45,13 @@ impl Role {
         let more: &[&str] = match self {
             Self::Worker => &[
                 "HGETALL",
+                "PEXPIRE",
                 "XGROUP",
                 "XINFO",
                 "XLEN",
                 "XREADGROUP",
                 "XREVRANGE",
+                "XTRIM",
             ],
             Self::Gateway => &[
                 "GETDEL",

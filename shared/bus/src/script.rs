@@ -20,9 +20,20 @@ macro_rules! lane_script {
 }
 pub(crate) use lane_script;
 
+/// One that ends a turn.
+macro_rules! ending_script {
+    ($name:literal) => {
+        concat!(
+            include_str!("../scripts/lane.lua"),
+            include_str!("../scripts/recording.lua"),
+            include_str!(concat!("../scripts/", $name, ".lua"))
+        )
+    };
+}
+
 pub(crate) static PUBLISH: Script = Script::new(lane_script!("publish"));
-pub(crate) static COMMIT: Script = Script::new(lane_script!("commit"));
-pub(crate) static BURY: Script = Script::new(lane_script!("bury"));
+pub(crate) static COMMIT: Script = Script::new(ending_script!("commit"));
+pub(crate) static BURY: Script = Script::new(ending_script!("bury"));
 pub(crate) static RENEW: Script = Script::new(include_str!("../scripts/renew.lua"));
 pub(crate) static RELEASE: Script = Script::new(include_str!("../scripts/release.lua"));
 pub(crate) static RECLAIM: Script = Script::new(include_str!("../scripts/reclaim.lua"));

@@ -129,6 +129,7 @@ impl Bus {
             self.keys.seen(&new.id),
             self.keys.redriven(&new.id),
             self.keys.drafts(&new.id),
+            self.keys.recordings(&new.id),
         ]);
         let epoch = letters();
         let mut ctx = vec![
@@ -279,6 +280,7 @@ pub(crate) fn known(
     let policies = Policies {
         input: parsed(&ctx, "input")?,
         output: parsed(&ctx, "output")?,
+        recording: parsed(&ctx, "recording")?,
     };
     let created = jiff::Timestamp::from_millisecond(parsed(&ctx, "created")?)
         .map_err(|e| Error::data(e.to_string()))?;
@@ -316,10 +318,11 @@ fn parsed<T: FromStr + Default>(ctx: &HashMap<String, String>, name: &str) -> Re
     }
 }
 
-fn policy_fields(policies: Policies) -> [(&'static str, &'static str); 2] {
+fn policy_fields(policies: Policies) -> [(&'static str, &'static str); 3] {
     [
         ("input", policies.input.as_str()),
         ("output", policies.output.as_str()),
+        ("recording", policies.recording.as_str()),
     ]
 }
 

@@ -162,6 +162,7 @@ async fn a_held_action_is_seen_only_when_the_moderator_lets_it_pass() {
     let hold = Policies {
         input: InputPolicy::Hold,
         output: OutputPolicy::Hold,
+        ..Policies::default()
     };
     create(&bus, "castle", hold).await;
     assert_eq!(

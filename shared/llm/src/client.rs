@@ -192,6 +192,12 @@ impl Client {
         Api::build(http.clone(), Arc::clone(endpoint)).with_http_service(service)
     }
 
+    /// [`Settings::accept_done`].
+    #[must_use]
+    pub fn accepts_done(&self) -> bool {
+        self.inner.settings.accept_done
+    }
+
     pub(crate) fn settings(&self) -> &Settings {
         &self.inner.settings
     }

@@ -1,11 +1,12 @@
 //! How much of a story a prompt holds, so that a few long texts cannot fill the model's window for everyone.
 
 use clap::Args;
+use serde::{Deserialize, Serialize};
 
 use crate::{Fact, Line};
 
 /// In characters, of which about four make a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args, Serialize, Deserialize)]
 // The group's name would be that of the command line's own options.
 #[group(skip)]
 pub struct Budget {

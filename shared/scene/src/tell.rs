@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agent::{DraftSender, HandleError, Prompt, Turn};
-use llm::{Class, Client, Completion, Finish, Labels, Message, Piece, Request};
+use llm::{Class, Completion, Finish, Labels, Message, Piece, Request};
 use story::{LlmReport, Status};
 use tracing::warn;
 
@@ -34,10 +34,10 @@ pub enum End {
 
 /// A request of `messages` with the parameters of `prompt`, in the name of the turn that it is made for.
 #[must_use]
-pub fn request(model: &str, turn: &Turn, prompt: &Prompt, messages: Vec<Message>) -> Request {
+pub fn request(turn: &Turn, prompt: &Prompt, messages: Vec<Message>) -> Request {
     let params = prompt.params();
     Request {
-        model: model.to_owned(),
+        model: turn.model.clone(),
         messages,
         temperature: params.temperature,
         max_tokens: params.max_tokens,
@@ -51,17 +51,17 @@ pub fn request(model: &str, turn: &Turn, prompt: &Prompt, messages: Vec<Message>
     }
 }
 
-/// Streams the answer into `draft`, without its trailer. `prompts` are those that made the request.
+/// Streams the answer into the turn's draft, without its trailer. `prompts` are those that made the request.
 ///
 /// # Errors
 /// Those of the call. A stream that breaks off for good after some text is none: its whole sentences are told.
 pub async fn tell(
-    client: &Client,
+    turn: &Turn,
     request: &Request,
     prompts: &[&Prompt],
-    draft: &DraftSender,
 ) -> Result<Told, HandleError> {
-    let mut call = client.stream(request);
+    let draft = &turn.draft;
+    let mut call = turn.llm.stream(request);
     let mut prose = Prose::new(draft);
     let (end, report) = loop {
         match call.next().await {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Event, Seq};
 
 /// A story as one read of Redis gives it.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Context {
     pub title: String,
     pub style: String,
@@ -24,7 +24,7 @@ pub struct Context {
 }
 
 /// An event in its place.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LogEntry {
     pub seq: Seq,
     pub event: Event,
@@ -40,13 +40,15 @@ pub struct Character {
     pub voice: String,
 }
 
-/// How a story is moderated.
+/// How a story is moderated, and whether it can be replayed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policies {
     #[serde(default)]
     pub input: InputPolicy,
     #[serde(default)]
     pub output: OutputPolicy,
+    #[serde(default)]
+    pub recording: RecordingPolicy,
 }
 
 /// Whether actions wait for a verdict before anyone sees them.
@@ -65,6 +67,15 @@ pub enum OutputPolicy {
     Hold,
     Retract,
     #[default]
+    Off,
+}
+
+/// Whether it is kept how each turn of an agent went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordingPolicy {
+    #[default]
+    On,
     Off,
 }
 
@@ -97,6 +108,7 @@ macro_rules! policy {
 }
 policy!(InputPolicy, "hold, off", "hold" => Self::Hold, "off" => Self::Off);
 policy!(OutputPolicy, "hold, retract, off", "hold" => Self::Hold, "retract" => Self::Retract, "off" => Self::Off);
+policy!(RecordingPolicy, "on, off", "on" => Self::On, "off" => Self::Off);
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,8 @@ mod terminal;
 mod trace;
 
 pub use context::{
-    Character, Context, InputPolicy, LogEntry, OutputPolicy, Policies, UnknownPolicy,
+    Character, Context, InputPolicy, LogEntry, OutputPolicy, Policies, RecordingPolicy,
+    UnknownPolicy,
 };
 pub use cursor::{Cursor, CursorError, Position, Tag};
 pub use event::{

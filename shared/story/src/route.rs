@@ -2,13 +2,16 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{AuthorKind, Event, InputPolicy, Mode, OutputPolicy, Payload, Policies};
 
 /// Routing stops when this many agents have acted since a person did.
 pub const MAX_HOPS: u32 = 4;
 
 /// The agents of the fleet, by the names that their streams and processes have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Agent {
     Moderator,
     Narrator,
@@ -206,6 +209,7 @@ mod tests {
         let hold = Policies {
             input: InputPolicy::Hold,
             output: OutputPolicy::Hold,
+            ..Policies::default()
         };
         assert_eq!(route(&action(Mode::Do, None), hold), Route::Held);
         assert_eq!(route(&narration(1, 1), hold), Route::Held);

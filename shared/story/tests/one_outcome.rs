@@ -190,7 +190,11 @@ fn policies() -> impl Strategy<Value = Policies> {
         Just(OutputPolicy::Retract),
         Just(OutputPolicy::Off)
     ];
-    (input, output).prop_map(|(input, output)| Policies { input, output })
+    (input, output).prop_map(|(input, output)| Policies {
+        input,
+        output,
+        ..Policies::default()
+    })
 }
 
 proptest! {

@@ -123,6 +123,7 @@ fn stories(random: &mut Xoshiro256PlusPlus) -> anyhow::Result<Vec<(StoryId, Poli
                 InputPolicy::Off
             },
             output: OUTPUTS[random.random_range(0..OUTPUTS.len())],
+            ..Policies::default()
         };
         Ok((format!("story-{number}").parse()?, policies))
     };

@@ -250,7 +250,14 @@ mod tests {
 
     fn sight_of(output: OutputPolicy) -> Sight {
         let input = InputPolicy::Hold;
-        Sight::new("castle".parse().unwrap(), Policies { input, output })
+        Sight::new(
+            "castle".parse().unwrap(),
+            Policies {
+                input,
+                output,
+                ..Policies::default()
+            },
+        )
     }
 
     fn delta(attempt: u32, i: u32) -> Seen {

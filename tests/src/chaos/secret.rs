@@ -28,10 +28,12 @@ pub(super) fn is_in(text: &str) -> bool {
 pub(super) const HOLD: Policies = Policies {
     input: InputPolicy::Hold,
     output: OutputPolicy::Hold,
+    recording: story::RecordingPolicy::On,
 };
 
 #[cfg(test)]
 pub(super) const OFF: Policies = Policies {
     input: InputPolicy::Off,
     output: OutputPolicy::Off,
+    recording: story::RecordingPolicy::On,
 };

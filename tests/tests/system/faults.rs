@@ -284,7 +284,16 @@ impl Met {
             _ => (OutputPolicy::Off, "meet"),
         };
         let input = InputPolicy::Off;
-        let story = stack.story(&id, Policies { input, output }).await?;
+        let story = stack
+            .story(
+                &id,
+                Policies {
+                    input,
+                    output,
+                    ..Policies::default()
+                },
+            )
+            .await?;
         let mut reader = stack.hear(&story).await?;
         let started = Instant::now();
         let action = turn(stack, &story, agent, &format!("I {meet} {fault}.")).await?;

@@ -10,6 +10,7 @@ async fn a_blocked_line_never_reaches_a_reader() -> anyhow::Result<()> {
     let policies = Policies {
         input: InputPolicy::Hold,
         output: OutputPolicy::Off,
+        ..Policies::default()
     };
     let story = stack.story("castle", policies).await?;
     let mut reader = stack.hear(&story).await?;
@@ -45,6 +46,7 @@ async fn a_held_answer_is_read_whole_and_only_after_its_verdict() -> anyhow::Res
     let policies = Policies {
         input: InputPolicy::Off,
         output: OutputPolicy::Hold,
+        ..Policies::default()
     };
     let story = stack.story("castle", policies).await?;
     let mut reader = stack.hear(&story).await?;

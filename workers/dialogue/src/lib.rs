@@ -6,9 +6,12 @@
 mod cue;
 mod speech;
 
-use agent::{Agent, Effects, Emitted, HandleError, Prompts, Setup, Turn, prompts};
+use std::path::Path;
+
+use agent::{Agent, Effects, Emitted, HandleError, Prompts, Turn, prompts};
 use llm::Message;
 use scene::{Budget, Told};
+use serde_json::json;
 use story::{Dialogue as Said, LlmReport, Payload};
 use tracing::info;
 
@@ -26,35 +29,26 @@ const EMBEDDED: [(&str, &str); 2] = [
     ("turn.md", include_str!("../../../prompts/dialogue/turn.md")),
 ];
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Dialogue {
-    setup: Setup,
-    prompts: Prompts,
     budget: Budget,
 }
 
 impl Dialogue {
-    /// # Errors
-    /// When a prompt cannot be used.
-    pub fn new(setup: &Setup, budget: Budget) -> Result<Self, prompts::Error> {
-        let folder = setup.prompts.as_deref();
-        let prompts = Prompts::load(story::Agent::Dialogue, &EMBEDDED, folder, Cue::sample())?;
-        Ok(Self {
-            setup: setup.clone(),
-            prompts,
-            budget,
-        })
+    #[must_use]
+    pub fn new(budget: Budget) -> Self {
+        Self { budget }
     }
 
     async fn tell(&self, turn: &Turn, cue: &Cue) -> Result<Told, HandleError> {
-        let (system, last) = (self.prompts.get(SYSTEM)?, self.prompts.get(TURN)?);
+        let (system, last) = (turn.prompts.get(SYSTEM)?, turn.prompts.get(TURN)?);
         let messages = vec![
             Message::system(system.render(cue)?),
             Message::user(last.render(cue)?),
         ];
-        let mut request = scene::request(&self.setup.model, turn, last, messages);
+        let mut request = scene::request(turn, last, messages);
         request.stop = cue.stops();
-        scene::tell(&self.setup.llm, &request, &[system, last], &turn.draft).await
+        scene::tell(turn, &request, &[system, last]).await
     }
 
     /// The words of the first answer that is the character's alone, of two; else what is theirs of the second.
@@ -91,10 +85,18 @@ impl Agent for Dialogue {
         &["action", "narration"]
     }
 
-    async fn handle(&self, turn: Turn) -> Result<Effects, HandleError> {
-        let cue = Cue::new(&turn, self.budget)?;
+    fn prompts(&self, folder: Option<&Path>) -> Result<Prompts, prompts::Error> {
+        Prompts::load(story::Agent::Dialogue, &EMBEDDED, folder, Cue::sample())
+    }
+
+    fn options(&self) -> serde_json::Value {
+        json!(self.budget)
+    }
+
+    async fn handle(&self, turn: &Turn) -> Result<Effects, HandleError> {
+        let cue = Cue::new(turn, self.budget)?;
         let mut spent = Vec::with_capacity(1);
-        let (text, told) = self.speak(&turn, &cue, &mut spent).await?;
+        let (text, told) = self.speak(turn, &cue, &mut spent).await?;
         let said = Said {
             character: cue.name,
             text,

@@ -6,7 +6,7 @@ use dialogue::Dialogue;
 use scene::Budget;
 
 fn main() -> ExitCode {
-    agent::main(story::Agent::Dialogue, |setup, budget: &Budget| {
-        Ok(Dialogue::new(setup, *budget)?)
+    agent::main(story::Agent::Dialogue, |budget: &Budget| {
+        Dialogue::new(*budget)
     })
 }

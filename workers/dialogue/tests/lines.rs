@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
-use agent::{Agent, Effects, Emitted, HandleError, Turn};
+use agent::{Effects, Emitted, HandleError, Turn};
 use dialogue::Dialogue;
-use rehearsal::{event, with_model};
+use rehearsal::event;
 use scene::Budget;
 use story::{Action, Event, Mode, Narration, Payload, Speak};
 
@@ -14,9 +14,8 @@ async fn say(rules: &str, event: Event, part: u32) -> Result<Effects, HandleErro
         part,
         ..rehearsal::turn(story::Agent::Dialogue, event)
     };
-    let dialogue = |setup| Dialogue::new(&setup, Budget::default()).unwrap();
-    let act = async |setup| dialogue(setup).handle(turn).await;
-    with_model(&format!("rules:\n{rules}"), act).await
+    let dialogue = Dialogue::new(Budget::default());
+    rehearsal::play(&format!("rules:\n{rules}"), &dialogue, turn).await
 }
 
 fn spoken_to(name: &str) -> Event {

@@ -9,11 +9,14 @@ mod look;
 mod rules;
 mod words;
 
+use std::path::Path;
 use std::time::Duration;
 
-use agent::{Agent, Effects, Emitted, HandleError, Prompts, Setup, Turn, prompts};
+use agent::{Agent, Effects, Emitted, HandleError, Prompts, Turn, prompts};
 use clap::{Args, ValueEnum};
 use scene::plain;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use story::{Decision, Event, LlmReport, Payload, Retracted, Stage, Verdict};
 use tokio::time::timeout;
 use tracing::warn;
@@ -33,7 +36,7 @@ const EMBEDDED: [(&str, &str); 1] = [(
 )];
 
 /// The moderator's own options.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
 // The group's name would be that of the command line's own options.
 #[group(skip)]
 pub struct Options {
@@ -46,7 +49,8 @@ pub struct Options {
 }
 
 /// The second tier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Tier {
     /// Nobody: the rules decide
     Off,
@@ -56,7 +60,8 @@ pub enum Tier {
     Llm,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OnError {
     /// The rules decide alone
     Allow,
@@ -64,11 +69,9 @@ pub enum OnError {
     Block,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Moderator {
-    setup: Setup,
     options: Options,
-    prompts: Prompts,
 }
 
 /// What is decided about a text, by which tier, and why.
@@ -81,20 +84,9 @@ struct Ruling {
 }
 
 impl Moderator {
-    /// # Errors
-    /// When a prompt cannot be used.
-    pub fn new(setup: &Setup, options: &Options) -> Result<Self, prompts::Error> {
-        let sample = Case {
-            categories: vec!["hate".to_owned()],
-            text: "I look up.".to_owned(),
-        };
-        let folder = setup.prompts.as_deref();
-        let prompts = Prompts::load(story::Agent::Moderator, &EMBEDDED, folder, sample)?;
-        Ok(Self {
-            setup: setup.clone(),
-            options: options.clone(),
-            prompts,
-        })
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self { options }
     }
 
     async fn rule(&self, turn: &Turn, text: &str) -> (Ruling, Option<LlmReport>) {
@@ -124,14 +116,14 @@ impl Moderator {
         finding: &Finding,
     ) -> Result<(Ruling, Option<LlmReport>), HandleError> {
         if self.options.tier2 == Tier::Endpoint {
-            let ruling = look::endpoint(&self.setup, turn, text, finding.clone()).await?;
+            let ruling = look::endpoint(turn, text, finding.clone()).await?;
             return Ok((ruling, None));
         }
         let case = Case {
             categories: finding.categories.clone(),
             text: plain(text),
         };
-        let (ruling, report) = look::model(&self.setup, &self.prompts, turn, &case).await?;
+        let (ruling, report) = look::model(turn, &case).await?;
         Ok((ruling, Some(report)))
     }
 
@@ -156,11 +148,23 @@ impl Agent for Moderator {
         &["action", "narration", "dialogue"]
     }
 
-    async fn handle(&self, turn: Turn) -> Result<Effects, HandleError> {
-        let (ruling, report) = self.rule(&turn, &words(&turn.event)).await;
+    fn prompts(&self, folder: Option<&Path>) -> Result<Prompts, prompts::Error> {
+        let sample = Case {
+            categories: vec!["hate".to_owned()],
+            text: "I look up.".to_owned(),
+        };
+        Prompts::load(story::Agent::Moderator, &EMBEDDED, folder, sample)
+    }
+
+    fn options(&self) -> serde_json::Value {
+        json!(self.options)
+    }
+
+    async fn handle(&self, turn: &Turn) -> Result<Effects, HandleError> {
+        let (ruling, report) = self.rule(turn, &words(&turn.event)).await;
         Ok(Effects {
             spent: report.into_iter().collect(),
-            ..effects(&turn, ruling)
+            ..effects(turn, ruling)
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The second tier: a moderation endpoint that sees every text, or a model that sees what the rules flagged.
 
-use agent::{HandleError, Prompts, Setup, Turn};
+use agent::{HandleError, Turn};
 use llm::{Labels, Message, Schema};
 use scene::plain;
 use serde::{Deserialize, Serialize};
@@ -34,7 +34,6 @@ struct Judgement {
 }
 
 pub(crate) async fn endpoint(
-    setup: &Setup,
     turn: &Turn,
     text: &str,
     finding: Finding,
@@ -44,7 +43,7 @@ pub(crate) async fn endpoint(
         event: turn.event.id.as_str().to_owned(),
         traceparent: turn.event.trace.clone().map(String::from),
     };
-    let told = setup.llm.moderate(None, text, &labels).await?;
+    let told = turn.llm.moderate(None, text, &labels).await?;
     if !told.flagged {
         return Ok(Ruling::rules(finding));
     }
@@ -62,17 +61,12 @@ pub(crate) async fn endpoint(
 }
 
 /// The model's ruling, and what it cost.
-pub(crate) async fn model(
-    setup: &Setup,
-    prompts: &Prompts,
-    turn: &Turn,
-    case: &Case,
-) -> Result<(Ruling, LlmReport), HandleError> {
-    let prompt = prompts.get(JUDGE)?;
+pub(crate) async fn model(turn: &Turn, case: &Case) -> Result<(Ruling, LlmReport), HandleError> {
+    let prompt = turn.prompts.get(JUDGE)?;
     let messages = vec![Message::user(prompt.render(case)?)];
-    let mut request = scene::request(&setup.model, turn, prompt, messages);
+    let mut request = scene::request(turn, prompt, messages);
     request.schema = Some(Schema::new("judgement", SCHEMA)?);
-    let (answer, completion) = setup.llm.complete(&request).await?;
+    let (answer, completion) = turn.llm.complete(&request).await?;
     let judgement: Judgement = serde_json::from_str(&answer)
         .map_err(|error| HandleError::permanent(llm::Class::Schema.as_str(), error))?;
     let mut ruling = Ruling::new(judgement.decision, judgement.categories, "llm");

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use moderator::{Moderator, Options};
 
 fn main() -> ExitCode {
-    agent::main(story::Agent::Moderator, |setup, options: &Options| {
-        Ok(Moderator::new(setup, options)?)
+    agent::main(story::Agent::Moderator, |options: &Options| {
+        Moderator::new(options.clone())
     })
 }

@@ -2,9 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
-use agent::{Agent, Effects, Emitted, Turn};
+use agent::{Effects, Emitted, Turn};
 use moderator::{Moderator, OnError, Options, Tier};
-use rehearsal::with_model;
 use story::{Decision, Dialogue, Event, EventId, Mode, Payload, Status};
 
 const HARMLESS: &str = "I open the door";
@@ -21,8 +20,8 @@ async fn judge(rules: &str, options: (Tier, OnError), event: Event, held: bool) 
         held,
         ..rehearsal::turn(story::Agent::Moderator, event)
     };
-    let act = async |setup| Moderator::new(&setup, &options).unwrap().handle(turn).await;
-    with_model(rules, act).await.unwrap()
+    let moderator = Moderator::new(options);
+    rehearsal::play(rules, &moderator, turn).await.unwrap()
 }
 
 fn action(text: &str) -> Event {

@@ -6,12 +6,14 @@
 mod beat;
 mod outline;
 
+use std::path::Path;
 use std::time::Duration;
 
-use agent::{Agent, Effects, Emitted, HandleError, Prompts, Setup, Turn, prompts};
+use agent::{Agent, Effects, Emitted, HandleError, Prompts, Turn, prompts};
 use llm::{Message, Schema};
 use scene::{Budget, End, Person, Told, plain};
 use serde::Serialize;
+use serde_json::json;
 use story::{LlmReport, Narration, Payload};
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -38,38 +40,25 @@ const EMBEDDED: [(&str, &str); 3] = [
     ),
 ];
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Narrator {
-    setup: Setup,
-    prompts: Prompts,
     budget: Budget,
 }
 
 impl Narrator {
-    /// # Errors
-    /// When a prompt cannot be used.
-    pub fn new(setup: &Setup, budget: Budget) -> Result<Self, prompts::Error> {
-        let sample = Sample {
-            scene: Beat::sample(),
-            beat: "Dust falls.",
-        };
-        let folder = setup.prompts.as_deref();
-        let prompts = Prompts::load(story::Agent::Narrator, &EMBEDDED, folder, &sample)?;
-        Ok(Self {
-            setup: setup.clone(),
-            prompts,
-            budget,
-        })
+    #[must_use]
+    pub fn new(budget: Budget) -> Self {
+        Self { budget }
     }
 
     async fn tell(&self, turn: &Turn, beat: &Beat) -> Result<Told, HandleError> {
-        let (system, last) = (self.prompts.get(SYSTEM)?, self.prompts.get(TURN)?);
+        let (system, last) = (turn.prompts.get(SYSTEM)?, turn.prompts.get(TURN)?);
         let messages = vec![
             Message::system(system.render(beat)?),
             Message::user(last.render(beat)?),
         ];
-        let request = scene::request(&self.setup.model, turn, last, messages);
-        scene::tell(&self.setup.llm, &request, &[system, last], &turn.draft).await
+        let request = scene::request(turn, last, messages);
+        scene::tell(turn, &request, &[system, last]).await
     }
 
     /// The first beat with any prose, of two.
@@ -114,18 +103,18 @@ impl Narrator {
     }
 
     async fn repair(&self, turn: &Turn, text: &str) -> Result<(Outline, LlmReport), HandleError> {
-        let prompt = self.prompts.get(OUTLINE)?;
+        let prompt = turn.prompts.get(OUTLINE)?;
         let ending = Ending {
             beat: plain(text),
             characters: scene::people(&turn.context),
         };
         let messages = vec![Message::user(prompt.render(&ending)?)];
-        let mut request = scene::request(&self.setup.model, turn, prompt, messages);
+        let mut request = scene::request(turn, prompt, messages);
         request.schema = Some(Schema::new(
             "outline",
             &outline::schema(&turn.context.characters),
         )?);
-        let (answer, completion) = self.setup.llm.complete(&request).await?;
+        let (answer, completion) = turn.llm.complete(&request).await?;
         let outline = read(&answer, turn)
             .map_err(|error| HandleError::permanent(llm::Class::Schema.as_str(), error))?;
         Ok((outline, scene::report(&[prompt], &completion)))
@@ -149,11 +138,23 @@ impl Agent for Narrator {
         beat::MOST - 1
     }
 
-    async fn handle(&self, turn: Turn) -> Result<Effects, HandleError> {
-        let beat = Beat::new(&turn, self.budget)?;
+    fn prompts(&self, folder: Option<&Path>) -> Result<Prompts, prompts::Error> {
+        let sample = Sample {
+            scene: Beat::sample(),
+            beat: "Dust falls.",
+        };
+        Prompts::load(story::Agent::Narrator, &EMBEDDED, folder, &sample)
+    }
+
+    fn options(&self) -> serde_json::Value {
+        json!(self.budget)
+    }
+
+    async fn handle(&self, turn: &Turn) -> Result<Effects, HandleError> {
+        let beat = Beat::new(turn, self.budget)?;
         let mut spent = Vec::with_capacity(1);
-        let told = self.beat(&turn, &beat, &mut spent).await?;
-        let (outline, repaired) = self.outline(&turn, &told).await;
+        let told = self.beat(turn, &beat, &mut spent).await?;
+        let (outline, repaired) = self.outline(turn, &told).await;
         spent.extend(repaired);
         let narration = Narration {
             status: told.status(),

@@ -6,7 +6,7 @@ use narrator::Narrator;
 use scene::Budget;
 
 fn main() -> ExitCode {
-    agent::main(story::Agent::Narrator, |setup, budget: &Budget| {
-        Ok(Narrator::new(setup, *budget)?)
+    agent::main(story::Agent::Narrator, |budget: &Budget| {
+        Narrator::new(*budget)
     })
 }

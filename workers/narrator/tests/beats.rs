@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
-use agent::{Agent, Effects, Emitted, HandleError, Turn};
+use agent::{Effects, Emitted, HandleError, Turn};
 use narrator::Narrator;
-use rehearsal::{event, narration, with_model};
+use rehearsal::{event, narration};
 use scene::Budget;
 use story::{Event, LogEntry, Mode, Narration, Payload, Seq, Status};
 use tokio::time::timeout;
@@ -24,9 +24,8 @@ fn turn(event: Event, waiting: Vec<Event>) -> Turn {
 
 /// What the narrator makes of a turn when the mock answers by `rules`.
 async fn tell(rules: &str, turn: Turn) -> Result<Effects, HandleError> {
-    let narrator = |setup| Narrator::new(&setup, Budget::default()).unwrap();
-    let act = async |setup| narrator(setup).handle(turn).await;
-    with_model(&format!("rules:\n{rules}"), act).await
+    let narrator = Narrator::new(Budget::default());
+    rehearsal::play(&format!("rules:\n{rules}"), &narrator, turn).await
 }
 
 fn the_narration(effects: &Effects) -> (&Event, &Narration) {

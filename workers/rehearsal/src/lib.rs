@@ -1,6 +1,6 @@
 //! For the tests of the agents: a turn of theirs, and the mock model over real HTTP to play it with.
 
-use agent::{DraftSender, Setup, Turn};
+use agent::{Agent, DraftSender, Effects, HandleError, Prompts, Turn};
 use mock_llm::{Options, Scenario};
 use story::{
     Action, Author, AuthorKind, Character, Context, Event, Mode, Narration, Payload, Status,
@@ -8,11 +8,14 @@ use story::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// What `act` makes of a model that answers by the `scenario`; the model lives as long as the act.
+/// What `agent` makes of `turn` when the model answers by the `scenario`.
+///
+/// # Errors
+/// Those of the agent.
 ///
 /// # Panics
-/// When the scenario cannot be read, or the model cannot be served.
-pub async fn with_model<T>(scenario: &str, act: impl AsyncFnOnce(Setup) -> T) -> T {
+/// When the scenario or a prompt cannot be read, or the model cannot be served.
+pub async fn play<A: Agent>(scenario: &str, agent: &A, turn: Turn) -> Result<Effects, HandleError> {
     let scenario: Scenario = scenario.parse().expect("the test wrote a scenario");
     let bound = TcpListener::bind("127.0.0.1:0").await;
     let listener = bound.expect("loopback has a free port");
@@ -23,16 +26,19 @@ pub async fn with_model<T>(scenario: &str, act: impl AsyncFnOnce(Setup) -> T) ->
         scenario,
         ..Options::default()
     };
-    let settings = llm::Settings::new(format!("http://{address}/v1"));
-    let setup = Setup {
-        llm: llm::Client::new(settings).expect("the address is a URL"),
-        model: "mock".to_owned(),
-        prompts: None,
+    let turn = Turn {
+        llm: model(&format!("http://{address}/v1")),
+        prompts: agent.prompts(None).expect("its own prompts are good"),
+        ..turn
     };
     tokio::select! {
         served = mock_llm::serve(listener, options, CancellationToken::new()) => panic!("the mock ended: {served:?}"),
-        made = act(setup) => made,
+        effects = agent.handle(&turn) => effects,
     }
+}
+
+fn model(url: &str) -> llm::Client {
+    llm::Client::new(llm::Settings::new(url)).expect("the address is a URL")
 }
 
 /// An event of the story `castle`: an action is by the user `u1`, Mira, and anything else by an agent.
@@ -93,5 +99,8 @@ pub fn turn(agent: story::Agent, event: Event) -> Turn {
         waiting: Vec::new(),
         draft: DraftSender::off(),
         now: jiff::Timestamp::UNIX_EPOCH,
+        llm: model("http://127.0.0.1:1/v1"),
+        model: "mock".to_owned(),
+        prompts: Prompts::default(),
     }
 }

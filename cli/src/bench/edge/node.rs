@@ -49,8 +49,8 @@ pub(crate) async fn run(command: NodeCommand, target: &Target) -> anyhow::Result
                 model: "mock".to_owned(),
                 prompts: None,
             };
-            let narrator = Narrator::new(&setup, Budget::default())?;
-            agent::run(narrator, agent::Settings::new(bus()?), shutdown).await?;
+            let narrator = Narrator::new(Budget::default());
+            agent::run(narrator, setup, agent::Settings::new(bus()?), shutdown).await?;
         }
     }
     Ok(ExitCode::SUCCESS)

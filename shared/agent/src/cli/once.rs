@@ -10,9 +10,9 @@ use clap::Args;
 use serde::Deserialize;
 use story::{Character, Context, Event, LogEntry, Policies, Seq, StoryId};
 
-use super::options::Options;
+use super::options::{Options, Setup};
 use crate::worker::HISTORY;
-use crate::{Agent, DraftSender, Effects, Turn};
+use crate::{Agent, DraftSender, Effects, Turn, exit};
 
 #[derive(Debug, Args)]
 // The group's name would be that of the command's own options.
@@ -54,8 +54,11 @@ impl Once {
     pub(super) async fn run<A: Agent, O: Args>(
         &self,
         agent: &A,
+        setup: Setup,
         options: &Options<O>,
     ) -> anyhow::Result<Effects> {
+        let prompts = agent.prompts(setup.prompts.as_deref());
+        let prompts = prompts.map_err(exit::configuration)?;
         let event = Event::decode(&self.input()?).context("the event cannot be used")?;
         if !agent.takes().contains(&event.kind()) {
             let takes = agent.takes().join(", ");
@@ -76,9 +79,12 @@ impl Once {
             context,
             waiting: Vec::new(),
             draft: DraftSender::off(),
+            llm: setup.llm,
+            model: setup.model,
+            prompts,
         };
         agent
-            .handle(turn)
+            .handle(&turn)
             .await
             .map_err(|error| anyhow::anyhow!("{error}"))
     }

@@ -8,17 +8,31 @@ use anyhow::Context as _;
 use clap::Args;
 use secrecy::SecretString;
 
-use crate::Settings;
 use crate::flags::{Logs, Redis, duration, pause};
+use crate::recording::MadeWith;
 use crate::worker::SHORTEST_LEASE;
+use crate::{Agent, Prompts, Settings};
 
-/// What an agent is built from.
+/// What an agent answers with.
 #[derive(Debug, Clone)]
 pub struct Setup {
     pub llm: llm::Client,
     pub model: String,
     /// Replaces the embedded prompts: see [`Prompts::load`](crate::Prompts::load).
     pub prompts: Option<PathBuf>,
+}
+
+impl Setup {
+    /// What recordings say of how an agent was made.
+    pub(crate) fn made_with<A: Agent>(&self, agent: &A, prompts: &Prompts) -> MadeWith {
+        MadeWith {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            model: self.model.clone(),
+            accept_done: self.llm.accepts_done(),
+            options: agent.options(),
+            prompts: prompts.references(),
+        }
+    }
 }
 
 /// For agents without options of their own.
@@ -96,6 +110,17 @@ pub(super) struct Worker {
     /// Where /metrics, /livez and /readyz are served, such as 0.0.0.0:9090
     #[arg(long, env = "STORYFLEET_METRICS_LISTEN", value_name = "ADDRESS")]
     metrics_listen: Option<SocketAddr>,
+    /// About how many recordings of turns a story keeps, of all agents, for `replay`; 0 = none is made
+    #[arg(
+        long,
+        env = "STORYFLEET_RECORDINGS",
+        value_name = "N",
+        default_value_t = 1_000
+    )]
+    recordings: u32,
+    /// None older than so many days is kept
+    #[arg(long, env = "STORYFLEET_RECORDING_DAYS", value_name = "DAYS", default_value = "30", value_parser = clap::value_parser!(u32).range(1..=3_650))]
+    recording_days: u32,
     /// The name of this host or pod, for people
     #[arg(long, env = "HOSTNAME", default_value = "worker")]
     pod: String,
@@ -163,10 +188,14 @@ impl Worker {
             lease: self.lease,
             drain: self.drain,
             listen: self.metrics_listen,
+            recordings: self.recordings,
+            recording_age: DAY * self.recording_days,
             ..Settings::new(options.bus())
         })
     }
 }
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is waited for: without any time it would never come.
 fn limit(text: &str) -> Result<Duration, String> {

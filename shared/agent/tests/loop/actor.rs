@@ -60,7 +60,7 @@ impl Agent for Actor {
         self.merges
     }
 
-    async fn handle(&self, turn: Turn) -> Result<Effects, HandleError> {
+    async fn handle(&self, turn: &Turn) -> Result<Effects, HandleError> {
         let id = turn.event.id.to_string();
         self.marks
             .send_modify(|marks| marks.push((id.clone(), Mark::Begun)));
@@ -73,20 +73,20 @@ impl Agent for Actor {
         match fails.unwrap_or_else(|| (self.act)(&id)) {
             Act::Answer => {
                 turn.draft.send("It rains.").await;
-                Ok(answer(&turn))
+                Ok(answer(turn))
             }
             Act::AnswerWhenTold => {
                 turn.draft.send("It rains.").await;
                 self.told().await;
-                Ok(answer(&turn))
+                Ok(answer(turn))
             }
             Act::AnswerAtOnceWhenTold => {
                 self.told().await;
-                Ok(answer(&turn))
+                Ok(answer(turn))
             }
             Act::AnswerAfter(time) => {
                 tokio::time::sleep(time).await;
-                Ok(answer(&turn))
+                Ok(answer(turn))
             }
             Act::Hang => {
                 let _watched = Watched {

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent::{Settings, Shutdown};
+use agent::{Settings, Setup, Shutdown};
 use bus::{Bus, Commit, LeaseId, NewStory, Watch};
 use story::{Action, Author, AuthorKind, Event, LogEntry, Mode, OutputPolicy, Payload, Seq};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -288,7 +288,7 @@ impl Stage {
         let metrics = settings.metrics.clone();
         let shutdown = Shutdown::default();
         let mut running = JoinSet::new();
-        running.spawn(agent::run(actor, settings, shutdown.clone()));
+        running.spawn(agent::run(actor, nobody(), settings, shutdown.clone()));
         Worker {
             port,
             metrics,
@@ -374,4 +374,13 @@ fn said(story: &str, id: &str) -> Event {
         Payload::Action(action),
         jiff::Timestamp::UNIX_EPOCH,
     )
+}
+
+/// The actor asks no model.
+fn nobody() -> Setup {
+    Setup {
+        llm: llm::Client::new(llm::Settings::new("http://127.0.0.1:1/v1")).unwrap(),
+        model: "nobody".to_owned(),
+        prompts: None,
+    }
 }

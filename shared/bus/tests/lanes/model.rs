@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bus::{Commit, Delivery, LeaseId};
-use story::{Agent, Event, EventId, InputPolicy, OutputPolicy, Policies, Route, ended_with};
+use story::{
+    Agent, Event, EventId, InputPolicy, OutputPolicy, Policies, RecordingPolicy, Route, ended_with,
+};
 
 /// Names and policies; the second one lies in another shard than the others.
 pub(crate) const STORIES: [(&str, Policies); 3] = [
@@ -14,7 +16,11 @@ pub(crate) const STORIES: [(&str, Policies); 3] = [
 pub(crate) const SHARDS: u16 = 2;
 
 const fn policies(input: InputPolicy, output: OutputPolicy) -> Policies {
-    Policies { input, output }
+    Policies {
+        input,
+        output,
+        recording: RecordingPolicy::On,
+    }
 }
 
 pub(crate) fn shard(story: usize) -> u16 {

@@ -241,6 +241,7 @@ impl<'a> Run<'a> {
             class: "crash".into(),
             tries: delivery.deliveries,
             failed: Some(failed.clone()),
+            recording: None,
         };
         let before = everything(&mut self.raw);
         self.lose(lost);

@@ -288,6 +288,7 @@ pub fn given_up(failed: Option<Event>) -> Burial {
         class: "crash".into(),
         tries: 3,
         failed,
+        recording: None,
     }
 }
 

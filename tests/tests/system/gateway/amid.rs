@@ -105,6 +105,7 @@ impl Hand {
             class,
             tries: 3,
             failed: Some(self.event("failed-1".parse()?, failed)),
+            recording: None,
         };
         edge.stack.bus.bury(&self.delivery, &burial).await?;
         Ok(())

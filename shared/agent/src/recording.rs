@@ -1,0 +1,167 @@
+//! How a turn went: all that an agent was given, what it asked the model and was told, and what it made of it. Kept with
+//! the commit, for `replay`. A wire format: whoever reads it takes older versions too.
+
+use std::borrow::Cow;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bus::Keep;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use story::{Context, Event};
+use zstd::bulk::Compressor;
+
+use crate::{Effects, HandleError, Turn};
+
+/// The version that is written.
+pub const VERSION: u32 = 1;
+/// The most bytes of one, compressed: what has more is not kept.
+pub const MAX_BYTES: usize = 512 * 1024;
+/// The most that one may have when it is read.
+const MAX_JSON: usize = 64 << 20;
+/// The fastest: an event costs a quarter of a millisecond in all.
+const LEVEL: i32 = 1;
+
+/// One turn as it went.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Recording<'a> {
+    pub v: u32,
+    pub agent: story::Agent,
+    pub event: Cow<'a, Event>,
+    pub part: u32,
+    pub held: bool,
+    pub context: Cow<'a, Context>,
+    /// What waited behind the event and could join it.
+    pub waiting: Cow<'a, [Event]>,
+    pub now: jiff::Timestamp,
+    pub made_with: Cow<'a, MadeWith>,
+    pub calls: Vec<llm::Recorded>,
+    /// One of these two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effects: Option<Cow<'a, Effects>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Failure>,
+}
+
+/// What an agent was made with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MadeWith {
+    /// The program's version.
+    pub version: String,
+    pub model: String,
+    /// Whether `[DONE]` without a reason was an end.
+    pub accept_done: bool,
+    /// The agent's own options.
+    pub options: Value,
+    /// `name@version#sha` of each prompt.
+    pub prompts: Vec<String>,
+}
+
+/// How a turn failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub class: String,
+    pub tries: u32,
+    pub notice: String,
+}
+
+/// Why bytes are no recording.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the recording cannot be unpacked")]
+    Packed(#[source] std::io::Error),
+    #[error(
+        "the recording is of version {0}, and this program reads up to {VERSION}: use a newer one"
+    )]
+    Version(u32),
+    #[error("the recording cannot be read")]
+    Json(#[source] serde_json::Error),
+}
+
+impl<'a> Recording<'a> {
+    /// What became of `turn`.
+    #[must_use]
+    pub fn new(
+        turn: &'a Turn,
+        made_with: &'a MadeWith,
+        calls: Vec<llm::Recorded>,
+        ended: Result<&'a Effects, &HandleError>,
+    ) -> Self {
+        Self {
+            v: VERSION,
+            agent: turn.agent,
+            event: Cow::Borrowed(&turn.event),
+            part: turn.part,
+            held: turn.held,
+            context: Cow::Borrowed(&turn.context),
+            waiting: Cow::Borrowed(&turn.waiting),
+            now: turn.now,
+            made_with: Cow::Borrowed(made_with),
+            calls,
+            effects: ended.ok().map(Cow::Borrowed),
+            failed: ended.err().map(Failure::from),
+        }
+    }
+
+    /// # Errors
+    /// When it is of a later version, or no recording.
+    pub fn read(json: &[u8]) -> Result<Recording<'static>, Error> {
+        #[derive(Deserialize)]
+        struct Head {
+            v: u32,
+        }
+        let head: Head = serde_json::from_slice(json).map_err(Error::Json)?;
+        if head.v > VERSION {
+            return Err(Error::Version(head.v));
+        }
+        serde_json::from_slice(json).map_err(Error::Json)
+    }
+
+    /// The JSON of what [`Packer::pack`] gave.
+    ///
+    /// # Errors
+    /// When it is something else, or grows beyond all measure.
+    pub fn unpacked(bytes: &[u8]) -> Result<Vec<u8>, Error> {
+        zstd::bulk::decompress(bytes, MAX_JSON).map_err(Error::Packed)
+    }
+}
+
+impl From<&HandleError> for Failure {
+    fn from(error: &HandleError) -> Self {
+        Self {
+            class: error.class.to_owned(),
+            tries: error.tries,
+            notice: error.notice.clone(),
+        }
+    }
+}
+
+/// Makes recordings small. Its compressors are used again: each has hundreds of KiB.
+pub(crate) struct Packer {
+    pub(crate) keep: Keep,
+    compressors: Mutex<Vec<Compressor<'static>>>,
+}
+
+impl Packer {
+    pub(crate) fn new(turns: u32, age: Duration) -> Self {
+        Self {
+            keep: Keep { turns, age },
+            compressors: Mutex::default(),
+        }
+    }
+
+    /// `None`: it has too many bytes.
+    pub(crate) fn pack(&self, recording: &Recording<'_>) -> std::io::Result<Option<Vec<u8>>> {
+        let json = serde_json::to_vec(recording)?;
+        let compressor = self.compressors().pop();
+        let mut compressor = compressor.map_or_else(|| Compressor::new(LEVEL), Ok)?;
+        let bytes = compressor.compress(&json)?;
+        self.compressors().push(compressor);
+        Ok(Some(bytes).filter(|bytes| bytes.len() <= MAX_BYTES))
+    }
+
+    fn compressors(&self) -> std::sync::MutexGuard<'_, Vec<Compressor<'static>>> {
+        let compressors = self.compressors.lock();
+        compressors.unwrap_or_else(PoisonError::into_inner)
+    }
+}

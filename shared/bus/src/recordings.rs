@@ -1,0 +1,92 @@
+//! How the turns of agents went, kept beside the story for their replay. What is in a recording is for `agent` to know.
+
+use std::time::Duration;
+
+use story::{EventId, Seq, StoryId};
+
+use crate::log::seq;
+use crate::reply::{Entry, Fields, read};
+use crate::script::Call;
+use crate::work::field;
+use crate::{Bus, Error};
+
+/// What one read gives: each may have hundreds of KiB.
+const PAGE: usize = 16;
+
+/// How a turn went, and how long that is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recording {
+    pub bytes: Vec<u8>,
+    pub keep: Keep,
+}
+
+/// How many recordings of a story stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// About so many, the last ones.
+    pub turns: u32,
+    /// None that is older.
+    pub age: Duration,
+}
+
+/// A recording in its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    /// For whoever asks for the next ones.
+    pub place: String,
+    pub agent: String,
+    /// The event that was answered.
+    pub id: EventId,
+    /// Where the log ended with the answer.
+    pub seq: Seq,
+    pub bytes: Vec<u8>,
+}
+
+impl Recording {
+    pub(crate) fn args(&self, id: &EventId, call: &mut Call) {
+        let age = u64::try_from(self.keep.age.as_millis()).unwrap_or(u64::MAX);
+        call.arg(id.as_str())
+            .number(self.keep.turns)
+            .number(age)
+            .arg(self.bytes.as_slice());
+    }
+}
+
+impl Bus {
+    /// The recordings behind `place` (none: from the first one on), oldest first; some of them. None: there are no more.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when other programs wrote there; or Redis was not reached.
+    pub async fn recordings(
+        &self,
+        story: &StoryId,
+        place: Option<&str>,
+    ) -> Result<Vec<Kept>, Error> {
+        let from = place.map_or_else(|| "-".to_owned(), |place| format!("({place}"));
+        let mut cmd = redis::cmd("XRANGE");
+        cmd.arg(self.keys.recordings(story)).arg(from).arg("+");
+        cmd.arg("COUNT").arg(PAGE);
+        let entries: Vec<Entry> = read(self.link.query(&cmd).await?)?;
+        entries
+            .into_iter()
+            .map(|(place, fields)| {
+                let kept = kept(&place, fields);
+                kept.ok_or_else(|| Error::data(format!("the entry {place} is no recording")))
+            })
+            .collect()
+    }
+}
+
+fn kept(place: &str, mut fields: Fields) -> Option<Kept> {
+    let text = |name| std::str::from_utf8(field(&fields, name)?).ok();
+    let (agent, id) = (text("agent")?.to_owned(), text("id")?.parse().ok()?);
+    let seq = seq(&format!("{}-0", text("seq")?)).ok()?;
+    let bytes = fields.iter_mut().find(|(name, _)| name == b"z")?;
+    Some(Kept {
+        place: place.to_owned(),
+        agent,
+        id,
+        seq,
+        bytes: std::mem::take(&mut bytes.1),
+    })
+}
