@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use story::{Author, AuthorKind, Context, Event, EventId, LlmReport, Payload};
+use story::{Author, AuthorKind, Context, Event, EventId, LlmReport, Payload, Seq};
 
 use crate::{DraftSender, Prompts, exit, prompts};
 
@@ -110,9 +110,24 @@ pub struct Effects {
     /// Fields of the story's context to set.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<(String, String)>,
+    /// What of the context the prompts hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Manifest>,
     /// The model calls that gave an answer, for whoever asks what the turn cost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spent: Vec<LlmReport>,
+}
+
+/// What of a context is in the prompts of a turn: what is not here was left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The places of the events that are told.
+    pub history: Vec<Seq>,
+    pub characters: Vec<String>,
+    pub lore: Vec<String>,
+    /// The waiting events that joined.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joined: Vec<EventId>,
 }
 
 /// An event that a turn puts into the story.

@@ -1,4 +1,4 @@
-//! The command line that every agent has: `run`, `once`, `check`. `--help` is the reference of the configuration.
+//! The command line that every agent has: `run`, `once`, `replay`, `check`. `--help` is the reference of the configuration.
 
 mod check;
 mod once;
@@ -7,11 +7,16 @@ mod options;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio_util::task::TaskTracker;
 
+use crate::replay::Replay;
 use crate::{Agent, Shutdown, exit};
 
+pub(crate) use options::Provider;
 pub use options::{NoOptions, Setup};
 
 /// Takes events of its kind from Redis and answers them through a language model.
@@ -46,6 +51,17 @@ Examples, of any agent:
         #[command(flatten)]
         once: once::Once,
     },
+    /// Go through recorded turns again, and show what went otherwise; nothing is written
+    #[command(after_help = "\
+Examples, of any agent:
+  narrator replay --story castle                           as recorded: is it still the same?
+  narrator replay --story castle --prompts new/            what would other prompts have asked?
+  narrator replay --story castle --llm live --model small  what would another model say?
+  narrator replay --from-file castle.ndjson --diff json
+
+Exit codes: 0 the same, 1 something differs, 2 wrong usage or configuration, 3 something is not recorded, 4 not
+deterministic, 5 over the budget.")]
+    Replay(Box<Replay<O>>),
     /// Say whether the configuration, the prompts, Redis and the model are usable
     Check {
         #[command(flatten)]
@@ -62,25 +78,43 @@ Examples, of any agent:
 pub fn main<A, O>(agent: story::Agent, build: impl Fn(&O) -> A) -> ExitCode
 where
     A: Agent,
-    O: Args,
+    O: Args + Serialize + DeserializeOwned,
 {
     let mut command = Cli::<O>::command().name(agent.as_str());
     let parsed = command.try_get_matches_from_mut(std::env::args_os());
-    let parsed = parsed.and_then(|matches| Cli::<O>::from_arg_matches(&matches));
+    let parsed = parsed
+        .and_then(|matches| Ok((Cli::<O>::from_arg_matches(&matches)?, given::<O>(&matches))));
     match parsed {
-        Ok(cli) => start(agent, cli.command, build).unwrap_or_else(exit::failed),
+        Ok((cli, given)) => start(agent, cli.command, build, &given).unwrap_or_else(exit::failed),
         Err(error) => exit::usage(&error.format(&mut command)),
     }
+}
+
+/// The agent's own options that the command line names, and not only the environment.
+fn given<O: Args>(matches: &ArgMatches) -> Vec<String> {
+    let own = O::augment_args(clap::Command::new("own"));
+    let names = own
+        .get_arguments()
+        .map(|option| option.get_id().as_str().to_owned());
+    let Some((_, matches)) = matches.subcommand() else {
+        return Vec::new();
+    };
+    let is_given = |name: &String| {
+        let known = matches.try_contains_id(name).is_ok();
+        known && matches.value_source(name) == Some(ValueSource::CommandLine)
+    };
+    names.filter(is_given).collect()
 }
 
 fn start<A, O>(
     agent: story::Agent,
     command: Command<O>,
     build: impl Fn(&O) -> A,
+    given: &[String],
 ) -> anyhow::Result<ExitCode>
 where
     A: Agent,
-    O: Args,
+    O: Args + Serialize + DeserializeOwned,
 {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -99,6 +133,10 @@ where
             let effects = runtime.block_on(once.run(&agent, setup, &options))?;
             print(&serde_json::to_string_pretty(&effects)?)?;
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Replay(replay) => {
+            replay.logs().map_err(exit::configuration)?;
+            runtime.block_on(replay.run(agent, build, given))
         }
         Command::Check { options, json } => {
             let options = options.without_patience();

@@ -33,6 +33,7 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod agent;
+pub mod archive;
 mod cli;
 mod draft;
 mod drain;
@@ -43,6 +44,7 @@ mod lease;
 mod metrics;
 pub mod prompts;
 pub mod recording;
+mod replay;
 mod retry;
 mod shutdown;
 mod take;
@@ -51,7 +53,7 @@ mod turn;
 mod upkeep;
 mod worker;
 
-pub use agent::{Agent, Effects, Emitted, HandleError, Turn};
+pub use agent::{Agent, Effects, Emitted, HandleError, Manifest, Turn};
 pub use cli::{NoOptions, Setup, main};
 pub use draft::DraftSender;
 pub use metrics::{Metrics, register};

@@ -103,6 +103,25 @@ impl<'a> Recording<'a> {
         }
     }
 
+    /// The same, for whoever keeps it.
+    #[must_use]
+    pub fn into_owned(self) -> Recording<'static> {
+        Recording {
+            v: self.v,
+            agent: self.agent,
+            event: Cow::Owned(self.event.into_owned()),
+            part: self.part,
+            held: self.held,
+            context: Cow::Owned(self.context.into_owned()),
+            waiting: Cow::Owned(self.waiting.into_owned()),
+            now: self.now,
+            made_with: Cow::Owned(self.made_with.into_owned()),
+            calls: self.calls,
+            effects: self.effects.map(|effects| Cow::Owned(effects.into_owned())),
+            failed: self.failed,
+        }
+    }
+
     /// # Errors
     /// When it is of a later version, or no recording.
     pub fn read(json: &[u8]) -> Result<Recording<'static>, Error> {

@@ -56,7 +56,7 @@ if #KEYS > 2 then
     redis.call('DEL', KEYS[10] .. attempt)
   end
   if ARGV[9] and reply[2] then
-    remember(KEYS[9], agent, ARGV[9], reply[2], ARGV[10], ARGV[11], ARGV[12])
+    remember(KEYS[9], KEYS[5], reply[2], agent, ARGV[9], ARGV[10], ARGV[11], ARGV[12])
   end
   advance({ work = work, turn = KEYS[3], parked = KEYS[4] }, entry)
 end

@@ -107,7 +107,7 @@ each(function()
 end)
 each(function()
   local id, turns, ms, bytes = take(), take(), take(), take()
-  remember(rec, agent, id, reply[2] or redis.call('HGET', ctx, 'seq'), turns, ms, bytes)
+  remember(rec, ctx, reply[2], agent, id, turns, ms, bytes)
 end)
 -- Last: whatever the log refuses is not lost with its entry.
 finish(own.work, entry)

@@ -37,8 +37,10 @@ pub struct Kept {
     pub agent: String,
     /// The event that was answered.
     pub id: EventId,
-    /// Where the log ended with the answer.
+    /// The place of the answer; where it is not in the log, the log's end then.
     pub seq: Seq,
+    /// The life of that log.
+    pub epoch: String,
     pub bytes: Vec<u8>,
 }
 
@@ -80,6 +82,7 @@ impl Bus {
 fn kept(place: &str, mut fields: Fields) -> Option<Kept> {
     let text = |name| std::str::from_utf8(field(&fields, name)?).ok();
     let (agent, id) = (text("agent")?.to_owned(), text("id")?.parse().ok()?);
+    let epoch = text("epoch")?.to_owned();
     let seq = seq(&format!("{}-0", text("seq")?)).ok()?;
     let bytes = fields.iter_mut().find(|(name, _)| name == b"z")?;
     Some(Kept {
@@ -87,6 +90,7 @@ fn kept(place: &str, mut fields: Fields) -> Option<Kept> {
         agent,
         id,
         seq,
+        epoch,
         bytes: std::mem::take(&mut bytes.1),
     })
 }

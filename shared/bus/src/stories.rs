@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 
 use redis::Value;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use story::{Character, Context, LogEntry, Policies, Seq, StoryId};
 
@@ -43,7 +43,7 @@ pub enum Made {
 }
 
 /// What is known of a story, without its events.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Story {
     pub id: StoryId,
     /// The log's life: changes if the log was ever lost.

@@ -137,8 +137,8 @@ fn without_login(word: &str) -> Cow<'_, str> {
     }
 }
 
-/// Logs may not run yet, and whoever started the program reads stderr.
-fn tell(text: &str) {
+/// Writes one line on stderr: logs may not run yet, and whoever started the program reads stderr.
+pub fn tell(text: &str) {
     write(&format!("error: {text}\n"));
 }
 

@@ -15,12 +15,8 @@ use crate::service::{Ending, Http};
 use crate::settings::Endpoint;
 use crate::tape::{Heard, Reel, Tape};
 use crate::{
-    Call, Class, Completion, Deadlines, Error, Finish, Piece, Recorded, Request, Settings, Usage,
-    wire,
+    Call, Class, Completion, Error, Finish, Piece, Recorded, Request, Settings, Usage, wire,
 };
-
-/// What no deadline is.
-const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Makes calls to one provider. Clones share the connections.
 #[derive(Clone)]
@@ -78,24 +74,12 @@ impl Client {
         self.with(Tape::default())
     }
 
-    /// A client whose calls are answered with `calls`, the first with the first, whatever they ask; what it asks is
-    /// written down. `speed`: how many times as fast as they went; 0 = at once. Nothing is sent, and no deadline counts.
-    ///
-    /// # Errors
-    /// Those of [`Client::new`].
-    pub fn playing(
-        mut settings: Settings,
-        calls: Vec<Recorded>,
-        speed: f64,
-    ) -> Result<(Self, Tape), Error> {
-        settings.deadlines = Deadlines {
-            connect: NEVER,
-            first_token: NEVER,
-            stall: NEVER,
-            patience: NEVER,
-            total: NEVER,
-        };
-        Ok(Self::new(settings)?.with(Tape::playing(calls, speed)))
+    /// The same client, but no provider is asked: its calls are answered with `calls`, the first with the first, whatever
+    /// they ask; that is written down. `speed`: how many times as fast as they went; 0 = at once. What the deadlines ended
+    /// is in the calls, so there should be none now: [`Deadlines::NONE`].
+    #[must_use]
+    pub fn playing(&self, calls: Vec<Recorded>, speed: f64) -> (Self, Tape) {
+        self.with(Tape::playing(calls, speed))
     }
 
     fn with(&self, tape: Tape) -> (Self, Tape) {

@@ -70,6 +70,20 @@ impl Default for Settings {
     }
 }
 
+impl Deadlines {
+    /// For answers that are played.
+    pub const NONE: Self = {
+        let never = Duration::from_secs(365 * 24 * 60 * 60);
+        Self {
+            connect: never,
+            first_token: never,
+            stall: never,
+            patience: never,
+            total: never,
+        }
+    };
+}
+
 impl Default for Deadlines {
     fn default() -> Self {
         Self {

@@ -68,6 +68,7 @@ mod tests {
         let line = |text: &&str| Line {
             who: "Mira".to_owned(),
             text: (*text).to_owned(),
+            seq: None,
         };
         texts.iter().map(line).collect()
     }

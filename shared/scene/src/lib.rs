@@ -14,4 +14,6 @@ mod view;
 pub use budget::Budget;
 pub use tell::{End, Told, report, request, tell};
 pub use text::{plain, sentences, unseen};
-pub use view::{Fact, Line, Person, Setting, facts, history, people, player, said, setting};
+pub use view::{
+    Fact, Line, Person, Setting, facts, history, manifest, people, player, said, setting,
+};

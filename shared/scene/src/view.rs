@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
+use agent::Manifest;
 use serde::Serialize;
-use story::{Author, Context, Event, EventId, LogEntry, Mode, Payload};
+use story::{Author, Context, Event, EventId, LogEntry, Mode, Payload, Seq};
 
 use crate::text::name;
 use crate::{Budget, budget, plain};
@@ -36,10 +37,13 @@ pub struct Fact {
 }
 
 /// Something said, done or told, by one voice.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Line {
     pub who: String,
     pub text: String,
+    /// Its place in the log, if it is there; for the manifest, not for prompts.
+    #[serde(skip)]
+    pub seq: Option<Seq>,
 }
 
 impl Setting {
@@ -88,7 +92,19 @@ impl Line {
         Self {
             who: "Mira".to_owned(),
             text: "I look up.".to_owned(),
+            seq: None,
         }
+    }
+}
+
+/// What of the context these are.
+#[must_use]
+pub fn manifest(history: &[Line], characters: &[Person], lore: &[Fact]) -> Manifest {
+    Manifest {
+        history: history.iter().filter_map(|line| line.seq).collect(),
+        characters: characters.iter().map(|one| one.name.clone()).collect(),
+        lore: lore.iter().map(|fact| fact.key.clone()).collect(),
+        joined: Vec::new(),
     }
 }
 
@@ -138,10 +154,10 @@ pub fn history(context: &Context, turn: &Event, within: Budget) -> Vec<Line> {
         let answered = !matches!(event.payload(), Payload::Action(_)) || ended.contains(&event.id);
         event.id != turn.id && answered && sharers(event, turn)
     };
-    let events = context.history.iter().map(|entry| &entry.event);
-    let lines = events
-        .filter(|event| seen(event))
-        .filter_map(|event| line(event, context));
+    let entries = context.history.iter();
+    let lines = entries
+        .filter(|entry| seen(&entry.event))
+        .filter_map(|entry| line(entry, context));
     budget::newest(lines.collect(), within.history)
 }
 
@@ -182,7 +198,8 @@ fn taken<'a>(choice: &str, action: &Event, history: &'a [LogEntry]) -> Option<&'
     found.last().map(|offered| offered.label.as_str())
 }
 
-fn line(event: &Event, context: &Context) -> Option<Line> {
+fn line(entry: &LogEntry, context: &Context) -> Option<Line> {
+    let event = &entry.event;
     let (who, text) = match event.payload() {
         Payload::Action(action) => {
             let player = player(&event.author, context);
@@ -197,7 +214,8 @@ fn line(event: &Event, context: &Context) -> Option<Line> {
         _ => return None,
     };
     let text = plain(text);
-    (!text.is_empty()).then_some(Line { who, text })
+    let seq = Some(entry.seq);
+    (!text.is_empty()).then_some(Line { who, text, seq })
 }
 
 /// The name that prompts know a person by; it says so when it is the narrator's or a character's.
@@ -225,7 +243,7 @@ fn letters(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use story::{Action, AuthorKind, Choice, Narration, Seq, Status};
+    use story::{Action, AuthorKind, Choice, Narration, Status};
 
     fn event(id: &str, cause: &[&str], payload: Payload) -> Event {
         let author = Author {

@@ -1,6 +1,6 @@
 //! Whose turn it is to speak, and what the prompts see of it.
 
-use agent::{HandleError, Turn};
+use agent::{HandleError, Manifest, Turn};
 use scene::{Budget, Fact, Line, Person, Setting, plain};
 use serde::Serialize;
 use story::{AuthorKind, Mode, Payload, Speak};
@@ -60,6 +60,16 @@ impl Cue {
         })
     }
 
+    /// What of the context it holds.
+    #[must_use]
+    pub(crate) fn manifest(&self) -> Manifest {
+        scene::manifest(
+            &self.history,
+            std::slice::from_ref(&self.character),
+            &self.lore,
+        )
+    }
+
     /// Ends the answer where somebody else would begin to speak.
     #[must_use]
     pub(crate) fn stops(&self) -> Vec<String> {
@@ -103,6 +113,7 @@ fn called(turn: &Turn) -> Option<(&str, Option<Line>, &str)> {
             let line = Line {
                 who: scene::player(&turn.event.author, &turn.context),
                 text: plain(&action.text),
+                seq: None,
             };
             Some((action.to.as_deref()?, Some(line), ""))
         }

@@ -97,6 +97,7 @@ impl Agent for Dialogue {
         let cue = Cue::new(turn, self.budget)?;
         let mut spent = Vec::with_capacity(1);
         let (text, told) = self.speak(turn, &cue, &mut spent).await?;
+        let manifest = Some(cue.manifest());
         let said = Said {
             character: cue.name,
             text,
@@ -106,6 +107,7 @@ impl Agent for Dialogue {
         Ok(Effects {
             emit: vec![Emitted::New(turn.respond(Payload::Dialogue(said), 0))],
             spent,
+            manifest,
             ..Effects::default()
         })
     }

@@ -1,6 +1,6 @@
 //! One beat: the actions that it answers, and the prompts' view of it.
 
-use agent::{HandleError, Turn};
+use agent::{HandleError, Manifest, Turn};
 use scene::{Budget, Fact, Line, Person, Setting, plain};
 use serde::Serialize;
 use story::{Action, AuthorKind, Context, Event, Mode, Payload};
@@ -67,6 +67,16 @@ impl Beat {
                 verb: "does",
                 text: "I look up.".to_owned(),
             }],
+        }
+    }
+
+    /// What of the context it holds.
+    #[must_use]
+    pub(crate) fn manifest(&self, turn: &Turn) -> Manifest {
+        let joined = turn.waiting.iter().take(self.merged());
+        Manifest {
+            joined: joined.map(|event| event.id.clone()).collect(),
+            ..scene::manifest(&self.history, &self.characters, &self.lore)
         }
     }
 

@@ -170,6 +170,7 @@ impl Agent for Narrator {
             )],
             merged,
             spent,
+            manifest: Some(beat.manifest(turn)),
             ..Effects::default()
         })
     }

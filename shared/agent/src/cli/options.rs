@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 
 use crate::flags::{Logs, Redis, duration, pause};
 use crate::recording::MadeWith;
@@ -36,7 +37,7 @@ impl Setup {
 }
 
 /// For agents without options of their own.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 pub struct NoOptions {}
 
 #[derive(Debug, Args)]
@@ -64,6 +65,14 @@ struct Model {
     /// The model's name there
     #[arg(long, env = "LLM_MODEL")]
     model: String,
+    #[command(flatten)]
+    provider: Provider,
+}
+
+/// How a model is reached, wherever it is.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct Provider {
     /// A file that holds the API key alone
     #[arg(
         long,
@@ -133,7 +142,7 @@ impl<O: Args> Options<O> {
 
     /// For who asks whether the model is there now.
     pub(super) fn without_patience(mut self) -> Self {
-        self.model.llm_patience = Duration::ZERO;
+        self.model.provider.llm_patience = Duration::ZERO;
         self
     }
 
@@ -144,19 +153,7 @@ impl<O: Args> Options<O> {
     /// `observer` is told how each request to the model ends.
     pub(super) fn setup(&self, observer: llm::Observer) -> anyhow::Result<Setup> {
         let model = &self.model;
-        let settings = llm::Settings {
-            api_key: model.key()?,
-            deadlines: llm::Deadlines {
-                connect: model.llm_connect_timeout,
-                first_token: model.llm_first_token_timeout,
-                stall: model.llm_stall_timeout,
-                patience: model.llm_patience,
-                total: model.llm_timeout,
-            },
-            accept_done: model.llm_accept_done,
-            observer,
-            ..llm::Settings::new(&model.llm)
-        };
+        let settings = model.provider.settings(&model.llm, observer)?;
         Ok(Setup {
             llm: llm::Client::new(settings)?,
             model: model.model.clone(),
@@ -165,7 +162,28 @@ impl<O: Args> Options<O> {
     }
 }
 
-impl Model {
+impl Provider {
+    /// `observer` is told how each request to the model at `url` ends.
+    pub(crate) fn settings(
+        &self,
+        url: &str,
+        observer: llm::Observer,
+    ) -> anyhow::Result<llm::Settings> {
+        Ok(llm::Settings {
+            api_key: self.key()?,
+            deadlines: llm::Deadlines {
+                connect: self.llm_connect_timeout,
+                first_token: self.llm_first_token_timeout,
+                stall: self.llm_stall_timeout,
+                patience: self.llm_patience,
+                total: self.llm_timeout,
+            },
+            accept_done: self.llm_accept_done,
+            observer,
+            ..llm::Settings::new(url)
+        })
+    }
+
     fn key(&self) -> anyhow::Result<Option<SecretString>> {
         let Some(file) = &self.llm_key_file else {
             return Ok(self.llm_api_key.clone());

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use llm::{Class, Client, Completion, Labels, Message, Piece, Recorded, Request};
+use llm::{
+    Class, Client, Completion, Deadlines, Labels, Message, Piece, Recorded, Request, Settings,
+};
 use tokio::time::{Instant, timeout};
 
 use crate::provider::{Answer, Provider};
@@ -40,7 +42,11 @@ fn kept(calls: &[Recorded]) -> Vec<Recorded> {
 }
 
 fn playing(calls: &[Recorded], speed: f64) -> (Client, llm::Tape) {
-    Client::playing(settings("http://127.0.0.1:1/v1"), kept(calls), speed).unwrap()
+    let settings = Settings {
+        deadlines: Deadlines::NONE,
+        ..settings("http://127.0.0.1:1/v1")
+    };
+    Client::new(settings).unwrap().playing(kept(calls), speed)
 }
 
 fn text(calls: &[Recorded]) -> String {

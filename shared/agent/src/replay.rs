@@ -1,0 +1,208 @@
+//! `replay`: turns that were recorded, gone through again by the code that answers live, and held against how they went.
+//!
+//! A turn is made anew from its recording: the event, the context, the clock. The model's part is played from the
+//! recording, or comes from a model. What comes of it is recorded again, and the two recordings are compared level by
+//! level. Nothing is written to the story.
+
+mod args;
+mod compare;
+mod play;
+mod report;
+mod source;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use bus::Bus;
+use clap::Args;
+use futures::TryStreamExt;
+use llm::Client;
+use mock_llm::Options;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use args::Llm;
+pub(crate) use args::Replay;
+use compare::{differences, nearest};
+use play::{Means, Player};
+use report::{Outcome, Report, Tally, Verdict};
+use source::{Found, Lost, Source};
+
+use crate::recording::Recording;
+use crate::{Agent, Emitted, exit};
+
+/// It went otherwise than recorded.
+const DIFFERS: u8 = 1;
+/// There is no recording of what was asked for.
+const MISSING: u8 = 3;
+/// Gone through twice, it went in two ways.
+const UNSTABLE: u8 = 4;
+/// It would cost more than it may.
+const REFUSED: u8 = 5;
+
+impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
+    /// `given`: the agent's own options that the command line names.
+    pub(crate) async fn run<A: Agent>(
+        &self,
+        agent: story::Agent,
+        build: impl Fn(&O) -> A,
+        given: &[String],
+    ) -> anyhow::Result<ExitCode> {
+        let prompts = build(&self.own).prompts(self.prompts.as_deref());
+        prompts.map_err(exit::configuration)?;
+        let source = self.source().await?;
+        if self.url()?.is_some() {
+            let cost = self.cost(&source, agent).await?;
+            if cost > self.budget {
+                let what = format!(
+                    "these turns cost {cost} tokens when they were recorded, and --budget allows {}: raise it, or choose fewer with --from and --to",
+                    self.budget
+                );
+                exit::tell(&what);
+                return Ok(ExitCode::from(REFUSED));
+            }
+        }
+        let mock = CancellationToken::new();
+        let means = Means {
+            live: self.client(&mock).await?,
+            model: self.model.clone(),
+            prompts: self.prompts.clone(),
+            changed: self.changed(given)?,
+            speed: self.speed,
+        };
+        let player = Player::new(build, means);
+        let code = self.all(&player, &source, agent).await;
+        mock.cancel();
+        code
+    }
+
+    async fn all<A: Agent, B: Fn(&O) -> A>(
+        &self,
+        player: &Player<A, B>,
+        source: &Source,
+        agent: story::Agent,
+    ) -> anyhow::Result<ExitCode> {
+        let report = Report::new(self.diff, self.out.clone())?;
+        let mut tally = Tally::default();
+        let verdicts = source.turns(agent, self.places());
+        let verdicts = verdicts.map_ok(|found| verdict(player, found));
+        let mut verdicts = verdicts.try_buffered(usize::try_from(self.concurrency)?);
+        while let Some(verdict) = verdicts.try_next().await? {
+            tally.add(&verdict);
+            report.verdict(&verdict)?;
+        }
+        let lost = match self.places() {
+            Some(places) => source.lost(agent, &places, &tally.answers).await?,
+            None => Lost::default(),
+        };
+        let others = others(&source.census().await?);
+        report.end(&tally, &lost, &others)?;
+        Ok(ExitCode::from(tally.code(!lost.answers.is_empty())))
+    }
+
+    async fn source(&self) -> anyhow::Result<Source> {
+        match (&self.story, &self.from_file) {
+            (Some(story), _) => {
+                Source::story(Bus::new(self.redis.settings())?, story.clone()).await
+            }
+            (None, Some(file)) => Source::file(file.clone()).map_err(exit::configuration),
+            (None, None) => unreachable!("the command line asks for one of them"),
+        }
+    }
+
+    /// The tokens that the turns cost when they were recorded.
+    async fn cost(&self, source: &Source, agent: story::Agent) -> anyhow::Result<u64> {
+        let costs = source.turns(agent, self.places()).and_then(async |found| {
+            let recorded = Recording::read(&found.json)?;
+            let spent = recorded.effects.iter().flat_map(|effects| &effects.spent);
+            Ok(spent
+                .map(|call| call.tokens_in + call.tokens_out)
+                .sum::<u64>())
+        });
+        costs.try_fold(0, async |sum, cost| Ok(sum + cost)).await
+    }
+
+    /// The model that answers, where the recording does not. The mock lives until `end`.
+    async fn client(&self, end: &CancellationToken) -> anyhow::Result<Option<Client>> {
+        let url = match (&self.llm, self.url()?) {
+            (Llm::Recorded, _) => return Ok(None),
+            (_, Some(url)) => url,
+            (_, None) => mock(end.clone()).await?,
+        };
+        let settings = self.provider.settings(&url, llm::Observer::default())?;
+        Ok(Some(Client::new(settings).map_err(exit::configuration)?))
+    }
+}
+
+/// A mock model of this process; gives its address.
+async fn mock(end: CancellationToken) -> anyhow::Result<String> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await;
+    let listener = listener.context("the mock model cannot listen")?;
+    let address = listener.local_addr()?;
+    tokio_util::task::TaskTracker::new().spawn(async move {
+        if let Err(error) = mock_llm::serve(listener, Options::default(), end).await {
+            tracing::error!(%error, "the mock model died");
+        }
+    });
+    Ok(format!("http://{address}/v1"))
+}
+
+async fn verdict<A, B, O>(player: &Player<A, B>, found: Found) -> anyhow::Result<Verdict>
+where
+    A: Agent,
+    B: Fn(&O) -> A,
+    O: Args + Serialize + DeserializeOwned,
+{
+    let place = || format!("the recording at seq {}", found.seq);
+    let recorded = Recording::read(&found.json).with_context(place)?;
+    let played = player.play(&recorded).await.with_context(place)?;
+    let [first, second] = &played.twice;
+    let unstable = differences(first, second, false);
+    let (outcome, differences) = if !unstable.is_empty() {
+        (Outcome::Unstable, unstable)
+    } else if let Some(request) = played.unanswered.first() {
+        let near = nearest(&recorded.calls, request);
+        (Outcome::Missing, near.unwrap_or_default())
+    } else {
+        let found = differences(&recorded, &played.again, player.is_live());
+        let outcome = if found.is_empty() {
+            Outcome::Same
+        } else {
+            Outcome::Differs
+        };
+        (outcome, found)
+    };
+    let effects = recorded.effects.iter();
+    let answers = effects
+        .flat_map(|effects| &effects.emit)
+        .map(|emitted| match emitted {
+            Emitted::New(event) | Emitted::Passed(event) => event.id.clone(),
+        });
+    Ok(Verdict {
+        seq: found.seq,
+        agent: found.agent,
+        id: found.id,
+        outcome,
+        differences,
+        answers: answers.collect(),
+        again: played.again,
+    })
+}
+
+/// What there is, for whoever found nothing.
+fn others(census: &[(String, bool, u64)]) -> String {
+    if census.is_empty() {
+        return "nothing is recorded here (it is off for the story, older than what is kept, or was never answered)".to_owned();
+    }
+    let there = census.iter().map(|(agent, is_of_now, count)| {
+        let life = if *is_of_now {
+            ""
+        } else {
+            " of an earlier life of the log, whose places mean other events"
+        };
+        format!("{count} of the {agent}{life}")
+    });
+    format!("there are {}", there.collect::<Vec<_>>().join(", "))
+}

@@ -1,0 +1,275 @@
+//! What `replay` tells: each turn as it is gone through, and all of them at the end.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use serde::Serialize;
+use serde_json::json;
+use similar::{ChangeTag, TextDiff};
+use story::{EventId, Seq};
+
+use super::args::Format;
+use super::compare::{Difference, Level};
+use super::source::Lost;
+use super::{DIFFERS, MISSING, UNSTABLE};
+use crate::exit;
+use crate::recording::Recording;
+
+/// How a turn went, held against its recording.
+pub(crate) struct Verdict {
+    pub(crate) seq: Seq,
+    pub(crate) agent: String,
+    pub(crate) id: EventId,
+    pub(crate) outcome: Outcome,
+    pub(crate) differences: Vec<Difference>,
+    /// The answers that the recording is of.
+    pub(crate) answers: Vec<EventId>,
+    pub(crate) again: Recording<'static>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Outcome {
+    Same,
+    Differs,
+    /// It asked for what the recording has no answer to; the differences are those of the nearest request.
+    Missing,
+    /// Gone through twice, it went in two ways, which the differences are.
+    Unstable,
+}
+
+/// All turns so far.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    turns: u64,
+    outcomes: BTreeMap<Outcome, u64>,
+    levels: BTreeMap<Level, u64>,
+    pub(crate) answers: HashSet<EventId>,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, verdict: &Verdict) {
+        self.turns += 1;
+        *self.outcomes.entry(verdict.outcome).or_default() += 1;
+        let levels: HashSet<Level> = verdict
+            .differences
+            .iter()
+            .map(|found| found.level)
+            .collect();
+        for level in levels {
+            *self.levels.entry(level).or_default() += 1;
+        }
+        self.answers.extend(verdict.answers.iter().cloned());
+    }
+
+    fn count(&self, outcome: Outcome) -> u64 {
+        self.outcomes.get(&outcome).copied().unwrap_or_default()
+    }
+
+    /// The exit code; the worst decides. `lost`: something that was asked for is not there.
+    pub(crate) fn code(&self, lost: bool) -> u8 {
+        match self.outcomes.keys().next_back() {
+            Some(Outcome::Unstable) => UNSTABLE,
+            _ if lost || self.turns == 0 => MISSING,
+            Some(Outcome::Missing) => MISSING,
+            Some(Outcome::Differs) => DIFFERS,
+            _ => 0,
+        }
+    }
+}
+
+pub(crate) struct Report {
+    format: Format,
+    out: Option<PathBuf>,
+}
+
+impl Report {
+    pub(crate) fn new(format: Format, out: Option<PathBuf>) -> anyhow::Result<Self> {
+        if let Some(folder) = &out {
+            let made = std::fs::create_dir_all(folder);
+            made.with_context(|| format!("{} cannot be made", folder.display()))
+                .map_err(exit::configuration)?;
+        }
+        Ok(Self { format, out })
+    }
+
+    pub(crate) fn verdict(&self, verdict: &Verdict) -> anyhow::Result<()> {
+        if let Some(folder) = &self.out {
+            let name = format!(
+                "{:08}-{}-{}.json",
+                verdict.seq.0,
+                verdict.agent,
+                file(&verdict.id)
+            );
+            let path = folder.join(name);
+            let json = serde_json::to_vec_pretty(&verdict.again)?;
+            std::fs::write(&path, json)
+                .with_context(|| format!("{} cannot be written", path.display()))?;
+        }
+        match self.format {
+            Format::Json => say(&json!({
+                "seq": verdict.seq,
+                "agent": verdict.agent,
+                "event": verdict.id,
+                "outcome": verdict.outcome,
+                "differences": verdict.differences,
+            })),
+            Format::Text => say(&text(verdict)),
+        }
+    }
+
+    /// `others`: what else is recorded, where nothing was found.
+    pub(crate) fn end(&self, tally: &Tally, lost: &Lost, others: &str) -> anyhow::Result<()> {
+        let Tally { turns, levels, .. } = tally;
+        if self.format == Format::Json {
+            let lost: Vec<_> = lost
+                .answers
+                .iter()
+                .map(|(seq, id)| json!({"seq": seq, "event": id}))
+                .collect();
+            return say(
+                &json!({"turns": turns, "outcomes": tally.outcomes_named(), "levels": levels, "not_recorded": lost}),
+            );
+        }
+        for (seq, id) in &lost.answers {
+            say(&format!("seq {seq}  {}  not recorded", plain(id.as_str())))?;
+        }
+        if tally.turns == 0 {
+            return say(&format!("no recording: {others}"));
+        }
+        let mut parts = vec![format!("{} same", tally.count(Outcome::Same))];
+        for (outcome, word) in [
+            (Outcome::Differs, "differ"),
+            (Outcome::Missing, "ask for what is not recorded"),
+            (Outcome::Unstable, "are not deterministic"),
+        ] {
+            let count = tally.count(outcome);
+            if count > 0 {
+                parts.push(format!("{count} {word}"));
+            }
+        }
+        let mut line = format!("{turns} turns: {}", parts.join(", "));
+        if !levels.is_empty() {
+            let levels = levels
+                .iter()
+                .map(|(level, count)| format!("{} {count}", name(*level)));
+            line += &format!(" ({})", levels.collect::<Vec<_>>().join(", "));
+        }
+        say(&line)
+    }
+}
+
+impl Tally {
+    fn outcomes_named(&self) -> serde_json::Value {
+        let counts = [
+            Outcome::Same,
+            Outcome::Differs,
+            Outcome::Missing,
+            Outcome::Unstable,
+        ];
+        let counts = counts.map(|outcome| {
+            (
+                json!(outcome).as_str().unwrap_or_default().to_owned(),
+                json!(self.count(outcome)),
+            )
+        });
+        serde_json::Value::Object(counts.into_iter().collect())
+    }
+}
+
+fn name(level: Level) -> String {
+    json!(level).as_str().unwrap_or_default().to_owned()
+}
+
+fn text(verdict: &Verdict) -> String {
+    let mut levels: Vec<Level> = verdict
+        .differences
+        .iter()
+        .map(|found| found.level)
+        .collect();
+    levels.dedup();
+    let levels: Vec<String> = levels.into_iter().map(name).collect();
+    let word = match verdict.outcome {
+        Outcome::Same => "same".to_owned(),
+        Outcome::Differs => format!("differs: {}", levels.join(", ")),
+        Outcome::Missing => {
+            "asks for what is not recorded; the nearest request differs in:".to_owned()
+        }
+        Outcome::Unstable => format!("not deterministic: {}", levels.join(", ")),
+    };
+    let mut lines = vec![format!(
+        "seq {}  {}  {}  {word}",
+        verdict.seq,
+        plain(&verdict.agent),
+        plain(verdict.id.as_str())
+    )];
+    for found in &verdict.differences {
+        lines.push(format!("  {}: {}", name(found.level), found.place));
+        lines.extend(changes(&found.recorded, &found.replayed));
+    }
+    lines.join("\n")
+}
+
+/// The lines that are not the same, with the words that changed marked.
+pub(super) fn changes(before: &str, after: &str) -> Vec<String> {
+    let diff = TextDiff::from_lines(before, after);
+    let changes = diff
+        .ops()
+        .iter()
+        .flat_map(|op| diff.iter_inline_changes(op));
+    let changes = changes.filter(|change| change.tag() != ChangeTag::Equal);
+    changes
+        .map(|change| {
+            let (sign, open, close) = match change.tag() {
+                ChangeTag::Delete => ('-', "[-", "-]"),
+                _ => ('+', "{+", "+}"),
+            };
+            let words = change.iter_strings_lossy().map(|(marked, text)| {
+                let text = plain(text.trim_end_matches('\n'));
+                if marked {
+                    format!("{open}{text}{close}")
+                } else {
+                    text
+                }
+            });
+            format!("    {sign} {}", words.collect::<String>())
+        })
+        .collect()
+}
+
+/// Text of people and models, without what a terminal would act on.
+fn plain(text: &str) -> String {
+    text.replace(exit::steers, "\u{fffd}")
+}
+
+/// An id of any characters as a part of a file's name.
+fn file(id: &EventId) -> String {
+    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    id.as_str()
+        .chars()
+        .map(|c| if safe(c) { c } else { '_' })
+        .collect()
+}
+
+pub(super) fn say(line: &impl std::fmt::Display) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{line}").context("the output cannot be written")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_word_is_marked_in_its_line() {
+        let before = "You are the narrator.\nDust falls on \u{1b}[31m us.\nThe end.";
+        let after = "You are the teller.\nDust falls on \u{1b}[31m us.\nThe end.";
+        let expected = [
+            "    - You are the [-narrator-].",
+            "    + You are the {+teller+}.",
+        ];
+        assert_eq!(changes(before, after), expected);
+        assert!(changes("a\u{1b}[31mb", "c")[0].contains('\u{fffd}'));
+    }
+}

@@ -1,0 +1,196 @@
+//! Where recordings come from: a story in Redis, or a file.
+
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use bus::Bus;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use story::{AuthorKind, EventId, LogEntry, Payload, Seq, StoryId};
+
+use crate::archive::{Archive, Line};
+use crate::recording::Recording;
+
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    Story {
+        bus: Box<Bus>,
+        id: StoryId,
+        epoch: String,
+    },
+    File {
+        path: PathBuf,
+        epoch: String,
+    },
+}
+
+/// Which places of the log are meant; all where none are named.
+pub(crate) type Places = Option<RangeInclusive<u64>>;
+
+/// A recording in its place.
+pub(crate) struct Found {
+    pub(crate) seq: Seq,
+    pub(crate) agent: String,
+    pub(crate) id: EventId,
+    epoch: String,
+    pub(crate) json: Vec<u8>,
+}
+
+/// What there is no recording of.
+#[derive(Debug, Default)]
+pub(crate) struct Lost {
+    /// Answers of the agent.
+    pub(crate) answers: Vec<(Seq, EventId)>,
+}
+
+impl Source {
+    pub(crate) async fn story(bus: Bus, id: StoryId) -> anyhow::Result<Self> {
+        let epoch = bus.story(&id).await?.epoch;
+        Ok(Self::Story {
+            bus: Box::new(bus),
+            id,
+            epoch,
+        })
+    }
+
+    pub(crate) fn file(path: PathBuf) -> anyhow::Result<Self> {
+        let epoch = Archive::open(&path)?.head.story.epoch;
+        Ok(Self::File { path, epoch })
+    }
+
+    fn epoch(&self) -> &str {
+        match self {
+            Self::Story { epoch, .. } | Self::File { epoch, .. } => epoch,
+        }
+    }
+
+    /// All recordings, of every agent and of every life of the log, in their order.
+    fn all(&self) -> BoxStream<'static, anyhow::Result<Found>> {
+        match self.clone() {
+            Self::Story { bus, id, .. } => kept(*bus, id).boxed(),
+            Self::File { path, .. } => match Archive::open(&path) {
+                Ok(archive) => stream::iter(recorded(archive)).boxed(),
+                Err(error) => stream::iter([Err(error.into())]).boxed(),
+            },
+        }
+    }
+
+    /// Those of `agent` at these places of the log as it is now.
+    pub(crate) fn turns(
+        &self,
+        agent: story::Agent,
+        places: Places,
+    ) -> BoxStream<'static, anyhow::Result<Found>> {
+        let epoch = self.epoch().to_owned();
+        let meant = move |found: &Found| {
+            let here = places
+                .as_ref()
+                .is_none_or(|places| places.contains(&found.seq.0));
+            here && found.agent == agent.as_str() && found.epoch == epoch
+        };
+        let all = self
+            .all()
+            .try_filter(move |found| std::future::ready(meant(found)));
+        all.boxed()
+    }
+
+    /// How many recordings there are in all, by agent, and how many are of another life of the log.
+    pub(crate) async fn census(&self) -> anyhow::Result<Vec<(String, bool, u64)>> {
+        let mut census: Vec<(String, bool, u64)> = Vec::new();
+        let mut all = self.all();
+        while let Some(found) = all.try_next().await? {
+            let is_of_now = found.epoch == self.epoch();
+            let known = census
+                .iter_mut()
+                .find(|(agent, now, _)| *agent == found.agent && *now == is_of_now);
+            match known {
+                Some((_, _, count)) => *count += 1,
+                None => census.push((found.agent, is_of_now, 1)),
+            }
+        }
+        Ok(census)
+    }
+
+    /// The answers of `agent` in the log at these places that none of the recordings, which gave `told`, is of.
+    pub(crate) async fn lost(
+        &self,
+        agent: story::Agent,
+        places: &RangeInclusive<u64>,
+        told: &HashSet<EventId>,
+    ) -> anyhow::Result<Lost> {
+        let mut lost = Lost::default();
+        let mut look = |entry: LogEntry| {
+            let event = entry.event;
+            let by = event.author.kind == AuthorKind::Agent && event.author.id == agent.as_str();
+            let answers = matches!(
+                event.payload(),
+                Payload::Narration(_) | Payload::Dialogue(_) | Payload::Verdict(_)
+            );
+            if by && answers && places.contains(&entry.seq.0) && !told.contains(&event.id) {
+                lost.answers.push((entry.seq, event.id));
+            }
+        };
+        match self {
+            Self::Story { bus, id, .. } => {
+                let mut after = Seq(places.start().saturating_sub(1));
+                loop {
+                    let page = bus.log(id, after, 500).await?;
+                    let Some(last) = page.last() else { break };
+                    after = last.seq;
+                    page.into_iter().for_each(&mut look);
+                    if after.0 >= *places.end() {
+                        break;
+                    }
+                }
+            }
+            Self::File { path, .. } => {
+                for line in Archive::open(path)? {
+                    if let Line::Log(entry) = line? {
+                        look(*entry);
+                    }
+                }
+            }
+        }
+        Ok(lost)
+    }
+}
+
+/// Page by page, so that no more than one is in memory.
+fn kept(bus: Bus, id: StoryId) -> impl futures::Stream<Item = anyhow::Result<Found>> {
+    let pages = stream::try_unfold(None::<String>, move |place| {
+        let (bus, id) = (bus.clone(), id.clone());
+        async move {
+            let page = bus.recordings(&id, place.as_deref()).await?;
+            let last = page.last().map(|kept| kept.place.clone());
+            anyhow::Ok(last.map(|last| (page, Some(last))))
+        }
+    });
+    let found = |kept: bus::Kept| {
+        Ok(Found {
+            seq: kept.seq,
+            agent: kept.agent,
+            id: kept.id,
+            epoch: kept.epoch,
+            json: Recording::unpacked(&kept.bytes)?,
+        })
+    };
+    pages
+        .map_ok(|page| stream::iter(page).map(anyhow::Ok))
+        .try_flatten()
+        .map(move |kept| kept.and_then(found))
+}
+
+fn recorded(archive: Archive) -> impl Iterator<Item = anyhow::Result<Found>> {
+    archive.filter_map(|line| match line {
+        Ok(Line::Recording(kept)) => Some(Ok(Found {
+            seq: kept.seq,
+            agent: kept.agent,
+            id: kept.id,
+            epoch: kept.epoch,
+            json: kept.turn.get().as_bytes().to_vec(),
+        })),
+        Ok(_) => None,
+        Err(error) => Some(Err(error.into())),
+    })
+}
