@@ -1,5 +1,6 @@
 //! The command line. `--help` is the reference.
 
+mod copy;
 mod dead;
 mod node;
 mod revoke;
@@ -15,6 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use mock_llm::scenario::Rate;
 use secrecy::SecretString;
 
+pub(crate) use self::copy::{ExportArgs, ForkArgs, ImportArgs};
 pub(crate) use self::dead::{DeadCommand, Letter, RedriveArgs};
 pub(crate) use self::node::{NodeCommand, Part};
 pub(crate) use self::revoke::RevokeArgs;
@@ -83,6 +85,30 @@ Examples:
 Each line of --json has `t` and `cursor`, the place after it: `event` (seq, event), and of an answer that is being written
 `delta` (re, attempt, text), `snapshot` (all of its text until now) and `reset` (it begins anew); `gap`: read from the start.")]
     Watch(WatchArgs),
+
+    /// Write a story into a file: what is known of it, its log, and how its turns went
+    #[command(after_help = "\
+Examples:
+  storyfleet export --story castle > castle.ndjson
+  narrator replay --from-file castle.ndjson            without Redis
+  storyfleet import castle.ndjson castle-copy
+
+One JSON value a line. What people wrote and what models were asked is all in it: keep it as you keep the story.")]
+    Export(ExportArgs),
+
+    /// Make a story of a file that export wrote
+    #[command(after_help = "\
+Example:
+  storyfleet import castle.ndjson castle-copy
+
+It is a story of its own under the new name: readers of the other one begin anew in it.")]
+    Import(ImportArgs),
+
+    /// Make a story that goes on from a place in another one
+    #[command(after_help = "\
+Example:
+  storyfleet fork castle --at 12 castle-otherwise      what happened up to there, and nothing of what came after")]
+    Fork(ForkArgs),
 
     /// Look after events that no agent could answer
     #[command(

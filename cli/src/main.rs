@@ -3,6 +3,7 @@
 mod args;
 mod audit;
 mod bench;
+mod copy;
 mod dead;
 mod doctor;
 mod output;
@@ -46,6 +47,18 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Story(command) => story::run(command, &target, out).await,
         Command::Send(args) => send::run(args, &target, out).await,
         Command::Watch(args) => watch::run(args, &target, out).await,
+        Command::Export(args) => {
+            let bus = target.bus().await?;
+            Box::pin(copy::export(args, &bus, out)).await
+        }
+        Command::Import(args) => {
+            let bus = target.bus().await?;
+            Box::pin(copy::import(args, &bus, out)).await
+        }
+        Command::Fork(args) => {
+            let bus = target.bus().await?;
+            Box::pin(copy::fork(args, &bus, out)).await
+        }
         Command::Dead(command) => dead::run(command, &target.bus().await?, out).await,
         Command::Doctor(args) => doctor::run(args, &target, out).await,
         Command::Audit => audit::run(&target.bus().await?, out).await,

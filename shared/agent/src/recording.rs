@@ -145,6 +145,13 @@ impl<'a> Recording<'a> {
     }
 }
 
+impl Default for Packer {
+    /// As a worker has it that is told nothing else.
+    fn default() -> Self {
+        Self::new(1_000, Duration::from_secs(30 * 24 * 60 * 60))
+    }
+}
+
 impl From<&HandleError> for Failure {
     fn from(error: &HandleError) -> Self {
         Self {
@@ -156,13 +163,15 @@ impl From<&HandleError> for Failure {
 }
 
 /// Makes recordings small. Its compressors are used again: each has hundreds of KiB.
-pub(crate) struct Packer {
-    pub(crate) keep: Keep,
+pub struct Packer {
+    pub keep: Keep,
     compressors: Mutex<Vec<Compressor<'static>>>,
 }
 
 impl Packer {
-    pub(crate) fn new(turns: u32, age: Duration) -> Self {
+    /// For so many turns of a story, none older than this.
+    #[must_use]
+    pub fn new(turns: u32, age: Duration) -> Self {
         Self {
             keep: Keep { turns, age },
             compressors: Mutex::default(),
@@ -171,10 +180,17 @@ impl Packer {
 
     /// `None`: it has too many bytes.
     pub(crate) fn pack(&self, recording: &Recording<'_>) -> std::io::Result<Option<Vec<u8>>> {
-        let json = serde_json::to_vec(recording)?;
+        self.pack_json(&serde_json::to_vec(recording)?)
+    }
+
+    /// The same of its JSON.
+    ///
+    /// # Errors
+    /// When zstd has no memory.
+    pub fn pack_json(&self, json: &[u8]) -> std::io::Result<Option<Vec<u8>>> {
         let compressor = self.compressors().pop();
         let mut compressor = compressor.map_or_else(|| Compressor::new(LEVEL), Ok)?;
-        let bytes = compressor.compress(&json)?;
+        let bytes = compressor.compress(json)?;
         self.compressors().push(compressor);
         Ok(Some(bytes).filter(|bytes| bytes.len() <= MAX_BYTES))
     }

@@ -63,8 +63,8 @@ impl Settings {
             drain: Duration::from_secs(45),
             listen: None,
             metrics: Metrics::new(),
-            recordings: 1_000,
-            recording_age: Duration::from_secs(30 * 24 * 60 * 60),
+            recordings: Packer::default().keep.turns,
+            recording_age: Packer::default().keep.age,
         }
     }
 }

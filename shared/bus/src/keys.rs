@@ -81,6 +81,11 @@ impl Keys {
         self.of(story, "rec")
     }
 
+    /// A part of a story in the making.
+    pub(crate) fn staged(&self, story: &StoryId, run: &str, kind: &str) -> String {
+        self.of(story, &format!("staged:{run}:{kind}"))
+    }
+
     pub(crate) fn live(&self, story: &StoryId) -> String {
         self.of(story, "live")
     }

@@ -10,6 +10,7 @@ use crate::reply::read;
 use crate::retention::TRIM;
 use crate::revocations::REVOKE;
 use crate::script::{BURY, COMMIT, JANITOR, PUBLISH, RECLAIM, RELEASE, RENEW, STORY, Script};
+use crate::stage::ADOPT;
 use crate::{Bus, Error};
 
 static RIGHTS: Script = Script::new(include_str!("../scripts/rights.lua"));
@@ -35,7 +36,7 @@ impl Role {
         let scripts: &[&Script] = match self {
             Self::Author => &[&STORY],
             Self::Gateway => &[&PUBLISH, &STORY, &REVOKE, &HERE, &WHO],
-            Self::Operator => &[&REDRIVE, &REPAIR, &READMIT, &TRIM],
+            Self::Operator => &[&REDRIVE, &REPAIR, &READMIT, &TRIM, &ADOPT],
             Self::Producer => &[&PUBLISH],
             Self::Worker => &[
                 &COMMIT, &BURY, &RENEW, &RELEASE, &RECLAIM, &JANITOR, &DRAFT, &RESET,
@@ -64,7 +65,8 @@ impl Role {
                 "SUNSUBSCRIBE",
                 "XRANGE",
             ],
-            Self::Producer | Self::Author | Self::Operator => &[],
+            Self::Operator => &["XADD", "XRANGE", "ZADD"],
+            Self::Producer | Self::Author => &[],
         };
         commands.extend(more);
         commands.sort_unstable();

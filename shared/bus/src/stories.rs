@@ -318,7 +318,7 @@ fn parsed<T: FromStr + Default>(ctx: &HashMap<String, String>, name: &str) -> Re
     }
 }
 
-fn policy_fields(policies: Policies) -> [(&'static str, &'static str); 3] {
+pub(crate) fn policy_fields(policies: Policies) -> [(&'static str, &'static str); 3] {
     [
         ("input", policies.input.as_str()),
         ("output", policies.output.as_str()),
@@ -352,12 +352,12 @@ fn split<T>(
     (set.collect(), removed.map(|(name, _)| name).collect())
 }
 
-fn character_json(character: &Character) -> String {
+pub(crate) fn character_json(character: &Character) -> String {
     json!(character).to_string()
 }
 
 /// Nobody else's.
-fn letters() -> String {
+pub(crate) fn letters() -> String {
     const LETTERS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
     (0..MANY_LETTERS)
         .map(|_| char::from(LETTERS[rand::random_range(0..LETTERS.len())]))

@@ -1,0 +1,174 @@
+//! `storyfleet export`, `import`, `fork`: a story as a file, and stories made of others.
+
+use std::process::ExitCode;
+
+use agent::archive::{Archive, End, Head, Kept, Line, VERSION};
+use agent::exit;
+use agent::recording::{Packer, Recording};
+use anyhow::{Context as _, bail};
+use bus::{Bus, Role, Stage};
+use serde_json::json;
+use serde_json::value::RawValue;
+use story::{LogEntry, Seq, StoryId};
+
+use crate::args::{ExportArgs, ForkArgs, ImportArgs};
+use crate::output::Output;
+
+/// Events of one read.
+const PAGE: usize = 200;
+
+pub(crate) async fn export(args: ExportArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
+    let story = bus.story(&args.story).await?;
+    let end = story.seq;
+    let head = Head { v: VERSION, story };
+    out.value(&Line::Export(Box::new(head)))?;
+    let mut written = End::default();
+    let mut after = Seq(0);
+    while after < end {
+        let page = bus.log(&args.story, after, PAGE).await?;
+        // What comes after the beginning of the export is not a part of it.
+        let page = page.into_iter().filter(|entry| entry.seq <= end);
+        let before = written.events;
+        for entry in page {
+            after = entry.seq;
+            written.events += 1;
+            out.value(&Line::Log(Box::new(entry)))?;
+        }
+        if written.events == before {
+            break;
+        }
+    }
+    let mut place = None;
+    loop {
+        let page = bus.recordings(&args.story, place.as_deref()).await?;
+        let Some(last) = page.last() else { break };
+        place = Some(last.place.clone());
+        for kept in page.into_iter().filter(|kept| kept.seq <= end) {
+            written.recordings += 1;
+            out.value(&Line::Recording(unpacked(kept)?))?;
+        }
+    }
+    out.value(&Line::End(written))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn unpacked(kept: bus::Kept) -> anyhow::Result<Kept> {
+    let json = String::from_utf8(Recording::unpacked(&kept.bytes)?)?;
+    Ok(Kept {
+        seq: kept.seq,
+        epoch: kept.epoch,
+        agent: kept.agent,
+        id: kept.id,
+        turn: RawValue::from_string(json)?,
+    })
+}
+
+pub(crate) async fn import(args: ImportArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
+    let archive = Archive::open(&args.file).map_err(exit::configuration)?;
+    let of = archive.head.story.clone();
+    let mut stage = begin(bus, &args.story).await?;
+    let packer = Packer::default();
+    let (mut events, mut recordings, mut done) = (Vec::new(), Vec::new(), End::default());
+    for line in archive {
+        match line.map_err(exit::configuration)? {
+            Line::Log(entry) => {
+                events.push(*entry);
+                done.events += 1;
+            }
+            Line::Recording(kept) if kept.epoch == of.epoch => {
+                recordings.extend(packed(kept, &packer)?);
+                done.recordings += 1;
+            }
+            // Of an earlier life of the log: its places mean other events.
+            _ => {}
+        }
+        if events.len() == PAGE {
+            stage.log(std::mem::take(&mut events)).await?;
+        }
+        if recordings.len() == PAGE {
+            stage.recordings(&std::mem::take(&mut recordings)).await?;
+        }
+    }
+    stage.log(events).await?;
+    stage.recordings(&recordings).await?;
+    stage.adopt(&of, packer.keep).await?;
+    let waiting = bus.go_on(&args.story).await?;
+    made(out, &args.story, done, waiting)
+}
+
+fn packed(kept: Kept, packer: &Packer) -> anyhow::Result<Option<bus::Kept>> {
+    let bytes = packer.pack_json(kept.turn.get().as_bytes())?;
+    Ok(bytes.map(|bytes| bus::Kept {
+        place: String::new(),
+        agent: kept.agent,
+        id: kept.id,
+        seq: kept.seq,
+        epoch: kept.epoch,
+        bytes,
+    }))
+}
+
+pub(crate) async fn fork(args: ForkArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
+    let of = bus.story(&args.story).await?;
+    if args.at > of.seq.0 {
+        bail!(
+            "{} ends at {}: --at {} is not there yet",
+            of.id,
+            of.seq,
+            args.at
+        );
+    }
+    let mut stage = begin(bus, &args.new).await?;
+    let (mut after, mut events) = (Seq(0), 0);
+    loop {
+        let page = bus.log(&args.story, after, PAGE).await?;
+        let page: Vec<LogEntry> = page
+            .into_iter()
+            .filter(|entry| entry.seq.0 <= args.at)
+            .collect();
+        let Some(last) = page.last() else { break };
+        after = last.seq;
+        events += u64::try_from(page.len())?;
+        stage.log(page).await?;
+    }
+    if after.0 != args.at {
+        bail!(
+            "{} has no event at {} any more: retention removed it",
+            of.id,
+            args.at
+        );
+    }
+    stage.adopt(&of, Packer::default().keep).await?;
+    let waiting = bus.go_on(&args.new).await?;
+    let of = End {
+        events,
+        recordings: 0,
+    };
+    made(out, &args.new, of, waiting)
+}
+
+async fn begin(bus: &Bus, id: &StoryId) -> anyhow::Result<Stage> {
+    bus.check_server().await?;
+    bus.check_rights(Role::Operator).await?;
+    let stage = bus.stage(id).await;
+    stage.with_context(|| format!("{id} cannot be made"))
+}
+
+/// `waiting`: actions that had no answer in the log, and are with their agents now.
+fn made(out: Output, id: &StoryId, of: End, waiting: u64) -> anyhow::Result<ExitCode> {
+    let End { events, recordings } = of;
+    if out.json {
+        out.value(
+            &json!({"story": id, "events": events, "recordings": recordings, "waiting": waiting}),
+        )?;
+    } else {
+        let waiting = match waiting {
+            0 => String::new(),
+            some => format!("; {some} actions without an answer are with their agents"),
+        };
+        out.line(&format!(
+            "made {id}: {events} events, {recordings} recordings{waiting}"
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

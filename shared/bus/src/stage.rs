@@ -1,0 +1,216 @@
+//! A story that is put together from another one, or from a file. Nobody sees it before it is whole.
+
+use std::time::Duration;
+
+use story::{LogEntry, Seq, StoryId};
+
+use crate::keys::Keys;
+use crate::recordings::{Keep, Kept};
+use crate::reply::verdict;
+use crate::script::{Call, Script};
+use crate::stories::{character_json, letters, policy_fields};
+use crate::{Bus, Error, Story};
+
+pub(crate) static ADOPT: Script = Script::new(include_str!("../scripts/adopt.lua"));
+
+/// How long what is staged stays when nobody goes on.
+const STAGED: Duration = Duration::from_secs(60 * 60);
+/// Commands sent at once.
+const AT_ONCE: usize = 100;
+
+/// A story in the making.
+#[derive(Debug)]
+pub struct Stage {
+    bus: Bus,
+    id: StoryId,
+    epoch: String,
+    /// A name of its own, so that two of them for one story do not mix.
+    run: String,
+    last: Seq,
+}
+
+impl Bus {
+    /// Begins to put the story `id` together.
+    ///
+    /// # Errors
+    /// [`Error::StoryExists`]; or Redis was not reached.
+    pub async fn stage(&self, id: &StoryId) -> Result<Stage, Error> {
+        match self.story(id).await {
+            Err(Error::NoStory(_)) => Ok(Stage {
+                bus: self.clone(),
+                id: id.clone(),
+                epoch: letters(),
+                run: letters(),
+                last: Seq(0),
+            }),
+            Ok(_) => Err(Error::StoryExists(id.clone())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives the actions of a log that nothing answers to their agents, as in a story whose log was cut between the two;
+    /// tells how many.
+    ///
+    /// # Errors
+    /// When Redis was not reached.
+    pub async fn go_on(&self, story: &StoryId) -> Result<u64, Error> {
+        let mut admitted = 0;
+        loop {
+            let before = admitted;
+            let inspected = self.inspect(story).await?;
+            for event in inspected
+                .lost
+                .iter()
+                .filter_map(|(_, event)| event.as_ref())
+            {
+                // Where an answer came meanwhile, the log is looked at again.
+                admitted += u64::from(self.readmit(event, inspected.end).await?);
+            }
+            if admitted == before {
+                return Ok(admitted);
+            }
+        }
+    }
+}
+
+impl Stage {
+    /// The next events, each in its place; they become this story's.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when a place is not behind the last one; or Redis was not reached.
+    pub async fn log(&mut self, entries: Vec<LogEntry>) -> Result<(), Error> {
+        let [log, seen, _] = self.staged();
+        let now = jiff::Timestamp::now().as_millisecond();
+        let mut commands = Vec::with_capacity(2 * entries.len());
+        for entry in entries {
+            if entry.seq <= self.last {
+                return Err(Error::data(format!(
+                    "the event at {} comes after {}",
+                    entry.seq, self.last
+                )));
+            }
+            self.last = entry.seq;
+            let mut event = entry.event;
+            event.story = self.id.clone();
+            let mut add = redis::cmd("XADD");
+            add.arg(&log)
+                .arg(format!("{}-0", entry.seq))
+                .arg("e")
+                .arg(event.encode())
+                .arg("t")
+                .arg(now);
+            let mut take = redis::cmd("ZADD");
+            take.arg(&seen).arg(now).arg(event.id.as_str());
+            commands.extend([add, take]);
+        }
+        self.send(&commands, &[log, seen]).await
+    }
+
+    /// Recordings of its turns, in their order.
+    ///
+    /// # Errors
+    /// When Redis was not reached.
+    pub async fn recordings(&mut self, recordings: &[Kept]) -> Result<(), Error> {
+        let [_, _, rec] = self.staged();
+        let commands: Vec<_> = recordings
+            .iter()
+            .map(|kept| {
+                let mut add = redis::cmd("XADD");
+                add.arg(&rec)
+                    .arg("*")
+                    .arg("agent")
+                    .arg(&kept.agent)
+                    .arg("id")
+                    .arg(kept.id.as_str());
+                add.arg("seq")
+                    .arg(kept.seq.0)
+                    .arg("epoch")
+                    .arg(&self.epoch)
+                    .arg("z")
+                    .arg(&kept.bytes);
+                add
+            })
+            .collect();
+        self.send(&commands, &[rec]).await
+    }
+
+    /// Makes the story, with what is known of it as in `of`.
+    ///
+    /// # Errors
+    /// [`Error::StoryExists`] when somebody else made one meanwhile; or Redis was not reached.
+    pub async fn adopt(self, of: &Story, keep: Keep) -> Result<(), Error> {
+        let keys: &Keys = &self.bus.keys;
+        let id = &self.id;
+        let mut call = ADOPT.call();
+        call.key(keys.ctx(id))
+            .key(keys.chars(id))
+            .key(keys.lore(id))
+            .key(keys.stories(keys.shard(id)));
+        let [log, seen, rec] = self.staged();
+        call.keys([
+            log,
+            keys.log(id),
+            seen,
+            keys.seen(id),
+            rec,
+            keys.recordings(id),
+        ]);
+        call.keys([keys.gone(id), keys.redriven(id), keys.drafts(id)]);
+        call.arg(id.as_str()).number(self.last.0).number(3_u64);
+        call.number(u64::try_from(keep.age.as_millis()).unwrap_or(u64::MAX))
+            .arg(self.run.as_str());
+        let mut ctx = vec![
+            ("epoch", self.epoch.as_str()),
+            ("title", &of.title),
+            ("style", &of.style),
+            ("premise", &of.premise),
+            ("summary", &of.summary),
+        ];
+        ctx.extend(policy_fields(of.policies));
+        pairs(&mut call, ctx);
+        let people = of.characters.iter();
+        pairs(
+            &mut call,
+            people
+                .map(|(name, one)| (name, character_json(one)))
+                .collect(),
+        );
+        pairs(&mut call, of.lore.iter().collect());
+        match verdict(call.run_until_answered(&self.bus.link).await?)?
+            .0
+            .as_str()
+        {
+            "OK" => Ok(()),
+            "EXISTS" => Err(Error::StoryExists(self.id)),
+            word => Err(Error::data(format!("adopt replied {word}"))),
+        }
+    }
+
+    /// The keys of its log, of the ids in it, and of its recordings, until it is whole.
+    fn staged(&self) -> [String; 3] {
+        ["log", "seen", "rec"].map(|kind| self.bus.keys.staged(&self.id, &self.run, kind))
+    }
+
+    async fn send(&self, commands: &[redis::Cmd], keys: &[String]) -> Result<(), Error> {
+        for some in commands.chunks(AT_ONCE) {
+            let mut pipe = redis::pipe();
+            for command in some {
+                pipe.add_command(command.clone());
+            }
+            for key in keys {
+                pipe.cmd("PEXPIRE")
+                    .arg(key)
+                    .arg(STAGED.as_millis().to_string());
+            }
+            self.bus.link.pipe(&pipe).await?;
+        }
+        Ok(())
+    }
+}
+
+fn pairs<N: AsRef<str>, V: AsRef<str>>(call: &mut Call, pairs: Vec<(N, V)>) {
+    call.count(&pairs);
+    for (name, value) in pairs {
+        call.arg(name.as_ref()).arg(value.as_ref());
+    }
+}
