@@ -8,6 +8,7 @@ mod answers;
 mod bad_input;
 mod bench;
 mod command;
+mod copies;
 mod deaths;
 mod drain;
 mod faults;
