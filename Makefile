@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test test-page fuzz chaos chaos-gateway lint deps docs bench bench-gateway bench-page tools
+.PHONY: run test test-page fuzz chaos chaos-gateway lint deps docs bench bench-gateway bench-page golden tools
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -35,6 +35,12 @@ chaos-gateway:
 	scripts/need-redis
 	cargo build --workspace --bins --locked
 	target/debug/chaos-gateway $(ARGS)
+
+# Where a prompt or what is made of answers was changed on purpose: takes how the golden stories go now for right.
+golden:
+	cargo build --workspace --bins --locked
+	for story in tests/golden/*.ndjson; do for agent in narrator dialogue moderator; do \
+		target/debug/$$agent replay --from-file $$story --accept || exit $$?; done; done
 
 lint: deps
 	cargo fmt --all --check

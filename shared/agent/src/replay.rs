@@ -4,9 +4,11 @@
 //! recording, or comes from a model. What comes of it is recorded again, and the two recordings are compared level by
 //! level. Nothing is written to the story.
 
+mod accept;
 mod args;
 mod compare;
 mod play;
+mod publish;
 mod report;
 mod source;
 
@@ -23,10 +25,12 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use accept::Accepted;
 use args::Llm;
 pub(crate) use args::Replay;
 use compare::{differences, nearest};
 use play::{Means, Player};
+use publish::Publication;
 use report::{Outcome, Report, Tally, Verdict};
 use source::{Found, Lost, Source};
 
@@ -85,18 +89,36 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
         agent: story::Agent,
     ) -> anyhow::Result<ExitCode> {
         let report = Report::new(self.diff, self.out.clone())?;
-        let mut tally = Tally::default();
+        let mut published = match &self.publish_to {
+            Some(id) => {
+                Some(Publication::begin(Bus::new(self.redis.settings())?, id.clone()).await?)
+            }
+            None => None,
+        };
+        let (mut tally, mut accepted) = (Tally::default(), Accepted::default());
         let verdicts = source.turns(agent, self.places());
         let verdicts = verdicts.map_ok(|found| verdict(player, found));
         let mut verdicts = verdicts.try_buffered(usize::try_from(self.concurrency)?);
         while let Some(verdict) = verdicts.try_next().await? {
             tally.add(&verdict);
+            published.iter_mut().for_each(|story| story.add(&verdict));
+            if self.accept {
+                accepted.add(&verdict)?;
+            }
             report.verdict(&verdict)?;
+        }
+        if let (Some(published), Some(id)) = (published, &self.publish_to) {
+            let events = published.end(source).await?;
+            report.published(id, events)?;
         }
         let lost = match self.places() {
             Some(places) => source.lost(agent, &places, &tally.answers).await?,
             None => Lost::default(),
         };
+        if let (true, Some(file)) = (self.accept, &self.from_file) {
+            report.accepted(accepted.write(file)?)?;
+            tally.accept();
+        }
         let others = others(&source.census().await?);
         report.end(&tally, &lost, &others)?;
         Ok(ExitCode::from(tally.code(!lost.answers.is_empty())))

@@ -13,6 +13,7 @@ mod deaths;
 mod drain;
 mod faults;
 mod gateway;
+mod golden;
 mod moderation;
 mod operator;
 mod outage;

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 use serde_json::json;
 use similar::{ChangeTag, TextDiff};
-use story::{EventId, Seq};
+use story::{EventId, Seq, StoryId};
 
 use super::args::Format;
 use super::compare::{Difference, Level};
@@ -64,6 +64,11 @@ impl Tally {
         self.answers.extend(verdict.answers.iter().cloned());
     }
 
+    /// What differs was taken for right.
+    pub(crate) fn accept(&mut self) {
+        self.outcomes.remove(&Outcome::Differs);
+    }
+
     fn count(&self, outcome: Outcome) -> u64 {
         self.outcomes.get(&outcome).copied().unwrap_or_default()
     }
@@ -117,6 +122,23 @@ impl Report {
                 "differences": verdict.differences,
             })),
             Format::Text => say(&text(verdict)),
+        }
+    }
+
+    pub(crate) fn published(&self, id: &StoryId, events: u64) -> anyhow::Result<()> {
+        match self.format {
+            Format::Json => say(&json!({"published": id, "events": events})),
+            Format::Text if events == 0 => {
+                say(&format!("{id} is not made: there is nothing to tell"))
+            }
+            Format::Text => say(&format!("made {id}: {events} events")),
+        }
+    }
+
+    pub(crate) fn accepted(&self, turns: usize) -> anyhow::Result<()> {
+        match self.format {
+            Format::Json => say(&json!({"accepted": turns})),
+            Format::Text => say(&format!("{turns} turns accepted")),
         }
     }
 

@@ -12,6 +12,9 @@ use story::{AuthorKind, EventId, LogEntry, Payload, Seq, StoryId};
 use crate::archive::{Archive, Line};
 use crate::recording::Recording;
 
+/// Events of one read.
+const PAGE: usize = 500;
+
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
     Story {
@@ -112,6 +115,25 @@ impl Source {
         Ok(census)
     }
 
+    /// What is known of the story.
+    pub(crate) async fn known(&self) -> anyhow::Result<bus::Story> {
+        match self {
+            Self::Story { bus, id, .. } => Ok(bus.story(id).await?),
+            Self::File { path, .. } => Ok(Archive::open(path)?.head.story),
+        }
+    }
+
+    /// Its log, from the first event that is left.
+    pub(crate) fn log(&self) -> BoxStream<'static, anyhow::Result<LogEntry>> {
+        match self.clone() {
+            Self::Story { bus, id, .. } => logged(*bus, id).boxed(),
+            Self::File { path, .. } => match Archive::open(&path) {
+                Ok(archive) => stream::iter(written(archive)).boxed(),
+                Err(error) => stream::iter([Err(error.into())]).boxed(),
+            },
+        }
+    }
+
     /// The answers of `agent` in the log at these places that none of the recordings, which gave `told`, is of.
     pub(crate) async fn lost(
         &self,
@@ -120,7 +142,8 @@ impl Source {
         told: &HashSet<EventId>,
     ) -> anyhow::Result<Lost> {
         let mut lost = Lost::default();
-        let mut look = |entry: LogEntry| {
+        let mut log = self.log();
+        while let Some(entry) = log.try_next().await? {
             let event = entry.event;
             let by = event.author.kind == AuthorKind::Agent && event.author.id == agent.as_str();
             let answers = matches!(
@@ -130,30 +153,31 @@ impl Source {
             if by && answers && places.contains(&entry.seq.0) && !told.contains(&event.id) {
                 lost.answers.push((entry.seq, event.id));
             }
-        };
-        match self {
-            Self::Story { bus, id, .. } => {
-                let mut after = Seq(places.start().saturating_sub(1));
-                loop {
-                    let page = bus.log(id, after, 500).await?;
-                    let Some(last) = page.last() else { break };
-                    after = last.seq;
-                    page.into_iter().for_each(&mut look);
-                    if after.0 >= *places.end() {
-                        break;
-                    }
-                }
-            }
-            Self::File { path, .. } => {
-                for line in Archive::open(path)? {
-                    if let Line::Log(entry) = line? {
-                        look(*entry);
-                    }
-                }
-            }
         }
         Ok(lost)
     }
+}
+
+fn logged(bus: Bus, id: StoryId) -> impl futures::Stream<Item = anyhow::Result<LogEntry>> {
+    let pages = stream::try_unfold(Seq(0), move |after| {
+        let (bus, id) = (bus.clone(), id.clone());
+        async move {
+            let page = bus.log(&id, after, PAGE).await?;
+            let last = page.last().map(|entry| entry.seq);
+            anyhow::Ok(last.map(|last| (page, last)))
+        }
+    });
+    pages
+        .map_ok(|page| stream::iter(page).map(anyhow::Ok))
+        .try_flatten()
+}
+
+fn written(archive: Archive) -> impl Iterator<Item = anyhow::Result<LogEntry>> {
+    archive.filter_map(|line| match line {
+        Ok(Line::Log(entry)) => Some(Ok(*entry)),
+        Ok(_) => None,
+        Err(error) => Some(Err(error.into())),
+    })
 }
 
 /// Page by page, so that no more than one is in memory.

@@ -1,0 +1,71 @@
+//! Takes what came of turns for the recording, in the file that it is in: for golden stories whose prompts were changed on
+//! purpose.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde_json::value::{RawValue, to_raw_value};
+use story::{EventId, Seq};
+
+use super::report::{Outcome, Verdict};
+use crate::archive::{Archive, Line};
+
+/// What came of turns, by what they are found by in a file.
+#[derive(Default)]
+pub(crate) struct Accepted(HashMap<(Seq, String, EventId), Box<RawValue>>);
+
+impl Accepted {
+    /// What was not even gone through is not taken.
+    pub(crate) fn add(&mut self, verdict: &Verdict) -> anyhow::Result<()> {
+        if verdict.outcome == Outcome::Differs {
+            let key = (verdict.seq, verdict.agent.clone(), verdict.id.clone());
+            self.0.insert(key, to_raw_value(&verdict.again)?);
+        }
+        Ok(())
+    }
+
+    /// Writes the file anew; as it was until all of it is written. Gives how many turns changed.
+    pub(crate) fn write(mut self, file: &Path) -> anyhow::Result<usize> {
+        let changed = self.0.len();
+        if changed == 0 {
+            return Ok(0);
+        }
+        let archive = Archive::open(file)?;
+        let folder = file
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let new = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
+        let mut new = new.with_context(|| format!("{} cannot be written anew", file.display()))?;
+        let mut out = std::io::BufWriter::new(new.as_file_mut());
+        let mut put = |line: &Line| -> anyhow::Result<()> {
+            serde_json::to_writer(&mut out, line)?;
+            Ok(out.write_all(b"\n")?)
+        };
+        put(&Line::Export(archive.head.clone()))?;
+        let mut end = crate::archive::End::default();
+        for line in archive {
+            let line = match line? {
+                Line::Recording(mut kept) => {
+                    end.recordings += 1;
+                    let key = (kept.seq, kept.agent.clone(), kept.id.clone());
+                    kept.turn = self.0.remove(&key).unwrap_or(kept.turn);
+                    Line::Recording(kept)
+                }
+                line => {
+                    end.events += 1;
+                    line
+                }
+            };
+            put(&line)?;
+        }
+        put(&Line::End(end))?;
+        out.flush()?;
+        drop(out);
+        let mode = std::fs::metadata(file)?.permissions();
+        new.as_file().set_permissions(mode)?;
+        new.persist(file)?;
+        Ok(changed)
+    }
+}
