@@ -14,6 +14,9 @@ use super::stage::{LOOK, Model, Side, Stage};
 /// How long nothing may happen before a measurement is given up.
 const STUCK: Duration = Duration::from_secs(20);
 
+/// Stories whose recordings are weighed.
+const STORIES: usize = 20;
+
 /// A backlog.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Backlog {
@@ -35,6 +38,8 @@ pub(super) struct Worked {
     pub(super) in_flight: f64,
     /// Tokens of a prompt, on average.
     pub(super) prompt: f64,
+    /// Bytes of a recording, on average; 0 where none was made.
+    pub(super) recording: f64,
 }
 
 /// One moment of a measurement.
@@ -72,7 +77,11 @@ pub(super) async fn work(
     let (first, last, in_flight) = scene.watch(backlog).await?;
     scene.process.end().await?;
     let prompt = check(&load.bare.logged(&load.stories).await?, backlog.events)?;
-    Worked::between(&first, &last, in_flight, prompt)
+    let worked = Worked::between(&first, &last, in_flight, prompt)?;
+    Ok(Worked {
+        recording: recorded(&load).await?,
+        ..worked
+    })
 }
 
 impl Worked {
@@ -96,8 +105,23 @@ impl Worked {
             peak_mb: last.process.peak_mb,
             in_flight,
             prompt,
+            recording: 0.0,
         })
     }
+}
+
+/// Of the stories' first recordings, which are of short histories, and of the next.
+async fn recorded(load: &Load) -> anyhow::Result<f64> {
+    let (mut bytes, mut count) = (0, 0);
+    for story in load.stories.iter().take(STORIES) {
+        let recordings = load.bus.recordings(story, None).await?;
+        bytes += recordings
+            .iter()
+            .map(|kept| kept.bytes.len())
+            .sum::<usize>();
+        count += recordings.len();
+    }
+    Ok(bytes as f64 / count.max(1) as f64)
 }
 
 impl Scene<'_> {

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use self::backlog::{Backlog, Worked};
 use self::latency::Waits;
-use self::report::{Inflight, Latency, Memory, Report, Sides, Speed, median};
+use self::report::{Inflight, Latency, Memory, Recording, Report, Sides, Speed, median};
 use self::stage::{Model, Pace, Side, Stage};
 use crate::args::BenchArgs;
 use crate::output::{Output, note};
@@ -138,6 +138,17 @@ async fn measure(stage: &mut Stage, plan: &Plan) -> anyhow::Result<Report> {
     let speed = compare(stage, &model, "young stories", young, plan.rounds).await?;
     let waits = at_a_pace(stage, &model, plan).await?;
     let grown = compare(stage, &model, "long stories", long, plan.rounds).await?;
+    let recording = [
+        records(
+            stage,
+            &model,
+            "recordings, young stories",
+            young,
+            plan.rounds,
+        )
+        .await?,
+        records(stage, &model, "recordings, long stories", long, plan.rounds).await?,
+    ];
     model.process.end().await?;
     let model = stage.model(STREAMED).await?;
     let streamed = compare(stage, &model, "words one by one", short, plan.rounds).await?;
@@ -146,18 +157,8 @@ async fn measure(stage: &mut Stage, plan: &Plan) -> anyhow::Result<Report> {
     let calls = compare(stage, &model, "1,000 calls of 200 ms", calls, 1).await?;
     model.process.end().await?;
 
-    let idle = |at: usize| median(waits.fleet.iter().map(|round| round.idle_mb[at]));
-    let peak = |rounds: &[Worked]| {
-        let peaks = rounds.iter().map(|round| round.peak_mb);
-        peaks.fold(0.0, f64::max)
-    };
     let inflight = inflight(&calls);
-    let rss_mb = Memory {
-        idle: idle(0),
-        rested: idle(1),
-        peak: peak(&speed.fleet),
-        inflight_1000: peak(&calls.fleet),
-    };
+    let rss_mb = memory(&waits.fleet, &speed.fleet, &calls.fleet);
     let speed = speeds(&speed);
     let mut report = Report {
         ratio: speed.fleet.events_per_s / speed.floor.events_per_s,
@@ -169,6 +170,7 @@ async fn measure(stage: &mut Stage, plan: &Plan) -> anyhow::Result<Report> {
         speed,
         long: speeds(&grown),
         streamed: speeds(&streamed),
+        recording,
         rss_mb,
         inflight_ratio: inflight.fleet_per_s / inflight.ideal_per_s,
         inflight,
@@ -179,6 +181,20 @@ async fn measure(stage: &mut Stage, plan: &Plan) -> anyhow::Result<Report> {
     };
     report.judge();
     Ok(report)
+}
+
+fn memory(waits: &[Waits], speed: &[Worked], calls: &[Worked]) -> Memory {
+    let idle = |at: usize| median(waits.iter().map(|round| round.idle_mb[at]));
+    let peak = |rounds: &[Worked]| {
+        let peaks = rounds.iter().map(|round| round.peak_mb);
+        peaks.fold(0.0, f64::max)
+    };
+    Memory {
+        idle: idle(0),
+        rested: idle(1),
+        peak: peak(speed),
+        inflight_1000: peak(calls),
+    }
 }
 
 fn inflight(rounds: &Sides<Vec<Worked>>) -> Inflight {
@@ -226,6 +242,35 @@ async fn compare(
         ));
     }
     Ok(done)
+}
+
+/// A worker that records its turns, and one that does not, in turns.
+async fn records(
+    stage: &mut Stage,
+    model: &Model,
+    name: &str,
+    backlog: Backlog,
+    rounds: usize,
+) -> anyhow::Result<Recording> {
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for round in 0..2 * rounds {
+        // Off, on, on, off …
+        stage.records = round % 4 == 1 || round % 4 == 2;
+        let worked = backlog::work(stage, Side::Fleet, model, backlog).await?;
+        note(&format!(
+            "bench: {name}, {}: {:.0} events/s",
+            if stage.records { "on" } else { "off" },
+            worked.events_per_s
+        ));
+        let side = if stage.records {
+            &mut with
+        } else {
+            &mut without
+        };
+        side.push(worked);
+    }
+    stage.records = true;
+    Ok(Recording::of(&without, &with))
 }
 
 /// Nothing of it counts, but that it shows how long prompts are: the floor's are made as long.

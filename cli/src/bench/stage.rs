@@ -38,6 +38,8 @@ pub(super) struct Stage {
     servers: u32,
     /// Makes the floor's prompts as long as the worker's.
     pub(super) padding: usize,
+    /// Whether the worker records its turns, as it does unless told otherwise.
+    pub(super) records: bool,
     folder: TempDir,
 }
 
@@ -66,6 +68,7 @@ impl Stage {
             redis: server(&folder.path().join("redis0")).await?,
             servers: 1,
             padding: 0,
+            records: true,
             folder,
         })
     }
@@ -116,6 +119,9 @@ impl Stage {
             Side::Fleet => {
                 let mut command = Command::new(beside(super::bare::AGENT.as_str())?);
                 command.args(["run", "--model", "mock"]);
+                if !self.records {
+                    command.args(["--recordings", "0"]);
+                }
                 command
             }
         };
