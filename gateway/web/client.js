@@ -201,7 +201,7 @@ class Gateway {
     const stories = [...this.#stories.values()];
     // Whoever is told may join more of them, leave them, and close all.
     this.#tell({ state: 'open', transport: this.#way.kind, sub, name });
-    for (const story of stories) if (this.#stories.get(story.id) === story) this.#enter(story);
+    for (const story of stories) this.#enter(story);
   }
 
   #renewBefore(until) {
@@ -219,17 +219,16 @@ class Gateway {
   #enter(story) {
     const { id, known, outbox } = story;
     outbox.close();
-    if (this.#state.state !== 'open' || this.#leaving.has(id)) return;
-    const isLeft = () => this.#stories.get(id) !== story;
+    if (this.#state.state !== 'open' || this.#leaving.has(id) || this.#isOver(story)) return;
     this.#ask({ t: 'join', story: id, cursor: known.cursor }, {
       ok: () => {
-        if (isLeft()) return;
+        if (this.#isOver(story)) return;
         outbox.open();
         if (story.isLate) story.on.onDelay?.();
         story.isLate = false;
       },
       err: (error) => {
-        if (isLeft()) return undefined;
+        if (this.#isOver(story)) return undefined;
         if (error.code === 'bad_cursor' && known.cursor !== undefined) {
           this.#tellStory(story, { t: 'gap' });
           known.cursor = undefined;
@@ -251,7 +250,7 @@ class Gateway {
     }
     story.isLate = true;
     // Before it is told: whoever is told may close all.
-    this.#after(`join ${story.id}`, after, () => this.#stories.get(story.id) === story && this.#enter(story));
+    this.#after(`join ${story.id}`, after, () => this.#enter(story));
     return story.on.onDelay?.(error);
   }
 
@@ -261,6 +260,7 @@ class Gateway {
     if (message.t === 'presence') on.onPresence?.(message);
     if (message.t === 'typing') on.onTyping?.(message);
     for (const change of known.take(message)) {
+      if (this.#isOver(story)) return undefined;
       const { kind, ...rest } = change;
       if (kind === 'text') on.onText?.(rest.re, rest.text, rest);
       else if (kind === 'event') on.onEvent?.(rest.event, rest);
@@ -272,8 +272,13 @@ class Gateway {
         return this.#ended({ code: 1006, reason: 'characters were missing' });
       }
     }
-    if (message.t === 'live') on.onLive?.();
+    if (message.t === 'live' && !this.#isOver(story)) on.onLive?.();
     return undefined;
+  }
+
+  /** Whoever is told of it may have left it, joined it anew, or closed all. */
+  #isOver(story) {
+    return this.#isClosed || this.#stories.get(story.id) !== story;
   }
 
   #leave(story) {

@@ -55,6 +55,48 @@ test('who closes all when a story begins anew hears no more of it', async (t) =>
   await isQuiet(t, on);
 });
 
+for (const [how, end] of [
+  ['leaves the story', ({ story }) => story.leave()],
+  ['closes all', ({ on }) => on.gateway.close()],
+  ['leaves the story and joins it anew', ({ on, story }) => story.leave() || on.gateway.join('s', {})],
+]) {
+  test(`who ${how} when an answer is whole hears no more of its event`, async (t) => {
+    const told = [];
+    const on = stage(t, { hears: answers() });
+    const onText = (re, text, { done }) => told.push(text) && done && end({ on, story });
+    const story = on.gateway.join('s', { onText, onEvent: ({ id }) => told.push(id) });
+    await on.until(() => on.said('join'));
+    on.sockets[0].hear({ t: 'delta', story: 's', re: 'r', attempt: 1, i: 0, n: 1, text: 'a', cursor: 'e-0-0000:r.1.1' });
+    on.sockets[0].hear({ t: 'event', story: 's', seq: 1, cursor: 'e-1-aaaa', event: { id: 'r', type: 'narration', text: 'ab' } });
+    assert.deepEqual(told, ['a', 'ab']);
+  });
+}
+
+test('who leaves a story when a draft of it ends hears of no other, and not that it is live', async (t) => {
+  const told = [];
+  const on = stage(t, { hears: answers() });
+  const story = on.gateway.join('s', { onRemoved: (id) => told.push(id) && story.leave(), onLive: () => told.push('live') });
+  await on.until(() => on.said('join'));
+  for (const re of ['q', 'r']) on.sockets[0].hear({ t: 'reset', story: 's', re, attempt: 1, cursor: `e-0-0000:${re}.1.0` });
+  on.sockets[0].hear({ t: 'live', story: 's', drafts: [] });
+  assert.deepEqual(told, ['q']);
+});
+
+test('over streams, who leaves a story when it begins anew does not join it again', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const cursors = [];
+  const fetch = async (url) => {
+    cursors.push(url.searchParams.get('cursor'));
+    const place = 'data: {"t":"reset","story":"s","re":"r","attempt":1,"cursor":"e-1-aaaa"}\n\n';
+    return new Response(cursors.length === 1 ? place : 'event: error\ndata: {"t":"err","code":"bad_cursor","message":"of no place"}\n\n');
+  };
+  const on = stage(t, { transport: 'sse', fetch });
+  const story = on.gateway.join('s', { onGap: () => story.leave() });
+  await on.until(() => cursors.length > 0);
+  await pass(t, 5_000);
+  assert.deepEqual(cursors, [null, 'e-1-aaaa']);
+});
+
 test('who follows a story hears when all of before was told', async (t) => {
   const told = [];
   const on = stage(t, { hears: answers() });
