@@ -324,6 +324,7 @@ class Gateway {
 
   #ended({ code, reason }) {
     const wasSocket = this.#way?.kind === 'ws';
+    const unanswered = [...this.#asked.values()];
     this.#drop();
     if (code === 4429 && this.#welcomed > 0) this.#pace.slow();
     const isStable = this.#welcomed > 0 && Date.now() - this.#welcomed > STABLE;
@@ -331,9 +332,8 @@ class Gateway {
     if (wasSocket && this.#welcomed === 0) this.#fails += 1;
     this.#welcomed = 0;
     const why = this.#why ?? reason;
-    if (code === 4400 || code === 1009) {
-      for (const { outbox } of this.#stories.values()) outbox.fail({ code: 'too_large', message: reason });
-    }
+    // It is one of what was said: nothing tells which.
+    if (code === 4400 || code === 1009) for (const { never } of unanswered) never?.({ code: 'too_large', message: reason });
     if (code === 4403) return this.#tell({ state: 'refused', reason: why });
     if (code === 4401) {
       this.#refusals += 1;

@@ -26,7 +26,10 @@ export class Outbox {
   /** Why nothing can be said any more. */
   #end;
 
-  /** @param {(event, then: {ok, err}, isWanted) => void} ask says it to the gateway when its turn comes, if it still `isWanted()`. */
+  /**
+   * @param {(event, then: {ok, err, never}, isWanted) => void} ask says it to the gateway when its turn comes, if it still
+   * `isWanted()`; `never` is called in place of an answer where it is not to be said again.
+   */
   constructor(ask) {
     this.#ask = ask;
   }
@@ -56,17 +59,12 @@ export class Outbox {
     clearTimeout(this.#timer);
   }
 
-  /** What waits will not be said. */
-  fail(error) {
-    for (const { reject } of this.#waits) reject(new Refused(error));
-    this.#waits.clear();
-  }
-
   /** What waits will not be said, and neither will what comes. */
   end(error) {
     this.#end = error;
     this.close();
-    this.fail(error);
+    for (const { reject } of this.#waits) reject(new Refused(error));
+    this.#waits.clear();
   }
 
   #say() {
@@ -81,6 +79,10 @@ export class Outbox {
         this.#answered(one);
       },
       err: (error) => this.#waits.has(one) && this.#refused(one, error),
+      never: (error) => {
+        one.reject(new Refused(error));
+        this.#answered(one);
+      },
     };
     this.#ask(one.event, then, isWanted);
   }

@@ -64,3 +64,29 @@ test('what was given up while it waited for its turn is not said', async (t) => 
   const kinds = sockets[0].said.filter((message) => message.story === 's').map((message) => message.t);
   assert.deepEqual(kinds, ['join', 'leave']);
 });
+
+test('where one of what was said is too large, what waits behind it and in other stories is said later', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const taken = [];
+  let refusals = 0;
+  const hears = (message, socket) => {
+    const text = message.event?.text;
+    if (text === 'large') return socket.end(1009, 'too large');
+    if (text === 'refused' && (refusals += 1) === 1) return socket.hear({ t: 'err', ref: message.ref, code: 'rate', message: 'wait', after_ms: 1_000 });
+    if (text) taken.push(text);
+    return answers(() => undefined)(message, socket);
+  };
+  const { gateway, sockets, until } = stage(t, { hears });
+  const [one, other] = ['s', 'other'].map((id) => gateway.join(id, {}));
+  await until(() => sockets.length > 0);
+  await pass(t, 1_000);
+  const refused = other.publish(words('refused'));
+  await pass(t, 500);
+  const large = assert.rejects(one.publish(words('large')), { code: 'too_large', message: 'too large' });
+  const later = [one.publish(words('behind')), other.publish(words('next'))];
+  await large;
+  await pass(t, 5_000);
+  await Promise.all([refused, ...later]);
+  assert.deepEqual(taken.sort(), ['behind', 'next', 'refused']);
+  assert.equal(sockets.length, 2);
+});
