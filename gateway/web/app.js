@@ -75,7 +75,7 @@ function enter(id, ticket) {
       settle(here, event);
       if (event.type === 'action') typists.done(event.author.id);
     },
-    onLive: () => reach(here),
+    onLive: ({ end }) => reach(end),
     onRemoved: (removed, how) => scene.removed(removed, how),
     onGap: () => scene.clear(),
     onError: (error) => leave(error.message),
@@ -106,15 +106,9 @@ async function describe(id) {
   }
 }
 
-/** Where nothing of the story's last events is for this person, something of what happened earlier may be. */
-async function reach(here) {
-  if (scene.first < Infinity || !keys.token) return;
-  try {
-    const { seq } = await ask(`/v1/stories/${encodeURIComponent(here.id)}`, { token: keys.token });
-    if (room === here && scene.first === Infinity) scene.earlier([], seq + 1);
-  } catch (problem) {
-    console.warn('what happened earlier cannot be reached', problem.message);
-  }
+/** Where nothing of the story's last events, up to this place, is for this person, something of what happened earlier may be. */
+function reach(end) {
+  if (scene.first === Infinity && keys.token) scene.earlier([], end + 1);
 }
 
 function addressees(names) {

@@ -11,7 +11,7 @@
 //   const castle = gateway.join('castle', {
 //     onText: (re, text, { done, added, attempt }) => …, // a response grows; `re` is the id that its event will have
 //     onEvent: (event, { seq }) => …,                   // something happened: an action, a narration, a verdict …
-//     onLive: () => …,                                  // all of before was told: what comes now happens now
+//     onLive: ({ end }) => …,                           // all up to the place `end` was told: what comes now happens now
 //     onRemoved: (id, { why, reason }) => …,            // show it no more, if it was shown
 //     onGap: () => …,                                   // show nothing of before: the story is told anew from here
 //     onError: ({ code, message }) => …,                // the story cannot be joined
@@ -272,7 +272,7 @@ class Gateway {
         return this.#ended({ code: 1006, reason: 'characters were missing' });
       }
     }
-    if (message.t === 'live' && !this.#isOver(story)) on.onLive?.();
+    if (message.t === 'live' && !this.#isOver(story)) on.onLive?.(message);
     return undefined;
   }
 

@@ -166,9 +166,10 @@ export class Scene {
     return entry;
   }
 
-  /** The element of an event, if it has one. */
+  /** The element of an event, if it has one and is not shown yet. */
   #show(event, isHistory = false) {
-    if (this.#removed.has(event.id)) return undefined;
+    const known = this.#entries.get(event.id);
+    if (this.#removed.has(event.id) || (known && !known.typist)) return undefined;
     switch (event.type) {
       case 'action':
         return this.#action(event, isHistory);

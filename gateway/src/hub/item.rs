@@ -12,8 +12,8 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(crate) enum Told {
     Seen(Box<Seen>),
-    /// That they have all there is, and which responses are being written: of others nothing more comes. It is no place
-    /// to come back to.
+    /// That they have all there is up to this place, and which responses are being written: of others nothing more comes.
+    /// It is no place to come back to.
     Live(Vec<EventId>),
 }
 
@@ -70,6 +70,7 @@ enum Body<'a> {
     },
     Gap {},
     Live {
+        end: Seq,
         drafts: &'a [EventId],
     },
 }
@@ -180,7 +181,10 @@ impl Item {
             cursor: self.is_place().then(|| self.cursor.to_string()),
             body: match &self.told {
                 Told::Seen(seen) => body(seen, &self.void),
-                Told::Live(drafts) => Body::Live { drafts },
+                Told::Live(drafts) => Body::Live {
+                    end: self.cursor.seq,
+                    drafts,
+                },
             },
         };
         serde_json::to_string(&frame)

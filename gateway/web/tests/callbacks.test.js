@@ -97,14 +97,15 @@ test('over streams, who leaves a story when it begins anew does not join it agai
   assert.deepEqual(cursors, [null, 'e-1-aaaa']);
 });
 
-test('who follows a story hears when all of before was told', async (t) => {
+test('who follows a story hears when all of before was told, and up to where that is', async (t) => {
   const told = [];
   const on = stage(t, { hears: answers() });
-  on.gateway.join('s', { onEvent: (_, { seq }) => told.push(seq), onLive: () => told.push('live') });
+  on.gateway.join('s', { onEvent: (_, { seq }) => told.push(seq), onLive: ({ end }) => told.push(['live', end]) });
   await on.until(() => on.said('join'));
   for (const seq of [1, 2]) on.sockets[0].hear({ t: 'event', story: 's', seq, cursor: `e-${seq}-aaaa`, event: { id: `x${seq}`, type: 'narration', text: 't' } });
-  on.sockets[0].hear({ t: 'live', story: 's', drafts: [] });
-  assert.deepEqual(told, [1, 2, 'live']);
+  // The third is not for this person.
+  on.sockets[0].hear({ t: 'live', story: 's', end: 3, drafts: [] });
+  assert.deepEqual(told, [1, 2, ['live', 3]]);
 });
 
 test('a story that is joined when it is open is joined once, and one that is left then is not', async (t) => {

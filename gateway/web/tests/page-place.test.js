@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 
-import { Pages, TIME, open, write } from './page.js';
+import { Pages, TIME, open } from './page.js';
+import { eventually } from './stack.js';
 
 const pages = await Pages.start();
 const { stack, mira, joe } = pages;
@@ -206,6 +207,41 @@ test('what happened earlier is within reach where all that happened since is for
   await page.click('#earlier');
   await page.waitForFunction(() => document.querySelector('#log .action .text')?.textContent === 'the beginning');
   assert.deepEqual(page.faults, []);
+});
+
+test('what happens while one comes is shown once, also where what happened earlier is asked for before it is told', TIME, async (t) => {
+  await stack.create(mira, 'meanwhile', { policies: {} });
+  await stack.say(mira, 'meanwhile', 'the beginning');
+  await pages.quiet('meanwhile');
+  for (let i = 1; i <= 110; i += 1) await stack.say(mira, 'meanwhile', `whisper ${i}`, { audience: ['mira'] });
+  const late = [];
+  const page = await pages.between(t, joe, 'meanwhile', async (message, give) => {
+    if (message.event) return late.push(() => give(message));
+    if (message.t === 'live') await stack.say(mira, 'meanwhile', 'the end');
+    return give(message);
+  });
+  await page.click('#earlier');
+  await page.waitForFunction(() => document.querySelector('#log .action'));
+  await eventually('it is to be told', () => late.length > 0);
+  for (const give of late) give();
+  await page.waitForFunction(() => [...document.querySelectorAll('#log .action .text')].some((text) => text.textContent === 'the end'));
+  assert.deepEqual(await texts(page), ['the beginning', 'the end']);
+  assert.deepEqual(page.faults, []);
+});
+
+test('an event that comes twice is shown once, and one that was a draft is shown whole', TIME, async (t) => {
+  const page = await scene(t);
+  const told = { id: 'r', type: 'narration', text: 'All of it.' };
+  await page.evaluate(([action, narration]) => {
+    const { scene } = globalThis;
+    scene.event({ ...action, id: 'a20', text: 'word 20' }, 20);
+    scene.text('r', narration.text, true);
+    for (let times = 1; times <= 2; times += 1) scene.event(narration, 21);
+    scene.earlier([{ seq: 1, event: { ...action, id: 'a1', text: 'word 1' } }], 1);
+  }, [ACTION, told]);
+  const ids = await page.$$eval('#room [data-id]', (items) => items.map((item) => item.dataset.id));
+  assert.deepEqual(ids, [...Array.from({ length: 20 }, (_, i) => `a${i + 1}`), 'r']);
+  await page.waitForFunction((text) => document.querySelector('#log [data-id=r] .text').textContent === text, told.text);
 });
 
 test('what was asked for of one story is not shown in another', TIME, async (t) => {

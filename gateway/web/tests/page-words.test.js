@@ -10,28 +10,11 @@ after(() => pages.stop());
 
 const CARD = 'My card is 4111 1111 1111 1111, I pay with it.';
 
-/** A page whose messages from the gateway go through `pass(message, give)`, and its own through `say(message, give, answer)`. */
-async function between(t, story, pass, say = (message, give) => give(message)) {
-  const page = await pages.visit(t);
-  await page.routeWebSocket(/\/v1\/ws/, (near) => {
-    const far = near.connectToServer();
-    const [up, down] = [far, near].map((side) => (message) => side.send(JSON.stringify(message)));
-    near.onMessage((text) => say(JSON.parse(text), up, down));
-    far.onMessage((text) => pass(JSON.parse(text), down));
-  });
-  await page.evaluate(([hash]) => {
-    location.hash = hash;
-    location.reload();
-  }, [`#token=${mira}&story=${story}`]);
-  await open(page);
-  return page;
-}
-
 test('who is told why something was stopped before that it was sent still sees why', TIME, async (t) => {
   await stack.create(mira, 'early', { policies: { input: 'hold' } });
   const late = [];
   let isTold = false;
-  const page = await between(t, 'early', (message, give) => {
+  const page = await pages.between(t, mira, 'early', (message, give) => {
     if (message.status === 'held') return isTold ? give(message) : late.push(message);
     give(message);
     if (message.event?.type !== 'verdict') return undefined;
@@ -48,7 +31,7 @@ test('who is told why something was stopped before that it was sent still sees w
 test('what the moderator could not read is told, and can be sent again', TIME, async (t) => {
   await stack.create(mira, 'unread', { policies: { input: 'hold' } });
   let isFailing = true;
-  const page = await between(t, 'unread', (message, give) => {
+  const page = await pages.between(t, mira, 'unread', (message, give) => {
     const { event } = message;
     if (!isFailing || event?.type !== 'verdict') return give(message);
     isFailing = false;
@@ -72,7 +55,7 @@ test('a story that cannot be read yet says so, and is there as soon as it can', 
     if (!isFull || message.t !== 'join') return give(message);
     return answer({ t: 'err', ref: message.ref, code: 'unavailable', message: 'as many stories are read here as can be', after_ms: 50 });
   };
-  const page = await between(t, 'full', (message, give) => give(message), say);
+  const page = await pages.between(t, mira, 'full', (message, give) => give(message), say);
   await page.waitForFunction(() => document.getElementById('news').textContent.includes('as many stories'));
   isFull = false;
   await page.waitForSelector('#log .mine');
