@@ -89,7 +89,8 @@ impl Said {
     }
 }
 
-/// The id that a person chose, as nobody else's: it can be taken for no other person's, and for no answer's.
+/// The id that a person chose, as nobody else's: it can be taken for no other person's, and for no answer's. The
+/// page knows the rule (`eventId` in web/transport.js).
 pub(crate) fn own(chosen: &EventId, person: &Identity) -> EventId {
     let digest = Sha256::new()
         .chain_update(person.sub.as_bytes())

@@ -3,6 +3,7 @@
 import { connect } from './client.js';
 import { Door, arrive, ask, keys, redeem, show } from './door.js';
 import { Scene } from './scene.js';
+import { claims, eventId, newId } from './transport.js';
 import { Typists } from './typists.js';
 
 const at = (id) => document.getElementById(id);
@@ -16,7 +17,7 @@ const scene = new Scene({ onChoose: ({ id, label, again }) => publish({ mode: 'c
 const typists = new Typists(at('typing'));
 const door = new Door(open);
 let room;
-let me = 'You';
+let me = {};
 
 start();
 
@@ -54,6 +55,9 @@ async function open({ token, story, made }) {
 
 function enter(id, ticket) {
   show(id);
+  // Until the gateway says it.
+  const { sub, name = 'You' } = claims(keys.token);
+  me = { sub, name };
   scene.begin();
   scene.people([]);
   at('room').hidden = false;
@@ -122,7 +126,7 @@ function stateOf({ state, reason, after_ms, name, sub }) {
   document.body.dataset.link = state;
   if (isOpen) {
     scene.me = sub;
-    me = name ?? sub ?? me;
+    me = { sub, name: name ?? sub ?? me.name };
     banner();
   } else if (state === 'waiting') {
     // A blink is not worth a word.
@@ -159,39 +163,50 @@ function leave(problem) {
 
 /** `again`: what is done where it is dropped. */
 function publish(said, label, again) {
-  const words = { who: me, text: label ?? said.text };
   const here = room;
-  const card = scene.pending(words);
+  const card = scene.pending({ who: me.name, text: label ?? said.text });
   const discard = () => {
     card.remove();
     again?.();
   };
-  const send = async () => {
-    card.say('', 'Sending …');
-    try {
-      const { id, status } = await here.story.publish(said);
-      if (scene.has(id)) return card.remove();
+  const failed = (why, chosen) => card.say('failed', `Not sent: ${why}`, { 'Send again': () => send(chosen), Discard: discard });
+  /** What was sent under this id before counts once with it, whether it is known to have arrived or not. */
+  const send = async (chosen) => {
+    let isSettled = false;
+    const settles = (how) => (...words) => {
+      isSettled = true;
+      how(...words);
+    };
+    const own = {
+      remove: settles(card.remove),
+      blocked: settles((why) => card.say('blocked', why, { Discard: discard })),
+      // That id is used up.
+      failed: settles((why) => failed(why, newId())),
+    };
+    /** The story may tell what becomes of it before the answer does, or in its place. */
+    const expect = (id) => {
+      if (isSettled || id === undefined) return;
       const end = here.ends.get(id);
-      if (end) return end(own);
-      here.sent.set(id, own);
-      card.say('waiting', status === 'held' ? 'The moderator reads it first …' : 'Sent');
+      if (scene.has(id)) own.remove();
+      else if (end) end(own);
+      else here.sent.set(id, own);
+    };
+    card.say('', 'Sending …');
+    const answer = here.story.publish({ id: chosen, ...said });
+    eventId(me.sub, chosen).then(expect);
+    try {
+      const { id, status } = await answer;
+      expect(id);
+      if (!isSettled) card.say('waiting', status === 'held' ? 'The moderator reads it first …' : 'Sent');
     } catch (error) {
-      if (error.code === 'closed') {
-        if (here.kept && said.text) {
-          here.kept.splice(-1, 0, said.text);
-          at('text').value = here.kept.filter(Boolean).join('\n');
-        }
-        return;
-      }
-      own.failed(error.message);
+      if (isSettled) return;
+      if (error.code !== 'closed') return failed(error.message, chosen);
+      if (!here.kept || !said.text) return;
+      here.kept.splice(-1, 0, said.text);
+      at('text').value = here.kept.filter(Boolean).join('\n');
     }
   };
-  const own = {
-    remove: card.remove,
-    blocked: (why) => card.say('blocked', why, { Discard: discard }),
-    failed: (why) => card.say('failed', `Not sent: ${why}`, { 'Send again': send, Discard: discard }),
-  };
-  send();
+  send(newId());
 }
 
 /** One's own words are in the story, or will not be. Either may be told before the answer to those who sent them. */

@@ -30,7 +30,7 @@
 // refused (this page's origin may not connect), closed.
 //
 // Every character comes once, across cuts and on both transports: onText gives a whole text and what was added to it.
-// What is published is sent again after a cut, under an id of its own, and counts once.
+// What is published is sent again after a cut, under an id of its own or the one that is given with it, and counts once.
 
 import { Outbox } from './outbox.js';
 import { Story } from './story.js';

@@ -273,7 +273,21 @@ export class Pace {
 /** For what is published. Pages that were not served over TLS have no randomUUID. */
 export function newId() {
   if (crypto.randomUUID) return crypto.randomUUID();
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+  return hex(crypto.getRandomValues(new Uint8Array(16)));
+}
+
+/**
+ * The id that the event has of what `sub` publishes under the id `chosen`. Nothing where it cannot be known: pages that
+ * were not served over TLS have no digests either.
+ */
+export async function eventId(sub, chosen) {
+  if (sub === undefined || !crypto.subtle) return undefined;
+  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(`${sub}\0${chosen}`));
+  return `c-${hex(new Uint8Array(digest, 0, 16))}`;
+}
+
+function hex(bytes) {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
 /** For an answer that is none of a gateway, but of something on the way to it. */

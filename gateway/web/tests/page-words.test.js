@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 
 import { Pages, TIME, open, write } from './page.js';
+import { eventually } from './stack.js';
 
 const pages = await Pages.start();
 const { stack, mira } = pages;
@@ -44,6 +45,63 @@ test('what the moderator could not read is told, and can be sent again', TIME, a
   await failed.getByText('Send again').click();
   await page.waitForSelector('#outbox .blocked');
   assert.equal(await page.locator('#outbox li').count(), 1);
+  assert.deepEqual(page.faults, []);
+});
+
+/** Where no WebSocket opens, and what is published gets to the gateway while its answers do not get back. */
+async function oneWay(page) {
+  await page.addInitScript(() => {
+    globalThis.WebSocket = class {
+      constructor() {
+        setTimeout(() => this.onclose({ code: 1006, reason: '' }));
+      }
+      close() {}
+    };
+  });
+  await page.route(/\/events$/, (route) => route.fetch().catch(() => {}));
+}
+
+test('over streams, words that are in the story do not wait for an answer that is lost', TIME, async (t) => {
+  await stack.create(mira, 'one-way', { policies: {} });
+  const page = await pages.prepared(t, mira, 'one-way', oneWay);
+  await write(page, 'I light the lamp.');
+  await page.waitForSelector('#log .mine');
+  await page.waitForFunction(() => !document.querySelector('#outbox li'), undefined, { timeout: 5_000 });
+  assert.deepEqual(page.faults, []);
+});
+
+test('what is sent again after nobody answered is in the story once, whenever it is told', TIME, async (t) => {
+  await stack.create(mira, 'unheard', { policies: {} });
+  let isLost = true;
+  const late = [];
+  const ids = [];
+  const pass = (message, give) => {
+    if (message.event?.type === 'action') return late.push(() => give(message));
+    if (message.id && isLost) return give({ t: 'err', ref: message.ref, code: 'refused', message: 'nobody answered' });
+    return give(message);
+  };
+  const say = (message, give) => {
+    if (message.t === 'publish') ids.push(message.event.id);
+    give(message);
+  };
+  const page = await pages.between(t, mira, 'unheard', pass, say);
+  for (const times of [1, 2]) {
+    await write(page, `I wait, ${times}.`);
+    const failed = page.locator('#outbox .failed');
+    await failed.waitFor();
+    assert.match(await failed.textContent(), /Not sent: nobody answered/);
+    isLost = times === 1;
+    await failed.getByText('Send again').click();
+    await page.waitForFunction((given) => document.querySelectorAll('#outbox .failed').length === given, isLost ? 1 : 0);
+    await eventually('it is to be told', () => late.length > 0);
+    late.pop()();
+    await page.waitForFunction(() => !document.querySelector('#outbox li'));
+    isLost = true;
+  }
+  assert.deepEqual(await page.$$eval('#log .mine .text', (items) => items.map((item) => item.textContent)), ['I wait, 1.', 'I wait, 2.']);
+  assert.deepEqual([ids[1], ids[3]], [ids[0], ids[2]]);
+  const log = await stack.log(mira, 'unheard');
+  assert.equal(log.filter((event) => event.type === 'action').length, 2);
   assert.deepEqual(page.faults, []);
 });
 

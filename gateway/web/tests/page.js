@@ -71,21 +71,27 @@ export class Pages {
     return this.visit(t, `#token=${token}&story=${story}`, options);
   }
 
-  /** A page whose messages from the gateway go through `pass(message, give)`, and its own through `say(message, give, answer)`. */
-  async between(t, token, story, pass, say = (message, give) => give(message)) {
+  /** A page of somebody in a story, which was prepared before. */
+  async prepared(t, token, story, prepare) {
     const page = await this.visit(t);
-    await page.routeWebSocket(/\/v1\/ws/, (near) => {
-      const far = near.connectToServer();
-      const [up, down] = [far, near].map((side) => (message) => side.send(JSON.stringify(message)));
-      near.onMessage((text) => say(JSON.parse(text), up, down));
-      far.onMessage((text) => pass(JSON.parse(text), down));
-    });
+    await prepare(page);
     await page.evaluate(([hash]) => {
       location.hash = hash;
       location.reload();
     }, [`#token=${token}&story=${story}`]);
     await open(page);
     return page;
+  }
+
+  /** A page whose messages from the gateway go through `pass(message, give)`, and its own through `say(message, give, answer)`. */
+  between(t, token, story, pass, say = (message, give) => give(message)) {
+    const join = (near) => {
+      const far = near.connectToServer();
+      const [up, down] = [far, near].map((side) => (message) => side.send(JSON.stringify(message)));
+      near.onMessage((text) => say(JSON.parse(text), up, down));
+      far.onMessage((text) => pass(JSON.parse(text), down));
+    };
+    return this.prepared(t, token, story, (page) => page.routeWebSocket(/\/v1\/ws/, join));
   }
 
   /** Waits until the page shows exactly what the log has. */
