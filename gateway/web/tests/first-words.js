@@ -6,26 +6,29 @@ import { Pages, open } from './page.js';
 
 /** From one action to the next at least, in ms: nobody's ten messages a second are used up, so that none waits for its turn. */
 const PACE = 125;
+/** For the answer to one action, in ms. */
+const PATIENCE = 30_000;
 
 /**
- * Acts so often in the page, one action after the answer to the last. Of each answer: ms from the button (`pressed`) and
- * from when its first words reached the browser (`came`) to those words on the screen.
+ * Acts so often in the page, one action after the answer to the last. Of each answer: ms from the button that was pressed
+ * last before it came (`pressed`) and from when its first words reached the browser (`came`) to those words on the screen.
  */
-export async function firstWords(page, gateway, story, actions) {
+export async function firstWords(page, gateway, story, actions, patience = PATIENCE) {
   await open(page);
-  return page.evaluate(async ({ gateway, story, actions, pace }) => {
+  return page.evaluate(async ({ gateway, story, actions, pace, patience }) => {
     const { connect } = await import('/client.js');
     const token = sessionStorage.getItem('storyfleet.token');
     const came = new Map();
     const shown = new Map();
     const whole = new Set();
+    let pressed;
     // A second reader in the same page tells when words come; the page's own tells when they are seen.
     const watch = connect({ url: gateway, getToken: async () => token });
     await new Promise((onLive) => {
       watch.join(story, {
         onLive,
         onText: (re, text, { done }) => {
-          if (!came.has(re)) came.set(re, performance.now());
+          if (!came.has(re)) came.set(re, { at: performance.now(), pressed });
           if (done) whole.add(re);
         },
       });
@@ -38,23 +41,29 @@ export async function firstWords(page, gateway, story, actions) {
       }
     });
     seen.observe(room, { childList: true, characterData: true, subtree: true });
-    const waits = [];
-    const isOver = (re) => shown.has(re) && whole.has(re);
-    for (let i = 1; i <= actions; i += 1) {
-      const before = new Set(came.keys());
-      document.getElementById('text').value = `I light lamp ${i}.`;
-      const pressed = performance.now();
-      document.getElementById('composer').requestSubmit();
-      while (came.size === before.size || ![...came.keys()].every(isOver)) await new Promise(requestAnimationFrame);
-      for (const [re, at] of came) {
-        if (!before.has(re)) waits.push({ pressed: shown.get(re) - pressed, came: shown.get(re) - at });
+    const isOver = () => [...came.keys()].every((re) => shown.has(re) && whole.has(re));
+    const until = async (what, ask) => {
+      const end = performance.now() + patience;
+      while (!ask()) {
+        if (performance.now() > end) throw new Error(`not in time: ${what}`);
+        await new Promise(requestAnimationFrame);
       }
+    };
+    for (let i = 1; i <= actions; i += 1) {
+      const before = came.size;
+      const words = `I light lamp ${i}.`;
+      document.getElementById('text').value = words;
+      pressed = performance.now();
+      document.getElementById('composer').requestSubmit();
+      await until(`the answer to "${words}"`, () => came.size > before && isOver());
       await new Promise((then) => setTimeout(then, pressed + pace - performance.now()));
     }
+    // Some answers begin while nothing is done.
+    await until('the end of the last answer', isOver);
     seen.disconnect();
     watch.close();
-    return waits;
-  }, { gateway, story, actions, pace: PACE });
+    return Array.from(came, ([re, { at, pressed }]) => ({ pressed: shown.get(re) - pressed, came: shown.get(re) - at }));
+  }, { gateway, story, actions, pace: PACE, patience });
 }
 
 /** Of numbers, the one that so many of a hundred do not pass. */

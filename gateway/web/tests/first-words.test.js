@@ -17,3 +17,10 @@ test('the first words of an answer are on the screen within 100 ms of reaching t
   t.diagnostic(`ms from the browser to the screen: ${sorted.join(' ')}`);
   assert.ok(sorted.at(-1) < 100, sorted.join(' '));
 });
+
+test('an action that nobody answers ends the measurement by its name', TIME, async (t) => {
+  await pages.stack.create(pages.mira, 'mute');
+  const ron = await pages.stack.token('ron', { role: 'reader' });
+  const page = await pages.enter(t, ron, 'mute');
+  await assert.rejects(firstWords(page, pages.stack.url, 'mute', 1, 200), /not in time: the answer to "I light lamp 1\."/);
+});
