@@ -117,10 +117,9 @@ pub(crate) async fn create(
 ) -> Result<impl IntoResponse, Problem> {
     let id = caller.story(create.id.as_str(), Role::Owner)?;
     nameable(create.characters.keys())?;
-    let name = match key(&headers)? {
-        Some(key) => own(&key, &caller.0).to_string(),
-        None => format!("{:032x}", rand::random::<u128>()),
-    };
+    let key = key(&headers)?.map(|key| own(&key, &caller.0).to_string());
+    let request = key.clone();
+    let request = request.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
     let new = NewStory {
         id: create.id,
         title: create.title,
@@ -130,10 +129,10 @@ pub(crate) async fn create(
         characters: create.characters,
         lore: create.lore,
     };
-    let made = match app.bus.make_story(&new, &name).await? {
+    let made = match app.bus.make_story(&new, &request).await? {
+        Made::Before(_) if key.is_some() => known(&app, &id).await?,
         // It is not read anew: that could fail, and the story would be there all the same.
-        Made::Now(created) => Known::new(new, created),
-        Made::Before => known(&app, &id).await?,
+        Made::Now(created) | Made::Before(created) => Known::new(new, created),
     };
     let place = [(header::LOCATION, format!("/v1/stories/{id}"))];
     Ok((StatusCode::CREATED, place, Json(made)))

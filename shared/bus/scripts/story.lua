@@ -8,7 +8,8 @@
 --       list and its names, which are removed
 --
 -- Replies  {OK, when it was created: ms since 1970} to create  {OK} to patch
---          {AGAIN} to create, where the mark was there: nothing written  {EXISTS} to create  {NOSTORY} to patch  {LARGE, the bytes that there would be}: nothing written
+--          {AGAIN, when it was created} to create, where the mark was there  {EXISTS} to create  {NOSTORY} to patch
+--          {LARGE, the bytes that there would be}. These write nothing
 --
 -- A new story gets seq 0 and the time of creation by Redis's clock.
 
@@ -16,7 +17,7 @@ local create, story, most = ARGV[1] == 'create', ARGV[2], tonumber(ARGV[3])
 local exists = redis.call('EXISTS', KEYS[1]) == 1
 if create and exists then
   if redis.call('HGET', KEYS[1], 'mark') == ARGV[4] then
-    return { 'AGAIN' }
+    return { 'AGAIN', redis.call('HGET', KEYS[1], 'created') }
   end
   return { 'EXISTS' }
 end

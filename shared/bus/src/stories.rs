@@ -38,8 +38,8 @@ pub struct NewStory {
 pub enum Made {
     /// As it was asked for, at this time.
     Now(jiff::Timestamp),
-    /// Under the same name before: what it is by now is to be read.
-    Before,
+    /// By the same request before, which may be a try of this call that was not heard of: it may have changed since.
+    Before(jiff::Timestamp),
 }
 
 /// What is known of a story, without its events.
@@ -115,14 +115,14 @@ impl Bus {
         self.make_story(new, &letters()).await.map(drop)
     }
 
-    /// The same for whoever may not hear that it was done, and asks again for the same under the same name.
+    /// The same for whoever may not hear that it was done, and asks again for the same under the same name of the request.
     ///
     /// # Errors
     /// Those of [`Bus::create_story`], also where another story was made under this name.
-    pub async fn make_story(&self, new: &NewStory, name: &str) -> Result<Made, Error> {
+    pub async fn make_story(&self, new: &NewStory, request: &str) -> Result<Made, Error> {
         Error::check_size("the title", new.title.len(), MAX_TITLE_BYTES)?;
         let mut call = self.story_call("create", &new.id);
-        call.arg(sha256(json!([name, new]).to_string().as_bytes()));
+        call.arg(sha256(json!([request, new]).to_string().as_bytes()));
         call.keys([
             self.keys.log(&new.id),
             self.keys.gone(&new.id),
@@ -150,12 +150,10 @@ impl Bus {
         let mut keys = self.keys.of_story(&new.id);
         keys.push((self.keys.stories(self.keys.shard(&new.id)), "set"));
         let reply = call.run_until_answered(&self.link).await;
-        let Some(more) = done(self.naming(reply, keys).await?, &new.id)? else {
-            return Ok(Made::Before);
-        };
+        let (is_new, more) = done(self.naming(reply, keys).await?, &new.id)?;
         let created = jiff::Timestamp::from_millisecond(next(&mut more.into_iter())?);
         created
-            .map(Made::Now)
+            .map(if is_new { Made::Now } else { Made::Before })
             .map_err(|e| Error::data(e.to_string()))
     }
 
@@ -249,12 +247,11 @@ impl Bus {
     }
 }
 
-/// What the script says of a story that it made or changed; nothing where that was done before.
-fn done(reply: Value, id: &StoryId) -> Result<Option<Vec<Value>>, Error> {
+/// Whether the script made or changed a story, or that was done before, and what more it says.
+fn done(reply: Value, id: &StoryId) -> Result<(bool, Vec<Value>), Error> {
     let (word, more) = verdict(reply)?;
     match word.as_str() {
-        "OK" => Ok(Some(more)),
-        "AGAIN" => Ok(None),
+        "OK" | "AGAIN" => Ok((word == "OK", more)),
         "EXISTS" => Err(Error::StoryExists(id.clone())),
         "NOSTORY" => Err(Error::NoStory(id.clone())),
         "LARGE" => {

@@ -24,6 +24,7 @@ mod talk;
 mod tickets;
 mod tls;
 mod undisturbed;
+mod unheard;
 
 use std::net::SocketAddr;
 use std::time::Duration;
