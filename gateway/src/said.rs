@@ -79,7 +79,7 @@ impl Said {
     fn check(&self) -> Result<(), Fault> {
         match self.mode {
             _ if self.to.is_some() && self.mode != Mode::Say => Err(Fault::To),
-            Mode::Do | Mode::Say | Mode::Story if !self.text.contains(exit::shows) => {
+            Mode::Do | Mode::Say | Mode::Story if !self.text.contains(story::shows) => {
                 Err(Fault::Nothing)
             }
             Mode::Choose if self.choice.is_none() => Err(Fault::Choice),

@@ -1,10 +1,10 @@
 //! What people write on a command line, and what cannot be meant.
 
-use exit::MAX_NAME;
+use story::MAX_NAME;
 
 /// Words that an agent can answer.
 pub(super) fn words(text: &str) -> Result<String, String> {
-    if !text.contains(exit::shows) {
+    if !text.contains(story::shows) {
         return Err("there is nothing in it to answer: write some words".to_owned());
     }
     Ok(text.to_owned())
@@ -13,7 +13,7 @@ pub(super) fn words(text: &str) -> Result<String, String> {
 /// A name as it stands before what is said.
 pub(super) fn name(text: &str) -> Result<String, String> {
     let name = text.trim();
-    if !exit::is_name(name) {
+    if !story::is_name(name) {
         return Err(format!(
             "a name has 1 to {MAX_NAME} characters, none of them a control character"
         ));

@@ -177,11 +177,11 @@ pub(crate) async fn change(
 }
 
 fn nameable<'a>(mut names: impl Iterator<Item = &'a String>) -> Result<(), Problem> {
-    match names.find(|name| !exit::is_name(name)) {
+    match names.find(|name| !story::is_name(name)) {
         None => Ok(()),
         Some(_) => Err(Problem::bad(format!(
             "a character's name has 1 to {} characters, none of them a control character",
-            exit::MAX_NAME
+            story::MAX_NAME
         ))),
     }
 }

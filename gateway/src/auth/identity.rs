@@ -1,12 +1,9 @@
 //! Somebody whose token was verified.
 
 use serde::{Deserialize, Serialize};
-use story::{MAX_USER_BYTES, StoryId};
+use story::{MAX_NAME, MAX_USER_BYTES, StoryId};
 
 use super::grant::{Grants, Role};
-
-/// The longest name of a person, in characters.
-const MAX_NAME: usize = 64;
 
 /// The longest id of a token, in bytes.
 const MAX_JTI_BYTES: usize = 128;
@@ -75,7 +72,7 @@ fn is_visible(text: &str) -> bool {
         if is_joiner(c) {
             joins(i)
         } else {
-            !exit::hides(c)
+            !story::hides(c)
         }
     })
 }

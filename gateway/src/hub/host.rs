@@ -21,8 +21,6 @@ const LONGEST: Duration = Duration::from_secs(5);
 const FAREWELL: Duration = Duration::from_secs(1);
 /// People who are remembered to have typed a moment ago.
 const TYPISTS: usize = 256;
-/// Of a name in a hint, in characters, and of an id, in bytes: no token has more.
-const MAX_NAME: usize = 64;
 
 pub(super) struct Host {
     rooms: Arc<Rooms>,
@@ -202,11 +200,11 @@ impl Host {
     }
 }
 
-/// What a node said of one of its people.
+/// What a node said of one of its people: no token has a longer id or name.
 fn typist(json: &[u8]) -> Option<Typist> {
     let typist: Typist = serde_json::from_slice(json).ok()?;
     let is_id = (1..=story::MAX_USER_BYTES).contains(&typist.sub.len());
-    let is_name = (1..=MAX_NAME).contains(&typist.name.chars().count());
+    let is_name = (1..=story::MAX_NAME).contains(&typist.name.chars().count());
     (is_id && is_name).then_some(typist)
 }
 

@@ -71,7 +71,7 @@ impl<'w> FormatFields<'w> for OneLine {
         let mut text = String::new();
         DefaultFields::new().format_fields(Writer::new(&mut text), fields)?;
         text.chars().try_for_each(|c| {
-            if exit::steers(c) {
+            if story::steers(c) {
                 write!(to, "{}", c.escape_default())
             } else {
                 to.write_char(c)
@@ -127,7 +127,7 @@ mod tests {
                 Ok(json) => assert_eq!(json["error"], quoted),
                 Err(_) if ansi => {}
                 Err(_) => {
-                    assert!(!line.contains(exit::steers), "{line:?}");
+                    assert!(!line.contains(story::steers), "{line:?}");
                     assert!(line.contains(r"error=a\r\n2026 ERROR all"), "{line}");
                 }
             }

@@ -79,42 +79,8 @@ pub fn line(error: &anyhow::Error) -> String {
 /// Text on one line without control characters, fit for a terminal.
 #[must_use]
 pub fn one_line(text: &str) -> String {
-    let clean = text.replace(steers, " ");
+    let clean = text.replace(story::steers, " ");
     clean.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// Whether a terminal would act on `c`, or show what follows in another order.
-#[must_use]
-pub fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// The longest name of a person or a character, in characters.
-pub const MAX_NAME: usize = 64;
-
-/// Whether it can stand before what somebody says: something that shows, and nothing that steers.
-#[must_use]
-pub fn is_name(text: &str) -> bool {
-    let fits = (1..=MAX_NAME).contains(&text.chars().count());
-    fits && text.contains(shows) && !text.contains(steers)
-}
-
-/// What a terminal or a page acts on, or shows as nothing. Joiners are none of it: words are spelt with them.
-#[must_use]
-pub fn hides(c: char) -> bool {
-    steers(c)
-        || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-            | '\u{180b}'..='\u{180f}' | '\u{200b}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
-            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0000}'..='\u{e0fff}')
-}
-
-/// Whether a reader sees anything of it.
-#[must_use]
-pub fn shows(c: char) -> bool {
-    !c.is_whitespace() && !matches!(c, '\u{200c}' | '\u{200d}') && !hides(c)
 }
 
 /// What clap says in paragraphs.

@@ -1,9 +1,10 @@
-//! Events, ids, context, cursors and routing: the pure types and rules of a story. No I/O, no clock, no randomness.
+//! Events, ids, context, cursors, routing and names: the pure types and rules of a story. No I/O, no clock, no randomness.
 
 mod context;
 mod cursor;
 mod event;
 mod id;
+mod name;
 mod payload;
 mod route;
 mod terminal;
@@ -18,6 +19,7 @@ pub use event::{
     Author, AuthorKind, DecodeError, Event, MAX_AUDIENCE, MAX_EVENT_BYTES, MAX_USER_BYTES, VERSION,
 };
 pub use id::{EventId, IdError, Seq, StoryId};
+pub use name::{MAX_NAME, hides, is_name, shows, steers};
 pub use payload::{
     Action, Choice, Decision, Dialogue, Failed, LlmReport, Mode, Narration, Payload, Retracted,
     Speak, Stage, Status, Unknown, Verdict,

@@ -263,7 +263,7 @@ pub(super) fn changes(before: &str, after: &str) -> Vec<String> {
 
 /// Text of people and models, without what a terminal would act on.
 fn plain(text: &str) -> String {
-    text.replace(exit::steers, "\u{fffd}")
+    text.replace(story::steers, "\u{fffd}")
 }
 
 /// An id of any characters as a part of a file's name.
