@@ -36,6 +36,13 @@ fn some_failures_are_fine_and_many_or_strange_ones_are_not() {
     assert_eq!(wrong(report(1, "prompt")), 1);
     assert_eq!(wrong(report(1, "rate")), 0);
     assert_eq!(wrong(report(2, "rate")), 1);
+    for (rated, faults) in [(2, 0), (3, 1)] {
+        let mut long = report(0, "rate");
+        long.account.actions = 10_000;
+        long.account.answered = 10_000 - rated;
+        long.account.failed = [("rate".to_owned(), rated)].into();
+        assert_eq!(wrong(long), faults, "{rated}");
+    }
     let mut deadly = report(0, "crash");
     deadly.crashes = 6;
     assert_eq!(wrong(deadly), 1);
