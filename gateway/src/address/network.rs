@@ -22,7 +22,7 @@ pub enum NetworkError {
     Address,
     #[error("what follows the / is 1 to {0}: so many bits are the network's")]
     Bits(u32),
-    #[error("it has every address that there is: name only the networks of your proxies")]
+    #[error("it has every IPv4 address: name only the networks of your proxies")]
     Everyone,
     #[error("it has more bits than the / says: the network's address ends in zeros")]
     Host,
