@@ -66,7 +66,7 @@ struct Socket {
     /// Of whoever it is.
     place: Option<Place<Arc<str>>>,
     visitor: Visitor,
-    /// Where it is open only for that.
+    /// The place of one that is open only to be told that its address has too many.
     farewell: Option<Farewell>,
 }
 
@@ -183,6 +183,7 @@ impl Socket {
         while self.working.is_none()
             && let Some(act) = self.acts.pop_front()
         {
+            let refusal = self.session.refuses(&act);
             match act {
                 Act::Send(answer) => self.say(&answer),
                 Act::Leave { number, reference } => {
@@ -192,8 +193,23 @@ impl Socket {
                     }
                 }
                 Act::Close(close) => return self.close(close).await,
-                Act::Type { .. } => self.types(act),
-                act => self.working = self.begin(act),
+                Act::Type {
+                    story,
+                    typist,
+                    reference,
+                } => {
+                    if refusal.is_none() {
+                        // Who types is in the story, so that its room is here.
+                        let _told = self.app.hub.types(&story, typist);
+                    }
+                    if !reference.is_none() {
+                        self.say(&refusal.unwrap_or_else(|| Answer::ok(reference)));
+                    }
+                }
+                act => match refusal {
+                    Some(refusal) => self.say(&refusal),
+                    None => self.working = self.begin(act),
+                },
             }
         }
         if self.acts.is_empty() {
@@ -203,30 +219,7 @@ impl Socket {
         Ok(())
     }
 
-    fn types(&mut self, act: Act) {
-        let refusal = self.session.refuses(&act);
-        let Act::Type {
-            story,
-            typist,
-            reference,
-        } = act
-        else {
-            return;
-        };
-        if refusal.is_none() {
-            // Who types is in the story, so that its room is here.
-            let _told = self.app.hub.types(&story, typist);
-        }
-        if !reference.is_none() {
-            self.say(&refusal.unwrap_or_else(|| Answer::ok(reference)));
-        }
-    }
-
     fn begin(&mut self, act: Act) -> Option<BoxFuture<'static, Outcome>> {
-        if let Some(answer) = self.session.refuses(&act) {
-            self.say(&answer);
-            return None;
-        }
         let app = self.app.clone();
         Some(match act {
             Act::Verify { token, reference } => {

@@ -8,7 +8,7 @@ use crate::app::Unauthorized;
 use crate::auth::{Identity, Refusal, Role};
 use crate::outcome::refused;
 use crate::session::secret::Token;
-use crate::session::{Act, Now, Session};
+use crate::session::{Act, Now, Session, not_joined};
 use crate::wire::{Answer, Close, Code, Reference};
 
 impl Session {
@@ -56,7 +56,8 @@ impl Session {
         acts
     }
 
-    /// Why what was asked for with the last token is not done with the present one.
+    /// Why what was asked for with the last token is not done with the present one; a hint also where its story was left, or
+    /// could not be joined.
     pub(crate) fn refuses(&self, act: &Act) -> Option<Answer> {
         let (story, reference, least, does) = match act {
             Act::Join {
@@ -72,7 +73,11 @@ impl Session {
         };
         let role = self.identity.as_ref().and_then(|one| one.role(story));
         let words = || format!("your new token does not let you {does} {story}");
-        (role < Some(least)).then(|| Answer::err(reference.clone(), Code::Forbidden, words()))
+        if role < Some(least) {
+            return Some(Answer::err(reference.clone(), Code::Forbidden, words()));
+        }
+        let is_out = matches!(act, Act::Type { .. }) && !self.stories.contains_key(story);
+        is_out.then(|| not_joined(reference.clone(), story))
     }
 
     /// Whoever has a token is told so; where it lets them read no more they are out.

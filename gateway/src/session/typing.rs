@@ -153,6 +153,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_is_not_in_the_story_by_the_time_that_it_is_told_types_for_nobody() {
+        let mut session = known(Role::Author);
+        let joined = says(&mut session, r#"{"t":"join","story":"castle"}"#);
+        let [Act::Join { number, story, .. }] = &joined[..] else {
+            panic!("{joined:?}");
+        };
+        let passed = says(&mut session, ASKED);
+        let full = Answer::err(Reference::default(), Code::Unavailable, "full");
+        session.joined(*number, story, Err(full));
+        let refused = session.refuses(&passed[0]);
+        assert!(
+            matches!(&refused, Some(Answer::Err { code: Code::NotJoined, reference, .. }) if !reference.is_none()),
+            "{refused:?}"
+        );
+    }
+
+    #[tokio::test]
     async fn who_may_not_write_types_for_nobody_and_nobody_types_as_somebody_else() {
         let code = |acts: &[Act]| match acts {
             [Act::Send(Answer::Err { code, .. })] => *code,
