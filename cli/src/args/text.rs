@@ -15,7 +15,7 @@ pub(super) fn name(text: &str) -> Result<String, String> {
     let name = text.trim();
     if !story::is_name(name) {
         return Err(format!(
-            "a name has 1 to {MAX_NAME} characters, none of them a control character"
+            "a name has 1 to {MAX_NAME} characters, none of them a control character, and something that shows"
         ));
     }
     Ok(name.to_owned())

@@ -105,7 +105,8 @@ impl Known {
 
 /// Make a story
 ///
-/// Sent twice under the same `Idempotency-Key`, it is made once, and told as it is by then.
+/// Sent twice under the same `Idempotency-Key`, it is made once, and told as it is by then. The same key with
+/// another body for the same story is 409.
 #[utoipa::path(post, path = "/v1/stories", operation_id = "createStory", tag = "stories", request_body = Create,
     params(("idempotency-key" = Option<String>, Header, description = "What you call this request", pattern = "^[ -~]{1,64}$")),
     responses((status = 201, description = "Made", body = Known, headers(("location" = String, description = "Its address")))))]
@@ -180,7 +181,7 @@ fn nameable<'a>(mut names: impl Iterator<Item = &'a String>) -> Result<(), Probl
     match names.find(|name| !story::is_name(name)) {
         None => Ok(()),
         Some(_) => Err(Problem::bad(format!(
-            "a character's name has 1 to {} characters, none of them a control character",
+            "a character's name has 1 to {} characters, none of them a control character, and something that shows",
             story::MAX_NAME
         ))),
     }
