@@ -7,10 +7,12 @@
 mod accept;
 mod args;
 mod compare;
+mod judge;
 mod play;
 mod publish;
 mod report;
 mod source;
+mod table;
 
 use std::process::ExitCode;
 
@@ -28,11 +30,13 @@ use tokio_util::sync::CancellationToken;
 use accept::Accepted;
 use args::Llm;
 pub(crate) use args::Replay;
-use compare::{differences, nearest};
+use compare::{Level, differences, nearest};
+use judge::Judge;
 use play::{Means, Player};
 use publish::Publication;
 use report::{Outcome, Report, Tally, Verdict};
 use source::{Found, Lost, Source};
+use table::Side;
 
 use crate::recording::Recording;
 use crate::{Agent, Emitted, exit};
@@ -69,8 +73,10 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
             }
         }
         let mock = CancellationToken::new();
+        let live = self.client(&mock).await?;
         let means = Means {
-            live: self.client(&mock).await?,
+            judge: self.judging(live.as_ref())?,
+            live,
             model: self.model.clone(),
             prompts: self.prompts.clone(),
             changed: self.changed(given)?,
@@ -120,8 +126,19 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
             tally.accept();
         }
         let others = others(&source.census().await?);
-        report.end(&tally, &lost, &others)?;
+        report.end(&tally, &lost, &others, player.is_live())?;
         Ok(ExitCode::from(tally.code(!lost.answers.is_empty())))
+    }
+
+    fn judging(&self, live: Option<&Client>) -> anyhow::Result<Option<Judge>> {
+        let model = self.judge_model.as_ref().or(self.model.as_ref());
+        match (self.judge, live) {
+            (false, _) => Ok(None),
+            (true, Some(live)) => Ok(Some(Judge::new(live.clone(), model.cloned())?)),
+            (true, None) => Err(exit::configuration(anyhow::anyhow!(
+                "--judge compares with another answer: say whose with --llm mock, live or a URL"
+            ))),
+        }
     }
 
     async fn source(&self) -> anyhow::Result<Source> {
@@ -196,6 +213,16 @@ where
         };
         (outcome, found)
     };
+    let another = differences
+        .iter()
+        .any(|found| found.level == Level::Response);
+    let judged = match player.judge() {
+        Some(judge) if another => {
+            let judged = judge.judge(&recorded, &played.again).await;
+            Some(judged.map_err(|error| exit::line(&error)))
+        }
+        _ => None,
+    };
     let effects = recorded.effects.iter();
     let answers = effects
         .flat_map(|effects| &effects.emit)
@@ -209,7 +236,9 @@ where
         outcome,
         differences,
         answers: answers.collect(),
+        sides: [Side::of(&recorded), Side::of(&played.again)],
         again: played.again,
+        judged,
     })
 }
 

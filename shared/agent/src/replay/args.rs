@@ -68,6 +68,12 @@ pub(crate) struct Replay<O: Args> {
     /// Most tokens that a model may be asked for: what the turns cost when they were recorded must not be more
     #[arg(long, value_name = "TOKENS", default_value_t = 200_000)]
     pub(super) budget: u64,
+    /// Have a model say which of the two answers is better, for each turn whose answer is another one
+    #[arg(long)]
+    pub(super) judge: bool,
+    /// The judge's model [default: the one that answers]
+    #[arg(long, value_name = "NAME", requires = "judge")]
+    pub(super) judge_model: Option<String>,
     #[command(flatten)]
     pub(super) provider: Provider,
     #[command(flatten)]

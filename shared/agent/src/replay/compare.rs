@@ -167,6 +167,11 @@ impl Asked {
     }
 }
 
+/// The texts of a call's messages.
+pub(crate) fn messages(call: &llm::Recorded) -> Vec<String> {
+    Asked::new(&call.request).messages
+}
+
 /// How `request` differs, message by message, from the recorded one that is most like it.
 pub(crate) fn nearest(recorded: &[llm::Recorded], request: &RawValue) -> Option<Vec<Difference>> {
     let asked = Asked::new(request);

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::judge::Judge;
 use crate::recording::{MadeWith, Recording};
 use crate::{Agent, DraftSender, Prompts, Turn, exit};
 
@@ -24,8 +25,10 @@ pub(crate) struct Player<A, B> {
 }
 
 /// What is not as it was recorded.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Means {
+    /// Says which answer is better.
+    pub(crate) judge: Option<Judge>,
     /// A model that answers; the recording does where there is none.
     pub(crate) live: Option<Client>,
     /// Another model's name.
@@ -61,6 +64,10 @@ impl<A: Agent, B> Player<A, B> {
             means,
             made: Mutex::default(),
         }
+    }
+
+    pub(crate) fn judge(&self) -> Option<&Judge> {
+        self.means.judge.as_ref()
     }
 
     /// Whether a model answers anew.

@@ -12,7 +12,9 @@ use story::{EventId, Seq, StoryId};
 
 use super::args::Format;
 use super::compare::{Difference, Level};
+use super::judge::{Better, Judgement};
 use super::source::Lost;
+use super::table::{Side, Table};
 use super::{DIFFERS, MISSING, UNSTABLE};
 use crate::exit;
 use crate::recording::Recording;
@@ -27,6 +29,9 @@ pub(crate) struct Verdict {
     /// The answers that the recording is of.
     pub(crate) answers: Vec<EventId>,
     pub(crate) again: Recording<'static>,
+    pub(crate) sides: [Side; 2],
+    /// What the judge said, or why it did not; none where nobody was asked.
+    pub(crate) judged: Option<Result<Judgement, String>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -46,6 +51,7 @@ pub(crate) struct Tally {
     turns: u64,
     outcomes: BTreeMap<Outcome, u64>,
     levels: BTreeMap<Level, u64>,
+    table: Table,
     pub(crate) answers: HashSet<EventId>,
 }
 
@@ -61,6 +67,7 @@ impl Tally {
         for level in levels {
             *self.levels.entry(level).or_default() += 1;
         }
+        self.table.add(&verdict.sides, verdict.judged.as_ref());
         self.answers.extend(verdict.answers.iter().cloned());
     }
 
@@ -120,6 +127,10 @@ impl Report {
                 "event": verdict.id,
                 "outcome": verdict.outcome,
                 "differences": verdict.differences,
+                "judge": verdict.judged.as_ref().map(|judged| match judged {
+                    Ok(judgement) => json!(judgement),
+                    Err(error) => json!({"failed": error}),
+                }),
             })),
             Format::Text => say(&text(verdict)),
         }
@@ -143,7 +154,14 @@ impl Report {
     }
 
     /// `others`: what else is recorded, where nothing was found.
-    pub(crate) fn end(&self, tally: &Tally, lost: &Lost, others: &str) -> anyhow::Result<()> {
+    /// `live`: a model answered, so that there is something to hold against the recordings.
+    pub(crate) fn end(
+        &self,
+        tally: &Tally,
+        lost: &Lost,
+        others: &str,
+        live: bool,
+    ) -> anyhow::Result<()> {
         let Tally { turns, levels, .. } = tally;
         if self.format == Format::Json {
             let lost: Vec<_> = lost
@@ -152,7 +170,7 @@ impl Report {
                 .map(|(seq, id)| json!({"seq": seq, "event": id}))
                 .collect();
             return say(
-                &json!({"turns": turns, "outcomes": tally.outcomes_named(), "levels": levels, "not_recorded": lost}),
+                &json!({"turns": turns, "outcomes": tally.outcomes_named(), "levels": levels, "not_recorded": lost, "table": tally.table.json()}),
             );
         }
         for (seq, id) in &lost.answers {
@@ -179,7 +197,13 @@ impl Report {
                 .map(|(level, count)| format!("{} {count}", name(*level)));
             line += &format!(" ({})", levels.collect::<Vec<_>>().join(", "));
         }
-        say(&line)
+        say(&line)?;
+        if live {
+            for line in tally.table.text() {
+                say(&line)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -231,6 +255,17 @@ fn text(verdict: &Verdict) -> String {
         lines.push(format!("  {}: {}", name(found.level), found.place));
         lines.extend(changes(&found.recorded, &found.replayed));
     }
+    lines.extend(verdict.judged.as_ref().map(|judged| match judged {
+        Ok(Judgement { better, reason }) => {
+            let better = match better {
+                Better::Recorded => "the recorded answer is better",
+                Better::Replayed => "the new answer is better",
+                Better::Neither => "neither is better",
+            };
+            format!("  judge: {better}: {}", plain(reason))
+        }
+        Err(error) => format!("  judge: {}", plain(error)),
+    }));
     lines.join("\n")
 }
 

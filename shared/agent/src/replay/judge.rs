@@ -1,0 +1,182 @@
+//! Which of two answers is better: a model says so, and what it says of many is one figure with its doubt.
+
+use llm::{Client, Labels, Message, Request, Schema};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::compare::messages;
+use crate::prompts::{self, Prompt};
+use crate::recording::Recording;
+
+const PROMPT: &str = include_str!("../../../../prompts/judge/compare.md");
+const SCHEMA: &str = r#"{"type":"object","properties":{"winner":{"type":"string","enum":["A","B","tie"]},"reason":{"type":"string"}},"required":["winner","reason"],"additionalProperties":false}"#;
+/// Of two-sided 95 %.
+const Z: f64 = 1.96;
+/// Most characters of a reason that is told.
+const REASON: usize = 300;
+
+pub(crate) struct Judge {
+    llm: Client,
+    /// The recorded one where none is named.
+    model: Option<String>,
+    prompt: Prompt,
+}
+
+/// What a judge said of a turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Judgement {
+    pub(crate) better: Better,
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Better {
+    Recorded,
+    Replayed,
+    Neither,
+}
+
+/// What the judge is given.
+#[derive(Debug, Serialize)]
+struct Case<'a> {
+    asked: &'a [String],
+    a: &'a str,
+    b: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    winner: Winner,
+    #[serde(default)]
+    reason: String,
+}
+
+#[derive(Deserialize)]
+enum Winner {
+    A,
+    B,
+    #[serde(rename = "tie")]
+    Tie,
+}
+
+impl Judge {
+    /// # Errors
+    /// When its prompt is badly formed.
+    pub(crate) fn new(llm: Client, model: Option<String>) -> Result<Self, prompts::Error> {
+        Ok(Self {
+            llm,
+            model,
+            prompt: Prompt::parse("embedded judge/compare.md".to_owned(), PROMPT)?,
+        })
+    }
+
+    /// Who is A is drawn from the event, so that the judge's liking for a place is nobody's gain.
+    ///
+    /// # Errors
+    /// When the model does not answer, or not with a judgement.
+    pub(crate) async fn judge(
+        &self,
+        recorded: &Recording<'_>,
+        replayed: &Recording<'_>,
+    ) -> anyhow::Result<Judgement> {
+        let (was, is) = (fenced(&said(recorded)), fenced(&said(replayed)));
+        let swapped = Sha256::digest(recorded.event.id.as_str())[0] & 1 == 1;
+        let (a, b) = if swapped { (&is, &was) } else { (&was, &is) };
+        let asked = recorded.calls.first().map(messages).unwrap_or_default();
+        let asked: Vec<String> = asked.iter().map(|text| fenced(text)).collect();
+        let case = Case {
+            asked: &asked,
+            a,
+            b,
+        };
+        let params = self.prompt.params();
+        let model = self.model.as_ref().unwrap_or(&recorded.made_with.model);
+        let request = Request {
+            model: model.clone(),
+            messages: vec![Message::user(self.prompt.render(case)?)],
+            temperature: params.temperature,
+            max_tokens: params.max_tokens,
+            schema: Some(Schema::new("judgement", SCHEMA)?),
+            labels: Labels {
+                agent: "judge".to_owned(),
+                event: recorded.event.id.as_str().to_owned(),
+                traceparent: None,
+            },
+            ..Request::default()
+        };
+        let (text, _) = self.llm.complete(&request).await?;
+        let answer: Answer = serde_json::from_str(&text)?;
+        let better = match (answer.winner, swapped) {
+            (Winner::Tie, _) => Better::Neither,
+            (Winner::A, false) | (Winner::B, true) => Better::Recorded,
+            (Winner::B, false) | (Winner::A, true) => Better::Replayed,
+        };
+        Ok(Judgement {
+            better,
+            reason: answer.reason.chars().take(REASON).collect(),
+        })
+    }
+}
+
+/// Text that cannot end the fence around it.
+fn fenced(text: &str) -> String {
+    text.replace("<<<", "‹‹‹").replace(">>>", "›››")
+}
+
+/// What readers would be told.
+pub(crate) fn said(turn: &Recording<'_>) -> String {
+    let emitted = turn.effects.iter().flat_map(|effects| &effects.emit);
+    let texts = emitted.filter_map(|emitted| match emitted {
+        crate::Emitted::New(event) | crate::Emitted::Passed(event) => match event.payload() {
+            story::Payload::Narration(narration) => Some(narration.text.as_str()),
+            story::Payload::Dialogue(dialogue) => Some(dialogue.text.as_str()),
+            story::Payload::Verdict(verdict) => Some(verdict.reason.as_str()),
+            _ => None,
+        },
+    });
+    texts.collect::<Vec<_>>().join("\n")
+}
+
+/// The share of `wins` in `of`, and the interval that holds it with 95 % (Wilson's). `None` of nothing.
+pub(crate) fn share(wins: u64, of: u64) -> Option<(f64, f64, f64)> {
+    if of == 0 {
+        return None;
+    }
+    let (n, p) = (of as f64, wins as f64 / of as f64);
+    let middle = (p + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
+    let half = Z / (1.0 + Z * Z / n) * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
+    Some((p, (middle - half).max(0.0), (middle + half).min(1.0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_few_is_in_much_doubt() {
+        let round =
+            |(p, low, high): (f64, f64, f64)| [p, low, high].map(|x| (x * 1000.0).round() / 1000.0);
+        assert_eq!(share(0, 0), None);
+        // The figures of Wilson's interval in the tables.
+        assert_eq!(share(5, 10).map(round), Some([0.5, 0.237, 0.763]));
+        assert_eq!(share(0, 10).map(round), Some([0.0, 0.0, 0.278]));
+        assert_eq!(share(60, 100).map(round), Some([0.6, 0.502, 0.691]));
+    }
+
+    #[test]
+    fn its_prompt_renders() {
+        let prompt = Prompt::parse("judge".to_owned(), PROMPT).unwrap();
+        let asked = ["You narrate.".to_owned()];
+        let case = Case {
+            asked: &asked,
+            a: "Dust.",
+            b: "Rain.",
+        };
+        let text = prompt.render(case).unwrap();
+        assert!(
+            text.contains("<<<You narrate.>>>") && text.contains("# Writer B\n<<<Rain.>>>"),
+            "{text}"
+        );
+    }
+}
