@@ -23,3 +23,4 @@ mod signals;
 mod terminal;
 mod token;
 mod waiting;
+mod workbench;
