@@ -80,7 +80,7 @@ pub struct Usage {
 
 /// The request as every try sends it.
 struct Sent {
-    body: Box<RawValue>,
+    body: Arc<RawValue>,
     headers: HeaderMap,
 }
 
@@ -97,10 +97,10 @@ impl Call {
     pub(crate) fn new(client: Client, request: &Request) -> Self {
         let mut headers = request.labels.headers();
         headers.insert(ACCEPT, HeaderValue::from_static(EVENT_STREAM));
-        let body = request.body();
+        let body: Arc<RawValue> = request.body().into();
         Self {
             model: request.model.clone(),
-            retries: Retries::new(client.settings(), client.reel(|| body.clone())),
+            retries: Retries::new(client.settings(), client.reel(|| Arc::clone(&body))),
             told: false,
             state: State::Waiting(None),
             sent: Arc::new(Sent { body, headers }),

@@ -157,7 +157,7 @@ impl Client {
     }
 
     /// Begins to write a call down, where calls are.
-    pub(crate) fn reel(&self, request: impl FnOnce() -> Box<RawValue>) -> Option<Reel> {
+    pub(crate) fn reel(&self, request: impl FnOnce() -> Arc<RawValue>) -> Option<Reel> {
         self.tape.as_ref().map(|tape| tape.reel(request()))
     }
 

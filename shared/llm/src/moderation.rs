@@ -32,7 +32,10 @@ impl Client {
                 .create_byot(question)
                 .await
         };
-        let reel = self.reel(|| to_raw_value(question).expect("texts always serialise"));
+        let reel = self.reel(|| {
+            let body = to_raw_value(question);
+            body.expect("texts always serialise").into()
+        });
         let answer: Answer = self.unary(reel, ask).await?;
         Ok(answer.into())
     }

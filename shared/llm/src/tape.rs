@@ -64,7 +64,7 @@ impl Tape {
     }
 
     /// Begins to write a call down.
-    pub(crate) fn reel(&self, request: Box<RawValue>) -> Reel {
+    pub(crate) fn reel(&self, request: Arc<RawValue>) -> Reel {
         Reel {
             tape: self.clone(),
             started: Instant::now(),
@@ -91,7 +91,7 @@ impl Script {
 pub(crate) struct Reel {
     tape: Tape,
     started: Instant,
-    request: Box<RawValue>,
+    request: Arc<RawValue>,
     tries: Vec<(u64, Heard, Option<Failed>)>,
     /// The tries that are still to be played; `None` while a provider answers.
     to_play: Option<VecDeque<Try>>,
@@ -159,7 +159,7 @@ impl Drop for Reel {
             failed,
         });
         let recorded = Recorded {
-            request: self.request.clone(),
+            request: (*self.request).to_owned(),
             tries: tries.collect(),
             took: self.took,
         };
