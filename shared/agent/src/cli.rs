@@ -59,8 +59,8 @@ Examples, of any agent:
   narrator replay --story castle --llm live --model small  what would another model say?
   narrator replay --from-file castle.ndjson --diff json
 
-Exit codes: 0 the same, 1 something differs, 2 wrong usage or configuration, 3 something is not recorded, 4 not
-deterministic, 5 over the budget.")]
+Exit codes: 0 the same, 1 something differs, or it failed, 2 wrong usage or configuration, or what was recorded cannot be
+used, 3 something is not recorded, 4 not deterministic, 5 over the budget.")]
     Replay(Box<Replay<O>>),
     /// Say whether the configuration, the prompts, Redis and the model are usable
     Check {

@@ -39,7 +39,7 @@ use source::{Found, Lost, Source};
 use table::Side;
 
 use crate::recording::Recording;
-use crate::{Agent, Emitted, exit};
+use crate::{Agent, Emitted, archive, exit, recording};
 
 /// It went otherwise than recorded.
 const DIFFERS: u8 = 1;
@@ -53,6 +53,16 @@ const REFUSED: u8 = 5;
 impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
     /// `given`: the agent's own options that the command line names.
     pub(crate) async fn run<A: Agent>(
+        &self,
+        agent: story::Agent,
+        build: impl Fn(&O) -> A,
+        given: &[String],
+    ) -> anyhow::Result<ExitCode> {
+        let code = self.replayed(agent, build, given).await;
+        code.map_err(sorted)
+    }
+
+    async fn replayed<A: Agent>(
         &self,
         agent: story::Agent,
         build: impl Fn(&O) -> A,
@@ -146,7 +156,7 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
             (Some(story), _) => {
                 Source::story(Bus::new(self.redis.settings())?, story.clone()).await
             }
-            (None, Some(file)) => Source::file(file.clone()).map_err(exit::configuration),
+            (None, Some(file)) => Source::file(file.clone()),
             (None, None) => unreachable!("the command line asks for one of them"),
         }
     }
@@ -172,6 +182,16 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
         };
         let settings = self.provider.settings(&url, llm::Observer::default())?;
         Ok(Some(Client::new(settings).map_err(exit::configuration)?))
+    }
+}
+
+/// The error, marked where what is asked for cannot be used, and will be no better the next time.
+fn sorted(error: anyhow::Error) -> anyhow::Error {
+    let no_story = matches!(error.downcast_ref(), Some(bus::Error::NoStory(_)));
+    if no_story || error.is::<archive::Error>() || error.is::<recording::Error>() {
+        exit::configuration(error)
+    } else {
+        error
     }
 }
 

@@ -146,7 +146,8 @@ impl<A: Agent, B> Player<A, B> {
             return Ok(Arc::clone(made));
         }
         let options: O = serde_json::from_value(options)
-            .context("the agent has other options than when this was recorded")?;
+            .context("the agent has other options than when this was recorded")
+            .map_err(exit::configuration)?;
         let agent = (self.build)(&options);
         let prompts = agent.prompts(self.means.prompts.as_deref());
         let settings = llm::Settings {
