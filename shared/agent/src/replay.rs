@@ -20,6 +20,7 @@ use anyhow::Context as _;
 use bus::Bus;
 use clap::Args;
 use futures::TryStreamExt;
+use futures::stream::BoxStream;
 use llm::Client;
 use mock_llm::Options;
 use serde::Serialize;
@@ -35,7 +36,7 @@ use judge::Judge;
 use play::{Means, Player};
 use publish::Publication;
 use report::{Outcome, Report, Tally, Verdict};
-use source::{Found, Lost, Source};
+use source::{Found, Lost, Part, Source};
 use table::Side;
 
 use crate::recording::Recording;
@@ -71,8 +72,12 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
         let prompts = build(&self.own).prompts(self.prompts.as_deref());
         prompts.map_err(exit::configuration)?;
         let source = self.source().await?;
+        let part = match self.places() {
+            Some(places) => Some(source.part(agent, places).await?),
+            None => None,
+        };
         if self.url()?.is_some() {
-            let cost = self.cost(&source, agent).await?;
+            let cost = cost(source.turns(agent, part.as_ref())).await?;
             if cost > self.budget {
                 let what = format!(
                     "these turns cost {cost} tokens when they were recorded, and --budget allows {}: raise it, or choose fewer with --from and --to",
@@ -93,7 +98,7 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
             speed: self.speed,
         };
         let player = Player::new(build, means);
-        let code = self.all(&player, &source, agent).await;
+        let code = self.all(&player, &source, (agent, part)).await;
         mock.cancel();
         code
     }
@@ -102,7 +107,7 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
         &self,
         player: &Player<A, B>,
         source: &Source,
-        agent: story::Agent,
+        (agent, part): (story::Agent, Option<Part>),
     ) -> anyhow::Result<ExitCode> {
         let report = Report::new(self.diff, self.out.clone())?;
         let mut published = match &self.publish_to {
@@ -112,7 +117,7 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
             None => None,
         };
         let (mut tally, mut accepted) = (Tally::default(), Accepted::default());
-        let verdicts = source.turns(agent, self.places());
+        let verdicts = source.turns(agent, part.as_ref());
         let verdicts = verdicts.map_ok(|found| verdict(player, found));
         let mut verdicts = verdicts.try_buffered(usize::try_from(self.concurrency)?);
         while let Some(verdict) = verdicts.try_next().await? {
@@ -123,21 +128,19 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
             }
             report.verdict(&verdict)?;
         }
+        drop(verdicts);
         if let (Some(published), Some(id)) = (published, &self.publish_to) {
             let events = published.end(source).await?;
             report.published(id, events)?;
         }
-        let lost = match self.places() {
-            Some(places) => source.lost(agent, &places, &tally.answers).await?,
-            None => Lost::default(),
-        };
+        let lost = part.map_or_else(Lost::default, |part| part.lost(&tally.answers));
         if let (true, Some(file)) = (self.accept, &self.from_file) {
             report.accepted(accepted.write(file)?)?;
             tally.accept();
         }
         let others = others(&source.census().await?);
         report.end(&tally, &lost, &others, player.is_live())?;
-        Ok(ExitCode::from(tally.code(!lost.answers.is_empty())))
+        Ok(ExitCode::from(tally.code(!lost.is_empty())))
     }
 
     fn judging(&self, live: Option<&Client>) -> anyhow::Result<Option<Judge>> {
@@ -161,18 +164,6 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
         }
     }
 
-    /// The tokens that the turns cost when they were recorded.
-    async fn cost(&self, source: &Source, agent: story::Agent) -> anyhow::Result<u64> {
-        let costs = source.turns(agent, self.places()).and_then(async |found| {
-            let recorded = Recording::read(&found.json)?;
-            let spent = recorded.effects.iter().flat_map(|effects| &effects.spent);
-            Ok(spent
-                .map(|call| call.tokens_in + call.tokens_out)
-                .sum::<u64>())
-        });
-        costs.try_fold(0, async |sum, cost| Ok(sum + cost)).await
-    }
-
     /// The model that answers, where the recording does not. The mock lives until `end`.
     async fn client(&self, end: &CancellationToken) -> anyhow::Result<Option<Client>> {
         let url = match (&self.llm, self.url()?) {
@@ -183,6 +174,18 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
         let settings = self.provider.settings(&url, llm::Observer::default())?;
         Ok(Some(Client::new(settings).map_err(exit::configuration)?))
     }
+}
+
+/// The tokens that the turns cost when they were recorded.
+async fn cost(turns: BoxStream<'_, anyhow::Result<Found>>) -> anyhow::Result<u64> {
+    let costs = turns.and_then(async |found| {
+        let recorded = Recording::read(&found.json)?;
+        let spent = recorded.effects.iter().flat_map(|effects| &effects.spent);
+        Ok(spent
+            .map(|call| call.tokens_in + call.tokens_out)
+            .sum::<u64>())
+    });
+    costs.try_fold(0, async |sum, cost| Ok(sum + cost)).await
 }
 
 /// The error, marked where what is asked for cannot be used, and will be no better the next time.

@@ -165,7 +165,6 @@ impl Report {
         let Tally { turns, levels, .. } = tally;
         if self.format == Format::Json {
             let lost: Vec<_> = lost
-                .answers
                 .iter()
                 .map(|(seq, id)| json!({"seq": seq, "event": id}))
                 .collect();
@@ -173,7 +172,7 @@ impl Report {
                 &json!({"turns": turns, "outcomes": tally.outcomes_named(), "levels": levels, "not_recorded": lost, "table": tally.table.json()}),
             );
         }
-        for (seq, id) in &lost.answers {
+        for (seq, id) in lost {
             say(&format!("seq {seq}  {}  not recorded", plain(id.as_str())))?;
         }
         if tally.turns == 0 {

@@ -1,13 +1,14 @@
 //! Where recordings come from: a story in Redis, or a file.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use bus::Bus;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use story::{AuthorKind, EventId, LogEntry, Payload, Seq, StoryId};
+use serde::Deserialize;
+use story::{AuthorKind, Event, EventId, LogEntry, Payload, Seq, StoryId};
 
 use crate::archive::{Archive, Line};
 use crate::recording::Recording;
@@ -28,23 +29,52 @@ pub(crate) enum Source {
     },
 }
 
-/// Which places of the log are meant; all where none are named.
-pub(crate) type Places = Option<RangeInclusive<u64>>;
+/// A part of the log that is asked for.
+#[derive(Debug)]
+pub(crate) struct Part {
+    places: RangeInclusive<u64>,
+    /// Of the agent, by their ids.
+    answers: HashMap<EventId, Seq>,
+}
 
 /// A recording in its place.
 pub(crate) struct Found {
     pub(crate) seq: Seq,
     pub(crate) agent: String,
     pub(crate) id: EventId,
-    epoch: String,
+    pub(crate) epoch: String,
     pub(crate) json: Vec<u8>,
 }
 
-/// What there is no recording of.
-#[derive(Debug, Default)]
-pub(crate) struct Lost {
-    /// Answers of the agent.
-    pub(crate) answers: Vec<(Seq, EventId)>,
+/// Answers of the agent that there is no recording of.
+pub(crate) type Lost = Vec<(Seq, EventId)>;
+
+impl Part {
+    /// An answer that waited for a verdict has its place since that: its recording has that of the log's end before.
+    fn has(&self, found: &Found, agent: story::Agent) -> bool {
+        #[derive(Deserialize)]
+        struct Answered {
+            event: Event,
+            part: u32,
+        }
+        let answer = || {
+            let answered: Answered = serde_json::from_slice(&found.json).ok()?;
+            Some(answered.event.response(agent, answered.part))
+        };
+        self.places.contains(&found.seq.0)
+            || answer().is_some_and(|id| self.answers.contains_key(&id))
+    }
+
+    /// What is not among the answers that were `told`, in the log's order.
+    pub(crate) fn lost(self, told: &HashSet<EventId>) -> Lost {
+        let lost = self
+            .answers
+            .into_iter()
+            .filter(|(id, _)| !told.contains(id));
+        let mut lost: Lost = lost.map(|(id, seq)| (seq, id)).collect();
+        lost.sort();
+        lost
+    }
 }
 
 impl Source {
@@ -79,18 +109,16 @@ impl Source {
         }
     }
 
-    /// Those of `agent` at these places of the log as it is now.
-    pub(crate) fn turns(
+    /// Those of `agent` in the log as it is now, or in a part of it.
+    pub(crate) fn turns<'a>(
         &self,
         agent: story::Agent,
-        places: Places,
-    ) -> BoxStream<'static, anyhow::Result<Found>> {
+        part: Option<&'a Part>,
+    ) -> BoxStream<'a, anyhow::Result<Found>> {
         let epoch = self.epoch().to_owned();
         let meant = move |found: &Found| {
-            let here = places
-                .as_ref()
-                .is_none_or(|places| places.contains(&found.seq.0));
-            here && found.agent == agent.as_str() && found.epoch == epoch
+            let of_now = found.agent == agent.as_str() && found.epoch == epoch;
+            of_now && part.is_none_or(|part| part.has(found, agent))
         };
         let all = self
             .all()
@@ -134,27 +162,26 @@ impl Source {
         }
     }
 
-    /// The answers of `agent` in the log at these places that none of the recordings, which gave `told`, is of.
-    pub(crate) async fn lost(
+    /// The part of the log at these places, as `agent` answered there.
+    pub(crate) async fn part(
         &self,
         agent: story::Agent,
-        places: &RangeInclusive<u64>,
-        told: &HashSet<EventId>,
-    ) -> anyhow::Result<Lost> {
-        let mut lost = Lost::default();
+        places: RangeInclusive<u64>,
+    ) -> anyhow::Result<Part> {
+        let mut answers = HashMap::new();
         let mut log = self.log();
         while let Some(entry) = log.try_next().await? {
             let event = entry.event;
             let by = event.author.kind == AuthorKind::Agent && event.author.id == agent.as_str();
-            let answers = matches!(
+            let answered = matches!(
                 event.payload(),
                 Payload::Narration(_) | Payload::Dialogue(_) | Payload::Verdict(_)
             );
-            if by && answers && places.contains(&entry.seq.0) && !told.contains(&event.id) {
-                lost.answers.push((entry.seq, event.id));
+            if by && answered && places.contains(&entry.seq.0) {
+                answers.insert(event.id, entry.seq);
             }
         }
-        Ok(lost)
+        Ok(Part { places, answers })
     }
 }
 
