@@ -168,9 +168,11 @@ impl Report {
                 .iter()
                 .map(|(seq, id)| json!({"seq": seq, "event": id}))
                 .collect();
-            return say(
-                &json!({"turns": turns, "outcomes": tally.outcomes_named(), "levels": levels, "not_recorded": lost, "table": tally.table.json()}),
-            );
+            let mut sum = json!({"turns": turns, "outcomes": tally.outcomes_named(), "levels": levels, "not_recorded": lost, "table": tally.table.json()});
+            if *turns == 0 {
+                sum["no_recording"] = json!(others);
+            }
+            return say(&sum);
         }
         for (seq, id) in lost {
             say(&format!("seq {seq}  {}  not recorded", plain(id.as_str())))?;
