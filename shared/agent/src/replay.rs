@@ -13,6 +13,8 @@ mod publish;
 mod report;
 mod source;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::process::ExitCode;
 

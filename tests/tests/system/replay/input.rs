@@ -1,0 +1,196 @@
+//! What `replay` cannot use: it says so in words and in its exit code, and changes nothing.
+
+use std::path::{Path, PathBuf};
+
+use story::{Agent, Policies, StoryId};
+use system_tests::{Options, Stack};
+use tempfile::TempDir;
+
+use super::{JSON, NOWHERE, end, export, keys, replay, replay_at};
+
+/// A story with one turn of the narrator, and its file.
+struct Told {
+    stack: Stack,
+    story: StoryId,
+    folder: TempDir,
+    file: PathBuf,
+}
+
+impl Told {
+    async fn start() -> anyhow::Result<Self> {
+        let stack = Stack::start(Options::default()).await?;
+        let story = stack.story("castle", Policies::default()).await?;
+        let mut reader = stack.hear(&story).await?;
+        let narrator = stack.worker(Agent::Narrator)?;
+        let action = stack.act(&story, "a1", "I open the door.").await?;
+        reader.end_of(&action).await?;
+        end([narrator]).await?;
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("castle.ndjson");
+        export(&stack, &story, &file).await?;
+        Ok(Self {
+            stack,
+            story,
+            folder,
+            file,
+        })
+    }
+
+    /// Another file, made of it.
+    fn changed(&self, change: impl Fn(&str) -> String) -> anyhow::Result<PathBuf> {
+        let file = self.folder.path().join("changed.ndjson");
+        std::fs::write(&file, change(&std::fs::read_to_string(&self.file)?))?;
+        Ok(file)
+    }
+}
+
+/// What happens to a file's text.
+type Change<'a> = &'a dyn Fn(&str) -> String;
+
+async fn read(agent: Agent, file: &Path, more: &[&str]) -> anyhow::Result<super::Replayed> {
+    let file = file.display().to_string();
+    replay_at(NOWHERE, agent, &[&["--from-file", &file], more].concat()).await
+}
+
+#[tokio::test]
+async fn a_story_in_a_file_is_gone_through_without_redis() -> anyhow::Result<()> {
+    let told = Told::start().await?;
+    let (file, folder) = (told.file.clone(), told.folder);
+    told.stack.end().await;
+    let again = read(Agent::Narrator, &file, &JSON).await?;
+    assert_eq!(again.code, Some(0), "{again:#?}");
+    assert_eq!(again.lines()?.len(), 2);
+    let part = read(Agent::Narrator, &file, &["--from", "2", "--to", "2"]).await?;
+    assert_eq!(part.code, Some(0), "{part:#?}");
+    let other = read(Agent::Dialogue, &file, &[]).await?;
+    assert_eq!(other.code, Some(3), "{other:#?}");
+    assert!(
+        other.out.contains("there are 1 of the narrator"),
+        "{other:#?}"
+    );
+    drop(folder);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_used_is_refused_with_what_is_wrong() -> anyhow::Result<()> {
+    let told = Told::start().await?;
+    let half = |text: &str| text[..text.len() / 2].to_owned();
+    let last = |text: &str| {
+        text.lines()
+            .last()
+            .map(|last| text.replace(last, ""))
+            .unwrap_or_default()
+    };
+    let line = |text: &str| text.lines().skip(1).collect::<Vec<_>>().join("\n");
+    let changes: [(&str, Change<'_>); 7] = [
+        ("is cut off", &half),
+        ("is cut off", &last),
+        ("is no export", &line),
+        ("is no export", &|_| String::new()),
+        ("is of version 9", &|text| {
+            text.replacen("\"v\":1", "\"v\":9", 1)
+        }),
+        ("is of version 9", &|text| {
+            text.replace("\"turn\":{\"v\":1", "\"turn\":{\"v\":9")
+        }),
+        ("line 4: ", &|text| {
+            text.replace("\"turn\":{", "\"turn\":[{")
+        }),
+    ];
+    for (words, change) in changes {
+        let file = told.changed(change)?;
+        let refused = read(Agent::Narrator, &file, &[]).await?;
+        assert_eq!(refused.code, Some(2), "{words}: {refused:#?}");
+        assert!(refused.err.contains(words), "{words}: {refused:#?}");
+        assert_eq!(refused.err.lines().count(), 1, "{refused:#?}");
+    }
+    let nothing = read(Agent::Narrator, Path::new("nothing.ndjson"), &[]).await?;
+    assert_eq!(nothing.code, Some(2), "{nothing:#?}");
+    assert!(
+        nothing.err.contains("nothing.ndjson cannot be read"),
+        "{nothing:#?}"
+    );
+    told.stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn whoever_asks_in_vain_is_told_why_and_changes_nothing() -> anyhow::Result<()> {
+    let told = Told::start().await?;
+    let before = keys(&told.stack).await?;
+    let url = told.stack.llm();
+    for (arguments, code, words) in [
+        (
+            &["--story", "castle", "--prompts", "/nowhere"][..],
+            2,
+            "/nowhere/narrator/",
+        ),
+        (&["--story", "castle", "--llm", "live"], 2, "set LLM_URL"),
+        (
+            &["--story", "castle", "--llm", "gpt"],
+            2,
+            "recorded, mock, live",
+        ),
+        (
+            &["--story", "castle", "--llm", url, "--budget", "1"],
+            5,
+            "--budget allows 1",
+        ),
+        (
+            &["--story", "castle", "--from-file", "x"],
+            2,
+            "cannot be used with",
+        ),
+        (&["--story", "tower"], 2, "there is no story 'tower'"),
+        (&["--story", "castle", "--from", "3"], 3, "no recording"),
+        (
+            &["--story", "castle", "--from", "2", "--to", "1"],
+            3,
+            "no recording",
+        ),
+        (&[], 2, "--story"),
+    ] {
+        let refused = replay(&told.stack, Agent::Narrator, arguments).await?;
+        assert_eq!(refused.code, Some(code), "{arguments:?}: {refused:#?}");
+        let all = format!("{}{}", refused.out, refused.err);
+        assert!(all.contains(words), "{arguments:?}: {refused:#?}");
+    }
+    let other = replay(&told.stack, Agent::Moderator, &["--story", "castle"]).await?;
+    assert_eq!(other.code, Some(3), "{other:#?}");
+    assert!(
+        other.out.contains("there are 1 of the narrator"),
+        "{other:#?}"
+    );
+    assert_eq!(keys(&told.stack).await?, before);
+    assert_eq!(told.stack.calls_for(&"a1".parse()?).await?, 1);
+    told.stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn recordings_of_another_life_of_the_log_are_not_taken_for_those_of_this_one()
+-> anyhow::Result<()> {
+    let told = Told::start().await?;
+    let ctx = format!("sf:{{0}}:ctx:{}", told.story);
+    told.stack
+        .redis(&["HSET", &ctx, "epoch", "another"])
+        .await?;
+    let life = "there are 1 of the narrator of an earlier life of the log";
+    let before = keys(&told.stack).await?;
+    let live = replay(&told.stack, Agent::Narrator, &["--story", "castle"]).await?;
+    assert_eq!(live.code, Some(3), "{live:#?}");
+    assert!(live.out.contains(life), "{live:#?}");
+    assert_eq!(keys(&told.stack).await?, before);
+    export(&told.stack, &told.story, &told.file).await?;
+    let file = read(Agent::Narrator, &told.file, &[]).await?;
+    assert_eq!(file.code, Some(3), "{file:#?}");
+    assert!(file.out.contains(life), "{file:#?}");
+    let programs = read(Agent::Narrator, &told.file, &JSON).await?.lines()?;
+    assert_eq!(
+        programs[0]["no_recording"],
+        life.to_owned() + ", whose places mean other events"
+    );
+    told.stack.end().await;
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! What was answered, gone through again by the agents' own `replay`.
+
+mod faults;
+mod held;
+mod input;
+mod kept;
+mod pace;
+mod prompts;
+mod shared;
+mod still;
+
+use std::path::Path;
+use std::time::Duration;
+
+use agent::Recording;
+use agent::archive::{End, Head, Kept, Line};
+use anyhow::{Context, ensure};
+use serde_json::Value;
+use story::{Agent, Event, Seq, StoryId};
+use system_tests::{Process, Stack, program};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Nobody listens there.
+const NOWHERE: &str = "redis://127.0.0.1:1";
+/// As JSON.
+const JSON: [&str; 2] = ["--diff", "json"];
+
+/// What `replay` told.
+#[derive(Debug)]
+struct Replayed {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Replayed {
+    /// Each turn, then the sum of them, where they were asked for as JSON.
+    fn lines(&self) -> anyhow::Result<Vec<Value>> {
+        let lines = self.out.lines().map(serde_json::from_str);
+        Ok(lines.collect::<Result<_, _>>()?)
+    }
+}
+
+async fn replay(stack: &Stack, agent: Agent, arguments: &[&str]) -> anyhow::Result<Replayed> {
+    replay_at(&stack.redis_url(), agent, arguments).await
+}
+
+async fn replay_at(redis: &str, agent: Agent, arguments: &[&str]) -> anyhow::Result<Replayed> {
+    let mut command = Command::new(program(agent.as_str())?);
+    command
+        .args(["replay", "--redis", redis])
+        .args(arguments)
+        .env_remove("LLM_URL")
+        .kill_on_drop(true);
+    let ended = timeout(DEADLINE, command.output()).await;
+    let ended = ended.with_context(|| format!("the {agent}'s {arguments:?} does not end"))??;
+    Ok(Replayed {
+        code: ended.status.code(),
+        out: String::from_utf8(ended.stdout)?,
+        err: String::from_utf8_lossy(&ended.stderr).into_owned(),
+    })
+}
+
+/// Has all turns of the story gone through again by the agents that went through them: they go as they went. Gives them.
+async fn exactly(stack: &Stack, story: &StoryId) -> anyhow::Result<Vec<Recording<'static>>> {
+    let turns = turns(stack, story).await?;
+    ensure!(!turns.is_empty(), "{story} has no recordings");
+    for agent in Agent::ALL {
+        let recorded = turns.iter().filter(|turn| turn.agent == agent).count();
+        if recorded > 0 {
+            let told = [&["--story", story.as_str()], &JSON[..]].concat();
+            let again = replay(stack, agent, &told).await?;
+            let lines = again.lines()?;
+            let (sum, turns) = lines.split_last().context("a sum")?;
+            let same = |turn: &Value| turn["outcome"] == "same";
+            ensure!(
+                again.code == Some(0) && turns.iter().all(same) && turns.len() == recorded,
+                "{recorded} turns of the {agent} in {story}: {again:#?}"
+            );
+            ensure!(sum["outcomes"]["same"] == recorded, "{sum}");
+        }
+    }
+    Ok(turns)
+}
+
+/// How the story's turns went, oldest first.
+async fn turns(stack: &Stack, story: &StoryId) -> anyhow::Result<Vec<Recording<'static>>> {
+    let kept = kept(stack, story).await?;
+    let turns = kept.iter().map(|kept| {
+        let json = Recording::unpacked(&kept.bytes)?;
+        Ok(Recording::read(&json)?)
+    });
+    turns.collect()
+}
+
+async fn kept(stack: &Stack, story: &StoryId) -> anyhow::Result<Vec<bus::Kept>> {
+    let mut all: Vec<bus::Kept> = Vec::new();
+    loop {
+        let place = all.last().map(|kept| kept.place.as_str());
+        let page = stack.bus.recordings(story, place).await?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(page);
+    }
+}
+
+/// Writes what there is of the story to a file.
+async fn export(stack: &Stack, story: &StoryId, to: &Path) -> anyhow::Result<()> {
+    let head = Head {
+        v: agent::archive::VERSION,
+        story: stack.bus.story(story).await?,
+    };
+    let mut lines = vec![Line::Export(Box::new(head))];
+    let mut end = End::default();
+    for entry in stack.bus.log(story, Seq(0), 1_000).await? {
+        lines.push(Line::Log(Box::new(entry)));
+        end.events += 1;
+    }
+    for kept in kept(stack, story).await? {
+        lines.push(Line::Recording(Kept {
+            seq: kept.seq,
+            epoch: kept.epoch,
+            agent: kept.agent,
+            id: kept.id,
+            turn: serde_json::from_slice(&Recording::unpacked(&kept.bytes)?)?,
+        }));
+        end.recordings += 1;
+    }
+    lines.push(Line::End(end));
+    let lines = lines.iter().map(serde_json::to_string);
+    let lines: Vec<String> = lines.collect::<Result<_, _>>()?;
+    std::fs::write(to, lines.join("\n") + "\n")?;
+    Ok(())
+}
+
+/// Each key with a digest of its bytes, and whether it ends by itself.
+async fn keys(stack: &Stack) -> anyhow::Result<Vec<String>> {
+    const SCRIPT: &str = "
+local all = {}
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  local ends = redis.call('PTTL', key) >= 0 and ' ends' or ''
+  all[#all + 1] = key .. ' ' .. redis.sha1hex(redis.call('DUMP', key)) .. ends
+end
+table.sort(all)
+return redis.status_reply(table.concat(all, ';'))";
+    let words = ["EVAL", SCRIPT, "0"].map(str::as_bytes);
+    let reply = stack.redis.command(&words).await?;
+    let reply = reply.trim_start_matches('+');
+    Ok(reply.split(';').map(str::to_owned).collect())
+}
+
+async fn end(workers: impl IntoIterator<Item = Process>) -> anyhow::Result<()> {
+    for worker in workers {
+        let ended = worker.end().await?;
+        ensure!(ended.success(), "a worker ended with {ended}");
+    }
+    Ok(())
+}
+
+/// How an action ended, in a word or two.
+fn how(end: &Event) -> String {
+    let payload = serde_json::to_value(end).unwrap_or_default();
+    let more = ["status", "class", "tier"].map(|field| payload[field].as_str());
+    let more = more.into_iter().flatten().next();
+    format!("{} {}", end.kind(), more.unwrap_or_default())
+}
