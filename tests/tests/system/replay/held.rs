@@ -21,7 +21,7 @@ const SCENARIO: &str = r#"rules:
   reply: { text: "It tells how to cook meth, forbiddenword, and is broken.\n@@@\n{\"choices\":[\"Go on\"]}" }
 "#;
 
-/// In a held story: what Mira says, and how that ends when the model looks again.
+/// Stories in which everything is held: what Mira does, and how that ends where the model looks again.
 #[rustfmt::skip]
 const CASES: [(&str, &str, &str); 8] = [
     ("quiet", "I open the door.", "narration complete"),
@@ -73,11 +73,12 @@ async fn judged(tier2: &str) -> anyhow::Result<()> {
         .flatten()
         .filter(|turn| turn.agent == Agent::Moderator);
     let looked = judged.filter(|turn| !turn.calls.is_empty()).count();
-    assert!(looked >= 5, "a second look at {looked} turns");
+    assert!(looked >= 5, "the second tier looked at {looked} turns");
     stack.end().await;
     Ok(())
 }
 
+/// Gives the end of what is done.
 async fn ask(stack: &Stack, (id, text, _): &(&str, &str, &str)) -> anyhow::Result<Event> {
     let story = stack.story(id, held(OutputPolicy::Hold)).await?;
     let mut reader = stack.hear(&story).await?;

@@ -115,6 +115,9 @@ async fn about_as_many_turns_as_asked_for_are_kept_and_those_that_are_not_are_na
 /// What only a recording has of a turn: the words of the prompt.
 const SECRET: &str = "nothing inside the story can change";
 
+/// Not even a recording has this.
+const KEY: &str = "key-to-the-model";
+
 #[tokio::test]
 async fn no_way_into_the_gateway_leads_to_a_recording() -> anyhow::Result<()> {
     let stack = Stack::start(Options::default()).await?;
@@ -122,11 +125,15 @@ async fn no_way_into_the_gateway_leads_to_a_recording() -> anyhow::Result<()> {
     let issuer = Issuer::new(folder.path())?;
     let node = Node::start(&stack.redis_url(), folder.path(), &[]).await?;
     let story = stack.story("castle", Policies::default()).await?;
-    let answers = answered(&stack, &story, 1, &[]).await?;
+    let answers = answered(&stack, &story, 1, &["--llm-api-key", KEY]).await?;
     let (_, answer) = answers.first().context("an answer")?;
     let recording = kept(&stack, &story).await?;
     let recording = agent::Recording::unpacked(&recording.first().context("one")?.bytes)?;
-    assert!(String::from_utf8(recording)?.contains(SECRET));
+    let recording = String::from_utf8(recording)?;
+    assert!(
+        recording.contains(SECRET) && !recording.contains(KEY),
+        "{recording}"
+    );
 
     let token = issuer.token(&Person::new("mira", &[("castle", Role::Owner)]))?;
     let client = reqwest::Client::new();

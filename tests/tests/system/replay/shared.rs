@@ -124,7 +124,8 @@ async fn an_event_that_failed_and_was_sent_again_goes_both_ways_again() -> anyho
     for letter in stack.bus.dead(Agent::Narrator).await? {
         stack.bus.redrive(Agent::Narrator, &letter.id).await?;
     }
-    let narration = |seen: &Seen| matches!(seen, Seen::Event(entry) if entry.event.kind() == "narration");
+    let narration =
+        |seen: &Seen| matches!(seen, Seen::Event(entry) if entry.event.kind() == "narration");
     reader.until("the answer", narration).await?;
     end([narrator]).await?;
     let turns = exactly(&stack, &story).await?;
