@@ -2,10 +2,12 @@
 //!
 //! Every prompt is checked when it is loaded, by rendering it with a sample of what it will be given, so that a broken
 //! one stops the start and not a turn. The programs embed their prompts; a folder given by `--prompts` replaces them
-//! all. Rendering is pure: the same values give the same bytes.
+//! all, under the same names. Rendering is pure: the same values give the same bytes.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
 use std::sync::Arc;
 
 use minijinja::value::Serde;
@@ -15,15 +17,16 @@ use sha2::{Digest, Sha256};
 
 /// The name of the one template in a prompt's own environment.
 const TEMPLATE: &str = "prompt";
+/// The most bytes of a file: far more than any model is told in one message.
+const MAX_BYTES: u64 = 256 * 1024;
 
 /// Why a prompt cannot be used. `file` is its path, or `embedded <path>`.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("prompt {file} cannot be read: write it, or run without --prompts")]
-    Missing {
-        file: String,
-        source: std::io::Error,
-    },
+    Missing { file: String, source: io::Error },
+    #[error("prompt {file} has more than {} KiB: make it shorter", MAX_BYTES / 1024)]
+    TooLarge { file: String },
     #[error(
         "prompt {file}: it must begin with a line `---`, then name, version and params, then `---`"
     )]
@@ -36,6 +39,8 @@ pub enum Error {
         line: usize,
         what: String,
     },
+    #[error("prompt {file}: its name must be '{wanted}', under which it is asked for")]
+    Renamed { file: String, wanted: String },
     #[error("there is no prompt '{0}'")]
     Unknown(String),
     #[error("two prompts have the name '{0}'")]
@@ -84,7 +89,7 @@ impl Prompts {
     /// for each of them. `sample` has every variable that any of the prompts may use.
     ///
     /// # Errors
-    /// The first file that is missing, badly formed, or does not render.
+    /// The first file that is missing, too large, badly formed, has another name, or does not render.
     pub fn load(
         agent: story::Agent,
         embedded: &[(&str, &str)],
@@ -94,16 +99,20 @@ impl Prompts {
         let sample = Value::from(Serde(&sample));
         let mut by_name = BTreeMap::new();
         for (name, text) in embedded {
-            let prompt = match folder {
-                None => Prompt::parse(format!("embedded {agent}/{name}"), text)?,
-                Some(folder) => Prompt::read(folder.join(agent.as_str()).join(name))?,
-            };
-            prompt.check(&sample)?;
-            let (name, _) = prompt.reference.split_once('@').unwrap_or_default();
-            if by_name.contains_key(name) {
-                return Err(Error::Twice(name.to_owned()));
+            let mut prompt = Prompt::parse(format!("embedded {agent}/{name}"), text)?;
+            let wanted = prompt.name().to_owned();
+            if let Some(folder) = folder {
+                prompt = Prompt::read(&folder.join(agent.as_str()).join(name))?;
             }
-            by_name.insert(name.to_owned(), prompt);
+            if prompt.name() != wanted {
+                let file = prompt.file;
+                return Err(Error::Renamed { file, wanted });
+            }
+            prompt.check(&sample)?;
+            if by_name.contains_key(&wanted) {
+                return Err(Error::Twice(wanted));
+            }
+            by_name.insert(wanted, prompt);
         }
         Ok(Self {
             by_name: Arc::new(by_name),
@@ -118,7 +127,7 @@ impl Prompts {
     }
 
     /// # Errors
-    /// When no loaded prompt has this name, as after a rename in a replaced folder.
+    /// When no loaded prompt has this name.
     pub fn get(&self, name: &str) -> Result<&Prompt, Error> {
         self.by_name
             .get(name)
@@ -127,10 +136,13 @@ impl Prompts {
 }
 
 impl Prompt {
-    fn read(path: PathBuf) -> Result<Self, Error> {
+    fn read(path: &Path) -> Result<Self, Error> {
         let file = path.display().to_string();
-        match std::fs::read_to_string(path) {
+        match text(path) {
             Ok(text) => Self::parse(file, &text),
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                Err(Error::TooLarge { file })
+            }
             Err(source) => Err(Error::Missing { file, source }),
         }
     }
@@ -172,6 +184,11 @@ impl Prompt {
             Ok(()) => Ok(prompt),
             Err(error) => Err(prompt.wrong(&error)),
         }
+    }
+
+    fn name(&self) -> &str {
+        let (name, _) = self.reference.split_once('@').unwrap_or_default();
+        name
     }
 
     /// `name@version#sha`: what made a response. The sha is of the whole file.
@@ -240,6 +257,19 @@ impl Prompt {
     }
 }
 
+fn text(path: &Path) -> io::Result<String> {
+    // Whoever opens a pipe waits for its writer.
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut bytes = Vec::new();
+    let mut file = File::open(path)?.take(MAX_BYTES + 1);
+    if file.read_to_end(&mut bytes)? as u64 > MAX_BYTES {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8"))
+}
+
 /// Front matter and template of a file.
 fn split(text: &str) -> Option<(&str, &str)> {
     let rest = text.strip_prefix("---\n")?;
@@ -257,94 +287,4 @@ fn first_line(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FILE: &str = "---\nname: n-turn\nversion: 3\nparams:\n  temperature: 0.5\n---\nHello {{ who.name }}.\n{% if angry %}{{ reason }}{% endif %}\n";
-
-    #[derive(Serialize)]
-    struct Who {
-        name: &'static str,
-    }
-
-    fn load(text: &str, sample: serde_json::Value) -> Result<Prompts, Error> {
-        Prompts::load(story::Agent::Narrator, &[("turn.md", text)], None, sample)
-    }
-
-    fn sample() -> serde_json::Value {
-        serde_json::json!({"who": {"name": "Mira"}, "angry": false, "reason": "rain"})
-    }
-
-    #[test]
-    fn a_prompt_has_a_reference_that_changes_with_its_bytes() {
-        let prompts = load(FILE, sample()).unwrap();
-        let prompt = prompts.get("n-turn").unwrap();
-        let (name, sha) = prompt.reference().split_once('#').unwrap();
-        assert_eq!((name, sha.len()), ("n-turn@3", 12));
-        assert_eq!(prompt.params().temperature, Some(0.5));
-        let other = load(&FILE.replace("Hello", "Hail"), sample()).unwrap();
-        let (other_name, other_sha) = other
-            .get("n-turn")
-            .unwrap()
-            .reference
-            .split_once('#')
-            .unwrap();
-        assert_eq!(other_name, name);
-        assert_ne!(other_sha, sha);
-        let values = minijinja::context! { who => Value::from(Serde(Who { name: "<Mira>" })), angry => false };
-        assert_eq!(prompt.render(values).unwrap(), "Hello <Mira>.\n");
-    }
-
-    #[test]
-    fn a_wrong_prompt_names_file_line_and_variable() {
-        for (text, says) in [
-            (
-                FILE.replace("who.name", "who.nam"),
-                "embedded narrator/turn.md, line 7: there is no variable `who.nam`",
-            ),
-            (
-                FILE.replace("{{ reason", "{{ reson"),
-                "embedded narrator/turn.md, line 8: there is no variable `reson`",
-            ),
-            (
-                FILE.replace("endif", "endfi"),
-                "embedded narrator/turn.md, line 8: syntax error",
-            ),
-            (
-                FILE.replace("version: 3", "version: three"),
-                "front matter is wrong",
-            ),
-            (FILE.replace("temperature", "temprature"), "temprature"),
-            (FILE.replace("---\n", ""), "must begin with a line `---`"),
-        ] {
-            let error = load(&text, sample()).unwrap_err().to_string();
-            assert!(error.contains(says), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_folder_replaces_all_prompts_and_a_missing_one_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let agent = story::Agent::Narrator;
-        let error =
-            Prompts::load(agent, &[("turn.md", FILE)], Some(folder.path()), sample()).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("narrator/turn.md cannot be read"),
-            "{error}"
-        );
-        std::fs::create_dir(folder.path().join("narrator")).unwrap();
-        std::fs::write(
-            folder.path().join("narrator/turn.md"),
-            FILE.replace("Hello", "Hail"),
-        )
-        .unwrap();
-        let prompts =
-            Prompts::load(agent, &[("turn.md", FILE)], Some(folder.path()), sample()).unwrap();
-        assert_eq!(
-            prompts.get("n-turn").unwrap().render(sample()).unwrap(),
-            "Hail Mira.\n"
-        );
-    }
-}
+mod tests;

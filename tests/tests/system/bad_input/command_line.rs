@@ -123,6 +123,7 @@ async fn without_a_fleet_a_command_says_how_to_start_one() -> anyhow::Result<()>
 #[tokio::test]
 async fn an_unusable_prompt_is_named_with_its_line_and_its_variable() -> anyhow::Result<()> {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../prompts/narrator");
+    let long = "x".repeat(256 * 1024 + 1);
     for (turn, says) in [
         (
             "---\nname: narrator-turn\nversion: 2\n---\nNow:\n{{ histery }}\n",
@@ -139,6 +140,14 @@ async fn an_unusable_prompt_is_named_with_its_line_and_its_variable() -> anyhow:
         (
             "Now.\n",
             "narrator/turn.md: it must begin with a line `---`",
+        ),
+        (
+            "---\nname: narrator-tern\nversion: 2\n---\nNow.\n",
+            "narrator/turn.md: its name must be 'narrator-turn'",
+        ),
+        (
+            &long,
+            "narrator/turn.md has more than 256 KiB: make it shorter",
         ),
     ] {
         let folder = tempfile::tempdir()?;
