@@ -124,8 +124,10 @@ where
         Command::Run { options, worker } => {
             let settings = worker.settings(agent, &options)?;
             let setup = configured(&options, settings.metrics.llm(agent))?;
-            runtime.block_on(run(build(&options.own), setup, settings))?;
-            Ok(ExitCode::SUCCESS)
+            let ran = runtime.block_on(run(build(&options.own), setup, settings));
+            // A look at prompts that hangs is not waited for.
+            runtime.shutdown_background();
+            ran.map(|()| ExitCode::SUCCESS)
         }
         Command::Once { options, once } => {
             let setup = configured(&options, llm::Observer::default())?;

@@ -44,6 +44,7 @@ mod lease;
 mod metrics;
 pub mod prompts;
 pub mod recording;
+mod reload;
 mod replay;
 mod retry;
 mod shutdown;

@@ -21,6 +21,7 @@ pub struct Metrics {
     recordings: IntCounterVec,
     recording_bytes: IntCounterVec,
     backlog: IntGaugeVec,
+    prompts: PromptMetrics,
     turn_seconds: HistogramVec,
 }
 
@@ -33,6 +34,13 @@ struct LlmMetrics {
     tokens: IntCounterVec,
 }
 
+/// Of prompts in a folder.
+#[derive(Debug, Clone)]
+struct PromptMetrics {
+    reloads: IntCounterVec,
+    stale: IntGaugeVec,
+}
+
 /// The same, for one agent: no label is looked up while events run.
 #[derive(Debug, Clone)]
 pub(crate) struct Meters {
@@ -42,6 +50,9 @@ pub(crate) struct Meters {
     pub(crate) leases_lost: IntCounter,
     pub(crate) draft_chunks: IntCounter,
     pub(crate) backlog: IntGauge,
+    pub(crate) prompts_loaded: IntCounter,
+    pub(crate) prompts_failed: IntCounter,
+    pub(crate) prompts_stale: IntGauge,
     llm_seconds: Histogram,
     turn_seconds: Histogram,
 }
@@ -112,6 +123,7 @@ impl Metrics {
                 "storyfleet_backlog",
                 "Events waiting or in flight in the agent's work stream.",
             ),
+            prompts: PromptMetrics::new(&registry),
             turn_seconds: seconds(
                 &registry,
                 "storyfleet_turn_seconds",
@@ -138,12 +150,19 @@ impl Metrics {
 
     pub(crate) fn of(&self, agent: story::Agent) -> Meters {
         let label = &[agent.as_str()];
+        let reloads = |result| {
+            let labels = &[agent.as_str(), result];
+            self.prompts.reloads.with_label_values(labels)
+        };
         Meters {
             agent,
             in_flight: self.in_flight.with_label_values(label),
             leases_lost: self.leases_lost.with_label_values(label),
             draft_chunks: self.draft_chunks.with_label_values(label),
             backlog: self.backlog.with_label_values(label),
+            prompts_loaded: reloads("loaded"),
+            prompts_failed: reloads("failed"),
+            prompts_stale: self.prompts.stale.with_label_values(label),
             llm_seconds: self.llm.seconds.with_label_values(label),
             turn_seconds: self.turn_seconds.with_label_values(label),
             all: self.clone(),
@@ -177,6 +196,24 @@ impl LlmMetrics {
                 "Tokens by kind, those of failed requests too where the model told.",
                 &["agent", "kind"],
             ),
+        }
+    }
+}
+
+impl PromptMetrics {
+    fn new(registry: &Registry) -> Self {
+        let stale = Opts::new(
+            "storyfleet_prompts_stale",
+            "1 while the prompts in the folder cannot be used, and those before are.",
+        );
+        Self {
+            reloads: counter(
+                registry,
+                "storyfleet_prompt_reloads_total",
+                "Changes of the prompts in the folder: loaded, failed.",
+                &["agent", "result"],
+            ),
+            stale: register(registry, IntGaugeVec::new(stale, &["agent"])),
         }
     }
 }

@@ -15,7 +15,9 @@ use crate::metrics::Outcome;
 use crate::recording::Packer;
 use crate::retry::Backoff;
 use crate::worker::{HISTORY, MAX_DELIVERIES, Worker};
-use crate::{Agent, DraftSender, Effects, Emitted, HandleError, Turn, draft, exit, recording};
+use crate::{
+    Agent, DraftSender, Effects, Emitted, HandleError, Prompts, Turn, draft, exit, recording,
+};
 
 /// Runs a delivery to its end, or until its lease is lost. `held` keeps its lease for as long.
 pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, delivery: Delivery, held: Held) {
@@ -23,6 +25,7 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, delivery: Delivery, he
     let span = span(&delivery);
     let step = Step {
         worker: &worker,
+        prompts: worker.prompts.borrow().clone(),
         delivery,
         held: &held,
     };
@@ -57,6 +60,8 @@ fn span(delivery: &Delivery) -> tracing::Span {
 
 struct Step<'a, A> {
     worker: &'a Worker<A>,
+    /// From its begin to its end, whatever is loaded meanwhile.
+    prompts: Prompts,
     delivery: Delivery,
     held: &'a Held,
 }
@@ -187,7 +192,7 @@ impl<A: Agent> Step<'_, A> {
             now: fetched.now,
             llm,
             model: self.worker.setup.model.clone(),
-            prompts: self.worker.prompts.clone(),
+            prompts: self.prompts.clone(),
         };
         let draft = Draft {
             story: work.story.clone(),
@@ -206,9 +211,10 @@ impl<A: Agent> Step<'_, A> {
         });
         let ((effects, turn), ()) = tokio::join!(answer, pump.run(words));
         let recording = packer.and_then(|packer| {
-            let made_with = &self.worker.made_with;
+            let setup = &self.worker.setup;
+            let made_with = setup.made_with(&self.worker.agent, &turn.prompts);
             let ended = effects.as_ref();
-            let went = recording::Recording::new(&turn, made_with, tape.take(), ended);
+            let went = recording::Recording::new(&turn, &made_with, tape.take(), ended);
             self.packed(packer, &went)
         });
         (effects, recording)

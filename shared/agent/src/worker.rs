@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bus::{Bus, Delivery};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
@@ -15,9 +16,9 @@ use tokio_util::task::TaskTracker;
 use crate::health::{Health, Loop};
 use crate::lease::{self, Hold, Leases};
 use crate::metrics::Meters;
-use crate::recording::{MadeWith, Packer};
+use crate::recording::Packer;
 use crate::retry::Backoff;
-use crate::{Agent, Metrics, Prompts, Setup, Shutdown, exit, health, take, turn, upkeep};
+use crate::{Agent, Metrics, Prompts, Setup, Shutdown, exit, health, reload, take, turn, upkeep};
 
 /// An event delivered more often than this is buried as `crash`: whoever answered it died of it.
 pub const MAX_DELIVERIES: u32 = 3;
@@ -74,8 +75,8 @@ pub(crate) struct Worker<A> {
     pub(crate) name: story::Agent,
     pub(crate) settings: Settings,
     pub(crate) setup: Setup,
-    pub(crate) prompts: Prompts,
-    pub(crate) made_with: MadeWith,
+    /// What a turn that begins now is given.
+    pub(crate) prompts: watch::Sender<Prompts>,
     /// Where turns are recorded at all.
     pub(crate) packer: Option<Packer>,
     pub(crate) bus: Bus,
@@ -105,6 +106,9 @@ pub async fn run<A: Agent>(
     let end = CancellationToken::new();
     if let Some(listen) = worker.settings.listen {
         serve(&worker, listen, &mut loops, end.clone()).await?;
+    }
+    if let Some(folder) = worker.setup.prompts.clone() {
+        loops.spawn(reload::follow(Arc::clone(&worker), folder, end.clone()));
     }
     let (mut renewing, over) = (JoinSet::new(), CancellationToken::new());
     renewing.spawn(lease::renew(Arc::clone(&worker), over.clone()));
@@ -190,8 +194,7 @@ impl<A: Agent> Worker<A> {
             leases: Leases::new(settings.concurrency, meters.in_flight.clone()),
             health: Arc::new(Health::new()),
             turns: TaskTracker::new(),
-            made_with: setup.made_with(&agent, &prompts),
-            prompts,
+            prompts: watch::Sender::new(prompts),
             packer,
             setup,
             agent,

@@ -18,6 +18,7 @@ mod moderation;
 mod operator;
 mod outage;
 mod poison;
+mod prompts;
 mod replay;
 mod restart;
 mod signals;

@@ -46,7 +46,8 @@ pub(super) struct Options<O: Args> {
     redis: Redis,
     #[command(flatten)]
     model: Model,
-    /// A folder whose <agent>/*.md replace the embedded prompts
+    /// A folder whose <agent>/*.md replace the embedded prompts. A running worker takes changed ones within 5 s, all of them
+    /// at once, and keeps those that it has while one of the new ones cannot be used
     #[arg(long, env = "STORYFLEET_PROMPTS", value_name = "DIR")]
     prompts: Option<PathBuf>,
     #[command(flatten)]

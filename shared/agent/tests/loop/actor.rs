@@ -1,13 +1,17 @@
 //! The agent of the tests, which does with each event what it is told.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent::{Agent, Effects, Emitted, HandleError, Turn};
-use story::{Narration, Payload, Status};
+use agent::{Agent, Effects, Emitted, HandleError, Prompts, Turn, prompts};
+use story::{LlmReport, Narration, Payload, Status};
 use tokio::sync::watch;
 
 use crate::stage::NARRATOR;
+
+/// The agent's only prompt. Its name in each answer is all that becomes of it.
+pub(crate) const PROMPT: &str = "---\nname: turn\nversion: 1\n---\nIt is old.\n";
 
 /// What the agent does with an event.
 pub(crate) enum Act {
@@ -19,6 +23,7 @@ pub(crate) enum Act {
     Hang,
     Panic,
     Fail(HandleError),
+    FailWhenTold(HandleError),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +65,10 @@ impl Agent for Actor {
         self.merges
     }
 
+    fn prompts(&self, folder: Option<&Path>) -> Result<Prompts, prompts::Error> {
+        Prompts::load(NARRATOR, &[("turn.md", PROMPT)], folder, ())
+    }
+
     async fn handle(&self, turn: &Turn) -> Result<Effects, HandleError> {
         let id = turn.event.id.to_string();
         self.marks
@@ -69,7 +78,8 @@ impl Agent for Actor {
             .waiting
             .iter()
             .map(|event| (self.act)(event.id.as_str()));
-        let fails = joined.find(|act| matches!(act, Act::Fail(_) | Act::Panic));
+        let fails =
+            joined.find(|act| matches!(act, Act::Fail(_) | Act::FailWhenTold(_) | Act::Panic));
         match fails.unwrap_or_else(|| (self.act)(&id)) {
             Act::Answer => {
                 turn.draft.send("It rains.").await;
@@ -98,6 +108,10 @@ impl Agent for Actor {
             }
             Act::Panic => panic!("poison"),
             Act::Fail(error) => Err(error),
+            Act::FailWhenTold(error) => {
+                self.told().await;
+                Err(error)
+            }
         }
     }
 }
@@ -112,12 +126,20 @@ impl Actor {
 }
 
 fn answer(turn: &Turn) -> Effects {
+    let prompt = turn
+        .prompts
+        .get("turn")
+        .expect("it is checked at the start");
+    let report = LlmReport {
+        prompt: prompt.reference().to_owned(),
+        ..LlmReport::default()
+    };
     let narration = Narration {
         text: "It rains.".into(),
         choices: Vec::new(),
         speak: Vec::new(),
         status: Status::Complete,
-        llm: None,
+        llm: Some(report),
     };
     let merged = turn.waiting.len();
     Effects {

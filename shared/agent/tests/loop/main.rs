@@ -7,6 +7,7 @@ mod actor;
 #[allow(dead_code, unreachable_pub, reason = "the bus tests it further")]
 mod network;
 mod poison;
+mod prompts;
 mod ready;
 mod stage;
 mod worker;

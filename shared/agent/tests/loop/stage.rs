@@ -2,21 +2,15 @@
 
 use std::net::TcpListener;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::Duration;
 
-use agent::{Settings, Setup, Shutdown};
+use agent::Recording;
 use bus::{Bus, Commit, LeaseId, NewStory, Watch};
 use story::{Action, Author, AuthorKind, Event, LogEntry, Mode, OutputPolicy, Payload, Seq};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
-
-use crate::actor::{Act, Actor};
-use crate::worker::Worker;
 
 /// No state that a test waits for takes longer, however slow the machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -218,6 +212,15 @@ impl Stage {
             .unwrap()
     }
 
+    /// How the story's turns went.
+    pub(crate) async fn recorded(&self, story: &str) -> Vec<Recording<'static>> {
+        let story = story.parse().unwrap();
+        let recordings = self.bus.recordings(&story, None).await;
+        let recordings = recordings.unwrap().into_iter();
+        let read = |kept: bus::Kept| Recording::read(&Recording::unpacked(&kept.bytes)?);
+        recordings.map(|kept| read(kept).unwrap()).collect()
+    }
+
     /// What the story's answers answer, once there are `count` of them.
     pub(crate) async fn answers(&self, story: &str, count: usize) -> Vec<Vec<String>> {
         let answers = async || -> Vec<Vec<String>> {
@@ -250,53 +253,6 @@ impl Stage {
         timeout(PATIENCE, wait)
             .await
             .unwrap_or_else(|_| panic!("waited in vain for {what}"));
-    }
-
-    pub(crate) fn worker(
-        &self,
-        lease: Duration,
-        merges: usize,
-        act: impl Fn(&str) -> Act + Send + Sync + 'static,
-    ) -> Worker {
-        self.worker_over(&self.url(), lease, merges, act)
-    }
-
-    /// A worker that reaches Redis at `url`.
-    pub(crate) fn worker_over(
-        &self,
-        url: &str,
-        lease: Duration,
-        merges: usize,
-        act: impl Fn(&str) -> Act + Send + Sync + 'static,
-    ) -> Worker {
-        let (marks, seen) = watch::channel(Vec::new());
-        let (told, tell) = watch::channel(false);
-        let actor = Actor {
-            merges,
-            act: Box::new(act),
-            marks: Arc::new(marks),
-            tell,
-        };
-        let port = free_port();
-        let settings = Settings {
-            concurrency: SLOTS,
-            lease,
-            drain: Duration::from_millis(200),
-            listen: Some(([127, 0, 0, 1], port).into()),
-            ..Settings::new(bus::Settings::new(url))
-        };
-        let metrics = settings.metrics.clone();
-        let shutdown = Shutdown::default();
-        let mut running = JoinSet::new();
-        running.spawn(agent::run(actor, nobody(), settings, shutdown.clone()));
-        Worker {
-            port,
-            metrics,
-            shutdown,
-            seen,
-            told,
-            running,
-        }
     }
 
     /// A worker that died of the event that it took, unless it renews the lease.
@@ -337,7 +293,7 @@ fn url(port: u16) -> String {
     format!("redis://127.0.0.1:{port}")
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
@@ -374,13 +330,4 @@ fn said(story: &str, id: &str) -> Event {
         Payload::Action(action),
         jiff::Timestamp::UNIX_EPOCH,
     )
-}
-
-/// The actor asks no model.
-fn nobody() -> Setup {
-    Setup {
-        llm: llm::Client::new(llm::Settings::new("http://127.0.0.1:1/v1")).unwrap(),
-        model: "nobody".to_owned(),
-        prompts: None,
-    }
 }

@@ -1,25 +1,110 @@
-//! A worker of the tests: what it has begun, what its pages say, and its end.
+//! A worker of the tests: its start, what it has begun, what its pages say, and its end.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use agent::{Metrics, Shutdown};
+use agent::{Metrics, Settings, Setup, Shutdown};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::actor::Mark;
-use crate::stage::{PATIENCE, exchange};
+use crate::actor::{Act, Actor, Mark};
+use crate::stage::{PATIENCE, SLOTS, Stage, exchange, free_port};
 
 pub(crate) struct Worker {
-    pub(super) port: u16,
-    pub(super) metrics: Metrics,
-    pub(super) shutdown: Shutdown,
-    pub(super) seen: watch::Receiver<Vec<(String, Mark)>>,
-    pub(super) told: watch::Sender<bool>,
-    pub(super) running: JoinSet<anyhow::Result<()>>,
+    port: u16,
+    metrics: Metrics,
+    shutdown: Shutdown,
+    seen: watch::Receiver<Vec<(String, Mark)>>,
+    told: watch::Sender<bool>,
+    running: JoinSet<anyhow::Result<()>>,
+}
+
+impl Stage {
+    pub(crate) fn worker(
+        &self,
+        lease: Duration,
+        merges: usize,
+        act: impl Fn(&str) -> Act + Send + Sync + 'static,
+    ) -> Worker {
+        self.worker_over(&self.url(), lease, merges, act)
+    }
+
+    /// A worker that reaches Redis at `url`.
+    pub(crate) fn worker_over(
+        &self,
+        url: &str,
+        lease: Duration,
+        merges: usize,
+        act: impl Fn(&str) -> Act + Send + Sync + 'static,
+    ) -> Worker {
+        Worker::start(settings(url, lease), nobody(), merges, act)
+    }
+
+    /// A worker with the prompts of a folder, and two events more in a beat.
+    pub(crate) fn worker_with(
+        &self,
+        folder: &Path,
+        act: impl Fn(&str) -> Act + Send + Sync + 'static,
+    ) -> Worker {
+        let setup = Setup {
+            prompts: Some(folder.to_owned()),
+            ..nobody()
+        };
+        Worker::start(settings(&self.url(), super::LEASE), setup, 2, act)
+    }
+}
+
+fn settings(url: &str, lease: Duration) -> Settings {
+    Settings {
+        concurrency: SLOTS,
+        lease,
+        drain: Duration::from_millis(200),
+        listen: Some(([127, 0, 0, 1], free_port()).into()),
+        ..Settings::new(bus::Settings::new(url))
+    }
+}
+
+/// The actor asks no model.
+fn nobody() -> Setup {
+    Setup {
+        llm: llm::Client::new(llm::Settings::new("http://127.0.0.1:1/v1")).unwrap(),
+        model: "nobody".to_owned(),
+        prompts: None,
+    }
 }
 
 impl Worker {
+    fn start(
+        settings: Settings,
+        setup: Setup,
+        merges: usize,
+        act: impl Fn(&str) -> Act + Send + Sync + 'static,
+    ) -> Self {
+        let (marks, seen) = watch::channel(Vec::new());
+        let (told, tell) = watch::channel(false);
+        let actor = Actor {
+            merges,
+            act: Box::new(act),
+            marks: Arc::new(marks),
+            tell,
+        };
+        let port = settings.listen.map_or(0, |listen| listen.port());
+        let metrics = settings.metrics.clone();
+        let shutdown = Shutdown::default();
+        let mut running = JoinSet::new();
+        running.spawn(agent::run(actor, setup, settings, shutdown.clone()));
+        Self {
+            port,
+            metrics,
+            shutdown,
+            seen,
+            told,
+            running,
+        }
+    }
+
     pub(crate) async fn begun(&mut self, id: &str) {
         self.mark(id, Mark::Begun).await;
     }
