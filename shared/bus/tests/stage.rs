@@ -26,7 +26,7 @@ fn kept(seq: u64) -> Kept {
     Kept {
         place: String::new(),
         agent: "narrator".to_owned(),
-        id: "a1".parse().unwrap(),
+        id: "a1".parse().expect("an event id"),
         seq: Seq(seq),
         epoch: "of the other".to_owned(),
         bytes: vec![1, 2, 255],
