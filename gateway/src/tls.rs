@@ -25,24 +25,28 @@ const MAX_BYTES: u64 = 1_024 * 1_024;
 /// What is spoken inside, the first before the second.
 const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
 pub(crate) const HTTP2: &[u8] = b"h2";
+/// Of what is PEM and does not do.
+const NO_CERTIFICATE: &str = "the first certificate in it is none (X.509, version 3): get it anew";
+const NO_KEY: &str = "the key in it is none that the gateway knows (RSA, ECDSA on P-256, P-384 or P-521, or Ed25519): make another";
 /// For a year browsers come by https only.
 const STRICT: &str = "max-age=31536000";
 
-/// Why there is no TLS with these files.
+/// Why there is no TLS with these files. In words of ours alone: those of the libraries may repeat what is in the files, and
+/// that may be a key.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("{} cannot be read", .0.display())]
     Read(PathBuf, #[source] io::Error),
-    #[error("{} is no PEM", .0.display())]
-    Pem(PathBuf, #[source] pem::Error),
+    #[error("{} is no PEM: {}", .0.display(), .1)]
+    Pem(PathBuf, &'static str),
     #[error("{} has no certificate in it: PEM is wanted, the gateway's own first, then those that vouch for it", .0.display())]
     NoCertificate(PathBuf),
     #[error("{} has no private key in it: PEM is wanted, without a password", .0.display())]
     NoKey(PathBuf),
     #[error("the key in {} is not that of the certificate in {}", .key.display(), .certificate.display())]
     OtherKey { certificate: PathBuf, key: PathBuf },
-    #[error("{} cannot be used", .0.display())]
-    Unfit(PathBuf, #[source] rustls::Error),
+    #[error("{} cannot be used: {}", .0.display(), .1)]
+    Unfit(PathBuf, &'static str),
 }
 
 /// A certificate with its key. Cheap to clone.
@@ -152,23 +156,41 @@ impl Files {
         let (certificate, key) = (&self.certificate, &self.key);
         let chain = CertificateDer::pem_slice_iter(&bytes(certificate)?)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| TlsError::Pem(certificate.clone(), error))?;
+            .map_err(|error| TlsError::Pem(certificate.clone(), fault(&error)))?;
         if chain.is_empty() {
             return Err(TlsError::NoCertificate(certificate.clone()));
         }
         let secret = PrivateKeyDer::from_pem_slice(&bytes(key)?).map_err(|error| match error {
             pem::Error::NoItemsFound => TlsError::NoKey(key.clone()),
-            error => TlsError::Pem(key.clone(), error),
+            error => TlsError::Pem(key.clone(), fault(&error)),
         })?;
         let config = config(chain, secret).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => TlsError::OtherKey {
                 certificate: certificate.clone(),
                 key: key.clone(),
             },
-            rustls::Error::InvalidCertificate(_) => TlsError::Unfit(certificate.clone(), error),
-            error => TlsError::Unfit(key.clone(), error),
+            rustls::Error::InvalidCertificate(_) => {
+                TlsError::Unfit(certificate.clone(), NO_CERTIFICATE)
+            }
+            _ => TlsError::Unfit(key.clone(), NO_KEY),
         })?;
         Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+}
+
+/// What kind of fault it is, and what to do.
+fn fault(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => {
+            "a BEGIN line has no END line to it: the file was cut off, or its line breaks were lost; write it anew as it was made"
+        }
+        pem::Error::IllegalSectionStart { .. } => {
+            "a BEGIN line is not as it must be: it is a line of its own with five dashes at both ends; write the file anew as it was made"
+        }
+        pem::Error::Base64Decode(_) => {
+            "what is between a BEGIN and its END line is not base64: write the file anew as it was made"
+        }
+        _ => "it cannot be read as PEM: write it anew as it was made",
     }
 }
 
@@ -254,6 +276,60 @@ mod tests {
         let error = Tls::load(missing.clone(), missing).expect_err("nothing there");
         assert!(error.to_string().ends_with("missing cannot be read"));
         assert!(error.source().is_some());
+    }
+
+    /// The errors of a chain, as whoever logs them may write them.
+    fn told(error: &TlsError) -> String {
+        let mut told = format!("{error} {error:?} {error:#?}");
+        let mut source = error.source();
+        while let Some(cause) = source {
+            told += &format!(" {cause} {cause:?}");
+            source = cause.source();
+        }
+        told
+    }
+
+    #[test]
+    fn no_piece_of_a_key_is_in_what_is_told_of_its_file() {
+        let folder = TempDir::new().expect("a folder");
+        let (certificate, key) = pair();
+        let lines: Vec<&str> = key.lines().collect();
+        let (middle, last) = (lines.len() / 2, lines.len() - 1);
+        let spoilt = [
+            lines.concat(),
+            lines.join(" "),
+            lines.join("\\n"),
+            format!("\"{}\"", lines.join("\\n")),
+            key[..key.len() / 2].to_owned(),
+            lines[..last].join("\n"),
+            [&lines[..last], &["-----END KEY-----"]].concat().join("\n"),
+            [lines[0], &lines[1..].concat()].join("\n"),
+            [&lines[..1], &["*"], &lines[1..]].concat().join("\n"),
+            [&lines[..middle], &lines[middle + 1..]].concat().join("\n"),
+            key.replace("PRIVATE KEY-----", "PRIVATE KEY"),
+            key.replace("-----BEGIN PRIVATE KEY-----\n", "-----BEGIN "),
+            key.replacen("MI", "AA", 1),
+            key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"),
+        ];
+        let secret = lines[1..last].concat();
+        let decimal: Vec<String> = secret.bytes().map(|byte| byte.to_string()).collect();
+        let pieces: Vec<String> = (0..secret.len() - 6)
+            .flat_map(|at| {
+                [
+                    secret[at..at + 6].to_owned(),
+                    decimal[at..at + 6].join(", "),
+                ]
+            })
+            .collect();
+        for text in &spoilt {
+            // The wrong way round too: a key is soon in the other's place.
+            for (certificate, key) in [(certificate.as_str(), text.as_str()), (text, text)] {
+                let error = load(&folder, certificate, key).expect_err(text);
+                let told = told(&error);
+                let piece = pieces.iter().find(|piece| told.contains(*piece));
+                assert_eq!(piece, None, "{told}");
+            }
+        }
     }
 
     #[test]
