@@ -31,7 +31,8 @@ pub(crate) async fn run(args: SendArgs, target: &Target, out: Output) -> anyhow:
     }
     bus.check_rights(Role::Producer).await?;
     let event = action(args, mode);
-    let published = bus.publish(&event).await?;
+    let published = bus.publish(&event).await;
+    let published = published.map_err(|error| refused(error, &event.id))?;
     if !wait || !out.json {
         tell(&event.id, published, out).with_context(|| sent(&event.id))?;
     }
@@ -87,6 +88,16 @@ async fn who_is_missing(event: &Event, bus: &Bus) -> Result<Vec<Agent>, Error> {
         }
     }
     Ok(missing)
+}
+
+/// Whoever sends it again under another id may say it twice.
+fn refused(error: Error, id: &EventId) -> anyhow::Error {
+    match error {
+        Error::Unheard(error) => anyhow::Error::from(*error).context(format!(
+            "it may have been accepted: send it again with --id {id}"
+        )),
+        error => error.into(),
+    }
 }
 
 /// What is true although it could not be written.

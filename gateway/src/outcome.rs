@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bus::{Error, Published};
+use story::EventId;
 use tungstenite::error::ProtocolError;
 
 use crate::app::Unauthorized;
@@ -35,10 +36,10 @@ pub(crate) fn refused(reference: Reference, why: Unauthorized) -> (Answer, Close
     (told(reference, code, why.into()), close)
 }
 
-/// The answer to what was published under this id.
+/// The answer to what was published under this id, and what the client may call it.
 pub(crate) fn answer(
     reference: Reference,
-    id: story::EventId,
+    (id, name): (EventId, EventId),
     published: Result<Published, Error>,
 ) -> Answer {
     match published {
@@ -48,7 +49,7 @@ pub(crate) fn answer(
             status: Some(status(published)),
         },
         Err(error) => {
-            let problem = Problem::from(error);
+            let problem = Problem::of_event(&error, name);
             told(reference, code(problem.code), problem)
         }
     }
@@ -82,7 +83,7 @@ pub(crate) fn answer_to_join(
 }
 
 fn told(reference: Reference, code: Code, problem: Problem) -> Answer {
-    let answer = Answer::err(reference, code, problem.detail);
+    let answer = Answer::err(reference, code, problem.detail).of(problem.id.map(|id| *id));
     match problem.after_ms {
         Some(ms) => answer.later(Duration::from_millis(ms)),
         None => answer,

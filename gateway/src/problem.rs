@@ -7,7 +7,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bus::Error;
 use serde::Serialize;
+use story::EventId;
 
+use crate::api::schema;
 use crate::app::Unauthorized;
 use crate::auth::{Refusal, URL_PAUSE};
 use crate::hub::Unwatched;
@@ -30,6 +32,11 @@ pub(crate) struct Problem {
     /// When to try again, in ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) after_ms: Option<u64>,
+    /// Of what may have been taken: sent again under this id, it counts once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = schema::event_id, required = false)]
+    // In a box: few have one, and all are moved about.
+    pub(crate) id: Option<Box<EventId>>,
     /// As in `x-request-id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) request_id: Option<String>,
@@ -43,6 +50,7 @@ impl Problem {
             title: status.canonical_reason().unwrap_or("Error"),
             detail: detail.into(),
             after_ms: None,
+            id: None,
             request_id: None,
         }
     }
@@ -62,6 +70,22 @@ impl Problem {
     /// One connection too many.
     pub(crate) fn crowd(words: &str) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many", words).later(quota::AFTER)
+    }
+
+    /// Of what somebody wrote and calls `name`.
+    pub(crate) fn of_event(error: &Error, name: EventId) -> Self {
+        let problem = Self::from(error);
+        if !matches!(error, Error::Unheard(_)) {
+            return problem;
+        }
+        let detail = format!(
+            "the story's store was lost before it replied, so that this may have been taken: send it again with the id {name}, and it counts once"
+        );
+        Self {
+            detail,
+            id: Some(Box::new(name)),
+            ..problem
+        }
     }
 
     pub(crate) fn later(self, after: Duration) -> Self {

@@ -49,15 +49,23 @@ pub(crate) enum Fault {
 }
 
 impl Said {
+    /// What the client calls it, or else what it is called from now on: sent again under this it is the same.
+    pub(crate) fn name(&mut self) -> EventId {
+        let new_id = || {
+            let now = jiff::Timestamp::now().as_millisecond().max(0);
+            EventId::new(now.cast_unsigned(), rand::random())
+        };
+        self.id.get_or_insert_with(new_id).clone()
+    }
+
     /// The event of what `person` does now.
     ///
     /// # Errors
     /// When the fields do not fit the mode.
-    pub(crate) fn event(self, story: StoryId, person: &Identity) -> Result<Event, Fault> {
+    pub(crate) fn event(mut self, story: StoryId, person: &Identity) -> Result<Event, Fault> {
         self.check()?;
         let now = jiff::Timestamp::now();
-        let new_id = || EventId::new(now.as_millisecond().max(0).cast_unsigned(), rand::random());
-        let id = self.id.as_ref().map_or_else(new_id, |id| own(id, person));
+        let id = own(&self.name(), person);
         let author = Author {
             kind: AuthorKind::User,
             id: person.sub.clone(),

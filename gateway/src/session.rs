@@ -13,7 +13,7 @@ mod typing;
 
 use std::sync::Arc;
 
-use story::{Cursor, Event, StoryId};
+use story::{Cursor, Event, EventId, StoryId};
 use tokio::time::{Duration, Instant};
 
 use crate::auth::{Identity, Role};
@@ -57,6 +57,8 @@ pub(crate) enum Act {
     /// Then: [`Answer`]s of its own.
     Publish {
         event: Box<Event>,
+        /// Under which the client may send it again.
+        name: EventId,
         reference: Reference,
     },
     /// Others are told, if possible; answered when the client asked for it.
@@ -230,7 +232,7 @@ impl Session {
 
     fn publish(
         &self,
-        (story, said): (StoryId, Box<Said>),
+        (story, mut said): (StoryId, Box<Said>),
         reference: Reference,
         identity: &Identity,
     ) -> Act {
@@ -241,9 +243,11 @@ impl Session {
             let words = format!("your token does not let you write in {story}");
             return Act::Send(Answer::err(reference, Code::Forbidden, words));
         }
+        let name = said.name();
         match said.event(story, identity) {
             Ok(event) => Act::Publish {
                 event: Box::new(event),
+                name,
                 reference,
             },
             Err(fault) => Act::Send(Answer::err(reference, Code::BadMessage, fault.to_string())),
@@ -298,6 +302,7 @@ impl Session {
             code: Code::Unavailable,
             message: format!("{story} cannot be read now: join it again"),
             after_ms: Some(after_ms),
+            id: None,
             story: Some(story),
         };
         let reference = None;

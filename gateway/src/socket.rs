@@ -14,7 +14,7 @@ use bus::{Error, Published};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::SplitStream;
-use story::StoryId;
+use story::{EventId, StoryId};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -44,7 +44,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 enum Outcome {
     Verified(Result<Identity, Unauthorized>, Reference),
     Joined(u32, StoryId, Reference, Result<Membership, Unwatched>),
-    Published(Reference, story::EventId, Result<Published, Error>),
+    /// Under its id, and what the client may call it.
+    Published(Reference, (EventId, EventId), Result<Published, Error>),
 }
 
 struct Socket {
@@ -249,14 +250,18 @@ impl Socket {
                     Outcome::Joined(number, story, reference, joined)
                 })
             }
-            Act::Publish { event, reference } => {
+            Act::Publish {
+                event,
+                name,
+                reference,
+            } => {
                 if let Err(after) = app.rates.publish(&event.author.id) {
                     self.say(&too_often(reference, TOO_OFTEN, after));
                     return None;
                 }
                 Box::pin(async move {
                     let published = app.bus.publish(&event).await;
-                    Outcome::Published(reference, event.id, published)
+                    Outcome::Published(reference, (event.id, name), published)
                 })
             }
             Act::Send(_) | Act::Leave { .. } | Act::Type { .. } | Act::Close(_) => return None,
@@ -296,9 +301,9 @@ impl Socket {
                 let answer = self.session.joined(number, &story, outcome);
                 self.acts.push_front(Act::Send(answer));
             }
-            Outcome::Published(reference, id, published) => {
+            Outcome::Published(reference, ids, published) => {
                 self.acts
-                    .push_front(Act::Send(answer(reference, id, published)));
+                    .push_front(Act::Send(answer(reference, ids, published)));
             }
         }
     }

@@ -131,6 +131,9 @@ pub(crate) enum Answer {
         message: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         after_ms: Option<u64>,
+        /// Of what may have been taken: sent again under this id, it counts once.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<EventId>,
         /// The story that can be read no more, where it is not the answer to a message.
         #[serde(skip_serializing_if = "Option::is_none")]
         story: Option<StoryId>,
@@ -229,29 +232,25 @@ impl Answer {
             code,
             message: message.into(),
             after_ms: None,
+            id: None,
             story: None,
         }
     }
 
-    /// An error that passes.
-    pub(crate) fn later(self, after: Duration) -> Self {
-        let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-        match self {
-            Self::Err {
-                reference,
-                code,
-                message,
-                story,
-                ..
-            } => Self::Err {
-                reference,
-                code,
-                message,
-                after_ms: Some(after),
-                story,
-            },
-            other => other,
+    /// An error that names what may have been taken, if anything may.
+    pub(crate) fn of(mut self, event: Option<EventId>) -> Self {
+        if let Self::Err { id, .. } = &mut self {
+            *id = event;
         }
+        self
+    }
+
+    /// An error that passes.
+    pub(crate) fn later(mut self, after: Duration) -> Self {
+        if let Self::Err { after_ms, .. } = &mut self {
+            *after_ms = u64::try_from(after.as_millis()).ok();
+        }
+        self
     }
 }
 

@@ -64,7 +64,8 @@ struct Placed {
 
 /// Do something in a story
 ///
-/// Sent twice under the same id, or the same `Idempotency-Key`, it counts once.
+/// Sent twice under the same id, or the same `Idempotency-Key`, it counts once. A problem that leaves open whether it was
+/// taken has the `id` to send it again under.
 #[utoipa::path(post, path = "/v1/stories/{id}/events", operation_id = "publishEvent", tag = "events",
     params(("id" = String, Path, description = "The story", pattern = "^[a-z0-9][a-z0-9-]{0,63}$"),
         ("idempotency-key" = Option<String>, Header, description = "The action's id where its body has none", pattern = "^[ -~]{1,64}$")),
@@ -83,11 +84,13 @@ pub(crate) async fn publish(
         let words = "Idempotency-Key and the id in the body are two names: send one, or the same";
         return Err(Problem::bad(words));
     }
+    let name = said.name();
     let unfit = |fault: crate::said::Fault| Problem::bad(fault.to_string());
     let event = said.event(story, &caller.0).map_err(unfit)?;
     let may = app.rates.publish(&event.author.id);
     may.map_err(|after| Problem::rate(TOO_OFTEN, after))?;
-    let published = app.bus.publish(&event).await?;
+    let published = app.bus.publish(&event).await;
+    let published = published.map_err(|error| Problem::of_event(&error, name))?;
     let accepted = Accepted {
         id: event.id,
         status: status(published),

@@ -63,9 +63,9 @@ impl Session {
             Act::Join {
                 story, reference, ..
             } => (story, reference, Role::Reader, "read"),
-            Act::Publish { event, reference } => {
-                (&event.story, reference, Role::Author, "write in")
-            }
+            Act::Publish {
+                event, reference, ..
+            } => (&event.story, reference, Role::Author, "write in"),
             Act::Type {
                 story, reference, ..
             } => (story, reference, Role::Author, "write in"),
@@ -102,6 +102,7 @@ impl Session {
                     code: Code::Forbidden,
                     message: format!("your new token does not let you read {story}"),
                     after_ms: None,
+                    id: None,
                     story: Some(story.clone()),
                 }));
             }

@@ -50,7 +50,8 @@ fn answers() -> Vec<Value> {
             id: Some(id("e1")),
             status: Some("logged"),
         },
-        Answer::err(reference, Code::Full, "full").later(Duration::from_secs(1)),
+        Answer::err(reference.clone(), Code::Full, "full").later(Duration::from_secs(1)),
+        Answer::err(reference, Code::Unavailable, "away").of(Some(id("e1"))),
         Answer::Bye {
             after_ms: 0,
             reason: "over",

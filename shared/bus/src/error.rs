@@ -11,6 +11,10 @@ pub enum Error {
     // Not a source, as the next two: the client's error prints what it comes from, and a chain would say it twice.
     #[error("{}", away(.0))]
     Unreachable(redis::RedisError),
+    /// It was sent, and no reply came: it may have been done or not, and may be asked for again without harm. Only who must
+    /// tell somebody so is given this, with why there is none.
+    #[error(transparent)]
+    Unheard(Box<Error>),
     /// Redis does not let us in, or forbids a command. While a fleet runs an operator may be changing the password: only
     /// at a start is it final.
     #[error(
@@ -73,8 +77,24 @@ impl Error {
         match self {
             Self::Unreachable(_) | Self::Denied(_) => true,
             Self::Refused(_) => !matches!(self.code(), Some("ERR" | "WRONGTYPE")),
+            Self::Unheard(error) => error.is_passing(),
             _ => false,
         }
+    }
+
+    /// Whether Redis was not reached, or did not answer in time.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Unheard(error) => error.is_away(),
+            _ => false,
+        }
+    }
+
+    /// Whether what was sent may have been done: what the server itself says it has not.
+    pub(crate) fn is_unheard(&self) -> bool {
+        matches!(self, Self::Unreachable(error) if error.code().is_none())
     }
 
     /// Whether it tells of what is stored at one place, whatever is elsewhere.
@@ -101,6 +121,7 @@ impl Error {
     pub(crate) fn code(&self) -> Option<&str> {
         match self {
             Self::Refused(error) | Self::Denied(error) | Self::Unreachable(error) => error.code(),
+            Self::Unheard(error) => error.code(),
             _ => None,
         }
     }
@@ -113,7 +134,11 @@ impl Error {
     /// Whether nothing will help but changing the settings, of ours or of the server.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Settings(_) | Self::Server(_) | Self::Denied(_))
+        match self {
+            Self::Settings(_) | Self::Server(_) | Self::Denied(_) => true,
+            Self::Unheard(error) => error.is_configuration(),
+            _ => false,
+        }
     }
 }
 

@@ -80,7 +80,7 @@ impl Bus {
     ///
     /// # Errors
     /// [`Error::NotPublishable`], [`Error::NoStory`], [`Error::LaneFull`], [`Error::TooLarge`]; or Redis was not reached, and the same call can
-    /// be made again without harm.
+    /// be made again without harm. [`Error::Unheard`] where it may have been accepted.
     pub async fn publish(&self, event: &Event) -> Result<Published, Error> {
         if !story::may_publish(event) {
             return Err(Error::NotPublishable);
@@ -103,7 +103,7 @@ impl Bus {
             call.keys(keys.lane(step.agent, story).into_keys());
             call.number(step.part);
         }
-        let (word, rest) = verdict(call.run_until_answered(&self.link).await?)?;
+        let (word, rest) = verdict(call.run_until_known(&self.link).await?)?;
         match word.as_str() {
             "OK" => Ok(Published::Logged(
                 seqs(rest)?.first().copied().unwrap_or_default(),

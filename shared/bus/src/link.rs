@@ -92,10 +92,22 @@ impl Link {
     }
 
     pub(crate) async fn query(&self, cmd: &redis::Cmd) -> Result<Value, Error> {
+        self.ask(cmd).await.map_err(|(error, _)| error)
+    }
+
+    /// The same; with an error whether Redis may have done it all the same.
+    pub(crate) async fn ask(&self, cmd: &redis::Cmd) -> Result<Value, (Error, bool)> {
         let (generation, connecting) = self.wire();
         match connecting.await {
-            Ok(mut wire) => self.judged(generation, wire.query(cmd).await),
-            Err(error) => Err(self.not_connected(generation, error)),
+            Ok(mut wire) => {
+                let reply = self.judged(generation, wire.query(cmd).await);
+                reply.map_err(|error| {
+                    let is_unheard = error.is_unheard();
+                    (error, is_unheard)
+                })
+            }
+            // There was nothing to send it on.
+            Err(error) => Err((self.not_connected(generation, error), false)),
         }
     }
 

@@ -106,12 +106,14 @@ impl Call {
 
     /// Runs it once. After [`Error::Unreachable`] it may have been done or not.
     pub(crate) async fn run(&self, link: &Link) -> Result<Value, Error> {
-        match link
-            .query(&self.command("EVALSHA", self.script.sha()))
-            .await
-        {
-            Err(error) if error.code() == Some("NOSCRIPT") => {
-                link.query(&self.command("EVAL", self.script.code)).await
+        self.ask(link).await.map_err(|(error, _)| error)
+    }
+
+    /// The same; with an error whether it may have been done.
+    async fn ask(&self, link: &Link) -> Result<Value, (Error, bool)> {
+        match link.ask(&self.command("EVALSHA", self.script.sha())).await {
+            Err((error, _)) if error.code() == Some("NOSCRIPT") => {
+                link.ask(&self.command("EVAL", self.script.code)).await
             }
             reply => reply,
         }
@@ -131,6 +133,29 @@ impl Call {
             }
         }
         Ok((self.run(link).await?, true))
+    }
+
+    /// Runs an idempotent script until a reply comes.
+    ///
+    /// # Errors
+    /// [`Error::Unheard`] where one of the tries may have been done.
+    pub(crate) async fn run_until_known(&self, link: &Link) -> Result<Value, Error> {
+        let mut may_be_done = false;
+        for tries in 1.. {
+            let (error, is_unheard) = match self.ask(link).await {
+                Ok(reply) => return Ok(reply),
+                Err(failed) => failed,
+            };
+            may_be_done |= is_unheard;
+            let is_away = matches!(error, Error::Unreachable(_));
+            if !is_away || tries == TRIES {
+                return Err(match may_be_done {
+                    true => Error::Unheard(Box::new(error)),
+                    false => error,
+                });
+            }
+        }
+        unreachable!("the tries are counted")
     }
 
     fn command(&self, name: &str, script: &str) -> redis::Cmd {

@@ -1,7 +1,7 @@
 //! The publishers: each sends its actions at their times, and the same action again for as long as Redis does not answer.
 
 use anyhow::bail;
-use bus::{Bus, Error};
+use bus::Bus;
 use story::{Action, Author, AuthorKind, Event, Mode, Payload};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -30,7 +30,7 @@ async fn insist(bus: &Bus, event: &Event) -> anyhow::Result<()> {
     loop {
         match bus.publish(event).await {
             Ok(_) => return Ok(()),
-            Err(Error::Unreachable(_)) => {}
+            Err(error) if error.is_away() => {}
             Err(error) => bail!("{} was not accepted: {error:?}", event.id),
         }
     }

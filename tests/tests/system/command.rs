@@ -8,7 +8,7 @@ use anyhow::Context;
 use rustix::process::Pid;
 use serde_json::Value;
 use story::Policies;
-use system_tests::{Options, Process, Signal, Stack, program};
+use system_tests::{Options, Process, Relay, Signal, Stack, program};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -186,6 +186,38 @@ async fn watching_a_quiet_story_ends_while_another_is_busy() -> anyhow::Result<(
         &["--redis", &url, "watch", "quiet", "--until-idle"],
     )
     .await?;
+    stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_may_have_been_accepted_is_said_so_with_the_id_to_send_it_again() -> anyhow::Result<()>
+{
+    let (stack, data) = (
+        Stack::start(Options::default()).await?,
+        tempfile::tempdir()?,
+    );
+    stack.story("castle", Policies::default()).await?;
+    let relay = Relay::before(&stack.redis_url()).await?;
+    relay.lose("I knock");
+    let send = ["--redis", &relay.url(), "send", "castle", "I knock"];
+    let output = run(data.path(), &send).await?;
+    let told = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let words = "it may have been accepted: send it again with --id ";
+    let (_, id) = told.split_once(words).context(told.clone())?;
+    let id = id.split(':').next().context("an id")?;
+    relay.mend();
+    let again = says(data.path(), &[&send[..], &["--id", id]].concat()).await?;
+    assert!(again.contains("was sent before"), "{again}");
+    // What was refused was not accepted.
+    let refused = run(
+        data.path(),
+        &["--redis", &relay.url(), "send", "moat", "I knock"],
+    )
+    .await?;
+    let told = String::from_utf8(refused.stderr)?;
+    assert!(!told.contains("may have been"), "{told}");
     stack.end().await;
     Ok(())
 }

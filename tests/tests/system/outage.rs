@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::ensure;
-use bus::{Bus, Error};
+use bus::Bus;
 use futures::future::{try_join, try_join_all};
 use story::{Agent, EventId, Outcome, Policies, StoryId};
 use system_tests::{Options, Output, Process, Signal, Stack, action, lasting, program};
@@ -227,7 +227,7 @@ async fn write(
         let event = action(story, &id, "I go on.", None)?;
         // The bus paces the tries.
         while let Err(error) = bus.publish(&event).await {
-            ensure!(matches!(error, Error::Unreachable(_)), "{error}");
+            ensure!(error.is_away(), "{error}");
         }
         written.push(event.id);
         count.send_modify(|count| *count += 1);

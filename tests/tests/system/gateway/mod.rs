@@ -6,6 +6,7 @@ mod bad;
 mod bytes;
 mod check;
 mod clients;
+mod doubt;
 mod early;
 mod ends;
 mod frames;

@@ -1,0 +1,109 @@
+//! A network before Redis that loses what Redis replies to chosen commands: they are done, and nobody hears of it.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+/// Carries nothing any more once it is dropped.
+#[derive(Debug)]
+pub struct Relay {
+    address: SocketAddr,
+    word: Word,
+    _end: DropGuard,
+}
+
+/// What a command has in it whose reply is lost.
+#[derive(Debug, Clone, Default)]
+struct Word(Arc<Mutex<Option<String>>>);
+
+impl Relay {
+    /// `redis` is its URL.
+    ///
+    /// # Errors
+    /// When there is no free port.
+    pub async fn before(redis: &str) -> anyhow::Result<Self> {
+        let redis = redis.strip_prefix("redis://").context("a plain URL")?;
+        let (redis, end) = (redis.to_owned(), CancellationToken::new());
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let (address, word) = (listener.local_addr()?, Word::default());
+        let (loses, tasks, until) = (word.clone(), TaskTracker::new(), end.clone());
+        let carries = async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let (redis, word) = (redis.clone(), loses.clone());
+                let until = until.clone();
+                tasks.spawn(async move {
+                    // Either side may hang up at any time.
+                    let _ended = until.run_until_cancelled(carry(near, &redis, &word)).await;
+                });
+            }
+        };
+        let until = end.clone();
+        TaskTracker::new().spawn(async move { until.run_until_cancelled(carries).await });
+        Ok(Self {
+            address,
+            word,
+            _end: end.drop_guard(),
+        })
+    }
+
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("redis://{}", self.address)
+    }
+
+    /// From now on the reply to each command with this in it is lost, and its connection with it.
+    pub fn lose(&self, word: &str) {
+        *self.word.get() = Some(word.to_owned());
+    }
+
+    /// From now on everything is heard.
+    pub fn mend(&self) {
+        *self.word.get() = None;
+    }
+}
+
+impl Word {
+    fn get(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_in(&self, bytes: &[u8]) -> bool {
+        let word = self.get();
+        word.as_ref().is_some_and(|word| {
+            let mut parts = bytes.windows(word.len());
+            parts.any(|part| part == word.as_bytes())
+        })
+    }
+}
+
+async fn carry(mut near: TcpStream, redis: &str, word: &Word) -> std::io::Result<()> {
+    let mut far = TcpStream::connect(redis).await?;
+    let (mut asked, mut replied) = (vec![0; 16 * 1_024], vec![0; 16 * 1_024]);
+    let mut loses = false;
+    loop {
+        tokio::select! {
+            read = near.read(&mut asked) => {
+                let bytes = &asked[..read?];
+                if bytes.is_empty() {
+                    return Ok(());
+                }
+                loses |= word.is_in(bytes);
+                far.write_all(bytes).await?;
+            }
+            read = far.read(&mut replied) => {
+                let bytes = &replied[..read?];
+                // A script that Redis does not know yet is sent again whole: that reply is the one to lose.
+                let is_lost = loses && !bytes.starts_with(b"-NOSCRIPT");
+                if bytes.is_empty() || is_lost {
+                    return Ok(());
+                }
+                near.write_all(bytes).await?;
+            }
+        }
+    }
+}
