@@ -287,8 +287,8 @@ impl Gateway {
             beat: limits.ping,
         };
         if let Some(tls) = tls.clone() {
-            let (reads, until) = (tasks.clone(), end.clone());
-            tasks.spawn(async move { until.run_until_cancelled(tls.follow(&reads)).await });
+            let until = end.clone();
+            tasks.spawn(async move { until.run_until_cancelled(tls.follow()).await });
         }
         let router = match tls {
             Some(_) => api::router(app).layer(map_response(tls::strict)),

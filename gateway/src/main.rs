@@ -69,7 +69,8 @@ fn print(text: &str) -> anyhow::Result<()> {
 fn run(options: &Options) -> anyhow::Result<()> {
     options.logs().map_err(exit::configuration)?;
     let settings = options.settings().map_err(exit::configuration)?;
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
         let signals = TaskTracker::new();
         let shutdown = Shutdown::on_signals(&signals)?;
         let gateway = Gateway::bind(settings, &shutdown).await?;
@@ -79,7 +80,10 @@ fn run(options: &Options) -> anyhow::Result<()> {
         signals.close();
         signals.wait().await;
         Ok(())
-    })
+    });
+    // A file of keys may hang while it is read, on a mount that is gone: nobody waits for that to end.
+    runtime.shutdown_background();
+    ended
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

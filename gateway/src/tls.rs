@@ -10,13 +10,13 @@ use std::time::{Duration, SystemTime};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
-use tokio_util::task::TaskTracker;
 
 /// How often the files are looked at.
 const CHECK: Duration = Duration::from_secs(10);
@@ -100,13 +100,14 @@ impl Tls {
     }
 
     /// Looks at the files again and again, and takes what is new in them. Connections that there are keep what they have.
-    pub(crate) async fn follow(&self, tasks: &TaskTracker) {
+    pub(crate) async fn follow(&self) {
         let mut seen = Seen::Read(self.0.first);
         loop {
             sleep(CHECK).await;
             let tls = self.clone();
             let last = seen.clone();
-            let looked = tasks.spawn_blocking(move || tls.renewed(last)).await;
+            // No task that the node's end waits for: a file may hang, on a mount that is gone.
+            let looked = spawn_blocking(move || tls.renewed(last)).await;
             seen = looked.unwrap_or(seen);
         }
     }

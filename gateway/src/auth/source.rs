@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use reqwest::Client;
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -180,9 +181,8 @@ impl Source {
         });
         if begins {
             let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
-            let tasks = self.tasks.clone();
             self.tasks.spawn(async move {
-                let read = stop.run_until_cancelled(shared.place.read(&tasks)).await;
+                let read = stop.run_until_cancelled(shared.place.read()).await;
                 shared.finish(read.unwrap_or(Err(ReadError::Stopping)));
             });
         }
@@ -241,12 +241,12 @@ impl Place {
         }
     }
 
-    pub(super) async fn read(&self, tasks: &TaskTracker) -> Result<KeySet, ReadError> {
+    pub(super) async fn read(&self) -> Result<KeySet, ReadError> {
         let bytes = match self {
             Self::Secrets(path) | Self::JwksFile(path) => {
                 let path = path.clone();
-                let read =
-                    tasks.spawn_blocking(move || secret::read(&path, fetch::MAX_BYTES as u64));
+                // No task that the node's end waits for: a file may hang, on a mount that is gone.
+                let read = spawn_blocking(move || secret::read(&path, fetch::MAX_BYTES as u64));
                 read.await.map_err(io::Error::other)??
             }
             Self::JwksUrl { url, client, .. } => fetch::fetch(client, url).await?,

@@ -118,7 +118,7 @@ impl Settings {
     pub async fn look(&self) -> Result<Vec<Looked>, SettingsError> {
         let mut all = Vec::new();
         for place in self.places()? {
-            let keys = match place.read(&self.tasks).await {
+            let keys = match place.read().await {
                 Ok(keys) if keys.is_empty() => Err(KeysError::NoneUsable.into()),
                 Ok(keys) => Ok(keys.len()),
                 Err(error) => Err(error.into()),

@@ -11,10 +11,11 @@ use gateway::auth::Role;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::Value;
 use system_tests::edge::Node;
-use system_tests::{eventually, program};
+use system_tests::{Signal, eventually, program};
 use tokio::net::TcpStream;
+use tokio::net::unix::pipe;
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
@@ -185,5 +186,53 @@ async fn a_renewed_certificate_is_for_new_connections_and_a_broken_one_for_none(
     })
     .await?;
     edge.stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_ends_in_its_time_though_its_certificate_hangs() -> anyhow::Result<()> {
+    let (edge, node, files) = start(&["--drain", "2s"]).await?;
+    let held = hang(Path::new(&files.certificate), async || Ok(())).await?;
+    ends(node).await?;
+    drop(held);
+    edge.stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_ends_in_its_time_though_its_secrets_hang() -> anyhow::Result<()> {
+    let edge = Edge::start(&["--drain", "2s"]).await?;
+    let secrets = edge.folder.path().join("secrets");
+    // They are read when somebody shows a token.
+    let asks = async || edge.page("mira", "").await.map(drop);
+    let held = hang(&secrets, asks).await?;
+    ends(edge.node).await?;
+    drop(held);
+    edge.stack.end().await;
+    Ok(())
+}
+
+/// Puts what gives nothing in the place of a file, and waits until the node reads it.
+async fn hang(
+    path: &Path,
+    asks: impl AsyncFn() -> anyhow::Result<()>,
+) -> anyhow::Result<pipe::Sender> {
+    std::fs::remove_file(path)?;
+    let made = Command::new("mkfifo").arg(path).status().await?;
+    ensure!(made.success(), "{made}");
+    eventually("it is read", async || {
+        asks().await?;
+        Ok(pipe::OpenOptions::new().open_sender(path).ok())
+    })
+    .await
+}
+
+async fn ends(mut node: Node) -> anyhow::Result<()> {
+    node.signal(Signal::TERM)?;
+    let begun = Instant::now();
+    let gone = eventually("the node ends", async || node.ended()).await?;
+    ensure!(gone.success(), "{gone}");
+    let took = begun.elapsed();
+    ensure!(took < Duration::from_secs(10), "{took:?}");
     Ok(())
 }
