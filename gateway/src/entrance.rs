@@ -1,5 +1,6 @@
 //! Where connections and requests come in: whom they count for, and how many connections one address may have. What comes
-//! through trusted proxies is counted once it is known whose it is: each socket and each stream of whom they name.
+//! through trusted proxies is counted once it is known whose it is: each socket and each stream of whom they name. Each
+//! stream of a connection of HTTP/2 counts as a connection: the first has its connection's place.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -17,7 +18,7 @@ use tokio::time::timeout;
 use crate::address::{Client, Proxies};
 use crate::app::App;
 use crate::problem::Problem;
-use crate::quota::{OF_ADDRESS, Place, Quota};
+use crate::quota::{self, OF_ADDRESS, OF_NODE, Place, Quota};
 
 /// How long it may take to hear that.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -27,6 +28,15 @@ const FAREWELLS: usize = 64;
 /// What a request's connection is from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// What the streams of one connection take that has many at the same time.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    /// The connection's own place, for one of them.
+    own: Arc<Semaphore>,
+    /// The node's, for the others.
+    room: Arc<Semaphore>,
+}
 
 /// Whom a trusted proxy names, if one does.
 #[derive(Debug, Clone, Copy)]
@@ -41,10 +51,39 @@ pub(crate) struct Entrance {
 }
 
 /// What came in and counts for an address; a proxy's own connections do not, since they are many people's.
-#[derive(Debug)]
-pub(crate) struct Entered(
-    #[expect(dead_code, reason = "it counts until it is dropped")] Option<Place<Client>>,
-);
+#[derive(Debug, Default)]
+#[expect(dead_code, reason = "it counts until it is dropped")]
+pub(crate) struct Entered {
+    place: Option<Place<Client>>,
+    /// Of one among many on its connection.
+    room: Option<OwnedSemaphorePermit>,
+}
+
+/// Who has no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Full {
+    Address,
+    Node,
+}
+
+impl Shared {
+    pub(crate) fn new(room: Arc<Semaphore>) -> Self {
+        Self {
+            own: Arc::new(Semaphore::new(1)),
+            room,
+        }
+    }
+}
+
+impl From<Full> for Problem {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Address => Self::crowd(OF_ADDRESS),
+            Full::Node => Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", OF_NODE)
+                .later(quota::AFTER),
+        }
+    }
+}
 
 /// Whoever may not come in is told so, for as long as this is there.
 #[derive(Debug)]
@@ -64,19 +103,41 @@ impl Entrance {
 
     /// One more, unless the address has all that it may have.
     pub(crate) fn enter(&self, peer: IpAddr) -> Option<Entered> {
-        if self.proxies.trusts(peer) {
-            return Some(Entered(None));
+        match self.proxies.trusts(peer) {
+            true => Some(Entered::default()),
+            false => self.place(peer),
         }
-        self.places.take(peer).map(|place| Entered(Some(place)))
     }
 
     /// One more that a trusted proxy has brought, unless whom it names has all that they may have. Any other was counted when
     /// it came in, or names nobody.
     pub(crate) fn enter_through(&self, brought: Brought) -> Option<Entered> {
         match brought.0 {
-            Some(client) => self.places.take(client).map(|place| Entered(Some(place))),
-            None => Some(Entered(None)),
+            Some(client) => self.place(client),
+            None => Some(Entered::default()),
         }
+    }
+
+    /// One more socket or stream, which may be one of many on its connection.
+    fn visit(&self, parts: &Parts) -> Result<Entered, Full> {
+        let brought = self.brought(parts);
+        let Some(shared) = parts.extensions.get::<Shared>() else {
+            return self.enter_through(brought).ok_or(Full::Address);
+        };
+        let own = Arc::clone(&shared.own).try_acquire_owned().ok();
+        let entered = match (brought.0, &own) {
+            (None, None) => self.enter(peer(parts)),
+            _ => self.enter_through(brought),
+        };
+        let entered = entered.ok_or(Full::Address)?;
+        let room = own.or_else(|| Arc::clone(&shared.room).try_acquire_owned().ok());
+        let room = Some(room.ok_or(Full::Node)?);
+        Ok(Entered { room, ..entered })
+    }
+
+    fn place(&self, of: impl Into<Client>) -> Option<Entered> {
+        let place = Some(self.places.take(of)?);
+        Some(Entered { place, room: None })
     }
 
     /// By whom a request is.
@@ -134,8 +195,7 @@ impl FromRequestParts<App> for Client {
 #[derive(Debug)]
 pub(crate) struct Visitor {
     pub(crate) client: Client,
-    /// `None` where their address has no more.
-    pub(crate) entered: Option<Entered>,
+    pub(crate) entered: Result<Entered, Full>,
 }
 
 impl FromRequestParts<App> for Visitor {
@@ -145,7 +205,7 @@ impl FromRequestParts<App> for Visitor {
         let entrance = &app.entrance;
         Ok(Self {
             client: entrance.client(peer(parts), &parts.headers),
-            entered: entrance.enter_through(entrance.brought(parts)),
+            entered: entrance.visit(parts),
         })
     }
 }
@@ -209,6 +269,35 @@ mod tests {
         }
         drop(second);
         assert!(through("10.0.0.0", "192.0.2.1").is_some());
+    }
+
+    #[test]
+    fn each_stream_of_a_connection_of_many_counts_as_a_connection() {
+        let entrance = entrance();
+        let room = Arc::new(Semaphore::new(2));
+        let connection = |address: &str| {
+            let address = address.parse().expect("an address");
+            let (mut parts, ()) = axum::http::Request::new(()).into_parts();
+            parts.extensions.insert(Peer(address));
+            parts.extensions.insert(Shared::new(Arc::clone(&room)));
+            (entrance.enter(address), parts)
+        };
+        let told = |parts: &Parts| entrance.visit(parts).map(drop);
+        let (_held, one) = connection("192.0.2.1");
+        let own = entrance.visit(&one);
+        let more = entrance.visit(&one);
+        assert!(own.is_ok() && more.is_ok());
+        assert_eq!(told(&one), Err(Full::Address));
+        let (_held, other) = connection("192.0.2.2");
+        let others = [entrance.visit(&other), entrance.visit(&other)];
+        assert!(others.iter().all(Result::is_ok));
+        // A proxy's count for nobody, and take room all the same.
+        let (_held, proxy) = connection("10.0.0.1");
+        let first = entrance.visit(&proxy);
+        assert!(first.is_ok());
+        assert_eq!(told(&proxy), Err(Full::Node));
+        drop(more);
+        assert_eq!((told(&proxy), told(&one)), (Ok(()), Ok(())));
     }
 
     #[test]

@@ -86,9 +86,9 @@ pub struct Settings {
 /// What a node bears.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// At the same time; more wait.
+    /// At the same time, each stream over HTTP/2 counting as one; more wait.
     pub connections: usize,
-    /// From one address; of whom a trusted proxy names, sockets and streams.
+    /// From one address, likewise; of whom a trusted proxy names, sockets and streams.
     pub per_address: u32,
     /// Sockets and streams of one person.
     pub per_person: u32,

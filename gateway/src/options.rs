@@ -120,10 +120,11 @@ struct Encryption {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 struct Bounds {
-    /// Connections at the same time; more wait
+    /// Connections at the same time, each stream over HTTP/2 counting as one; more wait, more streams are told to come later
     #[arg(long, env = "STORYFLEET_CONNECTIONS", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections: u32,
-    /// Connections from one address at the same time, and behind trusted proxies its sockets and streams; more are told 429
+    /// Connections from one address at the same time, each stream over HTTP/2 counting as one, and behind trusted proxies its
+    /// sockets and streams; more are told 429, or closed without a word where TLS is spoken
     #[arg(long, env = "STORYFLEET_PER_ADDRESS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     per_address: u32,
     /// Sockets and streams of one person at the same time

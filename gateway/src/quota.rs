@@ -9,6 +9,8 @@ use std::time::Duration;
 pub(crate) const OF_ADDRESS: &str =
     "your address has as many connections as it may have: close one first";
 pub(crate) const OF_PERSON: &str = "you have as many connections as you may have: close one first";
+pub(crate) const OF_NODE: &str =
+    "this node has as many connections as it may have: come back later";
 /// And when to try again.
 pub(crate) const AFTER: Duration = Duration::from_secs(5);
 

@@ -69,6 +69,8 @@ struct Host {
     /// Whom it is from.
     peer: IpAddr,
     router: Router,
+    /// Of the node, for what counts as one more connection.
+    room: Arc<Semaphore>,
     ends: Ends,
 }
 
@@ -106,6 +108,7 @@ pub(crate) async fn serve(
         let host = Host {
             peer,
             router: router.clone(),
+            room: Arc::clone(&room),
             ends: Ends {
                 drain: begun.clone(),
                 end: end.clone(),
@@ -133,7 +136,8 @@ pub(crate) async fn serve(
     tasks.wait().await;
 }
 
-/// The next connection for which there is room: the others wait in the system's queue.
+/// The next connection for which there is room: the others wait in the system's queue. Its place is kept while there is
+/// none, so that streams which count as connections leave one to whoever comes.
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
@@ -166,7 +170,9 @@ async fn http1<S>(stream: S, host: Host)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Host { peer, router, ends } = host;
+    let Host {
+        peer, router, ends, ..
+    } = host;
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
         router.clone().call(request)

@@ -24,7 +24,7 @@ use crate::entrance::{Entered, Visitor};
 use crate::hub::{Delivery, Feed, Membership, Why, reader};
 use crate::metrics::Connected;
 use crate::problem::Problem;
-use crate::quota::{OF_ADDRESS, OF_PERSON, Place};
+use crate::quota::{OF_PERSON, Place};
 
 /// Items that wait to be written.
 const QUEUE: usize = 64;
@@ -67,7 +67,7 @@ pub(crate) async fn stream(
             let words = "pages of this origin may not read stories: the gateway's --origin names those that may";
             return Err(Problem::forbidden(words));
         }
-        let entered = entered.ok_or_else(|| Problem::crowd(OF_ADDRESS))?;
+        let entered = entered?;
         let who = app.identify(&headers, query.as_deref());
         let identity = app.tried(client, who).await?;
         Stream::open(&app, &story, cursor, identity, entered).await

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use super::{HEADERS, Host};
-use crate::entrance::Peer;
+use crate::entrance::{Peer, Shared};
 
 /// Answers at the same time.
 const STREAMS: u32 = 64;
@@ -38,7 +38,13 @@ pub(super) async fn serve<S>(stream: S, patience: Duration, host: Host)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Host { peer, router, ends } = host;
+    let Host {
+        peer,
+        router,
+        room,
+        ends,
+    } = host;
+    let shared = Shared::new(room);
     let streams = Streams {
         tasks: TaskTracker::new(),
         begun: Arc::default(),
@@ -47,7 +53,9 @@ where
     };
     let service = service_fn(move |request| {
         let mut request = with_host(request);
-        request.extensions_mut().insert(Peer(peer));
+        let known = request.extensions_mut();
+        known.insert(Peer(peer));
+        known.insert(shared.clone());
         router.clone().call(request)
     });
     let connection = http2::Builder::new(streams.clone())

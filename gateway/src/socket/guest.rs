@@ -64,7 +64,7 @@ impl Guest {
         visitor: &Visitor,
         (headers, query): (&HeaderMap, Option<&str>),
     ) -> Result<Self, Problem> {
-        if visitor.entered.is_none() {
+        if visitor.entered.is_err() {
             let farewell = app.entrance.farewell().map(Self::Crowd);
             return farewell.ok_or_else(|| Problem::crowd(OF_ADDRESS));
         }

@@ -199,3 +199,118 @@ async fn a_stream_of_http2_that_nobody_reads_frees_its_place_and_no_other_ends()
     edge.stack.end().await;
     Ok(())
 }
+
+/// The first of a stream that is let in, and what one is told that is not.
+async fn asks(client: &mut Client, token: &str, headers: &[(&str, &str)]) -> anyhow::Result<Asked> {
+    let mut stream = client.stream(token, headers).await?;
+    let first = stream.until("event: ").await?;
+    Ok(match first.contains("event: error") {
+        true => Asked::Refused(first),
+        false => Asked::In(stream),
+    })
+}
+
+enum Asked {
+    In(Reader),
+    Refused(String),
+}
+
+impl Asked {
+    fn let_in(self) -> anyhow::Result<Reader> {
+        match self {
+            Self::In(stream) => Ok(stream),
+            Self::Refused(told) => anyhow::bail!("it is refused: {told}"),
+        }
+    }
+
+    fn refused(self, code: &str) -> anyhow::Result<()> {
+        match self {
+            Self::Refused(told) if told.contains(code) => Ok(()),
+            Self::Refused(told) => anyhow::bail!("not for {code}: {told}"),
+            Self::In(_) => anyhow::bail!("it is in"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn streams_of_one_connection_count_as_as_many_connections_of_its_address()
+-> anyhow::Result<()> {
+    let (edge, node, files) = start(&["--per-address", "3"]).await?;
+    let token = reader(&edge, "oren")?;
+    let mut client = Client::connect(&files, node.address(), 65_535).await?;
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        streams.push(asks(&mut client, &token, &[]).await?.let_in()?);
+    }
+    for _ in 0..3 {
+        let fourth = asks(&mut client, &token, &[]).await?;
+        fourth.refused("\"too_many\"")?;
+    }
+    let another = Client::connect(&files, node.address(), 65_535).await;
+    ensure!(another.is_err(), "one more connection");
+    // What is no stream is none, and those that there are feel nothing.
+    assert_eq!(client.get("/", &[]).await?.status(), 200);
+    edge.act("mira", "first").await?;
+    for stream in &mut streams {
+        stream.until("first").await?;
+    }
+    drop(streams.pop());
+    eventually("there is room again", async || {
+        Ok(Client::connect(&files, node.address(), 65_535).await.ok())
+    })
+    .await?;
+    edge.stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn streams_of_one_connection_leave_room_for_other_connections() -> anyhow::Result<()> {
+    let (edge, node, files) = start(&["--connections", "4"]).await?;
+    let token = reader(&edge, "oren")?;
+    let mut first = Client::connect(&files, node.address(), 65_535).await?;
+    let mut streams = Vec::new();
+    let told = loop {
+        match asks(&mut first, &token, &[]).await? {
+            Asked::In(stream) => streams.push(stream),
+            Asked::Refused(told) => break told,
+        }
+        ensure!(streams.len() <= 4, "more than there is room for");
+    };
+    ensure!(
+        told.contains("\"unavailable\"") && told.contains("\"after_ms\":"),
+        "{told}"
+    );
+    // The last place is for who comes next, who has a stream as anybody has.
+    assert_eq!(streams.len(), 3);
+    let mut second = Client::connect(&files, node.address(), 65_535).await?;
+    let _other = asks(&mut second, &token, &[]).await?.let_in()?;
+    let more = asks(&mut second, &token, &[]).await?;
+    more.refused("\"unavailable\"")?;
+    drop(streams);
+    eventually("there is room again", async || {
+        Ok(asks(&mut second, &token, &[]).await?.let_in().ok())
+    })
+    .await?;
+    edge.stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn streams_that_a_trusted_proxy_brings_on_one_connection_count_for_whom_it_names()
+-> anyhow::Result<()> {
+    let options = ["--per-address", "2", "--trusted-proxy", "127.0.0.1"];
+    let (edge, node, files) = start(&options).await?;
+    let token = reader(&edge, "oren")?;
+    let mut client = Client::connect(&files, node.address(), 65_535).await?;
+    let mut streams = Vec::new();
+    for named in ["198.51.100.1", "198.51.100.2"] {
+        let from = [("x-forwarded-for", named)];
+        for _ in 0..2 {
+            streams.push(asks(&mut client, &token, &from).await?.let_in()?);
+        }
+        let third = asks(&mut client, &token, &from).await?;
+        third.refused("\"too_many\"")?;
+    }
+    edge.stack.end().await;
+    Ok(())
+}
