@@ -7,8 +7,9 @@ use anyhow::Context as _;
 use bus::{Bus, Role};
 use serde::Serialize;
 
+use crate::app::now;
 use crate::auth::Looked;
-use crate::{Options, Settings};
+use crate::{Options, Settings, Tls};
 
 /// What was looked at.
 #[derive(Debug, Serialize)]
@@ -21,6 +22,9 @@ pub struct Report {
 struct Check {
     name: String,
     ok: bool,
+    /// A node starts like this, and somebody should do something all the same.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    warning: bool,
     says: String,
     /// Only another configuration helps.
     #[serde(skip)]
@@ -34,6 +38,7 @@ pub async fn check(options: &Options) -> Report {
     match settings {
         Ok(settings) => {
             checks.push(Check::new("configuration", Ok("usable".to_owned())));
+            checks.extend(settings.tls.as_ref().map(certificate));
             checks.extend(keys(&settings).await);
             checks.push(Check::new("redis", redis(&settings).await));
         }
@@ -41,6 +46,15 @@ pub async fn check(options: &Options) -> Report {
     }
     let ok = checks.iter().all(|check| check.ok);
     Report { ok, checks }
+}
+
+fn certificate(tls: &Tls) -> Check {
+    let name = format!("certificate in {}", tls.certificate().display());
+    let validity = tls.validity();
+    match validity.concern(now().unix) {
+        Some(concern) => Check::warning(name, concern),
+        None => Check::new(name, Ok(validity.to_string())),
+    }
 }
 
 async fn keys(settings: &Settings) -> Vec<Check> {
@@ -92,8 +106,16 @@ impl Check {
         Self {
             name: name.into(),
             ok: says.is_ok(),
+            warning: false,
             configuration: says.as_ref().is_err_and(exit::is_configuration),
             says: says.unwrap_or_else(|error| exit::line(&error)),
+        }
+    }
+
+    fn warning(name: impl Into<String>, says: String) -> Self {
+        Self {
+            warning: true,
+            ..Self::new(name, Ok(says))
         }
     }
 }
@@ -120,7 +142,11 @@ impl Report {
             return serde_json::to_string(self);
         }
         let line = |check: &Check| {
-            let mark = if check.ok { "ok  " } else { "FAIL" };
+            let mark = match (check.ok, check.warning) {
+                (true, false) => "ok  ",
+                (true, true) => "WARN",
+                (false, _) => "FAIL",
+            };
             format!("{mark} {}: {}", check.name, check.says)
         };
         Ok(self.checks.iter().map(line).collect::<Vec<_>>().join("\n"))

@@ -20,6 +20,7 @@ mod quota;
 mod rates;
 mod revoked;
 mod said;
+mod seldom;
 mod server;
 mod session;
 mod socket;
@@ -259,6 +260,7 @@ impl Gateway {
                 Bounds {
                     connections: INTERNAL,
                     entrance: Entrance::new(u32::MAX, Proxies::default()),
+                    metrics: app.metrics.clone(),
                     stuck: limits.stuck,
                     beat: limits.ping,
                 },
@@ -283,12 +285,13 @@ impl Gateway {
         let bounds = Bounds {
             connections: limits.connections,
             entrance: app.entrance.clone(),
+            metrics: app.metrics.clone(),
             stuck: limits.stuck,
             beat: limits.ping,
         };
         if let Some(tls) = tls.clone() {
-            let until = end.clone();
-            tasks.spawn(async move { until.run_until_cancelled(tls.follow()).await });
+            let (metrics, until) = (app.metrics.clone(), end.clone());
+            tasks.spawn(async move { until.run_until_cancelled(tls.follow(&metrics)).await });
         }
         let router = match tls {
             Some(_) => api::router(app).layer(map_response(tls::strict)),

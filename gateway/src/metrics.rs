@@ -1,5 +1,7 @@
 //! What operators see of a node, by Prometheus conventions.
 
+mod encryption;
+
 use std::time::Duration;
 
 use prometheus::{
@@ -10,6 +12,7 @@ use prometheus::{
 use agent::register;
 
 use crate::wire::Close;
+use encryption::Encryption;
 
 /// Shared by all parts of a node; clones are the same.
 #[derive(Debug, Clone)]
@@ -21,9 +24,16 @@ pub(crate) struct Metrics {
     lagged: IntCounter,
     closes: IntCounterVec,
     auth: IntCounterVec,
-    redis: Histogram,
-    redis_up: IntGauge,
+    redis: Redis,
     presence: IntCounterVec,
+    pub(crate) tls: Encryption,
+}
+
+/// What Redis takes, and whether it is there.
+#[derive(Debug, Clone)]
+struct Redis {
+    seconds: Histogram,
+    is_up: IntGauge,
 }
 
 /// How a reader has come up to what is live.
@@ -62,20 +72,8 @@ impl Metrics {
         .buckets(vec![
             0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 10.0,
         ]);
-        let redis = HistogramOpts::new(
-            "storyfleet_gateway_redis_seconds",
-            "What Redis takes to answer a PING, asked every 5 s while it answers.",
-        )
-        .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 1.0]);
         Self {
-            redis: register(&registry, Histogram::with_opts(redis)),
-            redis_up: register(
-                &registry,
-                IntGauge::new(
-                    "storyfleet_gateway_redis_up",
-                    "1 when Redis answered the last PING, asked every 5 s; else 0.",
-                ),
-            ),
+            redis: Redis::new(&registry),
             connections: register(&registry, IntGaugeVec::new(connections, &["transport"])),
             fanout: register(&registry, Histogram::with_opts(fanout)),
             joins: counter(
@@ -105,6 +103,7 @@ impl Metrics {
                 "Times that it was written to Redis who is in a story here, that it was read who is anywhere, and that readers were told.",
                 &["kind"],
             ),
+            tls: Encryption::new(&registry),
             registry,
         }
     }
@@ -145,9 +144,9 @@ impl Metrics {
 
     /// What the last PING took; `None` when it had no answer.
     pub(crate) fn redis(&self, took: Option<Duration>) {
-        self.redis_up.set(took.is_some().into());
+        self.redis.is_up.set(took.is_some().into());
         if let Some(took) = took {
-            self.redis.observe(took.as_secs_f64());
+            self.redis.seconds.observe(took.as_secs_f64());
         }
     }
 
@@ -159,6 +158,24 @@ impl Metrics {
     /// The text format that Prometheus reads.
     pub(crate) fn encode(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+impl Redis {
+    fn new(registry: &Registry) -> Self {
+        let seconds = HistogramOpts::new(
+            "storyfleet_gateway_redis_seconds",
+            "What Redis takes to answer a PING, asked every 5 s while it answers.",
+        )
+        .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 1.0]);
+        let is_up = IntGauge::new(
+            "storyfleet_gateway_redis_up",
+            "1 when Redis answered the last PING, asked every 5 s; else 0.",
+        );
+        Self {
+            seconds: register(registry, Histogram::with_opts(seconds)),
+            is_up: register(registry, is_up),
+        }
     }
 }
 
@@ -185,6 +202,12 @@ mod tests {
         metrics.redis(Some(Duration::from_millis(1)));
         metrics.redis(None);
         metrics.presence("told");
+        // Where there is no TLS there is no certificate.
+        let certificate = "storyfleet_gateway_tls_certificate_not_after_timestamp_seconds";
+        assert!(!metrics.encode().unwrap().contains(certificate));
+        metrics.tls.certificate(1_893_456_000);
+        metrics.tls.renewed(false);
+        metrics.tls.handshake("late");
         let text = metrics.encode().unwrap();
         for line in [
             r#"storyfleet_gateway_connections{transport="sse"} 1"#,
@@ -197,6 +220,9 @@ mod tests {
             "storyfleet_gateway_redis_seconds_count 1",
             "storyfleet_gateway_redis_up 0",
             r#"storyfleet_gateway_presence_total{kind="told"} 1"#,
+            "storyfleet_gateway_tls_certificate_not_after_timestamp_seconds 1893456000",
+            r#"storyfleet_gateway_tls_renewals_total{result="failed"} 1"#,
+            r#"storyfleet_gateway_tls_handshakes_total{result="late"} 1"#,
         ] {
             assert!(text.contains(line), "{line}: {text}");
         }

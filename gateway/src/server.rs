@@ -21,6 +21,7 @@ use tower::Service;
 
 use crate::entrance::{Entered, Entrance, Peer};
 use crate::link::Link;
+use crate::metrics::Metrics;
 use crate::tls::{HTTP2, Tls};
 
 /// From the first byte of a request to the last of its headers.
@@ -42,6 +43,8 @@ pub(crate) struct Bounds {
     pub(crate) connections: usize,
     /// Of one address.
     pub(crate) entrance: Entrance,
+    /// Where it is counted.
+    pub(crate) metrics: Metrics,
     /// How long a write may wait for its client to read.
     pub(crate) stuck: Duration,
     /// How often an answer that goes on has something to say, at least.
@@ -118,7 +121,15 @@ pub(crate) async fn serve(
         let link = Link::new(stream, bounds.stuck, (place, entered));
         match tls.clone() {
             None => tasks.spawn(http1(link, host)),
-            Some(tls) => tasks.spawn(secured(tls, link, bounds.stuck + bounds.beat, host)),
+            Some(tls) => {
+                let metrics = bounds.metrics.clone();
+                tasks.spawn(secured(
+                    (tls, metrics),
+                    link,
+                    bounds.stuck + bounds.beat,
+                    host,
+                ))
+            }
         };
     }
     drop(listener);
@@ -153,16 +164,23 @@ async fn accept(
 }
 
 /// With TLS around it. Nobody waits for another's handshake.
-async fn secured(tls: Tls, link: Held, patience: Duration, host: Host) {
+async fn secured((tls, metrics): (Tls, Metrics), link: Held, patience: Duration, host: Host) {
     let accepted = timeout(HANDSHAKE, Box::pin(tls.acceptor().accept(link)));
-    match host.ends.drain.run_until_cancelled(accepted).await {
-        Some(Ok(Ok(stream))) if stream.get_ref().1.alpn_protocol() == Some(HTTP2) => {
+    let Some(accepted) = host.ends.drain.run_until_cancelled(accepted).await else {
+        return;
+    };
+    metrics.tls.handshake(match &accepted {
+        Ok(Ok(_)) => "ok",
+        Ok(Err(_)) => "failed",
+        Err(_) => "late",
+    });
+    match accepted {
+        Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(HTTP2) => {
             http2::serve(stream, patience, host).await;
         }
-        Some(Ok(Ok(stream))) => http1(stream, host).await,
-        Some(Ok(Err(error))) => tracing::debug!(%error, "a connection did not come to TLS"),
-        Some(Err(_)) => tracing::debug!("a connection did not come to TLS in time"),
-        None => {}
+        Ok(Ok(stream)) => http1(stream, host).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a connection did not come to TLS"),
+        Err(_) => tracing::debug!("a connection did not come to TLS in time"),
     }
 }
 
@@ -227,6 +245,7 @@ mod tests {
         let bounds = Bounds {
             connections: 8,
             entrance: Entrance::new(1_000, Proxies::default()),
+            metrics: Metrics::new(),
             stuck: Duration::from_secs(20),
             beat: Duration::from_secs(15),
         };

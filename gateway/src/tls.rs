@@ -1,11 +1,13 @@
-//! The certificate that readers see, and its key, out of PEM files, which are read again when they change. TLS 1.2 and later, with what rustls holds to be safe.
+//! The certificate that readers see, and its key, out of PEM files, which are read again when they change. TLS 1.2
+//! and later, with what rustls holds to be safe.
+
+mod files;
+mod validity;
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
@@ -13,41 +15,21 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{self, ServerConfig};
+
+use crate::app::now;
+use crate::metrics::Metrics;
+use crate::seldom::Seldom;
+pub(crate) use files::HTTP2;
+pub use files::TlsError;
+use files::{Files, Pair, Stamp};
+pub(crate) use validity::Validity;
 
 /// How often the files are looked at.
 const CHECK: Duration = Duration::from_secs(10);
-/// More than any chain has, in bytes.
-const MAX_BYTES: u64 = 1_024 * 1_024;
-/// What is spoken inside, the first before the second.
-const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
-pub(crate) const HTTP2: &[u8] = b"h2";
-/// Of what is PEM and does not do.
-const NO_CERTIFICATE: &str = "the first certificate in it is none (X.509, version 3): get it anew";
-const NO_KEY: &str = "the key in it is none that the gateway knows (RSA, ECDSA on P-256, P-384 or P-521, or Ed25519): make another";
+/// How often it is told that the certificate is good no more.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// For a year browsers come by https only.
 const STRICT: &str = "max-age=31536000";
-
-/// Why there is no TLS with these files. In words of ours alone: those of the libraries may repeat what is in the files, and
-/// that may be a key.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    #[error("{} cannot be read", .0.display())]
-    Read(PathBuf, #[source] io::Error),
-    #[error("{} is no PEM: {}", .0.display(), .1)]
-    Pem(PathBuf, &'static str),
-    #[error("{} has no certificate in it: PEM is wanted, the gateway's own first, then those that vouch for it", .0.display())]
-    NoCertificate(PathBuf),
-    #[error("{} has no private key in it: PEM is wanted, without a password", .0.display())]
-    NoKey(PathBuf),
-    #[error("the key in {} is not that of the certificate in {}", .key.display(), .certificate.display())]
-    OtherKey { certificate: PathBuf, key: PathBuf },
-    #[error("{} cannot be used: {}", .0.display(), .1)]
-    Unfit(PathBuf, &'static str),
-}
 
 /// A certificate with its key. Cheap to clone.
 #[derive(Clone)]
@@ -57,17 +39,8 @@ struct Shared {
     files: Files,
     /// The files as they were at the start.
     first: Stamp,
-    current: watch::Sender<TlsAcceptor>,
+    current: watch::Sender<Pair>,
 }
-
-#[derive(Debug)]
-struct Files {
-    certificate: PathBuf,
-    key: PathBuf,
-}
-
-/// By which a file that changed is known: its time and its length, of the certificate and of the key.
-type Stamp = [Option<(SystemTime, u64)>; 2];
 
 /// What came of the last look at them.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,19 +69,47 @@ impl Tls {
 
     /// What a new connection begins with.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        self.0.current.borrow().clone()
+        self.0.current.borrow().acceptor.clone()
+    }
+
+    /// From when to when the certificate is good.
+    pub(crate) fn validity(&self) -> Validity {
+        self.0.current.borrow().validity
+    }
+
+    /// Where it is.
+    pub(crate) fn certificate(&self) -> &Path {
+        &self.0.files.certificate
     }
 
     /// Looks at the files again and again, and takes what is new in them. Connections that there are keep what they have.
-    pub(crate) async fn follow(&self) {
+    /// A certificate that clients refuse, or soon will, is told of at once and each day.
+    pub(crate) async fn follow(&self, metrics: &Metrics) {
         let mut seen = Seen::Read(self.0.first);
+        let mut daily = Seldom::new(DAY);
+        metrics.tls.certificate(self.validity().until);
         loop {
+            if let Some(concern) = self.validity().concern(now().unix)
+                && daily.is_due()
+            {
+                tracing::warn!(file = %self.certificate().display(), "the certificate: {concern}");
+            }
             sleep(CHECK).await;
             let tls = self.clone();
             let last = seen.clone();
             // No task that the node's end waits for: a file may hang, on a mount that is gone.
             let looked = spawn_blocking(move || tls.renewed(last)).await;
-            seen = looked.unwrap_or(seen);
+            let found = looked.unwrap_or_else(|_| seen.clone());
+            match &found {
+                Seen::Read(_) if found == seen => {}
+                Seen::Read(_) => {
+                    metrics.tls.renewed(true);
+                    metrics.tls.certificate(self.validity().until);
+                    daily = Seldom::new(DAY);
+                }
+                Seen::Failed(_) => metrics.tls.renewed(false),
+            }
+            seen = found;
         }
     }
 
@@ -120,8 +121,8 @@ impl Tls {
             return seen;
         }
         match files.read() {
-            Ok(acceptor) => {
-                current.send_replace(acceptor);
+            Ok(pair) => {
+                current.send_replace(pair);
                 tracing::info!(file = %files.certificate.display(), "there is a new certificate");
                 now
             }
@@ -143,77 +144,6 @@ impl fmt::Debug for Tls {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.files.fmt(formatter)
     }
-}
-
-impl Files {
-    fn stamp(&self) -> Stamp {
-        [&self.certificate, &self.key].map(|path| {
-            let file = path.metadata().ok()?;
-            Some((file.modified().ok()?, file.len()))
-        })
-    }
-
-    fn read(&self) -> Result<TlsAcceptor, TlsError> {
-        let (certificate, key) = (&self.certificate, &self.key);
-        let chain = CertificateDer::pem_slice_iter(&bytes(certificate)?)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| TlsError::Pem(certificate.clone(), fault(&error)))?;
-        if chain.is_empty() {
-            return Err(TlsError::NoCertificate(certificate.clone()));
-        }
-        let secret = PrivateKeyDer::from_pem_slice(&bytes(key)?).map_err(|error| match error {
-            pem::Error::NoItemsFound => TlsError::NoKey(key.clone()),
-            error => TlsError::Pem(key.clone(), fault(&error)),
-        })?;
-        let config = config(chain, secret).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => TlsError::OtherKey {
-                certificate: certificate.clone(),
-                key: key.clone(),
-            },
-            rustls::Error::InvalidCertificate(_) => {
-                TlsError::Unfit(certificate.clone(), NO_CERTIFICATE)
-            }
-            _ => TlsError::Unfit(key.clone(), NO_KEY),
-        })?;
-        Ok(TlsAcceptor::from(Arc::new(config)))
-    }
-}
-
-/// What kind of fault it is, and what to do.
-fn fault(error: &pem::Error) -> &'static str {
-    match error {
-        pem::Error::MissingSectionEnd { .. } => {
-            "a BEGIN line has no END line to it: the file was cut off, or its line breaks were lost; write it anew as it was made"
-        }
-        pem::Error::IllegalSectionStart { .. } => {
-            "a BEGIN line is not as it must be: it is a line of its own with five dashes at both ends; write the file anew as it was made"
-        }
-        pem::Error::Base64Decode(_) => {
-            "what is between a BEGIN and its END line is not base64: write the file anew as it was made"
-        }
-        _ => "it cannot be read as PEM: write it anew as it was made",
-    }
-}
-
-fn bytes(path: &Path) -> Result<Vec<u8>, TlsError> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes))
-        .map_err(|error| TlsError::Read(path.to_owned(), error))?;
-    Ok(bytes)
-}
-
-fn config(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> Result<ServerConfig, rustls::Error> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
-    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-    Ok(config)
 }
 
 /// A layer around all routes where TLS is on: browsers that were here once come in the clear no more.

@@ -4,6 +4,7 @@ mod amid;
 mod api;
 mod bad;
 mod bytes;
+mod certificates;
 mod check;
 mod clients;
 mod doubt;
