@@ -16,7 +16,7 @@ use crate::auth::{Credential, Identity, Origins, Refusal, Verifier, credential};
 use crate::entrance::Entrance;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
-use crate::quota::Quota;
+use crate::quota::{Place, Quota};
 use crate::rates::Rates;
 use crate::revoked::Revoked;
 use crate::session::{Now, Rate};
@@ -133,6 +133,15 @@ impl App {
     pub(crate) fn comes_back_after(&self) -> u64 {
         let spread = self.drain_limit.mul_f64(rand::random_range(0.0..0.8));
         u64::try_from(spread.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// One more connection of this person, unless they have all that they may have.
+    pub(crate) fn place(&self, sub: &str) -> Option<Place<Arc<str>>> {
+        let place = self.places.take(sub);
+        if place.is_none() {
+            self.metrics.refused.count("per_person");
+        }
+        place
     }
 
     /// Whom a request comes from.

@@ -17,11 +17,15 @@ use tokio::time::timeout;
 
 use crate::address::{Client, Proxies};
 use crate::app::App;
+use crate::metrics::Refusals;
 use crate::problem::Problem;
 use crate::quota::{self, OF_ADDRESS, OF_NODE, Place, Quota};
+use crate::seldom::Seldom;
 
 /// How long it may take to hear that.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How often it is logged that an address has no more.
+const MINUTE: Duration = Duration::from_secs(60);
 /// Those that are told at the same time; more are closed without a word, and get no socket.
 const FAREWELLS: usize = 64;
 
@@ -48,6 +52,9 @@ pub(crate) struct Entrance {
     proxies: Arc<Proxies>,
     places: Quota<Client>,
     farewells: Arc<Semaphore>,
+    refused: Refusals,
+    /// That an address is refused.
+    told: Arc<Seldom>,
 }
 
 /// What came in and counts for an address; a proxy's own connections do not, since they are many people's.
@@ -93,11 +100,13 @@ pub(crate) struct Farewell(
 
 impl Entrance {
     /// So many of each address.
-    pub(crate) fn new(most: u32, proxies: Proxies) -> Self {
+    pub(crate) fn new(most: u32, proxies: Proxies, refused: Refusals) -> Self {
         Self {
             proxies: Arc::new(proxies),
             places: Quota::new(most),
             farewells: Arc::new(Semaphore::new(FAREWELLS)),
+            refused,
+            told: Arc::new(Seldom::new(MINUTE)),
         }
     }
 
@@ -105,7 +114,7 @@ impl Entrance {
     pub(crate) fn enter(&self, peer: IpAddr) -> Option<Entered> {
         match self.proxies.trusts(peer) {
             true => Some(Entered::default()),
-            false => self.place(peer),
+            false => self.place(peer).or_else(|| self.refuse(peer.into())),
         }
     }
 
@@ -118,21 +127,41 @@ impl Entrance {
         }
     }
 
+    /// Counts one that its address may not have, and tells an operator, who may not have meant that.
+    fn refuse<T>(&self, client: Client) -> Option<T> {
+        self.refused.count("per_address");
+        if self.told.is_due() {
+            tracing::warn!(
+                address = %client,
+                "connections are refused: their address has as many as it may have (--per-address); if it is a proxy's, name it with --trusted-proxy"
+            );
+        }
+        None
+    }
+
     /// One more socket or stream, which may be one of many on its connection.
     fn visit(&self, parts: &Parts) -> Result<Entered, Full> {
         let brought = self.brought(parts);
         let Some(shared) = parts.extensions.get::<Shared>() else {
-            return self.enter_through(brought).ok_or(Full::Address);
+            return self.brings(brought).ok_or(Full::Address);
         };
         let own = Arc::clone(&shared.own).try_acquire_owned().ok();
         let entered = match (brought.0, &own) {
             (None, None) => self.enter(peer(parts)),
-            _ => self.enter_through(brought),
+            _ => self.brings(brought),
         };
         let entered = entered.ok_or(Full::Address)?;
         let room = own.or_else(|| Arc::clone(&shared.room).try_acquire_owned().ok());
-        let room = Some(room.ok_or(Full::Node)?);
+        if room.is_none() {
+            self.refused.count("connections");
+            return Err(Full::Node);
+        }
         Ok(Entered { room, ..entered })
+    }
+
+    fn brings(&self, brought: Brought) -> Option<Entered> {
+        let entered = self.enter_through(brought);
+        entered.or_else(|| self.refuse(brought.0?))
     }
 
     fn place(&self, of: impl Into<Client>) -> Option<Entered> {
@@ -220,10 +249,11 @@ fn peer(parts: &Parts) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Metrics;
 
     fn entrance() -> Entrance {
         let proxies = vec!["10.0.0.0/31".parse().expect("a network")];
-        Entrance::new(2, Proxies::new(proxies))
+        Entrance::new(2, Proxies::new(proxies), Metrics::new().refused)
     }
 
     #[test]

@@ -170,16 +170,7 @@ impl Gateway {
         };
         let verifier = Verifier::new(tokens.clone()).map_err(agent::exit::configuration)?;
         let bus = Bus::new(settings.bus)?;
-        match bus.check_shards().await {
-            // It may come.
-            Err(bus::Error::Unreachable(error)) => {
-                tracing::warn!(%error, "Redis is away: trying until it is there");
-            }
-            checked => {
-                checked?;
-                bus.check_rights(Role::Gateway).await?;
-            }
-        }
+        fit(&bus).await?;
         let signer = tokens.secrets.map(|secrets| Signer {
             secrets,
             audience: tokens.audience.clone(),
@@ -196,10 +187,14 @@ impl Gateway {
             ),
             bus,
             revoked: Revoked::new(),
-            metrics,
             places: Quota::new(limits.per_person),
-            rates: Rates::new(Allowed::from(limits)),
-            entrance: Entrance::new(limits.per_address, Proxies::new(settings.proxies)),
+            rates: Rates::new(Allowed::from(limits), metrics.refused.clone()),
+            entrance: Entrance::new(
+                limits.per_address,
+                Proxies::new(settings.proxies),
+                metrics.refused.clone(),
+            ),
+            metrics,
             verifier,
             signer,
             origins: settings.origins,
@@ -257,13 +252,7 @@ impl Gateway {
                 internal,
                 None,
                 internal::router(app.clone()),
-                Bounds {
-                    connections: INTERNAL,
-                    entrance: Entrance::new(u32::MAX, Proxies::default()),
-                    metrics: app.metrics.clone(),
-                    stuck: limits.stuck,
-                    beat: limits.ping,
-                },
+                inside(&app, limits),
                 Drain {
                     begun: end.clone(),
                     limit: Duration::ZERO,
@@ -309,6 +298,31 @@ impl Gateway {
 #[must_use]
 pub fn openapi() -> &'static str {
     api::openapi()
+}
+
+/// Whether Redis is what a node needs.
+async fn fit(bus: &Bus) -> anyhow::Result<()> {
+    match bus.check_shards().await {
+        // It may come.
+        Err(bus::Error::Unreachable(error)) => {
+            tracing::warn!(%error, "Redis is away: trying until it is there");
+            return Ok(());
+        }
+        checked => checked?,
+    }
+    Ok(bus.check_rights(Role::Gateway).await?)
+}
+
+/// What connections of operators may take.
+fn inside(app: &App, limits: Limits) -> Bounds {
+    let refused = app.metrics.refused.clone();
+    Bounds {
+        connections: INTERNAL,
+        entrance: Entrance::new(u32::MAX, Proxies::default(), refused),
+        metrics: app.metrics.clone(),
+        stuck: limits.stuck,
+        beat: limits.ping,
+    }
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -27,7 +27,12 @@ pub(crate) struct Metrics {
     redis: Redis,
     presence: IntCounterVec,
     pub(crate) tls: Encryption,
+    pub(crate) refused: Refusals,
 }
+
+/// What was refused for a limit, which is named as its option is.
+#[derive(Debug, Clone)]
+pub(crate) struct Refusals(IntCounterVec);
 
 /// What Redis takes, and whether it is there.
 #[derive(Debug, Clone)]
@@ -104,6 +109,11 @@ impl Metrics {
                 &["kind"],
             ),
             tls: Encryption::new(&registry),
+            refused: Refusals(counter(
+                "storyfleet_gateway_refused_total",
+                "What was refused for a limit: per_address, connections, per_person, requests, publishes, failures.",
+                &["reason"],
+            )),
             registry,
         }
     }
@@ -161,6 +171,12 @@ impl Metrics {
     }
 }
 
+impl Refusals {
+    pub(crate) fn count(&self, reason: &str) {
+        self.0.with_label_values(&[reason]).inc();
+    }
+}
+
 impl Redis {
     fn new(registry: &Registry) -> Self {
         let seconds = HistogramOpts::new(
@@ -208,6 +224,7 @@ mod tests {
         metrics.tls.certificate(1_893_456_000);
         metrics.tls.renewed(false);
         metrics.tls.handshake("late");
+        metrics.refused.count("failures");
         let text = metrics.encode().unwrap();
         for line in [
             r#"storyfleet_gateway_connections{transport="sse"} 1"#,
@@ -223,6 +240,7 @@ mod tests {
             "storyfleet_gateway_tls_certificate_not_after_timestamp_seconds 1893456000",
             r#"storyfleet_gateway_tls_renewals_total{result="failed"} 1"#,
             r#"storyfleet_gateway_tls_handshakes_total{result="late"} 1"#,
+            r#"storyfleet_gateway_refused_total{reason="failures"} 1"#,
         ] {
             assert!(text.contains(line), "{line}: {text}");
         }

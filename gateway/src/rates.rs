@@ -15,6 +15,7 @@ use governor::{NotUntil, Quota, RateLimiter};
 use tokio::time::{Instant, interval};
 
 use crate::address::Client;
+use crate::metrics::Refusals;
 use crate::session::Rate;
 
 /// How often what is full again is forgotten.
@@ -43,6 +44,7 @@ pub(crate) struct Rates {
     /// Those who have failed so often that they are told to wait, until then: a limiter tells only whoever takes.
     shut: Mutex<HashMap<Client, Instant>>,
     pause: Duration,
+    refused: Refusals,
 }
 
 /// tokio's clock.
@@ -58,24 +60,27 @@ impl Clock for Ticks {
 }
 
 impl Rates {
-    pub(crate) fn new(allowed: Allowed) -> Self {
+    pub(crate) fn new(allowed: Allowed, refused: Refusals) -> Self {
         Self {
             requests: limiter(allowed.requests),
             publishes: limiter(allowed.publishes),
             failures: limiter(allowed.failures),
             shut: Mutex::default(),
             pause: allowed.failures.every,
+            refused,
         }
     }
 
     /// One more request of this person, or after what time there may be one.
     pub(crate) fn request(&self, sub: &String) -> Result<(), Duration> {
-        take(&self.requests, sub)
+        let taken = take(&self.requests, sub);
+        taken.inspect_err(|_| self.refused.count("requests"))
     }
 
     /// The same of what they write.
     pub(crate) fn publish(&self, sub: &String) -> Result<(), Duration> {
-        take(&self.publishes, sub)
+        let taken = take(&self.publishes, sub);
+        taken.inspect_err(|_| self.refused.count("publishes"))
     }
 
     /// Whether another failure from there is told as what it is, or after what time.
@@ -84,7 +89,10 @@ impl Rates {
         let left = shut.map(|until| until.saturating_duration_since(Instant::now()));
         match left {
             None | Some(Duration::ZERO) => Ok(()),
-            Some(left) => Err(left.max(LEAST)),
+            Some(left) => {
+                self.refused.count("failures");
+                Err(left.max(LEAST))
+            }
         }
     }
 
@@ -154,6 +162,7 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
+    use crate::metrics::Metrics;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -162,11 +171,12 @@ mod tests {
             burst,
             every: SECOND,
         };
-        Rates::new(Allowed {
+        let allowed = Allowed {
             requests: rate(4),
             publishes: rate(2),
             failures: rate(3),
-        })
+        };
+        Rates::new(allowed, Metrics::new().refused)
     }
 
     fn client(last: u8) -> Client {

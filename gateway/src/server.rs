@@ -244,7 +244,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let bounds = Bounds {
             connections: 8,
-            entrance: Entrance::new(1_000, Proxies::default()),
+            entrance: Entrance::new(1_000, Proxies::default(), Metrics::new().refused),
             metrics: Metrics::new(),
             stuck: Duration::from_secs(20),
             beat: Duration::from_secs(15),

@@ -108,7 +108,7 @@ impl Socket {
     /// Whether this person may have one more connection; else it ends.
     fn takes_place(&mut self, identity: &Identity) -> bool {
         if self.place.is_none() {
-            self.place = self.app.places.take(identity.sub.as_str());
+            self.place = self.app.place(&identity.sub);
         }
         if self.place.is_none() {
             self.crowd(OF_PERSON);

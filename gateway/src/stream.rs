@@ -148,7 +148,7 @@ impl Stream {
         if identity.is_over(now().unix) {
             return Err(Unauthorized::Refused(Refusal::Expired).into());
         }
-        let place = app.places.take(identity.sub.as_str());
+        let place = app.place(&identity.sub);
         let place = place.ok_or_else(|| Problem::crowd(OF_PERSON))?;
         // A revocation that came before this was not heard of.
         let revocations = app.revoked.changes();

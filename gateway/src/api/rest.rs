@@ -106,6 +106,7 @@ mod tests {
     use super::*;
     use crate::address::Proxies;
     use crate::entrance::Peer;
+    use crate::metrics::Metrics;
 
     const PART: usize = 1_024 * 1_024;
     const PROXY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
@@ -113,7 +114,7 @@ mod tests {
     /// One connection of each address.
     fn entrance() -> Entrance {
         let proxies = vec![PROXY.to_string().parse().expect("a network")];
-        Entrance::new(1, Proxies::new(proxies))
+        Entrance::new(1, Proxies::new(proxies), Metrics::new().refused)
     }
 
     async fn answered(entrance: Entrance, request: Request) {

@@ -19,6 +19,7 @@ mod openapi;
 mod outside;
 mod pages;
 mod private;
+mod refusals;
 mod resume;
 mod revoke;
 mod room;
