@@ -77,6 +77,8 @@ pub struct Settings {
     pub origins: Origins,
     /// Without it readers come in the clear.
     pub tls: Option<Tls>,
+    /// For how long browsers are told to come under it only, to any port of this host; `None`: they are not told.
+    pub hsts: Option<Duration>,
     /// What connects from there is of whomever it says that it is of (`X-Forwarded-For`).
     pub proxies: Vec<Network>,
     pub limits: Limits,
@@ -151,6 +153,7 @@ pub struct Gateway {
     internal: Option<TcpListener>,
     app: App,
     tls: Option<Tls>,
+    hsts: Option<Duration>,
     tasks: TaskTracker,
     end: CancellationToken,
     limits: Limits,
@@ -212,6 +215,7 @@ impl Gateway {
             internal,
             app,
             tls: settings.tls,
+            hsts: settings.hsts,
             tasks,
             end,
             limits,
@@ -242,6 +246,7 @@ impl Gateway {
         let Self {
             app,
             tls,
+            hsts,
             tasks,
             end,
             limits,
@@ -282,8 +287,8 @@ impl Gateway {
             let (metrics, until) = (app.metrics.clone(), end.clone());
             tasks.spawn(async move { until.run_until_cancelled(tls.follow(&metrics)).await });
         }
-        let router = match tls {
-            Some(_) => api::router(app).layer(map_response(tls::strict)),
+        let router = match hsts {
+            Some(age) => api::router(app).layer(map_response(tls::strict(age))),
             None => api::router(app),
         };
         let served = server::serve(self.listener, tls, router, bounds, drain);

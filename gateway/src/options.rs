@@ -15,6 +15,8 @@ use crate::{Limits, Network, PUBLISHES_AT_ONCE, Settings};
 /// How long Redis may be away before the next try: one node has few connections to it.
 const RECONNECT: Duration = Duration::from_millis(250);
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 #[derive(Debug, Args)]
 pub struct Options {
     /// Where readers connect
@@ -115,6 +117,10 @@ struct Encryption {
         requires = "tls_cert"
     )]
     tls_key: Option<PathBuf>,
+    /// How long browsers that were here come by https only, as 365d, to every port of this host; not told when left out, taken
+    /// back with 0s
+    #[arg(long, env = "STORYFLEET_HSTS", value_name = "MAX_AGE", requires = "tls_cert", value_parser = max_age)]
+    hsts: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
@@ -189,6 +195,7 @@ impl Options {
             },
             origins: Origins::new(origins.clone())?,
             tls: self.encryption.tls()?,
+            hsts: self.encryption.hsts,
             proxies: self.trusted_proxies.clone(),
             limits: Limits {
                 connections: usize::try_from(self.bounds.connections)?,
@@ -215,6 +222,18 @@ impl Encryption {
     fn tls(&self) -> anyhow::Result<Option<Tls>> {
         let files = self.tls_cert.clone().zip(self.tls_key.clone());
         Ok(files.map(|(cert, key)| Tls::load(cert, key)).transpose()?)
+    }
+}
+
+/// Up to ten years.
+fn max_age(text: &str) -> Result<Duration, String> {
+    let wanted = || "write it like 12h, 30d or 365d".to_owned();
+    let span: jiff::Span = text.parse().map_err(|_| wanted())?;
+    let age = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours());
+    let age = age.ok().and_then(|age| Duration::try_from(age).ok());
+    match age.ok_or_else(wanted)? {
+        age if age > 3_650 * DAY => Err("at most 3650d".to_owned()),
+        age => Ok(age),
     }
 }
 
@@ -250,6 +269,17 @@ mod tests {
         let line = Line::command();
         let url = line.get_arguments().find(|one| one.get_id() == "jwks_url");
         assert!(url.is_some_and(clap::Arg::is_hide_env_values_set));
+    }
+
+    #[test]
+    fn the_time_for_which_browsers_come_by_https_only_is_in_days_too() {
+        assert_eq!(max_age("365d"), Ok(365 * DAY));
+        assert_eq!(max_age("1d 12h"), Ok(DAY * 3 / 2));
+        assert_eq!(max_age("0s"), Ok(Duration::ZERO));
+        for bad in ["", "365", "1y", "-1d", "3651d"] {
+            assert!(max_age(bad).is_err(), "{bad}");
+        }
+        assert!(parsed("--hsts=365d").is_err_and(|told| told.contains("--tls-cert")));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod files;
 mod validity;
 
 use std::fmt;
+use std::future::{Ready, ready};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,8 +29,6 @@ pub(crate) use validity::Validity;
 const CHECK: Duration = Duration::from_secs(10);
 /// How often it is told that the certificate is good no more.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// For a year browsers come by https only.
-const STRICT: &str = "max-age=31536000";
 
 /// A certificate with its key. Cheap to clone.
 #[derive(Clone)]
@@ -146,12 +145,15 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// A layer around all routes where TLS is on: browsers that were here once come in the clear no more.
-pub(crate) async fn strict(mut response: Response) -> Response {
-    let strict = HeaderValue::from_static(STRICT);
-    let headers = response.headers_mut();
-    headers.insert(header::STRICT_TRANSPORT_SECURITY, strict);
-    response
+/// A layer around all routes: browsers that were here once come in the clear no more.
+pub(crate) fn strict(age: Duration) -> impl Fn(Response) -> Ready<Response> + Clone {
+    let strict = HeaderValue::from_str(&format!("max-age={}", age.as_secs()))
+        .unwrap_or_else(|error| unreachable!("letters and digits are a header: {error}"));
+    move |mut response| {
+        let headers = response.headers_mut();
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, strict.clone());
+        ready(response)
+    }
 }
 
 #[cfg(test)]

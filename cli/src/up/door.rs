@@ -57,6 +57,7 @@ impl Door {
             },
             origins: Origins::default(),
             tls: None,
+            hsts: None,
             proxies: Vec::new(),
             limits: Limits {
                 drain: DRAIN,

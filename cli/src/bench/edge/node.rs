@@ -68,6 +68,7 @@ fn settings(bus: bus::Settings, listen: SocketAddr, tokens: auth::Settings) -> S
         tokens,
         origins: Origins::default(),
         tls: None,
+        hsts: None,
         proxies: Vec::new(),
         limits: Limits {
             per_address: 1_000_000,

@@ -118,7 +118,7 @@ fn reader(edge: &Edge, sub: &str) -> anyhow::Result<String> {
 
 #[tokio::test]
 async fn a_stream_over_http2_resumes_where_it_was() -> anyhow::Result<()> {
-    let (edge, node, files) = start(&[]).await?;
+    let (edge, node, files) = start(&["--hsts", "365d"]).await?;
     let token = reader(&edge, "oren")?;
     let mut client = Client::connect(&files, node.address(), 65_535).await?;
     // Its own page is known by the authority: there is no Host.

@@ -92,7 +92,7 @@ pub(super) async fn start(options: &[&str]) -> anyhow::Result<(Edge, Node, Files
 
 #[tokio::test]
 async fn a_socket_talks_under_tls_and_plain_http_there_harms_nobody() -> anyhow::Result<()> {
-    let (edge, node, files) = start(&[]).await?;
+    let (edge, node, files) = start(&["--hsts", "365d"]).await?;
     let stream = files.connect(node.address(), &["http/1.1"]).await?;
     let mut request = format!("wss://{}/v1/ws", node.address()).into_client_request()?;
     let headers = request.headers_mut();
@@ -127,6 +127,40 @@ async fn a_socket_talks_under_tls_and_plain_http_there_harms_nobody() -> anyhow:
     socket.close(None).await?;
     let gone = node.end().await?;
     ensure!(gone.success(), "{gone}");
+    edge.stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn browsers_come_by_https_only_where_an_operator_says_so() -> anyhow::Result<()> {
+    let (edge, node, files) = start(&[]).await?;
+    let another = async |age| {
+        let options = [&files.options()[..], &["--hsts", age]].concat();
+        edge.another_with(&options).await
+    };
+    let (year, none) = (another("365d").await?, another("0s").await?);
+    let trusts = reqwest::Certificate::from_pem(&std::fs::read(&files.certificate)?)?;
+    let client = reqwest::Client::builder()
+        .tls_certs_only([trusts])
+        .build()?;
+    for (node, told) in [
+        (&node, None),
+        (&year, Some("max-age=31536000")),
+        (&none, Some("max-age=0")),
+    ] {
+        for path in ["/", "/nothing", "/v1/stories/castle"] {
+            let answer = client
+                .get(format!("https://{}{path}", node.address()))
+                .send()
+                .await?;
+            let strict = answer.headers().get("strict-transport-security");
+            assert_eq!(
+                strict.map(|value| value.to_str()).transpose()?,
+                told,
+                "{path}"
+            );
+        }
+    }
     edge.stack.end().await;
     Ok(())
 }
