@@ -40,7 +40,12 @@ fn problems(operation: &str) -> Option<Vec<(u16, &'static str)>> {
     let own: &[(u16, &str)] = match operation {
         "createStory" => &[(403, "forbidden"), (409, "story_exists")],
         "publishEvent" => &[(422, "not_publishable"), (429, "full")],
-        "connect" => &[(403, "forbidden"), (426, "upgrade"), (429, "too_many")],
+        "connect" => &[
+            (400, "websocket_needs_http1"),
+            (403, "forbidden"),
+            (426, "upgrade"),
+            (429, "too_many"),
+        ],
         "createTicket" => &[(403, "forbidden"), (413, "too_large")],
         "createToken" => &[
             (403, "forbidden"),

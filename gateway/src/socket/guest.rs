@@ -2,9 +2,10 @@
 //! is let in to be told so.
 
 use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode, Version};
+use axum::response::{IntoResponse, Response};
 
 use crate::app::{App, Unauthorized, now};
 use crate::auth::{Identity, Refusal};
@@ -21,6 +22,8 @@ const BUFFER: usize = 512;
 const WRITE_BUFFER: usize = 4 * 1_024;
 
 /// Open a WebSocket with the subprotocol `storyfleet.v1`; its messages are in docs/asyncapi.yaml
+///
+/// It comes by HTTP/1.1, on a connection of its own: over HTTP/2 it is refused.
 #[utoipa::path(get, path = "/v1/ws", operation_id = "connect", tag = "events",
     responses((status = 101, description = "It is open; whoever is refused is told over it")))]
 pub(crate) async fn upgrade(
@@ -28,8 +31,18 @@ pub(crate) async fn upgrade(
     visitor: Visitor,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
-    upgrade: WebSocketUpgrade,
+    (version, upgrade): (Version, Result<WebSocketUpgrade, WebSocketUpgradeRejection>),
 ) -> Result<Response, Problem> {
+    if version == Version::HTTP_2 {
+        let words =
+            "a WebSocket comes by HTTP/1.1: ask for it on a connection whose ALPN is http/1.1";
+        let status = StatusCode::BAD_REQUEST;
+        return Err(Problem::new(status, "websocket_needs_http1", words));
+    }
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(rejection) => return Ok(rejection.into_response()),
+    };
     let guest = Guest::of(&app, &visitor, (&headers, query.as_deref())).await?;
     let upgrade = upgrade
         .protocols([SUBPROTOCOL])

@@ -314,3 +314,33 @@ async fn streams_that_a_trusted_proxy_brings_on_one_connection_count_for_whom_it
     edge.stack.end().await;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_socket_that_is_asked_for_over_http2_is_told_the_version_that_it_needs()
+-> anyhow::Result<()> {
+    let (edge, node, files) = start(&[]).await?;
+    let token = reader(&edge, "oren")?;
+    let bearer = format!("Bearer {token}");
+    let mut client = Client::connect(&files, node.address(), 65_535).await?;
+    let asked = [
+        ("authorization", bearer.as_str()),
+        ("sec-websocket-version", "13"),
+    ];
+    for headers in [&[][..], &asked] {
+        let response = client.get("/v1/ws", headers).await?;
+        assert_eq!(response.status(), 400);
+        let kind = response.headers()["content-type"].clone();
+        assert_eq!(kind, "application/problem+json");
+        let mut body = Reader {
+            body: response.into_body(),
+            text: String::new(),
+        };
+        while body.more().await? {}
+        let problem: serde_json::Value = serde_json::from_str(&body.text)?;
+        assert_eq!(problem["code"], "websocket_needs_http1", "{problem}");
+        let words = problem["detail"].as_str().context("words")?;
+        ensure!(words.contains("HTTP/1.1"), "{problem}");
+    }
+    edge.stack.end().await;
+    Ok(())
+}
