@@ -53,7 +53,7 @@ fn span(delivery: &Delivery) -> tracing::Span {
         "turn",
         agent = delivery.agent.as_str(),
         story = work.map(|work| work.story.as_str()),
-        event = work.map(|work| format!("{:?}", work.id.as_str())),
+        event = work.map(|work| work.id.as_str()),
         trace = trace.map(story::Traceparent::trace_id),
     )
 }

@@ -114,3 +114,26 @@ async fn a_worker_whose_logs_nobody_reads_any_more_answers() -> anyhow::Result<(
     stack.end().await;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_line_of_a_log_names_its_event_as_it_is() -> anyhow::Result<()> {
+    let stack = Stack::start(Options::default()).await?;
+    let logs = ["--log-filter", "debug"];
+    let (narrator, mut lines) = stack.worker_with(Agent::Narrator, &logs)?;
+    let json = [&logs[..], &["--log", "json"]].concat();
+    let story = stack.story("castle", Policies::default()).await?;
+    let mut reader = stack.hear(&story).await?;
+    let action = stack.act(&story, "a1", "I open the door").await?;
+    reader.end_of(&action).await?;
+    let line = lines.line("turn{").await?;
+    assert!(line.contains("event=\"a1\""), "{line}");
+    narrator.end().await?;
+    let (narrator, mut lines) = stack.worker_with(Agent::Narrator, &json)?;
+    let action = stack.act(&story, "a\"2", "I open the door").await?;
+    reader.end_of(&action).await?;
+    let line: serde_json::Value = serde_json::from_str(&lines.line("\"turn\"").await?)?;
+    assert_eq!(line["span"]["event"], "a\"2", "{line}");
+    narrator.end().await?;
+    stack.end().await;
+    Ok(())
+}
