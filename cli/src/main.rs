@@ -19,7 +19,7 @@ mod watch;
 use std::io;
 use std::process::ExitCode;
 
-use agent::exit;
+use agent::{exit, flags};
 use clap::Parser;
 
 use crate::args::{Cli, Command};
@@ -27,7 +27,7 @@ use crate::output::Output;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match flags::parse() {
         Ok(cli) => cli,
         Err(error) => return exit::usage(&error),
     };

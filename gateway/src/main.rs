@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use agent::{Shutdown, exit};
+use agent::{Shutdown, exit, flags};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use gateway::{Gateway, Options};
@@ -41,7 +41,7 @@ Examples:
 }
 
 fn main() -> ExitCode {
-    match Cli::try_parse() {
+    match flags::parse() {
         Ok(Cli {
             command: Command::Run(options),
         }) => run(&options).map_or_else(exit::failed, |()| ExitCode::SUCCESS),

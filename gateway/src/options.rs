@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use agent::flags::{Logs, Redis, duration, pause};
@@ -46,11 +47,12 @@ pub struct Options {
         value_name = "on|off"
     )]
     presence: Switch,
-    /// A proxy, or a network of them, whose X-Forwarded-For counts; may be given more than once
+    /// A proxy, or a network of them, whose X-Forwarded-For counts; may be given more than once, or with commas between
     #[arg(
         long = "trusted-proxy",
         env = "STORYFLEET_TRUSTED_PROXIES",
         value_delimiter = ',',
+        value_parser = trimmed::<Network>,
         value_name = "ADDRESS[/BITS]"
     )]
     trusted_proxies: Vec<Network>,
@@ -88,11 +90,12 @@ struct Tokens {
     /// What tokens must name as iss
     #[arg(long, env = "STORYFLEET_ISSUER", default_value = "storyfleet")]
     issuer: String,
-    /// Pages that may connect, as https://app.example; the gateway's own may always
+    /// Pages that may connect, as https://app.example, with commas between; the gateway's own may always
     #[arg(
         long = "origin",
         env = "STORYFLEET_ORIGINS",
         value_delimiter = ',',
+        value_parser = trimmed::<Origin>,
         value_name = "ORIGIN"
     )]
     origins: Vec<Origin>,
@@ -223,6 +226,11 @@ impl Encryption {
         let files = self.tls_cert.clone().zip(self.tls_key.clone());
         Ok(files.map(|(cert, key)| Tls::load(cert, key)).transpose()?)
     }
+}
+
+/// One of a list: there may be spaces around its commas.
+fn trimmed<T: FromStr>(text: &str) -> Result<T, T::Err> {
+    text.trim().parse()
 }
 
 /// Up to ten years.

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::task::TaskTracker;
 
+use crate::flags::without_empty;
 use crate::replay::Replay;
 use crate::{Agent, Shutdown, exit};
 
@@ -80,7 +81,7 @@ where
     A: Agent,
     O: Args + Serialize + DeserializeOwned,
 {
-    let mut command = Cli::<O>::command().name(agent.as_str());
+    let mut command = without_empty(Cli::<O>::command().name(agent.as_str()));
     let parsed = command.try_get_matches_from_mut(std::env::args_os());
     let parsed = parsed
         .and_then(|matches| Ok((Cli::<O>::from_arg_matches(&matches)?, given::<O>(&matches))));

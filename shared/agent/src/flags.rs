@@ -1,8 +1,10 @@
 //! The flags that every long-running program of the fleet has: where Redis is, how logs are written, and how durations are.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
-use clap::Args;
+use clap::builder::Resettable;
+use clap::{Args, Parser};
 
 use crate::telemetry;
 
@@ -44,6 +46,29 @@ pub struct Logs {
         value_name = "DIRECTIVES"
     )]
     log_filter: String,
+}
+
+/// The command line and the environment of this process. A variable that is empty, as `${X:-}` of a compose file leaves it,
+/// is not given.
+///
+/// # Errors
+/// Those of clap.
+pub fn parse<P: Parser>() -> Result<P, clap::Error> {
+    let mut command = without_empty(P::command());
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    let parsed = P::from_arg_matches(&matches);
+    parsed.map_err(|error| error.format(&mut command))
+}
+
+/// A command that takes nothing from variables that are empty.
+#[must_use]
+pub fn without_empty(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let command = command.mut_args(|argument| match argument.get_env().is_some_and(is_empty) {
+        true => argument.env(Resettable::Reset),
+        false => argument,
+    });
+    command.mut_subcommands(without_empty)
 }
 
 impl Redis {

@@ -10,6 +10,7 @@ mod clients;
 mod doubt;
 mod early;
 mod ends;
+mod environment;
 mod frames;
 mod holes;
 mod http2;
