@@ -280,6 +280,16 @@ mod tests {
     }
 
     #[test]
+    fn what_a_client_does_wrong_over_http2_is_not_logged_unless_it_is_asked_for() {
+        let line = Line::command();
+        let filter = line
+            .get_arguments()
+            .find(|one| one.get_id() == "log_filter");
+        let default = filter.and_then(|filter| filter.get_default_values().first());
+        assert_eq!(default.and_then(|one| one.to_str()), Some("info,h2=error"));
+    }
+
+    #[test]
     fn the_time_for_which_browsers_come_by_https_only_is_in_days_too() {
         assert_eq!(max_age("365d"), Ok(365 * DAY));
         assert_eq!(max_age("1d 12h"), Ok(DAY * 3 / 2));

@@ -42,7 +42,8 @@ pub struct Logs {
     #[arg(
         long,
         env = "RUST_LOG",
-        default_value = "info",
+        // What a client does wrong over HTTP/2 is h2's to warn of, as often as the client likes.
+        default_value = "info,h2=error",
         value_name = "DIRECTIVES"
     )]
     log_filter: String,
