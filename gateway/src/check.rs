@@ -38,6 +38,8 @@ pub async fn check(options: &Options) -> Report {
     match settings {
         Ok(settings) => {
             checks.push(Check::new("configuration", Ok("usable".to_owned())));
+            let concern = settings.limits.concern();
+            checks.extend(concern.map(|concern| Check::warning("open files", concern)));
             checks.extend(settings.tls.as_ref().map(certificate));
             checks.extend(keys(&settings).await);
             checks.push(Check::new("redis", redis(&settings).await));

@@ -6,6 +6,7 @@ mod api;
 mod app;
 pub mod auth;
 mod check;
+mod descriptors;
 mod entrance;
 mod hub;
 mod internal;
@@ -228,6 +229,12 @@ impl Gateway {
     /// When the system does not tell.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+
+    /// Whether readers come under TLS.
+    #[must_use]
+    pub fn speaks_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// Where operators look, if anywhere.

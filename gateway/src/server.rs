@@ -22,6 +22,7 @@ use tower::Service;
 use crate::entrance::{Entered, Entrance, Peer};
 use crate::link::Link;
 use crate::metrics::Metrics;
+use crate::seldom::Seldom;
 use crate::tls::{HTTP2, Tls};
 
 /// From the first byte of a request to the last of its headers.
@@ -32,6 +33,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const BUFFER: usize = 16 * 1_024;
 /// After a connection could not be taken: file descriptors are short, and it is tried again.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How often it is logged that none can be taken: it is found anew each time.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// What a connection has taken until it is gone.
 type Places = (OwnedSemaphorePermit, Entered);
@@ -92,7 +96,9 @@ pub(crate) async fn serve(
     let room = Arc::new(Semaphore::new(bounds.connections));
     let tasks = TaskTracker::new();
     let end = CancellationToken::new();
-    while let Some(accepted) = begun.run_until_cancelled(accept(&listener, &room)).await {
+    let told = Seldom::new(MINUTE);
+    let next = async || accept(&listener, (&room, &told)).await;
+    while let Some(accepted) = begun.run_until_cancelled(next()).await {
         let Some((stream, peer, place)) = accepted else {
             sleep(PAUSE).await;
             continue;
@@ -151,13 +157,15 @@ pub(crate) async fn serve(
 /// none, so that streams which count as connections leave one to whoever comes.
 async fn accept(
     listener: &TcpListener,
-    room: &Arc<Semaphore>,
+    (room, told): (&Arc<Semaphore>, &Seldom),
 ) -> Option<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
     let place = Arc::clone(room).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, peer)) => Some((stream, peer.ip(), place)),
         Err(error) => {
-            tracing::warn!(%error, "a connection was not accepted");
+            if told.is_due() {
+                tracing::warn!(%error, "a connection was not accepted");
+            }
             None
         }
     }

@@ -62,7 +62,14 @@ async fn a_node_that_can_start_is_told_so_part_by_part() -> anyhow::Result<()> {
     let (url, issuer) = issuer(ok(JWKS)).await?;
     let (redis_url, secrets, jwks) = (redis.url(), text(&secrets)?, text(&jwks)?);
     let keys = ["--jwt-secrets", secrets, "--jwks-file", jwks];
-    let options = [&keys[..], &["--jwks-url", &url, "--redis", &redis_url]].concat();
+    // As many as any machine has files for.
+    let few = ["--connections", "100"];
+    let options = [
+        &keys[..],
+        &few,
+        &["--jwks-url", &url, "--redis", &redis_url],
+    ]
+    .concat();
     let (code, told) = said(&check(&options).await?);
     assert_eq!(code, Some(0), "{told}");
     for part in [

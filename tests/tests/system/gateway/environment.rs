@@ -1,11 +1,14 @@
-//! What surrounds a node: variables that are there and empty.
+//! What surrounds a node: variables that are there and empty, and fewer files than its connections need.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::Stdio;
 
+use anyhow::{Context, ensure};
 use serde_json::Value;
 use system_tests::edge::Issuer;
-use system_tests::{Redis, program};
+use system_tests::{Output, Process, Redis, eventually, program};
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 use tokio::process::Command;
 
 /// What any node needs.
@@ -45,6 +48,13 @@ impl Place {
             .arg(self.folder.path().join("secrets"));
         Ok(command)
     }
+
+    fn run(&self, files: u32, words: &[&str]) -> anyhow::Result<(Process, Output)> {
+        let words = [&["run"], words].concat();
+        let mut process = Process::start(self.gateway(files, &words)?.stderr(Stdio::piped()))?;
+        let log = process.child().stderr.take().context("a pipe")?;
+        Ok((process, Output::of(log)))
+    }
 }
 
 #[tokio::test]
@@ -76,5 +86,48 @@ async fn variables_that_are_empty_are_not_given_and_commas_may_have_spaces() -> 
     assert_eq!(check.output().await?.status.code(), Some(0));
     check.env("STORYFLEET_TRUSTED_PROXIES", "10.0.0.1 ::1");
     assert_eq!(check.output().await?.status.code(), Some(2));
+    Ok(())
+}
+
+#[tokio::test]
+async fn fewer_files_than_connections_need_are_told_of() -> anyhow::Result<()> {
+    let place = Place::new().await?;
+    for (files, is_short) in [(1_000, true), (2_000, false)] {
+        let mut check = place.gateway(files, &["check", "--connections", "1000"])?;
+        let output = check.output().await?;
+        let told = String::from_utf8(output.stdout)?;
+        assert_eq!(output.status.code(), Some(0), "{told}");
+        let warns = told.lines().any(|line| {
+            line.starts_with("WARN") && line.contains("--connections") && line.contains("1000")
+        });
+        assert_eq!(warns, is_short, "{told}");
+        let (node, mut log) = place.run(files, &["--connections", "1000"])?;
+        let line = log.line("listening").await?;
+        ensure!(line.contains("tls=false"), "{line}");
+        assert_eq!(log.with("LimitNOFILE").len(), usize::from(is_short));
+        node.end().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn that_no_connection_can_be_accepted_is_logged_once_in_a_minute() -> anyhow::Result<()> {
+    let place = Place::new().await?;
+    let (node, mut log) = place.run(48, &["--connections", "1000"])?;
+    log.line("listening").await?;
+    let mut streams = Vec::new();
+    for _ in 0..100 {
+        streams.push(TcpStream::connect(place.address).await?);
+    }
+    log.line("not accepted").await?;
+    // It is tried again each 50 ms.
+    drop(streams);
+    eventually("it accepts again", async || {
+        let asked = reqwest::get(format!("http://{}/", place.address)).await;
+        Ok(asked.ok())
+    })
+    .await?;
+    assert_eq!(log.with("not accepted").len(), 1, "{:?}", log.with(""));
+    node.end().await?;
     Ok(())
 }
