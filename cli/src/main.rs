@@ -31,7 +31,8 @@ async fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return exit::usage(&error),
     };
-    match run(cli).await {
+    // In a box: it has room for whatever any command holds.
+    match Box::pin(run(cli)).await {
         Ok(code) => code,
         // Whoever read our output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
