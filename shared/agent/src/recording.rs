@@ -162,10 +162,18 @@ impl From<&HandleError> for Failure {
     }
 }
 
-/// Makes recordings small. Its compressors are used again: each has hundreds of KiB.
+/// Makes recordings small.
 pub struct Packer {
     pub keep: Keep,
-    compressors: Mutex<Vec<Compressor<'static>>>,
+    benches: Mutex<Vec<Bench>>,
+}
+
+/// What one recording at a time is packed with. It is used again, since to make and drop it each time costs more than the
+/// packing.
+struct Bench {
+    compressor: Compressor<'static>,
+    json: Vec<u8>,
+    packed: Vec<u8>,
 }
 
 impl Packer {
@@ -174,13 +182,17 @@ impl Packer {
     pub fn new(turns: u32, age: Duration) -> Self {
         Self {
             keep: Keep { turns, age },
-            compressors: Mutex::default(),
+            benches: Mutex::default(),
         }
     }
 
     /// `None`: it has too many bytes.
     pub(crate) fn pack(&self, recording: &Recording<'_>) -> std::io::Result<Option<Vec<u8>>> {
-        self.pack_json(&serde_json::to_vec(recording)?)
+        self.at_a_bench(|bench| {
+            bench.json.clear();
+            serde_json::to_writer(&mut bench.json, recording)?;
+            bench.pack()
+        })
     }
 
     /// The same of its JSON.
@@ -188,15 +200,43 @@ impl Packer {
     /// # Errors
     /// When zstd has no memory.
     pub fn pack_json(&self, json: &[u8]) -> std::io::Result<Option<Vec<u8>>> {
-        let compressor = self.compressors().pop();
-        let mut compressor = compressor.map_or_else(|| Compressor::new(LEVEL), Ok)?;
-        let bytes = compressor.compress(json)?;
-        self.compressors().push(compressor);
-        Ok(Some(bytes).filter(|bytes| bytes.len() <= MAX_BYTES))
+        self.at_a_bench(|bench| {
+            json.clone_into(&mut bench.json);
+            bench.pack()
+        })
     }
 
-    fn compressors(&self) -> std::sync::MutexGuard<'_, Vec<Compressor<'static>>> {
-        let compressors = self.compressors.lock();
-        compressors.unwrap_or_else(PoisonError::into_inner)
+    fn at_a_bench<T>(
+        &self,
+        work: impl FnOnce(&mut Bench) -> std::io::Result<T>,
+    ) -> std::io::Result<T> {
+        let benches = || self.benches.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = benches().pop();
+        let mut bench = free.map_or_else(Bench::new, Ok)?;
+        let worked = work(&mut bench);
+        // One that grew for a giant is not kept.
+        if bench.json.capacity() <= MAX_BYTES {
+            benches().push(bench);
+        }
+        worked
+    }
+}
+
+impl Bench {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            compressor: Compressor::new(LEVEL)?,
+            json: Vec::new(),
+            packed: Vec::new(),
+        })
+    }
+
+    fn pack(&mut self) -> std::io::Result<Option<Vec<u8>>> {
+        self.packed.clear();
+        self.packed
+            .reserve(zstd::zstd_safe::compress_bound(self.json.len()));
+        self.compressor
+            .compress_to_buffer(&self.json, &mut self.packed)?;
+        Ok((self.packed.len() <= MAX_BYTES).then(|| self.packed.clone()))
     }
 }

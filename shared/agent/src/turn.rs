@@ -215,13 +215,18 @@ impl<A: Agent> Step<'_, A> {
             let made_with = setup.made_with(&self.worker.agent, &turn.prompts);
             let ended = effects.as_ref();
             let went = recording::Recording::new(&turn, &made_with, tape.take(), ended);
-            self.packed(packer, &went)
+            self.packed(packer, fetched.epoch, &went)
         });
         (effects, recording)
     }
 
     /// A recording that cannot be kept fails no turn.
-    fn packed(&self, packer: &Packer, went: &recording::Recording<'_>) -> Option<Recording> {
+    fn packed(
+        &self,
+        packer: &Packer,
+        epoch: String,
+        went: &recording::Recording<'_>,
+    ) -> Option<Recording> {
         let packed = packer.pack(went);
         let result = match &packed {
             Ok(Some(_)) => "kept",
@@ -235,7 +240,7 @@ impl<A: Agent> Step<'_, A> {
         let size = bytes.as_ref().map_or(0, Vec::len);
         self.worker.meters.recorded(result, size);
         let keep = packer.keep;
-        bytes.map(|bytes| Recording { bytes, keep })
+        bytes.map(|bytes| Recording { epoch, bytes, keep })
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Outcome, Failure> {

@@ -6,7 +6,7 @@
 --       8 drafts:<story>  9 rec:<story>  10 draft:<response>: of the response that it had, if it can be told
 -- ARGV  1 entry  2 consumer  3 agent  4 reason  5 class  6 tries  7 JSON of the `failed` event, or nothing
 --       8 id of the response, or nothing  and, where it is kept how the turn went:  9 id of the event
---       10 turns and 11 ms to keep  12 bytes
+--       10 epoch of the log  11 turns and 12 ms to keep  13 bytes
 --
 -- Replies  {OK, seq …}  done; the seq of the `failed` event when it was logged
 --          {GONE} {FENCED}  as in commit.lua: nothing written
@@ -56,7 +56,7 @@ if #KEYS > 2 then
     redis.call('DEL', KEYS[10] .. attempt)
   end
   if ARGV[9] and reply[2] then
-    remember(KEYS[9], KEYS[5], reply[2], agent, ARGV[9], ARGV[10], ARGV[11], ARGV[12])
+    remember(KEYS[9], KEYS[5], reply[2], agent, unpack(ARGV, 9, 13))
   end
   advance({ work = work, turn = KEYS[3], parked = KEYS[4] }, entry)
 end

@@ -11,7 +11,7 @@
 --       retracted  seq, tombstone JSON              log events taken away
 --       responses  id                               whose drafts are over
 --       emitted    JSON, id, logged | held, list of (lane, part)
---       recorded   id of the entry's event, turns and ms to keep, bytes           at most one
+--       recorded   id of the entry's event, epoch, turns and ms to keep, bytes    at most one
 --
 -- Replies  {OK, seq …}  done; one seq for each logged event
 --          {GONE}       the entry is nobody's: it was ended before. After a lost reply of the same call: done
@@ -106,8 +106,8 @@ each(function()
   end)
 end)
 each(function()
-  local id, turns, ms, bytes = take(), take(), take(), take()
-  remember(rec, ctx, reply[2], agent, id, turns, ms, bytes)
+  local id, epoch, turns, ms, bytes = take(), take(), take(), take(), take()
+  remember(rec, ctx, reply[2], agent, id, epoch, turns, ms, bytes)
 end)
 -- Last: whatever the log refuses is not lost with its entry.
 finish(own.work, entry)

@@ -8,12 +8,13 @@
 -- asks for its rights before.
 
 -- At most `turns` of the last `ms` are kept.
-local function remember(rec, ctx, seq, agent, id, turns, ms, bytes)
-  local log = redis.call('HMGET', ctx, 'seq', 'epoch')
-  local oldest = string.format('%.0f', math.max(0, now_ms() - ms))
-  redis.pcall('XADD', rec, 'MINID', '~', oldest, '*', 'agent', agent, 'id', id, 'seq', seq or log[1], 'epoch', log[2], 'z', bytes)
-  redis.pcall('XTRIM', rec, 'MAXLEN', '~', turns)
-  -- Of a story where nothing happens any more.
+local function remember(rec, ctx, seq, agent, id, epoch, turns, ms, bytes)
+  seq = seq or redis.call('HGET', ctx, 'seq')
+  redis.pcall('XADD', rec, 'MAXLEN', '~', turns, '*', 'agent', agent, 'id', id, 'seq', seq, 'epoch', epoch, 'z', bytes)
+  -- Old ones go now and then, all of them with the last.
+  if seq % 16 == 0 then
+    redis.pcall('XTRIM', rec, 'MINID', '~', string.format('%.0f', math.max(0, now_ms() - ms)))
+  end
   redis.pcall('PEXPIRE', rec, ms)
 end
 

@@ -13,6 +13,8 @@ use crate::{Bus, Delivery, Error, Work};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fetched {
     pub context: Context,
+    /// The life of the log.
+    pub epoch: String,
     /// What waits behind the entry in its lane, oldest first; it ends before one that cannot be read.
     pub parked: Vec<Work>,
     /// The last attempt at the response to this entry that had a draft; 0 = none. The response's id is
@@ -66,7 +68,9 @@ impl Bus {
         };
         let attempt: Option<u32> = next(&mut replies)?;
         let (seconds, micros): (i64, i32) = next(&mut replies)?;
+        let epoch = story.epoch.clone();
         Ok(Fetched {
+            epoch,
             context: story.context(log),
             parked: waiting
                 .iter()

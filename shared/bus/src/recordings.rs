@@ -16,6 +16,8 @@ const PAGE: usize = 16;
 /// How a turn went, and how long that is kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recording {
+    /// The life of the log that the turn was of.
+    pub epoch: String,
     pub bytes: Vec<u8>,
     pub keep: Keep,
 }
@@ -48,6 +50,7 @@ impl Recording {
     pub(crate) fn args(&self, id: &EventId, call: &mut Call) {
         let age = u64::try_from(self.keep.age.as_millis()).unwrap_or(u64::MAX);
         call.arg(id.as_str())
+            .arg(self.epoch.as_str())
             .number(self.keep.turns)
             .number(age)
             .arg(self.bytes.as_slice());

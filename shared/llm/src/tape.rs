@@ -10,8 +10,11 @@ use reqwest::{Body, Response};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep_until};
 
-use crate::recorded::{Answer, Failed, Recorded, Took, Try};
+use crate::recorded::{Answer, Failed, Recorded, Text, Took, Try};
 use crate::{Completion, Error};
+
+/// Bytes of a short answer.
+const BODY: usize = 4 * 1024;
 
 /// The headers of an answer that mean something to a call.
 const HEADERS: [&str; 4] = ["content-type", "retry-after", "retry-after-ms", "location"];
@@ -189,6 +192,7 @@ impl Heard {
         *lock(&self.0.answer) = Some(Answer {
             status: answer.status().as_u16(),
             headers: headers.collect(),
+            body: Text(Vec::with_capacity(BODY)),
             ..Answer::default()
         });
     }
