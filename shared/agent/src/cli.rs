@@ -81,7 +81,12 @@ where
     A: Agent,
     O: Args + Serialize + DeserializeOwned,
 {
-    let mut command = without_empty(Cli::<O>::command().name(agent.as_str()));
+    let command = Cli::<O>::command().name(agent.as_str());
+    // What agents warn of was true when it was recorded.
+    let quiet = |replay: clap::Command| {
+        replay.mut_arg("log_filter", |filter| filter.default_value("error"))
+    };
+    let mut command = without_empty(command.mut_subcommand("replay", quiet));
     let parsed = command.try_get_matches_from_mut(std::env::args_os());
     let parsed = parsed
         .and_then(|matches| Ok((Cli::<O>::from_arg_matches(&matches)?, given::<O>(&matches))));
