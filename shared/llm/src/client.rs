@@ -76,7 +76,7 @@ impl Client {
 
     /// The same client, but no provider is asked: its calls are answered with `calls`, the first with the first, whatever
     /// they ask; that is written down. `speed`: how many times as fast as they went; 0 = at once. What the deadlines ended
-    /// is in the calls, so there should be none now: [`Deadlines::NONE`].
+    /// is in the calls, so there should be none now: [`Deadlines::NONE`](crate::Deadlines::NONE).
     #[must_use]
     pub fn playing(&self, calls: Vec<Recorded>, speed: f64) -> (Self, Tape) {
         self.with(Tape::playing(calls, speed))
