@@ -136,7 +136,7 @@ impl<'a> Recording<'a> {
         serde_json::from_slice(json).map_err(Error::Json)
     }
 
-    /// The JSON of what [`Packer::pack`] gave.
+    /// The JSON of what [`Packer::pack_json`] gave.
     ///
     /// # Errors
     /// When it is something else, or grows beyond all measure.
