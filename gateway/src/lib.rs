@@ -90,7 +90,7 @@ pub struct Settings {
 /// What a node bears.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// At the same time, each stream over HTTP/2 counting as one; more wait.
+    /// At the same time, each story that is streamed over HTTP/2 counting as one; more wait.
     pub connections: usize,
     /// From one address, likewise; of whom a trusted proxy names, sockets and streams.
     pub per_address: u32,

@@ -129,10 +129,10 @@ struct Encryption {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 struct Bounds {
-    /// Connections at the same time, each stream over HTTP/2 counting as one; more wait, more streams are told to come later
+    /// Connections at the same time, each story that is streamed over HTTP/2 counting as one; more wait, more streams are told to come later
     #[arg(long, env = "STORYFLEET_CONNECTIONS", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections: u32,
-    /// Connections from one address at the same time, each stream over HTTP/2 counting as one, and behind trusted proxies its
+    /// Connections from one address at the same time, each story that is streamed over HTTP/2 counting as one, and behind trusted proxies its
     /// sockets and streams; more are told 429, or closed without a word where TLS is spoken
     #[arg(long, env = "STORYFLEET_PER_ADDRESS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     per_address: u32,
@@ -241,6 +241,10 @@ fn max_age(text: &str) -> Result<Duration, String> {
     let age = age.ok().and_then(|age| Duration::try_from(age).ok());
     match age.ok_or_else(wanted)? {
         age if age > 3_650 * DAY => Err("at most 3650d".to_owned()),
+        // In whole seconds it would be none, which takes it back.
+        age if !age.is_zero() && age.as_secs() == 0 => {
+            Err("at least 1s, or 0s to take it back".to_owned())
+        }
         age => Ok(age),
     }
 }

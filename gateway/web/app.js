@@ -112,7 +112,7 @@ async function describe(id) {
 
 /** Where nothing of the story's last events, up to this place, is for this person, something of what happened earlier may be. */
 function reach(end) {
-  if (scene.first === Infinity && keys.token) scene.earlier([], end + 1);
+  if (end !== undefined && scene.first === Infinity && keys.token) scene.earlier([], end + 1);
 }
 
 function addressees(names) {

@@ -42,7 +42,7 @@ export class Outbox {
     return new Promise((resolve, reject) => {
       if (this.#end) return reject(new Refused(this.#end));
       if (this.#waits.size === 0) this.#since = undefined;
-      this.#waits.add({ event: { id: newId(), ...said }, resolve, reject });
+      this.#waits.add({ event: { ...said, id: said.id ?? newId() }, resolve, reject });
       this.#say();
     });
   }

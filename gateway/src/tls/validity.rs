@@ -7,7 +7,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
 use tokio_rustls::rustls::server::ParsedCertificate;
 use tokio_rustls::rustls::{CertificateError, Error, RootCertStore};
 
-/// In Unix seconds. What ends sooner is to be renewed.
+/// In seconds. What ends sooner is to be renewed; of one that lives for less than three times as long, in its last third.
 const SOON: u64 = 14 * 24 * 60 * 60;
 
 /// In Unix seconds.
@@ -54,7 +54,7 @@ impl Validity {
         } else if now < self.from {
             let words = "and clients refuse it until then: see that this machine's clock is right";
             Some(format!("it is good only from {from} on, {words}"))
-        } else if self.until - now < SOON {
+        } else if self.until - now < SOON.min((self.until - self.from) / 3) {
             Some(format!("it ends at {until}: renew it"))
         } else {
             None

@@ -73,6 +73,11 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
     ) -> anyhow::Result<ExitCode> {
         let prompts = build(&self.own).prompts(self.prompts.as_deref());
         prompts.map_err(exit::configuration)?;
+        if self.accept && self.llm != Llm::Recorded {
+            return Err(exit::configuration(anyhow::anyhow!(
+                "--accept takes what came of the recorded answers: leave out --llm"
+            )));
+        }
         let source = self.source().await?;
         let part = match self.places() {
             Some(places) => Some(source.part(agent, places).await?),
@@ -114,7 +119,8 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
         let report = Report::new(self.diff, self.out.clone())?;
         let mut published = match &self.publish_to {
             Some(id) => {
-                Some(Publication::begin(Bus::new(self.redis.settings())?, id.clone()).await?)
+                let bus = Bus::new(self.redis.settings())?;
+                Some(Publication::begin(&bus, id, source.known().await?).await?)
             }
             None => None,
         };
@@ -124,10 +130,10 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
         let mut verdicts = verdicts.try_buffered(usize::try_from(self.concurrency)?);
         while let Some(verdict) = verdicts.try_next().await? {
             tally.add(&verdict);
-            published.iter_mut().for_each(|story| story.add(&verdict));
-            if self.accept {
-                accepted.add(&verdict)?;
+            if self.accept && accepted.add(&verdict)? {
+                tally.accept();
             }
+            published.iter_mut().for_each(|story| story.add(&verdict));
             report.verdict(&verdict)?;
         }
         drop(verdicts);
@@ -138,9 +144,11 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
         let lost = part.map_or_else(Lost::default, |part| part.lost(&tally.answers));
         if let (true, Some(file)) = (self.accept, &self.from_file) {
             report.accepted(accepted.write(file)?)?;
-            tally.accept();
         }
-        let others = others(&source.census().await?);
+        let others = match tally.is_empty() {
+            true => others(&source.census().await?),
+            false => String::new(),
+        };
         report.end(&tally, &lost, &others, player.is_live())?;
         Ok(ExitCode::from(tally.code(!lost.is_empty())))
     }
@@ -278,7 +286,7 @@ fn others(census: &[(String, bool, u64)]) -> String {
         } else {
             " of an earlier life of the log, whose places mean other events"
         };
-        format!("{count} of the {agent}{life}")
+        format!("{count} of the {}{life}", exit::one_line(agent))
     });
     format!("there are {}", there.collect::<Vec<_>>().join(", "))
 }

@@ -5,9 +5,10 @@
 --       … what a former story of this name may have left: removed
 -- ARGV  1 story  2 seq: the log's last place  3 the number of pairs
 --       4 ms after which the last pair's is forgotten  5 a mark of this adoption: whoever repeats it is told OK
+--       then for each pair how many entries were staged
 --       then three times (ctx, chars, lore): the length of a list, and its names and values
 --
--- Replies  {OK}  {EXISTS}: nothing written
+-- Replies  {OK}  {EXISTS}  {LOST, key}: what was staged is not all there any more: nothing written
 --
 -- What is staged expires by itself, so that one that was never adopted leaves nothing.
 
@@ -15,6 +16,15 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
   return { redis.call('HGET', KEYS[1], 'mark') == ARGV[5] and 'OK' or 'EXISTS' }
 end
 local story, seq, pairs_of, ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+
+for pair = 1, pairs_of do
+  local staged = KEYS[3 + 2 * pair]
+  local kind = redis.call('TYPE', staged).ok
+  local entries = kind == 'none' and 0 or redis.call(kind == 'zset' and 'ZCARD' or 'XLEN', staged)
+  if entries ~= tonumber(ARGV[5 + pair]) then
+    return { 'LOST', staged }
+  end
+end
 
 redis.call('SISMEMBER', KEYS[4], story)
 redis.call('DEL', unpack(KEYS, 2, 3))
@@ -34,7 +44,7 @@ for pair = 1, pairs_of do
   end
 end
 
-local at = 5
+local at = 5 + pairs_of
 local function take()
   at = at + 1
   return ARGV[at]

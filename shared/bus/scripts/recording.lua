@@ -11,10 +11,7 @@
 local function remember(rec, ctx, seq, agent, id, epoch, turns, ms, bytes)
   seq = seq or redis.call('HGET', ctx, 'seq')
   redis.pcall('XADD', rec, 'MAXLEN', '~', turns, '*', 'agent', agent, 'id', id, 'seq', seq, 'epoch', epoch, 'z', bytes)
-  -- Old ones go now and then, all of them with the last.
-  if seq % 16 == 0 then
-    redis.pcall('XTRIM', rec, 'MINID', '~', string.format('%.0f', math.max(0, now_ms() - ms)))
-  end
+  redis.pcall('XTRIM', rec, 'MINID', '~', string.format('%.0f', math.max(0, now_ms() - ms)))
   redis.pcall('PEXPIRE', rec, ms)
 end
 

@@ -1,8 +1,9 @@
 //! A story that is put together from another one, or from a file. Nobody sees it before it is whole.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use story::{LogEntry, Seq, StoryId};
+use story::{EventId, LogEntry, Seq, StoryId};
 
 use crate::keys::Keys;
 use crate::recordings::{Keep, Kept};
@@ -15,8 +16,10 @@ pub(crate) static ADOPT: Script = Script::new(include_str!("../scripts/adopt.lua
 
 /// How long what is staged stays when nobody goes on.
 const STAGED: Duration = Duration::from_secs(60 * 60);
+/// How often a log that goes on meanwhile is looked at; what is still lost then is the doctor's.
+const ROUNDS: usize = 20;
 /// Commands sent at once.
-const AT_ONCE: usize = 100;
+const AT_ONCE: usize = 32;
 
 /// A story in the making.
 #[derive(Debug)]
@@ -27,6 +30,11 @@ pub struct Stage {
     /// A name of its own, so that two of them for one story do not mix.
     run: String,
     last: Seq,
+    /// Entries so far, of the log and of the recordings.
+    events: u64,
+    recordings: u64,
+    /// The ids in the log: an id may be there twice.
+    ids: HashSet<EventId>,
 }
 
 impl Bus {
@@ -42,6 +50,9 @@ impl Bus {
                 epoch: letters(),
                 run: letters(),
                 last: Seq(0),
+                events: 0,
+                recordings: 0,
+                ids: HashSet::new(),
             }),
             Ok(_) => Err(Error::StoryExists(id.clone())),
             Err(error) => Err(error),
@@ -55,21 +66,24 @@ impl Bus {
     /// When Redis was not reached.
     pub async fn go_on(&self, story: &StoryId) -> Result<u64, Error> {
         let mut admitted = 0;
-        loop {
-            let before = admitted;
+        for _ in 0..ROUNDS {
             let inspected = self.inspect(story).await?;
-            for event in inspected
+            let lost = inspected
                 .lost
                 .iter()
-                .filter_map(|(_, event)| event.as_ref())
-            {
-                // Where an answer came meanwhile, the log is looked at again.
-                admitted += u64::from(self.readmit(event, inspected.end).await?);
+                .filter_map(|(_, event)| event.as_ref());
+            let mut moved = false;
+            for event in lost.filter(|event| !story::passed(event).is_empty()) {
+                // Where something was logged meanwhile, it may be its answer: the log is looked at again.
+                let done = self.readmit(event, inspected.end).await?;
+                admitted += u64::from(done);
+                moved |= !done;
             }
-            if admitted == before {
-                return Ok(admitted);
+            if !moved {
+                break;
             }
         }
+        Ok(admitted)
     }
 }
 
@@ -90,8 +104,10 @@ impl Stage {
                 )));
             }
             self.last = entry.seq;
+            self.events += 1;
             let mut event = entry.event;
             event.story = self.id.clone();
+            self.ids.insert(event.id.clone());
             let mut add = redis::cmd("XADD");
             add.arg(&log)
                 .arg(format!("{}-0", entry.seq))
@@ -131,7 +147,9 @@ impl Stage {
                 add
             })
             .collect();
-        self.send(&commands, &[rec]).await
+        self.send(&commands, &[rec]).await?;
+        self.recordings += u64::try_from(recordings.len()).unwrap_or(u64::MAX);
+        Ok(())
     }
 
     /// Makes the story, with what is known of it as in `of`.
@@ -159,6 +177,8 @@ impl Stage {
         call.arg(id.as_str()).number(self.last.0).number(3_u64);
         call.number(u64::try_from(keep.age.as_millis()).unwrap_or(u64::MAX))
             .arg(self.run.as_str());
+        let ids = u64::try_from(self.ids.len()).unwrap_or(u64::MAX);
+        call.number(self.events).number(ids).number(self.recordings);
         let mut ctx = vec![
             ("epoch", self.epoch.as_str()),
             ("title", &of.title),
@@ -182,6 +202,10 @@ impl Stage {
         {
             "OK" => Ok(()),
             "EXISTS" => Err(Error::StoryExists(self.id)),
+            "LOST" => Err(Error::data(format!(
+                "what was put together of {} is lost, Redis was away meanwhile: begin anew",
+                self.id
+            ))),
             word => Err(Error::data(format!("adopt replied {word}"))),
         }
     }
@@ -194,6 +218,8 @@ impl Stage {
     async fn send(&self, commands: &[redis::Cmd], keys: &[String]) -> Result<(), Error> {
         for some in commands.chunks(AT_ONCE) {
             let mut pipe = redis::pipe();
+            // What is there without an end of its life would stay.
+            pipe.atomic();
             for command in some {
                 pipe.add_command(command.clone());
             }

@@ -118,3 +118,39 @@ async fn places_only_grow() {
     let wrong = stage.log(log).await;
     assert!(matches!(wrong, Err(Error::Data(_))), "{wrong:?}");
 }
+
+#[tokio::test]
+async fn what_was_lost_of_a_stage_makes_no_story() {
+    let (server, bus) = castle(&[]).await;
+    let of = bus.story(&story("castle")).await.unwrap();
+    for kind in ["log", "rec", "seen"] {
+        let mut stage = bus.stage(&story("copy")).await.unwrap();
+        let log = entries(&[server::action("castle", "a1")]);
+        stage.log(log).await.unwrap();
+        stage.recordings(&[kept(1)]).await.unwrap();
+        let keys: Vec<String> = redis::cmd("KEYS")
+            .arg(format!("*staged:*:{kind}:copy"))
+            .query(&mut server.raw())
+            .unwrap();
+        let gone: u32 = redis::cmd("DEL")
+            .arg(&keys)
+            .query(&mut server.raw())
+            .unwrap();
+        assert!(gone > 0, "{keys:?}");
+        let lost = stage.adopt(&of, KEEP).await;
+        assert!(matches!(lost, Err(Error::Data(_))), "{lost:?}");
+        let none = bus.story(&story("copy")).await;
+        assert!(matches!(none, Err(Error::NoStory(_))), "{none:?}");
+    }
+    let ends: Vec<String> = redis::cmd("KEYS")
+        .arg("*staged*")
+        .query(&mut server.raw())
+        .unwrap();
+    for key in ends {
+        let ms: i64 = redis::cmd("PTTL")
+            .arg(&key)
+            .query(&mut server.raw())
+            .unwrap();
+        assert!(ms > 0, "{key}");
+    }
+}

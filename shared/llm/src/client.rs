@@ -71,7 +71,7 @@ impl Client {
     /// The same client; its calls are written down.
     #[must_use]
     pub fn taped(&self) -> (Self, Tape) {
-        self.with(Tape::default())
+        self.with(Tape::without(self.inner.settings.api_key.clone()))
     }
 
     /// The same client, but no provider is asked: its calls are answered with `calls`, the first with the first, whatever

@@ -14,6 +14,9 @@ use serde_json::value::RawValue;
 use crate::wire::Frame;
 use crate::{Class, Error};
 
+/// In the place of an API key.
+const KEY: &str = "[key]";
+
 /// One call as it went.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Recorded {
@@ -95,6 +98,40 @@ impl TryFrom<Written> for Text {
             Written::Body(text) => text.into_bytes(),
             Written::Base64(text) => STANDARD.decode(text)?,
         }))
+    }
+}
+
+impl Answer {
+    /// The same, with `[key]` where it repeats this key. In one piece, since its pieces were of other lengths.
+    pub(crate) fn without(mut self, key: &str) -> Self {
+        for value in self.headers.values_mut() {
+            *value = value.replace(key, KEY);
+        }
+        let repeats = self
+            .body
+            .0
+            .windows(key.len().max(1))
+            .any(|bytes| bytes == key.as_bytes());
+        if repeats {
+            let mut rest = &self.body.0[..];
+            let mut body = Vec::with_capacity(rest.len());
+            while let Some((first, after)) = rest.split_first() {
+                match rest.strip_prefix(key.as_bytes()) {
+                    Some(after) => {
+                        body.extend_from_slice(KEY.as_bytes());
+                        rest = after;
+                    }
+                    None => {
+                        body.push(*first);
+                        rest = after;
+                    }
+                }
+            }
+            let last = self.pieces.last().map_or(0, |(at, _)| *at);
+            self.pieces = vec![(last, body.len())];
+            self.body = Text(body);
+        }
+        self
     }
 }
 

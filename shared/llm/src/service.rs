@@ -154,8 +154,13 @@ impl Http {
             .get(LOCATION)
             .and_then(|to| to.to_str().ok())
             .map(str::to_owned);
-        // The status alone is enough to go on with: a body that breaks off takes nothing away from it.
-        let body = self.read(answer, MAX_REFUSAL).await.unwrap_or_default();
+        let body = match self.read(answer, MAX_REFUSAL).await {
+            Ok(body) => body,
+            // How the try failed then, perhaps before this body had ended.
+            Err(failed) if self.heard.as_ref().is_some_and(Heard::plays) => return failed,
+            // The status alone is enough to go on with: a body that breaks off takes nothing away from it.
+            Err(_) => BytesMut::new(),
+        };
         let mut error = refusal::of_answer(status.as_u16(), &body);
         if let Some(to) = moved.filter(|_| status.is_redirection()) {
             error.message = format!(

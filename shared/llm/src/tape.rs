@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use reqwest::{Body, Response};
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep_until};
 
@@ -25,6 +26,8 @@ pub struct Tape(Arc<Reels>);
 
 #[derive(Debug, Default)]
 struct Reels {
+    /// Is in none of them, whatever a provider repeats.
+    key: Option<SecretString>,
     recorded: Mutex<Vec<Recorded>>,
     script: Option<Script>,
 }
@@ -41,6 +44,14 @@ struct Script {
 }
 
 impl Tape {
+    /// Writes calls down, without this key.
+    pub(crate) fn without(key: Option<SecretString>) -> Self {
+        Self(Arc::new(Reels {
+            key,
+            ..Reels::default()
+        }))
+    }
+
     pub(crate) fn playing(calls: Vec<Recorded>, speed: f64) -> Self {
         let script = Script {
             calls: Mutex::new(calls.into()),
@@ -48,8 +59,8 @@ impl Tape {
             unanswered: Mutex::default(),
         };
         Self(Arc::new(Reels {
-            recorded: Mutex::default(),
             script: Some(script),
+            ..Reels::default()
         }))
     }
 
@@ -156,9 +167,13 @@ impl Drop for Reel {
         if self.tries.is_empty() {
             return;
         }
+        let key = self.tape.0.key.as_ref().map(SecretString::expose_secret);
         let tries = self.tries.drain(..).map(|(at, heard, failed)| Try {
             at,
-            answer: heard.answer(),
+            answer: heard.answer().map(|answer| match key {
+                Some(key) => answer.without(key),
+                None => answer,
+            }),
             failed,
         });
         let recorded = Recorded {
@@ -216,6 +231,11 @@ impl Heard {
 
     fn answer(&self) -> Option<Answer> {
         lock(&self.0.answer).take()
+    }
+
+    /// Whether a recording answers.
+    pub(crate) fn plays(&self) -> bool {
+        self.0.played.is_some()
     }
 
     /// What is played in the place of an answer; `None` while a provider answers.

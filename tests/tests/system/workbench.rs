@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use serde_json::Value;
+use story::{Agent, Policies};
 use system_tests::{Options, Stack, program};
 use tokio::process::Command;
 
@@ -49,35 +50,55 @@ fn changed(folder: &Path) -> anyhow::Result<String> {
 async fn a_replay_is_told_as_a_story_of_its_own_and_never_into_another() -> anyhow::Result<()> {
     let stack = Stack::start(Options::default()).await?;
     let folder = tempfile::tempdir()?;
-    let (file, url) = (golden(folder.path())?, stack.redis_url());
-    let publish = ["--from-file", &file, "--redis", &url, "--publish-to", "new"];
-    let (code, lines) = replay(&[&publish[..], &["--llm", "mock"]].concat()).await?;
-    assert_eq!(code, Some(0), "{lines:?}");
-    let made = lines.iter().any(|line| line.starts_with("made new: "));
-    assert!(made, "{lines:?}");
-    let told = says(
-        folder.path(),
-        &["--redis", &url, "watch", "new", "--until-idle"],
-    )
-    .await?;
-    assert!(told.contains("> Mira: I light the lamp."), "{told}");
-    let before = says(
-        folder.path(),
-        &["--redis", &url, "export", "--story", "new"],
-    )
-    .await?;
+    let (url, prompts) = (stack.redis_url(), changed(folder.path())?);
+    let castle = stack.story("castle", Policies::default()).await?;
+    let narrator = stack.worker(Agent::Narrator)?;
+    for (id, answers) in [("a1", 1), ("a2", 2)] {
+        stack.act(&castle, id, "I light the lamp.").await?;
+        stack.audit(answers).await?;
+    }
+    assert!(narrator.end().await?.success());
+    let publish = ["--redis", &url, "--story", "castle", "--publish-to", "new"];
+    let other = ["--llm", "mock", "--prompts", &prompts];
+    let (code, lines) = replay(&[&publish[..], &other].concat()).await?;
+    assert_eq!(code, Some(1), "{lines:?}");
+    assert!(
+        lines.contains(&"made new: 4 events".to_owned()),
+        "{lines:?}"
+    );
+    let told = async |story| {
+        let export = ["--redis", &url, "export", "--story", story];
+        says(folder.path(), &export).await
+    };
+    let new = told("new").await?;
+    let of = |kind: &str| new.matches(&format!("\"type\":\"{kind}\"")).count();
+    assert_eq!((of("action"), of("narration")), (2, 2), "{new}");
+    let reference = |text: &str| {
+        let from = text.find("narrator-system@").unwrap_or_default();
+        text[from..].split('+').next().map(str::to_owned)
+    };
+    assert_ne!(reference(&new), reference(&told("castle").await?));
     let (code, lines) = replay(&publish).await?;
     assert_eq!(code, Some(1), "{lines:?}");
     let refused = lines
         .iter()
         .any(|line| line.contains("there is already a story 'new'"));
     assert!(refused, "{lines:?}");
-    let after = says(
-        folder.path(),
-        &["--redis", &url, "export", "--story", "new"],
-    )
-    .await?;
-    assert_eq!(after, before);
+    assert_eq!(told("new").await?, new);
+    stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn answers_that_a_moderator_would_judge_are_not_told_by_a_replay() -> anyhow::Result<()> {
+    let stack = Stack::start(Options::default()).await?;
+    let folder = tempfile::tempdir()?;
+    let (file, url) = (golden(folder.path())?, stack.redis_url());
+    let publish = ["--from-file", &file, "--redis", &url, "--publish-to", "new"];
+    let (code, lines) = replay(&publish).await?;
+    assert_eq!(code, Some(2), "{lines:?}");
+    let list = says(folder.path(), &["--redis", &url, "story", "list"]).await?;
+    assert_eq!(list, "");
     stack.end().await;
     Ok(())
 }

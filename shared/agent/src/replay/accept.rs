@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context as _;
+use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 use story::{EventId, Seq};
 
@@ -14,16 +15,28 @@ use crate::archive::{Archive, Line};
 
 /// What came of turns, by what they are found by in a file.
 #[derive(Default)]
-pub(crate) struct Accepted(HashMap<(Seq, String, EventId), Box<RawValue>>);
+pub(crate) struct Accepted(HashMap<Key, Box<RawValue>>);
+
+/// A place, an agent, an event and which of its steps.
+type Key = (Seq, String, EventId, u32);
 
 impl Accepted {
-    /// What was not even gone through is not taken.
-    pub(crate) fn add(&mut self, verdict: &Verdict) -> anyhow::Result<()> {
-        if verdict.outcome == Outcome::Differs {
-            let key = (verdict.seq, verdict.agent.clone(), verdict.id.clone());
-            self.0.insert(key, to_raw_value(&verdict.again)?);
+    /// Whether it is taken: not what was not even gone through, and no failure in the place of an answer.
+    pub(crate) fn add(&mut self, verdict: &Verdict) -> anyhow::Result<bool> {
+        let [was, is] = &verdict.sides;
+        let takes = verdict.outcome == Outcome::Differs && is.failed <= was.failed;
+        if takes {
+            let (agent, id, part) = (
+                verdict.agent.clone(),
+                verdict.id.clone(),
+                verdict.again.part,
+            );
+            self.0.insert(
+                (verdict.seq, agent, id, part),
+                to_raw_value(&verdict.again)?,
+            );
         }
-        Ok(())
+        Ok(takes)
     }
 
     /// Writes the file anew; as it was until all of it is written. Gives how many turns changed.
@@ -49,7 +62,8 @@ impl Accepted {
             let line = match line? {
                 Line::Recording(mut kept) => {
                     end.recordings += 1;
-                    let key = (kept.seq, kept.agent.clone(), kept.id.clone());
+                    let step: Step = serde_json::from_str(kept.turn.get())?;
+                    let key = (kept.seq, kept.agent.clone(), kept.id.clone(), step.part);
                     kept.turn = self.0.remove(&key).unwrap_or(kept.turn);
                     Line::Recording(kept)
                 }
@@ -62,10 +76,17 @@ impl Accepted {
         }
         put(&Line::End(end))?;
         out.flush()?;
+        out.get_ref().sync_all()?;
         drop(out);
         let mode = std::fs::metadata(file)?.permissions();
         new.as_file().set_permissions(mode)?;
         new.persist(file)?;
         Ok(changed)
     }
+}
+
+/// Of a recording, what tells the steps of one event apart.
+#[derive(Deserialize)]
+struct Step {
+    part: u32,
 }

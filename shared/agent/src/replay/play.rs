@@ -82,7 +82,11 @@ impl<A: Agent, B> Player<A, B> {
     {
         let made = self.made(&recorded.made_with)?;
         let tape = |speed| made.offline.playing(recorded.calls.clone(), speed);
-        let (first, told) = self.once(&made, recorded, tape(self.means.speed)).await;
+        if self.means.speed > 0.0 {
+            // To be watched only: what agents wait for at most would come sooner or later than it did.
+            let _ = self.once(&made, recorded, tape(self.means.speed)).await;
+        }
+        let (first, told) = self.once(&made, recorded, tape(0.0)).await;
         let (second, _) = self.once(&made, recorded, tape(0.0)).await;
         let (again, unanswered) = match &self.means.live {
             Some(live) => (self.once(&made, recorded, live.taped()).await.0, Vec::new()),

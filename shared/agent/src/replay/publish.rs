@@ -2,22 +2,22 @@
 
 use std::collections::HashSet;
 
-use bus::{Bus, Stage};
+use bus::{Bus, Stage, Story};
 use futures::TryStreamExt;
-use story::{Event, EventId, LogEntry, Seq, StoryId};
+use story::{Event, EventId, LogEntry, OutputPolicy, Seq, StoryId};
 
 use super::report::Verdict;
 use super::source::Source;
-use crate::Emitted;
 use crate::recording::{Packer, Recording};
+use crate::{Emitted, exit};
 
 /// Events written at once.
 const AT_ONCE: usize = 200;
 
 pub(crate) struct Publication {
-    bus: Bus,
     stage: Stage,
-    id: StoryId,
+    /// What is known of the story that the turns are of.
+    of: Story,
     /// What has been told, in its order.
     told: Vec<Event>,
     /// Where the first turn's answer was.
@@ -26,22 +26,31 @@ pub(crate) struct Publication {
 
 impl Publication {
     /// # Errors
-    /// When there is such a story: a replay never writes into one.
-    pub(crate) async fn begin(bus: Bus, id: StoryId) -> anyhow::Result<Self> {
+    /// When there is such a story: a replay never writes into one. When the story's answers are judged: these are not.
+    pub(crate) async fn begin(bus: &Bus, id: &StoryId, of: Story) -> anyhow::Result<Self> {
+        if of.policies.output != OutputPolicy::Off {
+            let what = format!(
+                "the answers of {} are judged before or after readers see them, and those of a replay are not: they are not told",
+                of.id
+            );
+            return Err(exit::configuration(anyhow::anyhow!(what)));
+        }
         bus.check_server().await?;
         bus.check_rights(bus::Role::Operator).await?;
-        let stage = bus.stage(&id).await?;
         Ok(Self {
-            bus,
-            stage,
-            id,
+            stage: bus.stage(id).await?,
+            of,
             told: Vec::new(),
             first: None,
         })
     }
 
+    /// A turn without an answer is left out: nobody is to answer it now.
     pub(crate) fn add(&mut self, verdict: &Verdict) {
         let again = &verdict.again;
+        if again.effects.is_none() {
+            return;
+        }
         self.first
             .get_or_insert_with(|| (again.event.id.clone(), verdict.seq));
         self.told.extend(answered(again));
@@ -78,8 +87,7 @@ impl Publication {
         }
         self.stage.log(page).await?;
         let keep = Packer::default().keep;
-        self.stage.adopt(&source.known().await?, keep).await?;
-        self.bus.go_on(&self.id).await?;
+        self.stage.adopt(&self.of, keep).await?;
         Ok(last.0)
     }
 }

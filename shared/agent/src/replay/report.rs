@@ -71,9 +71,16 @@ impl Tally {
         self.answers.extend(verdict.answers.iter().cloned());
     }
 
-    /// What differs was taken for right.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.turns == 0
+    }
+
+    /// The turn that was added last differs, and that is taken for right.
     pub(crate) fn accept(&mut self) {
-        self.outcomes.remove(&Outcome::Differs);
+        if let Some(differ) = self.outcomes.get_mut(&Outcome::Differs) {
+            *differ -= 1;
+        }
+        self.outcomes.retain(|_, count| *count > 0);
     }
 
     fn count(&self, outcome: Outcome) -> u64 {
@@ -110,10 +117,11 @@ impl Report {
     pub(crate) fn verdict(&self, verdict: &Verdict) -> anyhow::Result<()> {
         if let Some(folder) = &self.out {
             let name = format!(
-                "{:08}-{}-{}.json",
+                "{:08}-{}-{}-{}.json",
                 verdict.seq.0,
                 verdict.agent,
-                file(&verdict.id)
+                file(&verdict.id),
+                verdict.again.part
             );
             let path = folder.join(name);
             let json = serde_json::to_vec_pretty(&verdict.again)?;

@@ -61,7 +61,7 @@ async fn whatever_the_provider_does_is_played_alike() {
     let half = || {
         Answer::bytes("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 99\r\n\r\ndata: \"caf\u{e9}").without_last_byte().cut()
     };
-    let faults: [fn() -> Answer; 9] = [
+    let faults: [fn() -> Answer; 10] = [
         || Answer::events(&[HI]).hangs(),
         || Answer::events(&[HI]).cut(),
         || Answer::events(&[HI]).ended(),
@@ -77,6 +77,7 @@ async fn whatever_the_provider_does_is_played_alike() {
             )
         },
         || Answer::plain("302 Found", "location: http://elsewhere/\r\n", ""),
+        || Answer::bytes("HTTP/1.1 503 Busy\r\ncontent-length: 99\r\n\r\nbusy").hangs(),
     ];
     let mut cases: Vec<Box<dyn Fn(usize) -> Answer + Send + Sync>> = vec![
         Box::new(move |_| good()),
@@ -183,4 +184,35 @@ async fn a_played_answer_takes_its_time_where_asked() {
         soon(played.complete(&request())).await.unwrap();
         assert!(started.elapsed() >= Duration::from_millis(least));
     }
+}
+
+#[tokio::test]
+async fn a_key_that_a_provider_repeats_is_in_no_recording() {
+    const KEY: &str = "sk-secret-0123456789";
+    let provider = Provider::start(|n| match n {
+        0 => Answer::plain(
+            "503 Busy",
+            &format!("location: http://x/?key={KEY}\r\n"),
+            &format!("bad key {KEY}, {KEY}"),
+        ),
+        _ => Answer::events(&[
+            &format!(r#"{{"choices":[{{"delta":{{"content":"{KEY}"}}}}]}}"#),
+            STOP,
+            DONE,
+        ])
+        .ended(),
+    });
+    let provider = provider.await;
+    let settings = Settings {
+        api_key: Some(KEY.into()),
+        ..settings(&provider.url)
+    };
+    let (live, tape) = Client::new(settings).unwrap().taped();
+    live.complete(&request()).await.unwrap();
+    let calls = tape.take();
+    let json = serde_json::to_string(&calls).unwrap();
+    assert!(!json.contains(KEY), "{json}");
+    assert_eq!(text(&calls), "[key]");
+    let (played, _) = playing(&calls, 0.0);
+    assert_eq!(played.complete(&request()).await.unwrap().0, "[key]");
 }

@@ -11,8 +11,8 @@ use super::{CONFIGURATION, FAILED, NOWHERE, refused, run, worker_refused};
 
 #[rustfmt::skip]
 const STORYFLEET: [(&[&str], &str); 15] = [
-    (&["--frob"],                                          "unexpected argument '--frob'"),
-    (&["frob"],                                            "unrecognized subcommand 'frob'; --help"),
+    (&["--quux"],                                          "unexpected argument '--quux'"),
+    (&["quux"],                                            "unrecognized subcommand 'quux'; --help"),
     (&["send", "castle"],                                  "<TEXT>"),
     (&["send", "Castle", "x"],                             "'Castle' is not a story id: use 1 to 64"),
     (&["send", "castle", "x", "--id", ""],                 "--id"),
@@ -30,7 +30,7 @@ const STORYFLEET: [(&[&str], &str); 15] = [
 
 #[rustfmt::skip]
 const NARRATOR: [(&[&str], &str); 10] = [
-    (&["--frob"],                     "unexpected argument '--frob'"),
+    (&["--quux"],                     "unexpected argument '--quux'"),
     (&["--lease", "10"],              "write it like 500ms, 10s or 1m"),
     (&["--lease", "99ms"],            "'--lease <LEASE>': at least 100ms"),
     (&["--lease", "1000000000000000000s"], "'--lease <LEASE>': at most 1 day"),

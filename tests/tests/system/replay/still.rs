@@ -72,7 +72,7 @@ async fn what_came_of_a_turn_can_be_kept_and_is_what_came_of_it_before() -> anyh
     )
     .await?;
     assert_eq!(again.code, Some(0), "{again:#?}");
-    let written = std::fs::read(folder.path().join("00000002-narrator-a1.json"))?;
+    let written = std::fs::read(folder.path().join("00000002-narrator-a1-0.json"))?;
     let written = agent::Recording::read(&written)?;
     let recorded = turns(&stack, &story).await?;
     assert_eq!(recorded.len(), 1);
