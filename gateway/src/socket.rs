@@ -354,8 +354,17 @@ impl Socket {
         Ok(())
     }
 
-    /// The node goes: its sockets come back somewhere, and not all at once.
+    /// The node goes: its sockets come back somewhere, and not all at once. What is under way is answered first: who hears
+    /// nothing of what they wrote writes it again.
     async fn leave(&mut self) -> Result<(), Closed> {
+        if let Some(working) = self.working.take()
+            && let Ok(outcome) = timeout(FAREWELL, working).await
+        {
+            self.take(outcome);
+            while let Some(Act::Send(answer)) = self.acts.pop_front() {
+                self.say(&answer);
+            }
+        }
         let after_ms = self.app.comes_back_after();
         let reason = "the server restarts: come back";
         self.say(&Answer::Bye { after_ms, reason });

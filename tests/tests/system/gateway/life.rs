@@ -193,6 +193,34 @@ async fn a_node_that_goes_says_so_and_ends_in_time() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn what_is_written_as_the_node_goes_is_answered_before_the_bye() -> anyhow::Result<()> {
+    let edge = Edge::start(&[]).await?;
+    let mut socket = edge.joined("mira", None).await?;
+    edge.stack.signal_redis(Signal::STOP)?;
+    let types = json!({"t": "typing", "story": "castle", "ref": "t"});
+    let mut words = publish("I knock");
+    words["ref"] = "w".into();
+    socket.say_text(&format!("{types}\n{words}")).await?;
+    // Both came in one frame: once the first is answered, the second is under way.
+    socket
+        .until("an answer", |frame| frame["ref"] == "t")
+        .await?;
+    edge.node.signal(Signal::TERM)?;
+    eventually("the node goes", async || {
+        Ok(edge.node.log()?.contains("asked to end").then_some(()))
+    })
+    .await?;
+    edge.stack.signal_redis(Signal::CONT)?;
+    let (code, before) = socket.end().await?;
+    let bye = before.last().context("a bye")?;
+    assert_eq!((code, &bye["t"]), (1012, &json!("bye")));
+    let answer = before.iter().find(|frame| frame["ref"] == "w");
+    assert_eq!(answer.context("an answer")?["t"], "ok");
+    edge.stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn only_what_a_reader_is_there_for_counts_as_delivered_live() -> anyhow::Result<()> {
     let pages = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let edge = Edge::start(&["--internal-listen", &pages.to_string()]).await?;
