@@ -2,14 +2,17 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
 use system_tests::edge::Issuer;
 use system_tests::{Output, Process, Redis, eventually, program};
 use tempfile::TempDir;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::process::Command;
+use tokio::time::timeout;
 
 /// What any node needs.
 struct Place {
@@ -120,8 +123,12 @@ async fn that_no_connection_can_be_accepted_is_logged_once_in_a_minute() -> anyh
         streams.push(TcpStream::connect(place.address).await?);
     }
     log.line("not accepted").await?;
-    // It is tried again each 50 ms.
-    drop(streams);
+    // It is tried again each 50 ms: several times while nothing is free.
+    let mut last = streams.pop().context("a stream")?;
+    let answer = timeout(Duration::from_millis(600), last.read_u8()).await;
+    ensure!(answer.is_err(), "the last one is served: {answer:?}");
+    assert_eq!(log.with("not accepted").len(), 1, "{:?}", log.with(""));
+    drop((streams, last));
     eventually("it accepts again", async || {
         let asked = reqwest::get(format!("http://{}/", place.address)).await;
         Ok(asked.ok())
