@@ -24,6 +24,7 @@ mod said;
 mod seldom;
 mod server;
 mod session;
+mod shown;
 mod socket;
 mod stream;
 mod ticket;

@@ -70,7 +70,13 @@ enum Switch {
 #[command(next_help_heading = "Tokens")]
 struct Tokens {
     /// A file of secrets for HS256, one a line; all verify
-    #[arg(long, env = "STORYFLEET_JWT_SECRETS", value_name = "FILE")]
+    // Here and for the key of TLS: what is in the file may be given in the place of its path.
+    #[arg(
+        long,
+        env = "STORYFLEET_JWT_SECRETS",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
     jwt_secrets: Option<PathBuf>,
     /// A file of public keys (JWKS) for RS256, ES256 and EdDSA
     #[arg(long, env = "STORYFLEET_JWKS_FILE", value_name = "FILE")]
@@ -116,6 +122,7 @@ struct Encryption {
     #[arg(
         long,
         env = "STORYFLEET_TLS_KEY",
+        hide_env_values = true,
         value_name = "FILE",
         requires = "tls_cert"
     )]
@@ -277,10 +284,12 @@ mod tests {
     }
 
     #[test]
-    fn the_help_does_not_show_what_the_environment_says_of_the_url_of_keys() {
+    fn the_help_does_not_show_what_the_environment_says_of_keys() {
         let line = Line::command();
-        let url = line.get_arguments().find(|one| one.get_id() == "jwks_url");
-        assert!(url.is_some_and(clap::Arg::is_hide_env_values_set));
+        for id in ["jwks_url", "jwt_secrets", "tls_key"] {
+            let argument = line.get_arguments().find(|one| one.get_id() == id);
+            assert!(argument.is_some_and(clap::Arg::is_hide_env_values_set));
+        }
     }
 
     #[test]

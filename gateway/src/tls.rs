@@ -263,6 +263,17 @@ mod tests {
                 assert_eq!(piece, None, "{told}");
             }
         }
+        // In the place of its path.
+        for text in [&key, &lines.join(" "), &lines.concat()] {
+            let there = folder.path().join("certificate");
+            std::fs::write(&there, &certificate).expect("written");
+            for certificate in [there, text.into()] {
+                let error = Tls::load(certificate, text.into()).expect_err(text);
+                let told = told(&error);
+                let piece = pieces.iter().find(|piece| told.contains(*piece));
+                assert_eq!(piece, None, "{told}");
+            }
+        }
     }
 
     #[test]

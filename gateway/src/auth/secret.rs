@@ -7,6 +7,8 @@ use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::shown::shown_of_keys;
+
 /// The shortest secret, in bytes: as long as what HS256 makes of it.
 const MIN_BYTES: usize = 32;
 
@@ -56,7 +58,7 @@ impl Secrets {
     /// The file cannot be read, or is not as described above.
     pub fn read(path: &Path) -> Result<Self, SecretsError> {
         let text = read(path, MAX_FILE_BYTES).map_err(|source| SecretsError::Read {
-            path: path.display().to_string(),
+            path: shown_of_keys(path),
             source,
         })?;
         Self::parse(&text)

@@ -18,6 +18,7 @@ use super::keys::{Algorithm, KeySet, KeysError};
 use super::refusal::Refusal;
 use super::secret;
 use super::source::{Current, Place, Source};
+use crate::shown::shown_of_keys;
 
 /// Whose tokens are taken, and where the keys for them are. All places given are used.
 #[derive(Debug, Clone)]
@@ -51,7 +52,7 @@ pub enum SettingsError {
     NoKeys,
     #[error("the {0} that tokens must name is empty")]
     Empty(&'static str),
-    #[error("{path} cannot be read")]
+    #[error("the file of keys {path} cannot be read")]
     Read { path: String, source: io::Error },
     #[error("{path} gives no keys")]
     Keys { path: String, source: KeysError },
@@ -125,7 +126,7 @@ impl Settings {
             };
             all.push(Looked {
                 is_file: !matches!(place, Place::JwksUrl { .. }),
-                place: place.to_string(),
+                place: place.shown(),
                 keys,
             });
         }
@@ -154,7 +155,7 @@ impl Settings {
     fn source(&self, place: Place) -> Result<Source, SettingsError> {
         let keys = match &place {
             Place::Secrets(path) | Place::JwksFile(path) => {
-                let told = path.display().to_string();
+                let told = shown_of_keys(path);
                 let bytes = secret::read(path, fetch::MAX_BYTES as u64).map_err(|source| {
                     SettingsError::Read {
                         path: told.clone(),

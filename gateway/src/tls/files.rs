@@ -14,6 +14,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 
 use super::validity::Validity;
+use crate::shown::shown;
 
 /// More than any chain has, in bytes.
 const MAX_BYTES: u64 = 1_024 * 1_024;
@@ -27,8 +28,9 @@ const NO_KEY: &str = "the key in it is none that the gateway knows (RSA, ECDSA o
 /// Why there is no TLS with these files.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error("{} cannot be read", .0.display())]
-    Read(PathBuf, #[source] io::Error),
+    /// Which of them, and its path as it may be shown.
+    #[error("the {0} {1} cannot be read")]
+    Read(&'static str, String, #[source] io::Error),
     #[error("{} is no PEM: {}", .0.display(), .1)]
     Pem(PathBuf, &'static str),
     #[error("{} has no certificate in it: PEM is wanted, the gateway's own first, then those that vouch for it", .0.display())]
@@ -67,7 +69,7 @@ impl Files {
 
     pub(super) fn read(&self) -> Result<Pair, TlsError> {
         let (certificate, key) = (&self.certificate, &self.key);
-        let chain = CertificateDer::pem_slice_iter(&bytes(certificate)?)
+        let chain = CertificateDer::pem_slice_iter(&bytes("certificate", certificate)?)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| TlsError::Pem(certificate.clone(), fault(&error)))?;
         let Some(own) = chain.first() else {
@@ -75,10 +77,11 @@ impl Files {
         };
         let unfit = || TlsError::Unfit(certificate.clone(), NO_CERTIFICATE);
         let validity = Validity::of(own).ok_or_else(unfit)?;
-        let secret = PrivateKeyDer::from_pem_slice(&bytes(key)?).map_err(|error| match error {
-            pem::Error::NoItemsFound => TlsError::NoKey(key.clone()),
-            error => TlsError::Pem(key.clone(), fault(&error)),
-        })?;
+        let secret =
+            PrivateKeyDer::from_pem_slice(&bytes("key", key)?).map_err(|error| match error {
+                pem::Error::NoItemsFound => TlsError::NoKey(key.clone()),
+                error => TlsError::Pem(key.clone(), fault(&error)),
+            })?;
         let config = config(chain, secret).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => TlsError::OtherKey {
                 certificate: certificate.clone(),
@@ -110,11 +113,11 @@ fn fault(error: &pem::Error) -> &'static str {
     }
 }
 
-fn bytes(path: &Path) -> Result<Vec<u8>, TlsError> {
+fn bytes(name: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes))
-        .map_err(|error| TlsError::Read(path.to_owned(), error))?;
+        .map_err(|error| TlsError::Read(name, shown(path), error))?;
     Ok(bytes)
 }
 

@@ -120,6 +120,11 @@ async fn what_may_come_is_1_and_what_must_be_changed_is_2() -> anyhow::Result<()
             "cannot be read",
         ),
         (
+            &["--jwt-secrets", "what-is-in-it", "--redis", &redis],
+            2,
+            "FAIL keys of (not shown",
+        ),
+        (
             &["--jwks-file", secrets, "--redis", &redis],
             2,
             "FAIL keys of",
