@@ -14,8 +14,7 @@ use crate::args::TokenArgs;
 use crate::output::{Output, note};
 
 pub(crate) fn run(args: TokenArgs, out: Output) -> anyhow::Result<ExitCode> {
-    let file = args.secret_file.display().to_string();
-    let secrets = Secrets::read(&args.secret_file).context(file);
+    let secrets = Secrets::read(&args.secret_file).context("--secret-file");
     let secrets = secrets.map_err(exit::configuration)?;
     if args.stories.is_empty() {
         note(

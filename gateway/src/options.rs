@@ -79,7 +79,12 @@ struct Tokens {
     )]
     jwt_secrets: Option<PathBuf>,
     /// A file of public keys (JWKS) for RS256, ES256 and EdDSA
-    #[arg(long, env = "STORYFLEET_JWKS_FILE", value_name = "FILE")]
+    #[arg(
+        long,
+        env = "STORYFLEET_JWKS_FILE",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
     jwks_file: Option<PathBuf>,
     /// The same from a server
     // A key may be in its query.
@@ -114,6 +119,8 @@ struct Encryption {
     #[arg(
         long,
         env = "STORYFLEET_TLS_CERT",
+        // The key may be in the same file.
+        hide_env_values = true,
         value_name = "FILE",
         requires = "tls_key"
     )]
@@ -306,8 +313,9 @@ mod tests {
     fn the_time_for_which_browsers_come_by_https_only_is_in_days_too() {
         assert_eq!(max_age("365d"), Ok(365 * DAY));
         assert_eq!(max_age("1d 12h"), Ok(DAY * 3 / 2));
+        assert_eq!(max_age("1s"), Ok(Duration::from_secs(1)));
         assert_eq!(max_age("0s"), Ok(Duration::ZERO));
-        for bad in ["", "365", "1y", "-1d", "3651d"] {
+        for bad in ["500ms", "", "365", "1y", "-1d", "3651d"] {
             assert!(max_age(bad).is_err(), "{bad}");
         }
         assert!(parsed("--hsts=365d").is_err_and(|told| told.contains("--tls-cert")));

@@ -3,30 +3,16 @@
 
 use std::path::Path;
 
-const NOT_SHOWN: &str = "(not shown: it names no file, and may be what is in one)";
-/// The longest name of a file, in bytes.
-const NAME: usize = 255;
+const NOT_SHOWN: &str = "(not shown: no part of it is there, and it may be what is in a file)";
 
-/// Of a file of PEM.
+/// The path, where a part of it is there.
 pub(crate) fn shown(path: &Path) -> String {
     let text = path.to_string_lossy();
-    let is_content = text.contains(['\n', '\r'])
-        || text.contains("-----BEGIN")
-        || path.iter().any(|name| name.len() > NAME);
-    match is_content {
-        true => NOT_SHOWN.to_owned(),
-        false => path.display().to_string(),
+    let is_there = |part: &Path| part.parent().is_some() && part.symlink_metadata().is_ok();
+    if text.contains(['\n', '\r']) || !path.ancestors().any(is_there) {
+        return NOT_SHOWN.to_owned();
     }
-}
-
-/// Of a file of keys for tokens: a secret is one word as a name is, and may have a `/` in it.
-pub(crate) fn shown_of_keys(path: &Path) -> String {
-    let is_there = path.symlink_metadata().is_ok();
-    let folder = path.parent().is_some_and(Path::is_dir);
-    match is_there || folder || path.is_absolute() {
-        true => shown(path),
-        false => NOT_SHOWN.to_owned(),
-    }
+    path.display().to_string()
 }
 
 #[cfg(test)]
@@ -35,19 +21,26 @@ mod tests {
 
     #[test]
     fn a_path_is_shown_and_what_is_in_a_file_is_not() {
-        for path in ["/run/secrets/jwt", "/nowhere", "./secrets", "src/missing"] {
+        for path in [
+            "/proc/secrets/jwt",
+            "./secrets",
+            "src/missing",
+            "Cargo.toml",
+        ] {
             assert_eq!(shown(Path::new(path)), path);
-            assert_eq!(shown_of_keys(Path::new(path)), path);
         }
-        assert_eq!(shown(Path::new("key.pem")), "key.pem");
-        assert_eq!(shown_of_keys(Path::new("Cargo.toml")), "Cargo.toml");
-        let long = format!("/{}", "x".repeat(NAME + 1));
-        for content in ["/a\nb", "-----BEGIN PRIVATE KEY----- MII", &long] {
+        let long = format!("/{}", "x".repeat(300));
+        for content in [
+            "/proc/a\nb",
+            "-----BEGIN PRIVATE KEY----- MII",
+            "MIGHAgEAMBMGByqGSM49/AgEGCCqGSM49AwEHBG0w",
+            "s3cr3t",
+            "s3/cr3t+",
+            "/s3cr3t+",
+            r#"{"keys":[{"d":"s3/cr3t"}]}"#,
+            &long,
+        ] {
             assert_eq!(shown(Path::new(content)), NOT_SHOWN);
-            assert_eq!(shown_of_keys(Path::new(content)), NOT_SHOWN);
-        }
-        for secret in ["s3cr3t", "s3/cr3t+", r#"{"keys":[{"d":"s3/cr3t"}]}"#] {
-            assert_eq!(shown_of_keys(Path::new(secret)), NOT_SHOWN);
         }
     }
 }

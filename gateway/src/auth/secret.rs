@@ -7,7 +7,7 @@ use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::shown::shown_of_keys;
+use crate::shown::shown;
 
 /// The shortest secret, in bytes: as long as what HS256 makes of it.
 const MIN_BYTES: usize = 32;
@@ -58,7 +58,7 @@ impl Secrets {
     /// The file cannot be read, or is not as described above.
     pub fn read(path: &Path) -> Result<Self, SecretsError> {
         let text = read(path, MAX_FILE_BYTES).map_err(|source| SecretsError::Read {
-            path: shown_of_keys(path),
+            path: shown(path),
             source,
         })?;
         Self::parse(&text)

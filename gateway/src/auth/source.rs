@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use super::fetch::{self, FetchError, JwksUrl};
 use super::keys::{Algorithm, KeySet, KeysError};
 use super::secret::{self, Secrets};
-use crate::shown::shown_of_keys;
+use crate::shown::shown;
 
 /// A file is read again after this time: a change shows soon, and a read costs little.
 const FILE_AGE: Duration = Duration::from_secs(1);
@@ -245,7 +245,7 @@ impl Place {
     /// As it is shown before anything was read there.
     pub(super) fn shown(&self) -> String {
         match self {
-            Self::Secrets(path) | Self::JwksFile(path) => shown_of_keys(path),
+            Self::Secrets(path) | Self::JwksFile(path) => shown(path),
             Self::JwksUrl { .. } => self.to_string(),
         }
     }

@@ -18,7 +18,7 @@ use super::keys::{Algorithm, KeySet, KeysError};
 use super::refusal::Refusal;
 use super::secret;
 use super::source::{Current, Place, Source};
-use crate::shown::shown_of_keys;
+use crate::shown::shown;
 
 /// Whose tokens are taken, and where the keys for them are. All places given are used.
 #[derive(Debug, Clone)]
@@ -155,7 +155,7 @@ impl Settings {
     fn source(&self, place: Place) -> Result<Source, SettingsError> {
         let keys = match &place {
             Place::Secrets(path) | Place::JwksFile(path) => {
-                let told = shown_of_keys(path);
+                let told = shown(path);
                 let bytes = secret::read(path, fetch::MAX_BYTES as u64).map_err(|source| {
                     SettingsError::Read {
                         path: told.clone(),

@@ -112,6 +112,13 @@ mod tests {
         assert_eq!(validity.concern(until - SOON), None);
         says(until - SOON + 1, "ends at 2021-01-01T00:00:00Z");
         says(until, "ends at");
+        let day = 24 * 60 * 60;
+        let short = Validity {
+            from: 0,
+            until: 6 * day,
+        };
+        assert_eq!(short.concern(4 * day), None);
+        assert!(short.concern(4 * day + 1).is_some());
         says(until + 1, "ended at 2021-01-01T00:00:00Z");
     }
 }

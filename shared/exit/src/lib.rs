@@ -89,8 +89,19 @@ fn usage_line(text: &str) -> String {
     let told: Vec<_> = text.lines().take_while(ends).collect();
     let told = one_line(&told.join(" "));
     let told = told.strip_prefix("error: ").unwrap_or(&told);
+    let told = without_key(told);
     let words: Vec<_> = told.split(' ').map(without_login).collect();
     format!("{}; --help shows what can be written", words.join(" "))
+}
+
+/// What is in a file of a key and was given for its path begins as an option does.
+fn without_key(text: &str) -> Cow<'_, str> {
+    let Some(begin) = text.find("-----BEGIN") else {
+        return Cow::Borrowed(text);
+    };
+    let end = text.rfind("-----").map_or(text.len(), |end| end + 5);
+    let rest = if end > begin + 10 { &text[end..] } else { "" };
+    Cow::Owned(format!("{}…{rest}", &text[..begin]))
 }
 
 /// A URL that was written in the wrong place keeps its password to itself.
@@ -147,6 +158,11 @@ mod tests {
         assert_eq!(
             usage_line(told),
             "unexpected argument 'redis://…@host:1' found; --help shows what can be written"
+        );
+        let told = "error: unexpected argument '-----BEGIN PRIVATE KEY-----\nMC4C/AQ\n-----END PRIVATE KEY-----' found\n";
+        assert_eq!(
+            usage_line(told),
+            "unexpected argument '…' found; --help shows what can be written"
         );
     }
 }

@@ -94,8 +94,8 @@ async fn what_no_gateway_would_take_is_not_made() -> anyhow::Result<()> {
             "at least 32 bytes",
         ),
         (
-            &["--sub", "mira", "--secret-file", "/nowhere/secret"],
-            "/nowhere/secret cannot be read",
+            &["--sub", "mira", "--secret-file", "/proc/nowhere/secret"],
+            "/proc/nowhere/secret cannot be read",
         ),
         (&["--sub", "", "--secret-file", &good], "`sub`"),
         (&["--sub", &long, "--secret-file", &good], "`sub`"),

@@ -9,7 +9,7 @@ use serde_json::Value;
 use system_tests::edge::Issuer;
 use system_tests::{Output, Process, Redis, eventually, program};
 use tempfile::TempDir;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -125,6 +125,7 @@ async fn that_no_connection_can_be_accepted_is_logged_once_in_a_minute() -> anyh
     log.line("not accepted").await?;
     // It is tried again each 50 ms: several times while nothing is free.
     let mut last = streams.pop().context("a stream")?;
+    last.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await?;
     let answer = timeout(Duration::from_millis(600), last.read_u8()).await;
     ensure!(answer.is_err(), "the last one is served: {answer:?}");
     assert_eq!(log.with("not accepted").len(), 1, "{:?}", log.with(""));
