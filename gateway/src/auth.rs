@@ -30,7 +30,7 @@ pub(crate) use origin::Foreign;
 pub use origin::{Origin, OriginError, Origins};
 pub use refusal::Refusal;
 pub use secret::{Secrets, SecretsError};
-pub(crate) use source::URL_PAUSE;
+pub(crate) use source::{LATE, URL_PAUSE};
 pub use verifier::{Looked, Settings, SettingsError, Verifier};
 
 /// The longest token that is looked at, in bytes.

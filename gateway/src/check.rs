@@ -6,9 +6,11 @@ use agent::exit;
 use anyhow::Context as _;
 use bus::{Bus, Role};
 use serde::Serialize;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use crate::app::now;
-use crate::auth::Looked;
+use crate::auth::{LATE, Looked};
 use crate::{Options, Settings, Tls};
 
 /// What was looked at.
@@ -32,10 +34,9 @@ struct Check {
 }
 
 /// Looks at the configuration, at each place of keys, and at Redis.
-pub async fn check(options: &Options) -> Report {
-    let settings = options.settings().map_err(exit::configuration);
+pub async fn check(options: Options) -> Report {
     let mut checks = Vec::new();
-    match settings {
+    match settings(options).await.map_err(exit::configuration) {
         Ok(settings) => {
             checks.push(Check::new("configuration", Ok("usable".to_owned())));
             let concern = settings.limits.concern();
@@ -48,6 +49,13 @@ pub async fn check(options: &Options) -> Report {
     }
     let ok = checks.iter().all(|check| check.ok);
     Report { ok, checks }
+}
+
+/// The files of TLS are read for it, and may hang, on a mount that is gone.
+async fn settings(options: Options) -> anyhow::Result<Settings> {
+    let read = timeout(LATE, spawn_blocking(move || options.settings()));
+    let words = "the files of --tls-cert and --tls-key are not read in time: see that their disk or mount answers";
+    read.await.context(words)??
 }
 
 fn certificate(tls: &Tls) -> Check {

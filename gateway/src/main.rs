@@ -50,13 +50,16 @@ fn main() -> ExitCode {
         }) => print(gateway::openapi()).map_or_else(exit::failed, |()| ExitCode::SUCCESS),
         Ok(Cli {
             command: Command::Check { options, json },
-        }) => check(&options, json).unwrap_or_else(exit::failed),
+        }) => check(*options, json).unwrap_or_else(exit::failed),
         Err(error) => exit::usage(&error),
     }
 }
 
-fn check(options: &Options, json: bool) -> anyhow::Result<ExitCode> {
-    let report = runtime()?.block_on(gateway::check(options));
+fn check(options: Options, json: bool) -> anyhow::Result<ExitCode> {
+    let runtime = runtime()?;
+    let report = runtime.block_on(gateway::check(options));
+    // A file that hangs is said to, and not waited for.
+    runtime.shutdown_background();
     print(&report.text(json)?)?;
     Ok(report.code())
 }

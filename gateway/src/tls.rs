@@ -14,7 +14,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::app::now;
@@ -88,17 +88,26 @@ impl Tls {
         let mut daily = Seldom::new(DAY);
         metrics.tls.certificate(self.validity().until);
         loop {
-            if let Some(concern) = self.validity().concern(now().unix)
-                && daily.is_due()
-            {
-                tracing::warn!(file = %self.certificate().display(), "the certificate: {concern}");
-            }
+            self.tell(&daily);
             sleep(CHECK).await;
             let tls = self.clone();
             let last = seen.clone();
             // No task that the node's end waits for: a file may hang, on a mount that is gone.
-            let looked = spawn_blocking(move || tls.renewed(last)).await;
-            let found = looked.unwrap_or_else(|_| seen.clone());
+            let mut look = spawn_blocking(move || tls.renewed(last));
+            let mut looked = timeout(CHECK, &mut look).await;
+            if looked.is_err() {
+                metrics.tls.renewed(false);
+                let file = self.certificate().display();
+                tracing::warn!(%file, "the certificate or its key hangs as it is read: the one before stays");
+            }
+            let found = loop {
+                match looked {
+                    Ok(found) => break found.unwrap_or_else(|_| seen.clone()),
+                    // Another look would hang beside it.
+                    Err(_) => self.tell(&daily),
+                }
+                looked = timeout(CHECK, &mut look).await;
+            };
             match &found {
                 Seen::Read(_) if found == seen => {}
                 Seen::Read(_) => {
@@ -109,6 +118,14 @@ impl Tls {
                 Seen::Failed(_) => metrics.tls.renewed(false),
             }
             seen = found;
+        }
+    }
+
+    fn tell(&self, daily: &Seldom) {
+        if let Some(concern) = self.validity().concern(now().unix)
+            && daily.is_due()
+        {
+            tracing::warn!(file = %self.certificate().display(), "the certificate: {concern}");
         }
     }
 
@@ -159,9 +176,13 @@ pub(crate) fn strict(age: Duration) -> impl Fn(Response) -> Ready<Response> + Cl
 #[cfg(test)]
 mod tests {
     use std::error::Error;
+    use std::fs::File;
+    use std::process::Command;
 
-    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use rcgen::{CertificateParams, CertifiedKey, KeyPair};
+    use rcgen::{date_time_ymd, generate_simple_self_signed};
     use tempfile::TempDir;
+    use tokio::time::advance;
 
     use super::*;
 
@@ -298,6 +319,39 @@ mod tests {
         let renewed = tls.renewed(broken);
         assert_eq!(renewed, Seen::Read(tls.0.files.stamp()));
         assert!(config() != begun);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_certificate_that_hangs_is_told_of_once_and_that_it_ended_each_day() {
+        let folder = TempDir::new().expect("a folder");
+        let mut params = CertificateParams::new(Vec::new()).expect("no name");
+        params.not_after = date_time_ymd(2000, 1, 1);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        let tls = load(&folder, &certificate.pem(), &key.serialize_pem()).expect("a pair");
+        let log = folder.path().join("log");
+        let writer = File::create(&log).expect("a log");
+        let subscriber = tracing_subscriber::fmt().with_writer(writer).finish();
+        let _until_the_end = tracing::subscriber::set_default(subscriber);
+        std::fs::remove_file(tls.certificate()).expect("removed");
+        let mut made = Command::new("mkfifo");
+        let made = made.arg(tls.certificate()).status().expect("run");
+        assert!(made.success());
+        let metrics = Metrics::new();
+        let days = async {
+            for _hour in 0..60 {
+                advance(DAY / 24).await;
+            }
+        };
+        tokio::select! {
+            () = tls.follow(&metrics) => unreachable!("it goes on"),
+            () = days => {}
+        }
+        // What hangs goes on, and the runtime can end.
+        std::fs::write(tls.certificate(), "").expect("written");
+        let told = std::fs::read_to_string(log).expect("a log");
+        let count = |words| told.matches(words).count();
+        assert_eq!((count("hangs"), count("it ended at")), (1, 3), "{told}");
     }
 
     #[test]

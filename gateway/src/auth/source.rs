@@ -6,7 +6,9 @@
 
 use std::fmt;
 use std::io;
+use std::mem;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +33,9 @@ const FILE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The least time between two requests to a server: tokens that name unknown keys must not become a load on it.
 pub(crate) const URL_PAUSE: Duration = Duration::from_secs(10);
+
+/// After this time a file that is not read counts as one that cannot be: it is on a mount that is gone, say.
+pub(crate) const LATE: Duration = Duration::from_secs(10);
 
 /// How long whoever's key is known waits for newer ones, among which it may be no more.
 const KNOWN: Duration = Duration::from_millis(500);
@@ -76,6 +81,8 @@ struct State {
     read_at: Option<Instant>,
     begun_at: Option<Instant>,
     is_reading: bool,
+    /// Whoever needs what it gives waits for it no longer.
+    is_late: bool,
     /// Readings that have ended.
     rounds: u64,
 }
@@ -84,6 +91,8 @@ struct State {
 pub(super) enum ReadError {
     #[error("the file cannot be read")]
     File(#[from] io::Error),
+    #[error("the file is not read within {} s: see that its disk or mount answers", LATE.as_secs())]
+    Late,
     #[error(transparent)]
     Fetch(#[from] FetchError),
     #[error(transparent)]
@@ -108,6 +117,7 @@ impl Source {
             },
             begun_at: None,
             is_reading: false,
+            is_late: false,
             rounds: 0,
         };
         Self {
@@ -143,7 +153,7 @@ impl Source {
         let Some(round) = round.filter(|_| !(is_known && current.is_failing)) else {
             return current;
         };
-        let read = state.wait_for(|state| state.rounds >= round);
+        let read = state.wait_for(|state| state.rounds >= round || state.is_late);
         let read = match is_known {
             true => timeout(KNOWN, read).await.ok(),
             false => Some(read.await),
@@ -183,7 +193,7 @@ impl Source {
         if begins {
             let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
             self.tasks.spawn(async move {
-                let read = stop.run_until_cancelled(shared.place.read()).await;
+                let read = stop.run_until_cancelled(shared.read()).await;
                 shared.finish(read.unwrap_or(Err(ReadError::Stopping)));
             });
         }
@@ -192,16 +202,29 @@ impl Source {
 }
 
 impl Shared {
+    /// A read that is late is still waited for: another would hang beside it.
+    async fn read(&self) -> Result<KeySet, ReadError> {
+        let mut read = pin!(self.place.read());
+        if self.place.is_file() {
+            match timeout(LATE, &mut read).await {
+                Ok(read) => return read,
+                Err(_) => self.state.send_modify(|state| {
+                    state.is_late = true;
+                    self.fail(state, ReadError::Late);
+                }),
+            }
+        }
+        read.await
+    }
+
     fn finish(&self, read: Result<KeySet, ReadError>) {
         let place = &self.place;
         self.state.send_modify(|state| {
-            state.is_reading = false;
+            (state.is_reading, state.is_late) = (false, false);
             state.rounds += 1;
-            let was_failing = state.current.is_failing;
-            state.current.is_failing = read.is_err();
             match read {
                 Ok(keys) => {
-                    if was_failing {
+                    if mem::take(&mut state.current.is_failing) {
                         info!(%place, "keys are read again");
                     }
                     // An empty set is taken at its word: that is how an issuer withdraws its keys.
@@ -211,23 +234,30 @@ impl Shared {
                     state.read_at = Some(Instant::now());
                     state.current.keys = Arc::new(keys);
                 }
-                Err(ReadError::Stopping) => {}
-                Err(error) if !was_failing => {
-                    let error = exit::line(&error.into());
-                    let words = match state.read_at {
-                        Some(_) => "the last ones stay in use",
-                        None => "no token that needs them is good until they can be",
-                    };
-                    warn!(%place, %error, "keys cannot be read: {words}");
-                }
-                // It was said when it began.
-                Err(_) => {}
+                Err(error) => self.fail(state, error),
             }
         });
+    }
+
+    fn fail(&self, state: &mut State, error: ReadError) {
+        let was_failing = mem::replace(&mut state.current.is_failing, true);
+        // Else it was said when it began.
+        if !was_failing && !matches!(error, ReadError::Stopping) {
+            let error = exit::line(&error.into());
+            let words = match state.read_at {
+                Some(_) => "the last ones stay in use",
+                None => "no token that needs them is good until they can be",
+            };
+            warn!(place = %self.place, %error, "keys cannot be read: {words}");
+        }
     }
 }
 
 impl Place {
+    pub(super) fn is_file(&self) -> bool {
+        !matches!(self, Self::JwksUrl { .. })
+    }
+
     fn max_age(&self) -> Duration {
         match self {
             Self::Secrets(_) | Self::JwksFile(_) => FILE_AGE,
@@ -250,7 +280,7 @@ impl Place {
         }
     }
 
-    pub(super) async fn read(&self) -> Result<KeySet, ReadError> {
+    async fn read(&self) -> Result<KeySet, ReadError> {
         let bytes = match self {
             Self::Secrets(path) | Self::JwksFile(path) => {
                 let path = path.clone();
@@ -261,6 +291,16 @@ impl Place {
             Self::JwksUrl { url, client, .. } => fetch::fetch(client, url).await?,
         };
         Ok(self.keys(&bytes)?)
+    }
+
+    /// The same, and no longer than a file may take.
+    pub(super) async fn look(&self) -> Result<KeySet, ReadError> {
+        match self.is_file() {
+            true => timeout(LATE, self.read())
+                .await
+                .unwrap_or(Err(ReadError::Late)),
+            false => self.read().await,
+        }
     }
 
     /// The keys in what was read there.

@@ -119,13 +119,13 @@ impl Settings {
     pub async fn look(&self) -> Result<Vec<Looked>, SettingsError> {
         let mut all = Vec::new();
         for place in self.places()? {
-            let keys = match place.read().await {
+            let keys = match place.look().await {
                 Ok(keys) if keys.is_empty() => Err(KeysError::NoneUsable.into()),
                 Ok(keys) => Ok(keys.len()),
                 Err(error) => Err(error.into()),
             };
             all.push(Looked {
-                is_file: !matches!(place, Place::JwksUrl { .. }),
+                is_file: place.is_file(),
                 place: place.shown(),
                 keys,
             });

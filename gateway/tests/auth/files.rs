@@ -1,10 +1,11 @@
 //! Keys from files that change while they are in use.
 
+use std::process::Command;
 use std::time::Duration;
 
 use gateway::auth::{Grants, NewToken, Secrets, SettingsError, Verifier, mint};
 use secrecy::ExposeSecret;
-use tokio::time;
+use tokio::time::{self, Instant};
 
 use crate::signer::{Signer, claims, jwks, now};
 use crate::{Folder, class, settings, verifier};
@@ -47,6 +48,58 @@ async fn a_file_that_breaks_leaves_its_last_keys_in_use() {
     folder.write("jwks.json", &jwks(&[&new]));
     time::advance(Duration::from_secs(1)).await;
     assert_eq!(class(&verifier, &new.token(&claims())).await, "good");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_hangs_lets_nobody_wait_for_long() {
+    let (old, new) = (Signer::new("EdDSA", "old"), Signer::new("EdDSA", "new"));
+    let folder = Folder::new();
+    let mut settings = settings();
+    let path = folder.write("jwks.json", &jwks(&[&old]));
+    settings.jwks_file = Some(path.clone());
+    let verifier = verifier(settings.clone());
+    std::fs::remove_file(&path).unwrap();
+    let made = Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    let begun = Instant::now();
+    for _ in 0..3 {
+        assert_eq!(
+            passing(class(&verifier, &new.token(&claims()))).await,
+            "unavailable"
+        );
+        assert_eq!(
+            passing(class(&verifier, &old.token(&claims()))).await,
+            "good"
+        );
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        begun.elapsed()
+    );
+    // The one read goes on; whatever looks beside it hangs as long.
+    let looked = passing(settings.look()).await.unwrap();
+    assert!(looked[0].keys.is_err());
+    // Who opens it to write wakes both.
+    std::fs::write(&path, "").unwrap();
+    std::fs::remove_file(&path).unwrap();
+    folder.write("jwks.json", &jwks(&[&new]));
+    while class(&verifier, &new.token(&claims())).await != "good" {
+        time::advance(Duration::from_millis(100)).await;
+    }
+}
+
+/// Time passes until it is there: it does not by itself while a file hangs.
+async fn passing<T>(awaited: impl Future<Output = T>) -> T {
+    let passes = async {
+        loop {
+            time::advance(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        it = awaited => it,
+        () = passes => unreachable!("it passes on"),
+    }
 }
 
 #[tokio::test(start_paused = true)]
