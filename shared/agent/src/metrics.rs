@@ -237,15 +237,19 @@ impl Meters {
         self.all.commits.with_label_values(labels).inc();
     }
 
-    /// `result`: `kept`, `too_large`, `failed`.
-    pub(crate) fn recorded(&self, result: &str, bytes: usize) {
+    /// A recording of so many bytes is in Redis.
+    pub(crate) fn recorded(&self, bytes: usize) {
         let agent = self.agent.as_str();
-        self.all
-            .recordings
-            .with_label_values(&[agent, result])
-            .inc();
+        let kept = &[agent, "kept"];
+        self.all.recordings.with_label_values(kept).inc();
         let all = self.all.recording_bytes.with_label_values(&[agent]);
         all.inc_by(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    /// `result`: `too_large`, `failed`.
+    pub(crate) fn unrecorded(&self, result: &str) {
+        let labels = &[self.agent.as_str(), result];
+        self.all.recordings.with_label_values(labels).inc();
     }
 
     fn tried(&self, ended: Ended) {

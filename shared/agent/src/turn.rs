@@ -1,23 +1,23 @@
 //! One delivery, from its context to its commit.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+mod end;
 
-use bus::{Burial, Commit, Committed, Delivery, Draft, Emit, Fetched, Recording, Work};
+use std::sync::Arc;
+
+use bus::{Commit, Delivery, Draft, Emit, Fetched, Recording, Work};
 use llm::Tape;
-use story::{Event, EventId, Failed, Payload, Policies, RecordingPolicy, Route, StoryId};
+use story::{Event, EventId, Policies, RecordingPolicy, Route};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::agent::{author, notice};
+use self::end::{hopeless, postponed};
+use crate::agent::notice;
 use crate::lease::Held;
 use crate::metrics::Outcome;
 use crate::recording::Packer;
 use crate::retry::Backoff;
 use crate::worker::{HISTORY, MAX_DELIVERIES, Worker};
-use crate::{
-    Agent, DraftSender, Effects, Emitted, HandleError, Prompts, Turn, draft, exit, recording,
-};
+use crate::{Agent, DraftSender, Effects, Emitted, HandleError, Prompts, Turn, draft, recording};
 
 /// Runs a delivery to its end, or until its lease is lost. `held` keeps its lease for as long.
 pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, delivery: Delivery, held: Held) {
@@ -90,16 +90,10 @@ impl<A: Agent> Step<'_, A> {
         match self.answer().await {
             Ok(outcome) => outcome,
             Err(Failure::Handle(error, recording)) => self.failed(&error, recording).await,
-            Err(Failure::Bus(bus::Error::TooLarge(bytes))) => {
-                let what = anyhow::anyhow!("the answer has {bytes} bytes");
-                let error = HandleError::permanent("oversize", what);
-                self.failed(&error, None).await
-            }
-            Err(Failure::Bus(error @ (bus::Error::Data(_) | bus::Error::Refused(_)))) => {
-                let error = HandleError::permanent("internal", error);
-                self.failed(&error, None).await
-            }
-            Err(Failure::Bus(error)) => postponed(error),
+            Err(Failure::Bus(error)) => match hopeless(error) {
+                Ok(refusal) => self.failed(&refusal, None).await,
+                Err(error) => postponed(error),
+            },
         }
     }
 
@@ -130,7 +124,7 @@ impl<A: Agent> Step<'_, A> {
             told => told,
         };
         let commit = told.map_err(|untold| untold.error)?;
-        self.commit(&commit).await
+        self.commit(commit).await
     }
 
     /// What the agent makes of the event and of up to `merges` that wait behind it.
@@ -227,126 +221,17 @@ impl<A: Agent> Step<'_, A> {
         epoch: String,
         went: &recording::Recording<'_>,
     ) -> Option<Recording> {
-        let packed = packer.pack(went);
-        let result = match &packed {
-            Ok(Some(_)) => "kept",
+        let lost = match packer.pack(went) {
+            Ok(Some(bytes)) => {
+                let keep = packer.keep;
+                return Some(Recording { epoch, bytes, keep });
+            }
             Ok(None) => "too_large",
             Err(_) => "failed",
         };
-        if result != "kept" {
-            tracing::warn!(result, "it is not kept how the turn went");
-        }
-        let bytes = packed.ok().flatten();
-        let size = bytes.as_ref().map_or(0, Vec::len);
-        self.worker.meters.recorded(result, size);
-        let keep = packer.keep;
-        bytes.map(|bytes| Recording { epoch, bytes, keep })
-    }
-
-    async fn commit(&self, commit: &Commit) -> Result<Outcome, Failure> {
-        let ask = || self.worker.bus.commit(&self.delivery, commit);
-        let committed = self.end(ask).await.map_err(Failure::Bus)?;
-        Ok(self.ended(&committed, Outcome::Answered))
-    }
-
-    /// Buries what cannot be answered.
-    async fn failed(&self, error: &HandleError, recording: Option<Recording>) -> Outcome {
-        let deliveries = self.delivery.deliveries;
-        tracing::error!(class = error.class, %error, deliveries, "failed for good: to the dead letters");
-        let tries = if error.tries > 0 {
-            error.tries
-        } else {
-            deliveries
-        };
-        let burial = Burial {
-            reason: error.to_string(),
-            class: error.class.to_owned(),
-            tries,
-            failed: self.notice(error, tries),
-            recording,
-        };
-        let ask = || self.worker.bus.bury(&self.delivery, &burial);
-        match self.end(ask).await {
-            Ok(committed) => self.ended(&committed, Outcome::Buried),
-            Err(error) => postponed(error),
-        }
-    }
-
-    /// Asks for a commit or a burial until it is answered. One whose reply was lost, and which then finds its entry gone,
-    /// was done.
-    async fn end<F>(&self, ask: impl Fn() -> F) -> Result<Committed, bus::Error>
-    where
-        F: Future<Output = Result<Committed, bus::Error>>,
-    {
-        self.held.ending();
-        let unheard = AtomicBool::new(false);
-        let ask = async || {
-            let answer = ask().await;
-            unheard.fetch_or(matches!(answer, Err(bus::Error::Unreachable(_))), Relaxed);
-            answer
-        };
-        Ok(match self.insist(ask).await? {
-            Committed::Gone if unheard.load(Relaxed) => Committed::Already,
-            committed => committed,
-        })
-    }
-
-    fn ended(&self, committed: &Committed, done: Outcome) -> Outcome {
-        let (result, outcome) = match committed {
-            Committed::Done(_) | Committed::Already => ("done", done),
-            Committed::Gone => ("gone", Outcome::Lost),
-            Committed::Fenced => ("fenced", Outcome::Lost),
-        };
-        self.worker.meters.committed(result);
-        if result == "done" {
-            // The metrics count these; a line for each slows a busy worker by a tenth.
-            tracing::debug!(result, outcome = ?outcome, "ended");
-        } else {
-            tracing::info!(result, outcome = ?outcome, "ended");
-        }
-        outcome
-    }
-
-    /// The `failed` event, when the entry tells which story and event it is of.
-    fn notice(&self, error: &HandleError, tries: u32) -> Option<Event> {
-        let (story, id): (&StoryId, &EventId) = match &self.delivery.work {
-            Ok(work) => (&work.story, &work.id),
-            Err(malformed) => (malformed.story.as_ref()?, malformed.id.as_ref()?),
-        };
-        let name = self.worker.name;
-        // By its entry, so that an event that fails, is sent again and fails again has two of them.
-        let maker = format!("{name}/failed/{}", self.delivery.lease);
-        let now = jiff::Timestamp::now();
-        let payload = Payload::Failed(Failed {
-            agent: name.as_str().to_owned(),
-            class: error.class.to_owned(),
-            tries,
-            notice: error.notice.clone(),
-        });
-        let mut failed = Event::new(
-            id.derive(story, &maker, 0, now),
-            story.clone(),
-            author(name),
-            payload,
-            now,
-        );
-        failed.cause = vec![id.clone()];
-        match &self.delivery.work {
-            // Readers know it by the name in its event.
-            Err(malformed) => failed.cause.extend(malformed.named.clone()),
-            Ok(work) => {
-                let event = &work.event;
-                failed.cause = story::ended_with(event, work.held);
-                failed.hop = event.hop + 1;
-                failed.trace.clone_from(&event.trace);
-                failed.audience.clone_from(&event.audience);
-            }
-        }
-        if failed.encode().len() > story::MAX_EVENT_BYTES {
-            // No agent answers so many at once. What cannot be told would keep its lane for ever.
-            failed.cause = vec![id.clone()];
-        }
-        Some(failed)
+        tracing::warn!(result = lost, "it is not kept how the turn went");
+        self.worker.meters.unrecorded(lost);
+        None
     }
 
     /// Asks until Redis answers, however long it is away: the turn ends by itself when its lease is lost. While Redis
@@ -383,15 +268,6 @@ fn refused(class: &'static str, what: String) -> Failure {
         ..HandleError::permanent(class, anyhow::Error::msg(what))
     };
     Failure::Handle(error, None)
-}
-
-fn postponed(error: bus::Error) -> Outcome {
-    let error = anyhow::Error::from(error);
-    tracing::error!(
-        error = exit::line(&error),
-        "not committed: to be tried again when the lease has passed"
-    );
-    Outcome::Postponed
 }
 
 /// The waiting events that may join the beat: of a type that the agent takes, and seen by the same people.
