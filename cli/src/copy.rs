@@ -1,5 +1,7 @@
 //! `storyfleet export`, `import`, `fork`: a story as a file, and stories made of others.
 
+use std::future::ready;
+use std::pin::pin;
 use std::process::ExitCode;
 
 use agent::archive::{Archive, End, Head, Kept, Line, VERSION};
@@ -7,14 +9,15 @@ use agent::exit;
 use agent::recording::{Packer, Recording};
 use anyhow::{Context as _, bail};
 use bus::{Bus, Role, Stage};
+use futures::TryStreamExt;
 use serde_json::json;
 use serde_json::value::RawValue;
-use story::{LogEntry, Seq, StoryId};
+use story::{Seq, StoryId};
 
 use crate::args::{ExportArgs, ForkArgs, ImportArgs};
 use crate::output::Output;
 
-/// Events of one read.
+/// Events written at once.
 const PAGE: usize = 200;
 
 pub(crate) async fn export(args: ExportArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
@@ -23,27 +26,17 @@ pub(crate) async fn export(args: ExportArgs, bus: &Bus, out: Output) -> anyhow::
     let head = Head { v: VERSION, story };
     out.value(&Line::Export(Box::new(head)))?;
     let mut written = End::default();
-    let mut after = Seq(0);
-    while after < end {
-        let page = bus.log(&args.story, after, PAGE).await?;
-        // What comes after the beginning of the export is not a part of it.
-        let page = page.into_iter().filter(|entry| entry.seq <= end);
-        let before = written.events;
-        for entry in page {
-            after = entry.seq;
-            written.events += 1;
-            out.value(&Line::Log(Box::new(entry)))?;
-        }
-        if written.events == before {
-            break;
-        }
+    // What comes after the beginning of the export is not a part of it.
+    let mut log = pin!(bus.whole_log(&args.story));
+    while let Some(entry) = log.try_next().await?
+        && entry.seq <= end
+    {
+        written.events += 1;
+        out.value(&Line::Log(Box::new(entry)))?;
     }
-    let mut place = None;
-    loop {
-        let page = bus.recordings(&args.story, place.as_deref()).await?;
-        let Some(last) = page.last() else { break };
-        place = Some(last.place.clone());
-        for kept in page.into_iter().filter(|kept| kept.seq <= end) {
+    let mut recordings = pin!(bus.all_recordings(&args.story));
+    while let Some(kept) = recordings.try_next().await? {
+        if kept.seq <= end {
             written.recordings += 1;
             out.value(&Line::Recording(unpacked(kept)?))?;
         }
@@ -119,19 +112,16 @@ pub(crate) async fn fork(args: ForkArgs, bus: &Bus, out: Output) -> anyhow::Resu
         );
     }
     let mut stage = begin(bus, &args.new).await?;
-    let (mut after, mut events) = (Seq(0), 0);
-    loop {
-        let page = bus.log(&args.story, after, PAGE).await?;
-        let page: Vec<LogEntry> = page
-            .into_iter()
-            .filter(|entry| entry.seq.0 <= args.at)
-            .collect();
-        let Some(last) = page.last() else { break };
-        after = last.seq;
+    let (mut last, mut events) = (Seq(0), 0);
+    let log = bus.whole_log(&args.story);
+    let log = log.try_take_while(|entry| ready(Ok(entry.seq.0 <= args.at)));
+    let mut pages = pin!(log.try_chunks(PAGE));
+    while let Some(page) = pages.try_next().await? {
+        last = page.last().map_or(last, |entry| entry.seq);
         events += u64::try_from(page.len())?;
         stage.log(page).await?;
     }
-    if after.0 != args.at {
+    if last.0 != args.at {
         bail!(
             "{} has no event at {} any more: retention removed it",
             of.id,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use story::{Event, LogEntry, Seq, StoryId};
 
 use crate::reply::{Entry, Fields, next, read};
@@ -9,6 +10,8 @@ use crate::view::Page;
 use crate::work::field;
 use crate::{Bus, Error};
 
+/// Of one read of many.
+const PAGE: usize = 200;
 /// The most that one read gives.
 const MAX_PAGE: usize = 1_000;
 
@@ -25,6 +28,23 @@ impl Bus {
         limit: usize,
     ) -> Result<Vec<LogEntry>, Error> {
         Ok(self.page(story, after, limit).await?.entries)
+    }
+
+    /// All of the log, from the oldest event that is left; no more than a page is in memory.
+    pub fn whole_log(
+        &self,
+        story: &StoryId,
+    ) -> impl Stream<Item = Result<LogEntry, Error>> + use<> {
+        let (bus, story) = (self.clone(), story.clone());
+        let pages = stream::try_unfold(Seq(0), move |after| {
+            let (bus, story) = (bus.clone(), story.clone());
+            async move {
+                let page = bus.log(&story, after, PAGE).await?;
+                let last = page.last().map(|entry| entry.seq);
+                Ok(last.map(|last| (stream::iter(page).map(Ok), last)))
+            }
+        });
+        pages.try_flatten()
     }
 
     pub(crate) async fn page(

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use story::{EventId, Seq, StoryId};
 
 use crate::log::seq;
@@ -58,6 +59,23 @@ impl Recording {
 }
 
 impl Bus {
+    /// All of them, oldest first; no more than a page is in memory.
+    pub fn all_recordings(
+        &self,
+        story: &StoryId,
+    ) -> impl Stream<Item = Result<Kept, Error>> + use<> {
+        let (bus, story) = (self.clone(), story.clone());
+        let pages = stream::try_unfold(None::<String>, move |place| {
+            let (bus, story) = (bus.clone(), story.clone());
+            async move {
+                let page = bus.recordings(&story, place.as_deref()).await?;
+                let last = page.last().map(|kept| kept.place.clone());
+                Ok(last.map(|last| (stream::iter(page).map(Ok), Some(last))))
+            }
+        });
+        pages.try_flatten()
+    }
+
     /// The recordings behind `place` (none: from the first one on), oldest first; some of them. None: there are no more.
     ///
     /// # Errors

@@ -13,9 +13,6 @@ use story::{AuthorKind, Event, EventId, LogEntry, Payload, Seq, StoryId};
 use crate::archive::{Archive, Line};
 use crate::recording::Recording;
 
-/// Events of one read.
-const PAGE: usize = 500;
-
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
     Story {
@@ -101,7 +98,9 @@ impl Source {
     /// All recordings, of every agent and of every life of the log, in their order.
     fn all(&self) -> BoxStream<'static, anyhow::Result<Found>> {
         match self.clone() {
-            Self::Story { bus, id, .. } => kept(*bus, id).boxed(),
+            Self::Story { bus, id, .. } => {
+                bus.all_recordings(&id).map(|kept| unpacked(kept?)).boxed()
+            }
             Self::File { path, .. } => match Archive::open(&path) {
                 Ok(archive) => stream::iter(recorded(archive)).boxed(),
                 Err(error) => stream::iter([Err(error.into())]).boxed(),
@@ -154,7 +153,7 @@ impl Source {
     /// Its log, from the first event that is left.
     pub(crate) fn log(&self) -> BoxStream<'static, anyhow::Result<LogEntry>> {
         match self.clone() {
-            Self::Story { bus, id, .. } => logged(*bus, id).boxed(),
+            Self::Story { bus, id, .. } => bus.whole_log(&id).map_err(Into::into).boxed(),
             Self::File { path, .. } => match Archive::open(&path) {
                 Ok(archive) => stream::iter(written(archive)).boxed(),
                 Err(error) => stream::iter([Err(error.into())]).boxed(),
@@ -185,20 +184,6 @@ impl Source {
     }
 }
 
-fn logged(bus: Bus, id: StoryId) -> impl futures::Stream<Item = anyhow::Result<LogEntry>> {
-    let pages = stream::try_unfold(Seq(0), move |after| {
-        let (bus, id) = (bus.clone(), id.clone());
-        async move {
-            let page = bus.log(&id, after, PAGE).await?;
-            let last = page.last().map(|entry| entry.seq);
-            anyhow::Ok(last.map(|last| (page, last)))
-        }
-    });
-    pages
-        .map_ok(|page| stream::iter(page).map(anyhow::Ok))
-        .try_flatten()
-}
-
 fn written(archive: Archive) -> impl Iterator<Item = anyhow::Result<LogEntry>> {
     archive.filter_map(|line| match line {
         Ok(Line::Log(entry)) => Some(Ok(*entry)),
@@ -207,29 +192,14 @@ fn written(archive: Archive) -> impl Iterator<Item = anyhow::Result<LogEntry>> {
     })
 }
 
-/// Page by page, so that no more than one is in memory.
-fn kept(bus: Bus, id: StoryId) -> impl futures::Stream<Item = anyhow::Result<Found>> {
-    let pages = stream::try_unfold(None::<String>, move |place| {
-        let (bus, id) = (bus.clone(), id.clone());
-        async move {
-            let page = bus.recordings(&id, place.as_deref()).await?;
-            let last = page.last().map(|kept| kept.place.clone());
-            anyhow::Ok(last.map(|last| (page, Some(last))))
-        }
-    });
-    let found = |kept: bus::Kept| {
-        Ok(Found {
-            seq: kept.seq,
-            agent: kept.agent,
-            id: kept.id,
-            epoch: kept.epoch,
-            json: Recording::unpacked(&kept.bytes)?,
-        })
-    };
-    pages
-        .map_ok(|page| stream::iter(page).map(anyhow::Ok))
-        .try_flatten()
-        .map(move |kept| kept.and_then(found))
+fn unpacked(kept: bus::Kept) -> anyhow::Result<Found> {
+    Ok(Found {
+        seq: kept.seq,
+        agent: kept.agent,
+        id: kept.id,
+        epoch: kept.epoch,
+        json: Recording::unpacked(&kept.bytes)?,
+    })
 }
 
 fn recorded(archive: Archive) -> impl Iterator<Item = anyhow::Result<Found>> {

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use story::{Agent, Policies, StoryId};
+use story::{Agent, StoryId};
 use system_tests::{Options, Stack};
 use tempfile::TempDir;
 
-use super::{JSON, NOWHERE, end, export, keys, replay, replay_at};
+use super::{JSON, NOWHERE, answered, export, keys, replay, replay_at};
 
 /// A story with one turn of the narrator, and its file.
 struct Told {
@@ -18,13 +18,7 @@ struct Told {
 
 impl Told {
     async fn start() -> anyhow::Result<Self> {
-        let stack = Stack::start(Options::default()).await?;
-        let story = stack.story("castle", Policies::default()).await?;
-        let mut reader = stack.hear(&story).await?;
-        let narrator = stack.worker(Agent::Narrator)?;
-        let action = stack.act(&story, "a1", "I open the door.").await?;
-        reader.end_of(&action).await?;
-        end([narrator]).await?;
+        let (stack, story) = answered(Options::default()).await?;
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("castle.ndjson");
         export(&stack, &story, &file).await?;

@@ -1,5 +1,6 @@
 //! What was answered, gone through again by the agents' own `replay`.
 
+mod copies;
 mod faults;
 mod held;
 mod input;
@@ -8,18 +9,21 @@ mod pace;
 mod prompts;
 mod shared;
 mod still;
+mod workbench;
 
 use std::path::Path;
 use std::time::Duration;
 
 use agent::Recording;
-use agent::archive::{End, Head, Kept, Line};
 use anyhow::{Context, ensure};
+use futures::TryStreamExt;
 use serde_json::Value;
-use story::{Agent, Event, Seq, StoryId};
-use system_tests::{Process, Stack, program};
+use story::{Agent, Event, Policies, StoryId};
+use system_tests::{Options, Process, Stack, program};
 use tokio::process::Command;
 use tokio::time::timeout;
+
+use crate::command::says;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Nobody listens there.
@@ -53,6 +57,7 @@ async fn replay_at(redis: &str, agent: Agent, arguments: &[&str]) -> anyhow::Res
         .args(["replay", "--redis", redis])
         .args(arguments)
         .env_remove("LLM_URL")
+        .env_remove("STORYFLEET_PROMPTS")
         .kill_on_drop(true);
     let ended = timeout(DEADLINE, command.output()).await;
     let ended = ended.with_context(|| format!("the {agent}'s {arguments:?} does not end"))??;
@@ -96,43 +101,33 @@ async fn turns(stack: &Stack, story: &StoryId) -> anyhow::Result<Vec<Recording<'
 }
 
 async fn kept(stack: &Stack, story: &StoryId) -> anyhow::Result<Vec<bus::Kept>> {
-    let mut all: Vec<bus::Kept> = Vec::new();
-    loop {
-        let place = all.last().map(|kept| kept.place.as_str());
-        let page = stack.bus.recordings(story, place).await?;
-        if page.is_empty() {
-            return Ok(all);
-        }
-        all.extend(page);
+    Ok(stack.bus.all_recordings(story).try_collect().await?)
+}
+
+/// The story `castle`, where the narrator answered one action, and nobody is at work any more.
+async fn answered(options: Options) -> anyhow::Result<(Stack, StoryId)> {
+    castle(options, &["a1"]).await
+}
+
+/// The same with these actions, one after the other.
+async fn castle(options: Options, actions: &[&str]) -> anyhow::Result<(Stack, StoryId)> {
+    let stack = Stack::start(options).await?;
+    let story = stack.story("castle", Policies::default()).await?;
+    let mut reader = stack.hear(&story).await?;
+    let narrator = stack.worker(Agent::Narrator)?;
+    for id in actions {
+        let action = stack.act(&story, id, "I open the door.").await?;
+        reader.end_of(&action).await?;
     }
+    end([narrator]).await?;
+    Ok((stack, story))
 }
 
 /// Writes what there is of the story to a file.
 async fn export(stack: &Stack, story: &StoryId, to: &Path) -> anyhow::Result<()> {
-    let head = Head {
-        v: agent::archive::VERSION,
-        story: stack.bus.story(story).await?,
-    };
-    let mut lines = vec![Line::Export(Box::new(head))];
-    let mut end = End::default();
-    for entry in stack.bus.log(story, Seq(0), 1_000).await? {
-        lines.push(Line::Log(Box::new(entry)));
-        end.events += 1;
-    }
-    for kept in kept(stack, story).await? {
-        lines.push(Line::Recording(Kept {
-            seq: kept.seq,
-            epoch: kept.epoch,
-            agent: kept.agent,
-            id: kept.id,
-            turn: serde_json::from_slice(&Recording::unpacked(&kept.bytes)?)?,
-        }));
-        end.recordings += 1;
-    }
-    lines.push(Line::End(end));
-    let lines = lines.iter().map(serde_json::to_string);
-    let lines: Vec<String> = lines.collect::<Result<_, _>>()?;
-    std::fs::write(to, lines.join("\n") + "\n")?;
+    let (nowhere, url) = (tempfile::tempdir()?, stack.redis_url());
+    let export = ["--redis", &url, "export", "--story", story.as_str()];
+    std::fs::write(to, says(nowhere.path(), &export).await?)?;
     Ok(())
 }
 

@@ -2,26 +2,20 @@
 
 use std::time::Duration;
 
-use story::{Agent, Policies};
-use system_tests::{Options, Stack};
+use story::Agent;
+use system_tests::Options;
 use tokio::time::Instant;
 
-use super::{end, replay, turns};
+use super::{answered, replay, turns};
 
 #[tokio::test]
 async fn a_recording_answers_as_slowly_as_it_went_only_where_that_is_asked_for()
 -> anyhow::Result<()> {
-    let stack = Stack::start(Options {
+    let (stack, story) = answered(Options {
         between_tokens: Duration::from_millis(30),
         ..Options::default()
     })
     .await?;
-    let story = stack.story("castle", Policies::default()).await?;
-    let mut reader = stack.hear(&story).await?;
-    let narrator = stack.worker(Agent::Narrator)?;
-    let action = stack.act(&story, "a1", "I open the door.").await?;
-    reader.end_of(&action).await?;
-    end([narrator]).await?;
     let recorded = turns(&stack, &story).await?;
     let calls = recorded.iter().flat_map(|turn| &turn.calls);
     let went: u64 = calls

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::{JSON, Replayed, end, replay, turns};
 
 /// The prompts of the workspace, with other words in one of them.
-fn prompts(file: &str, from: &str, to: &str) -> anyhow::Result<TempDir> {
+pub(super) fn prompts(file: &str, from: &str, to: &str) -> anyhow::Result<TempDir> {
     let folder = tempfile::tempdir()?;
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../prompts");
     for agent in std::fs::read_dir(ours)? {

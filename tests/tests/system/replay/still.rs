@@ -4,7 +4,7 @@ use anyhow::Context;
 use story::{Agent, InputPolicy, OutputPolicy, Policies};
 use system_tests::{Options, Stack};
 
-use super::{end, keys, replay, turns};
+use super::{answered, end, keys, replay, turns};
 
 #[tokio::test]
 async fn no_replay_changes_a_byte_of_what_redis_has() -> anyhow::Result<()> {
@@ -56,13 +56,7 @@ async fn no_replay_changes_a_byte_of_what_redis_has() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn what_came_of_a_turn_can_be_kept_and_is_what_came_of_it_before() -> anyhow::Result<()> {
-    let stack = Stack::start(Options::default()).await?;
-    let story = stack.story("castle", Policies::default()).await?;
-    let mut reader = stack.hear(&story).await?;
-    let narrator = stack.worker(Agent::Narrator)?;
-    let action = stack.act(&story, "a1", "I open the door.").await?;
-    reader.end_of(&action).await?;
-    end([narrator]).await?;
+    let (stack, story) = answered(Options::default()).await?;
     let folder = tempfile::tempdir()?;
     let out = folder.path().display().to_string();
     let again = replay(

@@ -1,50 +1,32 @@
 //! Stories as files, and stories made of others: `export`, `import`, `fork`.
 
-use std::path::Path;
+use story::Agent;
+use system_tests::{Options, Stack};
+use tempfile::TempDir;
 
-use story::{Agent, Policies};
-use system_tests::{Options, Stack, program};
-use tokio::process::Command;
-
+use super::{NOWHERE, castle, export, replay_at};
 use crate::command::{run, says};
 
-/// How an agent's replay of these ends, and what it says.
-async fn replay(agent: &str, arguments: &[&str]) -> anyhow::Result<(Option<i32>, String)> {
-    let mut command = Command::new(program(agent)?);
-    let ended = command.arg("replay").args(arguments).output().await?;
-    let says = String::from_utf8(ended.stdout)? + &String::from_utf8(ended.stderr)?;
-    Ok((ended.status.code(), says))
-}
-
 /// Two actions, each answered by the narrator; then a third that nobody answers.
-async fn told() -> anyhow::Result<(Stack, tempfile::TempDir)> {
-    let stack = Stack::start(Options::default()).await?;
-    let castle = stack.story("castle", Policies::default()).await?;
-    let narrator = stack.worker(Agent::Narrator)?;
-    for (id, answers) in [("a1", 1), ("a2", 2)] {
-        stack.act(&castle, id, "I light the lamp.").await?;
-        stack.audit(answers).await?;
-    }
-    assert!(narrator.end().await?.success());
+async fn told() -> anyhow::Result<(Stack, TempDir)> {
+    let (stack, castle) = castle(Options::default(), &["a1", "a2"]).await?;
     stack.act(&castle, "a3", "I wait.").await?;
     Ok((stack, tempfile::tempdir()?))
 }
 
-async fn exported(stack: &Stack, folder: &Path) -> anyhow::Result<String> {
-    let url = stack.redis_url();
-    let text = says(folder, &["--redis", &url, "export", "--story", "castle"]).await?;
-    let file = folder.join("castle.ndjson");
-    std::fs::write(&file, text)?;
+async fn exported(stack: &Stack, folder: &TempDir) -> anyhow::Result<String> {
+    let file = folder.path().join("castle.ndjson");
+    export(stack, &"castle".parse()?, &file).await?;
     Ok(file.display().to_string())
 }
 
 #[tokio::test]
 async fn a_story_that_was_exported_and_imported_replays_and_goes_on() -> anyhow::Result<()> {
     let (stack, folder) = told().await?;
-    let file = exported(&stack, folder.path()).await?;
-    let (code, told) = replay("narrator", &["--from-file", &file]).await?;
-    assert_eq!(code, Some(0), "{told}");
-    assert!(told.contains("2 turns: 2 same"), "{told}");
+    let file = exported(&stack, &folder).await?;
+    let told = replay_at(NOWHERE, Agent::Narrator, &["--from-file", &file]).await?;
+    assert_eq!(told.code, Some(0), "{told:#?}");
+    assert!(told.out.contains("2 turns: 2 same"), "{told:#?}");
 
     let url = stack.redis_url();
     let import = ["--redis", &url, "import", &file, "copy"];
@@ -55,8 +37,8 @@ async fn a_story_that_was_exported_and_imported_replays_and_goes_on() -> anyhow:
     );
     let again = run(folder.path(), &import).await?;
     assert_eq!(again.status.code(), Some(1));
-    let (code, told) = replay("narrator", &["--redis", &url, "--story", "copy"]).await?;
-    assert_eq!(code, Some(0), "{told}");
+    let told = replay_at(&url, Agent::Narrator, &["--story", "copy"]).await?;
+    assert_eq!(told.code, Some(0), "{told:#?}");
     let _narrator = stack.worker(Agent::Narrator)?;
     stack.audit(6).await?;
     stack.end().await;
@@ -88,7 +70,7 @@ async fn a_fork_has_what_was_told_up_to_its_place_and_goes_another_way() -> anyh
 #[tokio::test]
 async fn a_file_that_is_none_makes_no_story() -> anyhow::Result<()> {
     let (stack, folder) = told().await?;
-    let file = exported(&stack, folder.path()).await?;
+    let file = exported(&stack, &folder).await?;
     let text = std::fs::read_to_string(&file)?;
     let url = stack.redis_url();
     let later = text.replacen("\"v\":1", "\"v\":7", 1);
