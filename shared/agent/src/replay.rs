@@ -71,6 +71,7 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
         build: impl Fn(&O) -> A,
         given: &[String],
     ) -> anyhow::Result<ExitCode> {
+        self.checked()?;
         let prompts = build(&self.own).prompts(self.prompts.as_deref());
         prompts.map_err(exit::configuration)?;
         if self.accept && self.llm != Llm::Recorded {
@@ -246,9 +247,12 @@ where
         };
         (outcome, found)
     };
-    let another = differences
-        .iter()
-        .any(|found| found.level == Level::Response);
+    // A failure has no words that could be better.
+    let both = recorded.failed.is_none() && played.again.failed.is_none();
+    let another = both
+        && differences
+            .iter()
+            .any(|found| found.level == Level::Response);
     let judged = match player.judge() {
         Some(judge) if another => {
             let judged = judge.judge(&recorded, &played.again).await;

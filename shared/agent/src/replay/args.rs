@@ -137,6 +137,17 @@ impl<O: Args + Serialize> Replay<O> {
         asked.then(|| self.from.unwrap_or(0)..=self.to.unwrap_or(u64::MAX))
     }
 
+    /// # Errors
+    /// When no place is from the one to the other.
+    pub(super) fn checked(&self) -> anyhow::Result<()> {
+        match (self.from, self.to) {
+            (Some(from), Some(to)) if from > to => Err(exit::configuration(anyhow::anyhow!(
+                "--from {from} is behind --to {to}: there is nothing between them"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Where the model is that answers; none, where the recording does.
     pub(super) fn url(&self) -> anyhow::Result<Option<String>> {
         match (&self.llm, &self.llm_url) {

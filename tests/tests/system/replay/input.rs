@@ -139,9 +139,14 @@ async fn whoever_asks_in_vain_is_told_why_and_changes_nothing() -> anyhow::Resul
         (&["--story", "tower"], 2, "there is no story 'tower'"),
         (&["--story", "castle", "--from", "3"], 3, "no recording"),
         (
-            &["--story", "castle", "--from", "2", "--to", "1"],
+            &["--story", "castle", "--from", "3", "--to", "4"],
             3,
             "no recording",
+        ),
+        (
+            &["--story", "castle", "--from", "2", "--to", "1"],
+            2,
+            "--from 2 is behind --to 1",
         ),
         (&[], 2, "--story"),
     ] {
