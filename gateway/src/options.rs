@@ -293,7 +293,13 @@ mod tests {
     #[test]
     fn the_help_does_not_show_what_the_environment_says_of_keys() {
         let line = Line::command();
-        for id in ["jwks_url", "jwks_file", "jwt_secrets", "tls_cert", "tls_key"] {
+        for id in [
+            "jwks_url",
+            "jwks_file",
+            "jwt_secrets",
+            "tls_cert",
+            "tls_key",
+        ] {
             let argument = line.get_arguments().find(|one| one.get_id() == id);
             assert!(argument.is_some_and(clap::Arg::is_hide_env_values_set));
         }
