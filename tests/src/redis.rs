@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use bus::Bus;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -14,6 +14,9 @@ use tokio::time::timeout;
 
 use crate::wait::{DEADLINE, eventually};
 use crate::{Process, Signal};
+
+/// Ports tried for a server.
+const PORTS: usize = 5;
 
 #[derive(Debug)]
 pub struct Redis {
@@ -33,35 +36,43 @@ impl Redis {
     /// When it does not start.
     pub async fn start(settings: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let mut redis = Self::new(folder.path(), settings)?;
+        let mut redis = Self::start_with(folder.path(), settings).await?;
         redis._folder = Some(folder);
-        redis.listens().await?;
         Ok(redis)
     }
 
     /// A server whose data outlive it.
     pub(crate) async fn start_in(data: &Path) -> anyhow::Result<Self> {
-        let redis = Self::new(data, &[])?;
-        redis.listens().await?;
-        Ok(redis)
+        Self::start_with(data, &[]).await
     }
 
-    fn new(data: &Path, settings: &[&str]) -> anyhow::Result<Self> {
-        let mut redis = Self {
-            port: port()?,
-            data: data.to_owned(),
-            settings: settings.iter().map(ToString::to_string).collect(),
-            process: None,
-            _folder: None,
-        };
-        redis.resume()?;
-        Ok(redis)
+    async fn start_with(data: &Path, settings: &[&str]) -> anyhow::Result<Self> {
+        // A port that was free, or the one that a node of a cluster has beside it, may be somebody's by now.
+        for _ in 0..PORTS {
+            let mut redis = Self {
+                port: port()?,
+                data: data.to_owned(),
+                settings: settings.iter().map(ToString::to_string).collect(),
+                process: None,
+                _folder: None,
+            };
+            redis.resume()?;
+            if redis.listens().await? {
+                return Ok(redis);
+            }
+        }
+        bail!("Redis ended at once, on {PORTS} ports");
     }
 
-    async fn listens(&self) -> anyhow::Result<()> {
+    /// Whether it does not end before.
+    async fn listens(&mut self) -> anyhow::Result<bool> {
+        let process = self.process.as_mut().context("Redis does not run")?;
         eventually("Redis listens", async || {
+            if process.ended()?.is_some() {
+                return Ok(Some(false));
+            }
             let connected = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await;
-            Ok(connected.ok().map(drop))
+            Ok(connected.is_ok().then_some(true))
         })
         .await
     }
