@@ -23,7 +23,12 @@ const PAGE: usize = 200;
 pub(crate) async fn export(args: ExportArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
     let story = bus.story(&args.story).await?;
     let end = story.seq;
-    let head = Head { v: VERSION, story };
+    let redriven = bus.redriven(&args.story).await?;
+    let head = Head {
+        v: VERSION,
+        story,
+        redriven,
+    };
     out.value(&Line::Export(Box::new(head)))?;
     let mut written = End::default();
     // What comes after the beginning of the export is not a part of it.
@@ -35,14 +40,26 @@ pub(crate) async fn export(args: ExportArgs, bus: &Bus, out: Output) -> anyhow::
         out.value(&Line::Log(Box::new(entry)))?;
     }
     let mut recordings = pin!(bus.all_recordings(&args.story));
+    let mut whole = true;
     while let Some(kept) = recordings.try_next().await? {
-        if kept.seq <= end {
-            written.recordings += 1;
-            out.value(&Line::Recording(unpacked(kept)?))?;
+        if kept.seq > end {
+            continue;
+        }
+        let place = kept.seq;
+        match unpacked(kept) {
+            Ok(kept) => {
+                written.recordings += 1;
+                out.value(&Line::Recording(kept))?;
+            }
+            Err(error) => {
+                whole = false;
+                let why = exit::line(&error);
+                exit::tell(&format!("left out: the recording at seq {place}: {why}"));
+            }
         }
     }
     out.value(&Line::End(written))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(ExitCode::from(u8::from(!whole)))
 }
 
 fn unpacked(kept: bus::Kept) -> anyhow::Result<Kept> {
@@ -58,8 +75,27 @@ fn unpacked(kept: bus::Kept) -> anyhow::Result<Kept> {
 
 pub(crate) async fn import(args: ImportArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
     let archive = Archive::open(&args.file).map_err(exit::configuration)?;
-    let of = archive.head.story.clone();
     let mut stage = begin(bus, &args.story).await?;
+    match put(&mut stage, archive).await {
+        Ok(done) => {
+            let waiting = bus.go_on(&args.story).await?;
+            made(out, &args.story, done, waiting)
+        }
+        Err(error) => {
+            if let Err(error) = stage.abandon().await {
+                exit::tell(&format!(
+                    "what was staged goes in an hour: {}",
+                    exit::line(&error.into())
+                ));
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Makes the story of a file.
+async fn put(stage: &mut Stage, archive: Archive) -> anyhow::Result<End> {
+    let of = archive.head.clone();
     let packer = Packer::default();
     let (mut events, mut recordings, mut done) = (Vec::new(), Vec::new(), End::default());
     for line in archive {
@@ -68,31 +104,47 @@ pub(crate) async fn import(args: ImportArgs, bus: &Bus, out: Output) -> anyhow::
                 events.push(*entry);
                 done.events += 1;
             }
-            Line::Recording(kept) if kept.epoch == of.epoch => {
-                recordings.extend(packed(kept, &packer)?);
+            Line::Recording(kept) if kept.epoch == of.story.epoch => {
+                let place = kept.seq;
+                let Some(kept) = packed(kept, &packer)? else {
+                    exit::tell(&format!(
+                        "left out: the recording at seq {place} is too large"
+                    ));
+                    continue;
+                };
+                recordings.push(kept);
                 done.recordings += 1;
             }
             // Of an earlier life of the log: its places mean other events.
             _ => {}
         }
         if events.len() == PAGE {
-            stage.log(std::mem::take(&mut events)).await?;
+            let page = std::mem::take(&mut events);
+            stage.log(page).await.map_err(of_the_file)?;
         }
         if recordings.len() == PAGE {
             stage.recordings(&std::mem::take(&mut recordings)).await?;
         }
     }
-    stage.log(events).await?;
+    stage.log(events).await.map_err(of_the_file)?;
     stage.recordings(&recordings).await?;
-    stage.adopt(&of, packer.keep).await?;
-    let waiting = bus.go_on(&args.story).await?;
-    made(out, &args.story, done, waiting)
+    let adopted = stage.adopt(&of.story, &of.redriven, packer.keep).await;
+    adopted.map_err(of_the_file)?;
+    Ok(done)
+}
+
+/// What is wrong with a file stays wrong.
+fn of_the_file(error: bus::Error) -> anyhow::Error {
+    use bus::Error::{Misplaced, Oversized, TooLarge};
+    match error {
+        error @ (Misplaced { .. } | Oversized { .. } | TooLarge(_)) => exit::configuration(error),
+        error => error.into(),
+    }
 }
 
 fn packed(kept: Kept, packer: &Packer) -> anyhow::Result<Option<bus::Kept>> {
     let bytes = packer.pack_json(kept.turn.get().as_bytes())?;
     Ok(bytes.map(|bytes| bus::Kept {
-        place: String::new(),
         agent: kept.agent,
         id: kept.id,
         seq: kept.seq,
@@ -128,7 +180,8 @@ pub(crate) async fn fork(args: ForkArgs, bus: &Bus, out: Output) -> anyhow::Resu
             args.at
         );
     }
-    stage.adopt(&of, Packer::default().keep).await?;
+    let redriven = bus.redriven(&args.story).await?;
+    stage.adopt(&of, &redriven, Packer::default().keep).await?;
     let waiting = bus.go_on(&args.new).await?;
     let of = End {
         events,

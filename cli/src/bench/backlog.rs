@@ -1,9 +1,11 @@
 //! How fast a backlog is worked off, and what that costs.
 
 use std::collections::HashSet;
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::ensure;
+use futures::{StreamExt, TryStreamExt};
 use story::{Event, LlmReport, Payload};
 use tokio::time::{Instant, interval};
 
@@ -16,6 +18,8 @@ const STUCK: Duration = Duration::from_secs(20);
 
 /// Stories whose recordings are weighed.
 const STORIES: usize = 20;
+/// Recordings of each.
+const FIRST: usize = 16;
 
 /// A backlog.
 #[derive(Debug, Clone, Copy)]
@@ -114,12 +118,11 @@ impl Worked {
 async fn recorded(load: &Load) -> anyhow::Result<f64> {
     let (mut bytes, mut count) = (0, 0);
     for story in load.stories.iter().take(STORIES) {
-        let recordings = load.bus.recordings(story, None).await?;
-        bytes += recordings
-            .iter()
-            .map(|kept| kept.bytes.len())
-            .sum::<usize>();
-        count += recordings.len();
+        let mut recordings = pin!(load.bus.all_recordings(story).take(FIRST));
+        while let Some(kept) = recordings.try_next().await? {
+            bytes += kept.bytes.len();
+            count += 1;
+        }
     }
     Ok(bytes as f64 / count.max(1) as f64)
 }

@@ -1,6 +1,7 @@
 //! A story in a file: what is known of it, its log, and how its turns went. One JSON value a line, the first says what
 //! follows and the last that nothing is missing. A wire format: whoever reads it takes older versions too.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -10,10 +11,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use story::{EventId, LogEntry, Seq};
 
+use crate::recording;
+
 /// The version that is written.
 pub const VERSION: u32 = 1;
-/// The longest line that is read: a recording may have as much.
-const MAX_LINE: u64 = 64 << 20;
+/// The longest line that is read: a recording and its place.
+const MAX_LINE: u64 = (recording::MAX_JSON as u64) + 4_096;
 /// Where the last line must begin, from the end.
 const TAIL: u64 = 256;
 
@@ -33,6 +36,9 @@ pub enum Line {
 pub struct Head {
     pub v: u32,
     pub story: Story,
+    /// How often events of it were sent again after a failure.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub redriven: BTreeMap<EventId, u64>,
 }
 
 /// A recording in its place: see [`bus::Kept`].

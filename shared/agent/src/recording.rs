@@ -16,9 +16,9 @@ use crate::{Effects, HandleError, Turn};
 /// The version that is written.
 pub const VERSION: u32 = 1;
 /// The most bytes of one, compressed: what has more is not kept.
-pub const MAX_BYTES: usize = 512 * 1024;
-/// The most that one may have when it is read.
-const MAX_JSON: usize = 64 << 20;
+pub const MAX_BYTES: usize = 128 * 1024;
+/// The same before: what is read again must fit into memory.
+pub(crate) const MAX_JSON: usize = 16 << 20;
 /// The fastest: an event costs a quarter of a millisecond in all.
 const LEVEL: i32 = 1;
 
@@ -119,6 +119,21 @@ impl<'a> Recording<'a> {
             calls: self.calls,
             effects: self.effects.map(|effects| Cow::Owned(effects.into_owned())),
             failed: self.failed,
+        }
+    }
+
+    /// The tokens that the turn cost: as the provider counted them, else one for four bytes.
+    pub(crate) fn cost(&self) -> u64 {
+        let spent = self.effects.iter().flat_map(|effects| &effects.spent);
+        match spent.map(|call| call.tokens_in + call.tokens_out).sum() {
+            0 => {
+                let bytes = self.calls.iter().map(|call| {
+                    let asked = call.request.get().len() * call.tries.len().max(1);
+                    asked + call.text().len()
+                });
+                u64::try_from(bytes.sum::<usize>()).map_or(u64::MAX, |bytes| bytes.div_ceil(4))
+            }
+            counted => counted,
         }
     }
 
@@ -232,11 +247,44 @@ impl Bench {
     }
 
     fn pack(&mut self) -> std::io::Result<Option<Vec<u8>>> {
+        if self.json.len() > MAX_JSON {
+            return Ok(None);
+        }
         self.packed.clear();
         self.packed
             .reserve(zstd::zstd_safe::compress_bound(self.json.len()));
         self.compressor
             .compress_to_buffer(&self.json, &mut self.packed)?;
         Ok((self.packed.len() <= MAX_BYTES).then(|| self.packed.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packs(json: &[u8]) -> Option<usize> {
+        let packed = Packer::default().pack_json(json).unwrap()?;
+        assert_eq!(Recording::unpacked(&packed).unwrap(), json);
+        Some(packed.len())
+    }
+
+    #[test]
+    fn what_is_too_large_is_not_kept() {
+        // It packs well, and would be too much for whoever reads it.
+        assert!(packs(&vec![b' '; MAX_JSON]).is_some());
+        assert_eq!(packs(&vec![b' '; MAX_JSON + 1]), None);
+        // It does not pack at all: zstd adds some bytes.
+        let mut state = 1_u32;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state.to_be_bytes()[0]
+        })
+        .take(MAX_BYTES)
+        .collect();
+        let added = packs(&noise[..1_000]).unwrap() - 1_000;
+        assert!(added < 32, "{added}");
+        assert!(packs(&noise[..MAX_BYTES - 32]).is_some());
+        assert_eq!(packs(&noise), None);
     }
 }

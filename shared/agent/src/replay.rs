@@ -33,16 +33,16 @@ use tokio_util::sync::CancellationToken;
 use accept::Accepted;
 use args::Llm;
 pub(crate) use args::Replay;
-use compare::{Level, differences, nearest};
+use compare::{Difference, Level, differences, nearest};
 use judge::Judge;
 use play::{Means, Player};
 use publish::Publication;
-use report::{Outcome, Report, Tally, Verdict};
+use report::{Outcome, Report, Tally, Verdict, Went};
 use source::{Found, Lost, Part, Source};
 use table::Side;
 
 use crate::recording::Recording;
-use crate::{Agent, Emitted, archive, exit, recording};
+use crate::{Agent, Emitted, archive, exit};
 
 /// It went otherwise than recorded.
 const DIFFERS: u8 = 1;
@@ -85,7 +85,7 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
             None => None,
         };
         if self.url()?.is_some() {
-            let cost = cost(source.turns(agent, part.as_ref())).await?;
+            let cost = cost(source.turns(agent, part.as_ref()), self.judge).await?;
             if cost > self.budget {
                 let what = format!(
                     "these turns cost {cost} tokens when they were recorded, and --budget allows {}: raise it, or choose fewer with --from and --to",
@@ -127,7 +127,7 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
         };
         let (mut tally, mut accepted) = (Tally::default(), Accepted::default());
         let verdicts = source.turns(agent, part.as_ref());
-        let verdicts = verdicts.map_ok(|found| verdict(player, found));
+        let verdicts = verdicts.map_ok(|found| async move { Ok(verdict(player, found).await) });
         let mut verdicts = verdicts.try_buffered(usize::try_from(self.concurrency)?);
         while let Some(verdict) = verdicts.try_next().await? {
             tally.add(&verdict);
@@ -187,22 +187,21 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
     }
 }
 
-/// The tokens that the turns cost when they were recorded.
-async fn cost(turns: BoxStream<'_, anyhow::Result<Found>>) -> anyhow::Result<u64> {
-    let costs = turns.and_then(async |found| {
-        let recorded = Recording::read(&found.json)?;
-        let spent = recorded.effects.iter().flat_map(|effects| &effects.spent);
-        Ok(spent
-            .map(|call| call.tokens_in + call.tokens_out)
-            .sum::<u64>())
+/// The tokens that the turns cost when they were recorded. A judge reads what was asked and both answers: as many again.
+async fn cost(turns: BoxStream<'_, anyhow::Result<Found>>, judged: bool) -> anyhow::Result<u64> {
+    let costs = turns.try_fold(0_u64, async |sum, found| {
+        // What cannot be read is not gone through.
+        let recorded = found.json.and_then(|json| Recording::read(&json));
+        Ok(sum.saturating_add(recorded.map_or(0, |recorded| recorded.cost())))
     });
-    costs.try_fold(0, async |sum, cost| Ok(sum + cost)).await
+    let times = if judged { 2 } else { 1 };
+    Ok(costs.await?.saturating_mul(times))
 }
 
 /// The error, marked where what is asked for cannot be used, and will be no better the next time.
 fn sorted(error: anyhow::Error) -> anyhow::Error {
     let no_story = matches!(error.downcast_ref(), Some(bus::Error::NoStory(_)));
-    if no_story || error.is::<archive::Error>() || error.is::<recording::Error>() {
+    if no_story || error.is::<archive::Error>() {
         exit::configuration(error)
     } else {
         error
@@ -222,24 +221,45 @@ async fn mock(end: CancellationToken) -> anyhow::Result<String> {
     Ok(format!("http://{address}/v1"))
 }
 
-async fn verdict<A, B, O>(player: &Player<A, B>, found: Found) -> anyhow::Result<Verdict>
+async fn verdict<A, B, O>(player: &Player<A, B>, found: Found) -> Verdict
 where
     A: Agent,
     B: Fn(&O) -> A,
     O: Args + Serialize + DeserializeOwned,
 {
-    let place = || format!("the recording at seq {}", found.seq);
-    let recorded = Recording::read(&found.json).with_context(place)?;
-    let played = player.play(&recorded).await.with_context(place)?;
-    let [first, second] = &played.twice;
-    let unstable = differences(first, second, false);
+    let went = match found.json {
+        Ok(json) => went(player, &json).await,
+        Err(error) => Err(error.into()),
+    };
+    Verdict {
+        seq: found.seq,
+        agent: found.agent,
+        id: found.id,
+        went: went.map_err(|error| exit::line(&error)),
+    }
+}
+
+async fn went<A, B, O>(player: &Player<A, B>, json: &[u8]) -> anyhow::Result<Went>
+where
+    A: Agent,
+    B: Fn(&O) -> A,
+    O: Args + Serialize + DeserializeOwned,
+{
+    let recorded = Recording::read(json)?;
+    let played = player.play(&recorded).await?;
+    let [first, second] = played.twice;
+    let mut again = first;
+    let unstable = differences(&again, &second, false);
     let (outcome, differences) = if !unstable.is_empty() {
         (Outcome::Unstable, unstable)
-    } else if let Some(request) = played.unanswered.first() {
+    } else if let (false, Some(request)) = (player.is_live(), played.unanswered.first()) {
         let near = nearest(&recorded.calls, request);
         (Outcome::Missing, near.unwrap_or_default())
     } else {
-        let found = differences(&recorded, &played.again, player.is_live());
+        if let Some(live) = player.live(&recorded).await? {
+            again = live;
+        }
+        let found = differences(&recorded, &again, player.is_live());
         let outcome = if found.is_empty() {
             Outcome::Same
         } else {
@@ -248,14 +268,12 @@ where
         (outcome, found)
     };
     // A failure has no words that could be better.
-    let both = recorded.failed.is_none() && played.again.failed.is_none();
-    let another = both
-        && differences
-            .iter()
-            .any(|found| found.level == Level::Response);
+    let both = recorded.failed.is_none() && again.failed.is_none();
+    let is_another = |found: &Difference| found.level == Level::Response;
+    let another = outcome == Outcome::Differs && both && differences.iter().any(is_another);
     let judged = match player.judge() {
         Some(judge) if another => {
-            let judged = judge.judge(&recorded, &played.again).await;
+            let judged = judge.judge(&recorded, &again).await;
             Some(judged.map_err(|error| exit::line(&error)))
         }
         _ => None,
@@ -266,15 +284,12 @@ where
         .map(|emitted| match emitted {
             Emitted::New(event) | Emitted::Passed(event) => event.id.clone(),
         });
-    Ok(Verdict {
-        seq: found.seq,
-        agent: found.agent,
-        id: found.id,
+    Ok(Went {
         outcome,
         differences,
         answers: answers.collect(),
-        sides: [Side::of(&recorded), Side::of(&played.again)],
-        again: played.again,
+        sides: [Side::of(&recorded), Side::of(&again)],
+        again,
         judged,
     })
 }

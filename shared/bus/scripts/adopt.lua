@@ -2,11 +2,11 @@
 --
 -- KEYS  1 ctx:<story>  2 chars:<story>  3 lore:<story>  4 stories
 --       then those that take the place of others, in pairs: staged, its place
---       … what a former story of this name may have left: removed
+--       … what a former story of this name may have left: removed. The last is redriven:<story>
 -- ARGV  1 story  2 seq: the log's last place  3 the number of pairs
 --       4 ms after which the last pair's is forgotten  5 a mark of this adoption: whoever repeats it is told OK
 --       then for each pair how many entries were staged
---       then three times (ctx, chars, lore): the length of a list, and its names and values
+--       then four times (ctx, chars, lore, redriven): the length of a list, and its names and values
 --
 -- Replies  {OK}  {EXISTS}  {LOST, key}: what was staged is not all there any more: nothing written
 --
@@ -49,10 +49,10 @@ local function take()
   at = at + 1
   return ARGV[at]
 end
-for hash = 1, 3 do
+for _, hash in ipairs({ KEYS[1], KEYS[2], KEYS[3], KEYS[#KEYS] }) do
   for _ = 1, tonumber(take()) do
     local name, value = take(), take()
-    redis.call('HSET', KEYS[hash], name, value)
+    redis.call('HSET', hash, name, value)
   end
 end
 local now = redis.call('TIME')

@@ -1,6 +1,6 @@
 //! The account of all stories: every action ended once, in order, or is on its way.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 use story::{
@@ -176,8 +176,11 @@ impl Bus {
         }
     }
 
-    /// How often each event was sent again.
-    async fn redriven(&self, story: &StoryId) -> Result<HashMap<EventId, u64>, Error> {
+    /// How often each event of a story was sent again after its failure.
+    ///
+    /// # Errors
+    /// When Redis was not reached.
+    pub async fn redriven(&self, story: &StoryId) -> Result<BTreeMap<EventId, u64>, Error> {
         let mut cmd = redis::cmd("HGETALL");
         cmd.arg(self.keys.redriven(story));
         let rows: Vec<(String, u64)> = read(self.link.query(&cmd).await?)?;
@@ -224,7 +227,7 @@ struct Account {
     expected: HashSet<EventId>,
     /// Events that end something, in the log's order.
     ends: Vec<Event>,
-    redriven: HashMap<EventId, u64>,
+    redriven: BTreeMap<EventId, u64>,
     /// Whether responses wait for the moderator.
     held: bool,
     duplicates: u64,

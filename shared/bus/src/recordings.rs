@@ -35,8 +35,6 @@ pub struct Keep {
 /// A recording in its place.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kept {
-    /// For whoever asks for the next ones.
-    pub place: String,
     pub agent: String,
     /// The event that was answered.
     pub id: EventId,
@@ -59,7 +57,10 @@ impl Recording {
 }
 
 impl Bus {
-    /// All of them, oldest first; no more than a page is in memory.
+    /// All of them, oldest first; no more than a page is in memory. What others wrote there is left out, and logged.
+    ///
+    /// # Errors
+    /// When Redis was not reached.
     pub fn all_recordings(
         &self,
         story: &StoryId,
@@ -68,46 +69,42 @@ impl Bus {
         let pages = stream::try_unfold(None::<String>, move |place| {
             let (bus, story) = (bus.clone(), story.clone());
             async move {
-                let page = bus.recordings(&story, place.as_deref()).await?;
-                let last = page.last().map(|kept| kept.place.clone());
-                Ok(last.map(|last| (stream::iter(page).map(Ok), Some(last))))
+                let page = bus.recorded_behind(&story, place.as_deref()).await?;
+                let last = page.last().map(|(place, _)| place.clone());
+                let page = page.into_iter().filter_map(move |(place, fields)| {
+                    let kept = kept(fields);
+                    if kept.is_none() {
+                        tracing::warn!(%story, place, "an entry is no recording: it is left out");
+                    }
+                    kept
+                });
+                Ok::<_, Error>(last.map(|last| (stream::iter(page).map(Ok), Some(last))))
             }
         });
         pages.try_flatten()
     }
 
-    /// The recordings behind `place` (none: from the first one on), oldest first; some of them. None: there are no more.
-    ///
-    /// # Errors
-    /// [`Error::Data`] when other programs wrote there; or Redis was not reached.
-    pub async fn recordings(
+    /// Entries behind `place` (none: from the first one on), oldest first; some of them. None: there are no more.
+    async fn recorded_behind(
         &self,
         story: &StoryId,
         place: Option<&str>,
-    ) -> Result<Vec<Kept>, Error> {
+    ) -> Result<Vec<Entry>, Error> {
         let from = place.map_or_else(|| "-".to_owned(), |place| format!("({place}"));
         let mut cmd = redis::cmd("XRANGE");
         cmd.arg(self.keys.recordings(story)).arg(from).arg("+");
         cmd.arg("COUNT").arg(PAGE);
-        let entries: Vec<Entry> = read(self.link.query(&cmd).await?)?;
-        entries
-            .into_iter()
-            .map(|(place, fields)| {
-                let kept = kept(&place, fields);
-                kept.ok_or_else(|| Error::data(format!("the entry {place} is no recording")))
-            })
-            .collect()
+        read(self.link.query(&cmd).await?)
     }
 }
 
-fn kept(place: &str, mut fields: Fields) -> Option<Kept> {
+fn kept(mut fields: Fields) -> Option<Kept> {
     let text = |name| std::str::from_utf8(field(&fields, name)?).ok();
     let (agent, id) = (text("agent")?.to_owned(), text("id")?.parse().ok()?);
     let epoch = text("epoch")?.to_owned();
     let seq = seq(&format!("{}-0", text("seq")?)).ok()?;
     let bytes = fields.iter_mut().find(|(name, _)| name == b"z")?;
     Some(Kept {
-        place: place.to_owned(),
         agent,
         id,
         seq,

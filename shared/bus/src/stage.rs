@@ -1,15 +1,15 @@
 //! A story that is put together from another one, or from a file. Nobody sees it before it is whole.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use story::{EventId, LogEntry, Seq, StoryId};
+use story::{EventId, LogEntry, MAX_EVENT_BYTES, Seq, StoryId};
 
 use crate::keys::Keys;
 use crate::recordings::{Keep, Kept};
 use crate::reply::verdict;
 use crate::script::{Call, Script};
-use crate::stories::{character_json, letters, policy_fields};
+use crate::stories::{MAX_STORY_BYTES, MAX_TITLE_BYTES, character_json, letters, policy_fields};
 use crate::{Bus, Error, Story};
 
 pub(crate) static ADOPT: Script = Script::new(include_str!("../scripts/adopt.lua"));
@@ -91,28 +91,32 @@ impl Stage {
     /// The next events, each in its place; they become this story's.
     ///
     /// # Errors
-    /// [`Error::Data`] when a place is not behind the last one; or Redis was not reached.
+    /// [`Error::Misplaced`] when a place is not behind the last one; [`Error::TooLarge`]; or Redis was not reached.
     pub async fn log(&mut self, entries: Vec<LogEntry>) -> Result<(), Error> {
         let [log, seen, _] = self.staged();
         let now = jiff::Timestamp::now().as_millisecond();
         let mut commands = Vec::with_capacity(2 * entries.len());
         for entry in entries {
             if entry.seq <= self.last {
-                return Err(Error::data(format!(
-                    "the event at {} comes after {}",
-                    entry.seq, self.last
-                )));
+                return Err(Error::Misplaced {
+                    seq: entry.seq,
+                    after: self.last,
+                });
             }
             self.last = entry.seq;
             self.events += 1;
             let mut event = entry.event;
             event.story = self.id.clone();
+            let json = event.encode();
+            if json.len() > MAX_EVENT_BYTES {
+                return Err(Error::TooLarge(json.len()));
+            }
             self.ids.insert(event.id.clone());
             let mut add = redis::cmd("XADD");
             add.arg(&log)
                 .arg(format!("{}-0", entry.seq))
                 .arg("e")
-                .arg(event.encode())
+                .arg(json)
                 .arg("t")
                 .arg(now);
             let mut take = redis::cmd("ZADD");
@@ -152,11 +156,19 @@ impl Stage {
         Ok(())
     }
 
-    /// Makes the story, with what is known of it as in `of`.
+    /// Makes the story, with what is known of it as in `of`. `redriven`: how often events were sent again after a failure.
     ///
     /// # Errors
-    /// [`Error::StoryExists`] when somebody else made one meanwhile; or Redis was not reached.
-    pub async fn adopt(self, of: &Story, keep: Keep) -> Result<(), Error> {
+    /// [`Error::StoryExists`] when somebody else made one meanwhile; more is known of it than [`MAX_STORY_BYTES`]; or Redis
+    /// was not reached.
+    pub async fn adopt(
+        &self,
+        of: &Story,
+        redriven: &BTreeMap<EventId, u64>,
+        keep: Keep,
+    ) -> Result<(), Error> {
+        Error::check_size("the title", of.title.len(), MAX_TITLE_BYTES)?;
+        Error::check_size("the summary", of.summary.len(), MAX_STORY_BYTES)?;
         let keys: &Keys = &self.bus.keys;
         let id = &self.id;
         let mut call = ADOPT.call();
@@ -173,7 +185,7 @@ impl Stage {
             rec,
             keys.recordings(id),
         ]);
-        call.keys([keys.gone(id), keys.redriven(id), keys.drafts(id)]);
+        call.keys([keys.gone(id), keys.drafts(id), keys.redriven(id)]);
         call.arg(id.as_str()).number(self.last.0).number(3_u64);
         call.number(u64::try_from(keep.age.as_millis()).unwrap_or(u64::MAX))
             .arg(self.run.as_str());
@@ -184,30 +196,45 @@ impl Stage {
             ("title", &of.title),
             ("style", &of.style),
             ("premise", &of.premise),
-            ("summary", &of.summary),
         ];
         ctx.extend(policy_fields(of.policies));
-        pairs(&mut call, ctx);
         let people = of.characters.iter();
-        pairs(
-            &mut call,
-            people
-                .map(|(name, one)| (name, character_json(one)))
-                .collect(),
-        );
-        pairs(&mut call, of.lore.iter().collect());
+        let people: Vec<_> = people
+            .map(|(name, one)| (name, character_json(one)))
+            .collect();
+        let lore: Vec<_> = of.lore.iter().collect();
+        let known = bytes(&ctx) + bytes(&people) + bytes(&lore);
+        Error::check_size("what is known of the story", known, MAX_STORY_BYTES)?;
+        // It is the agents', and counts for nobody.
+        ctx.push(("summary", &of.summary));
+        let redriven = redriven.iter().filter(|(id, _)| self.ids.contains(id));
+        let redriven = redriven.map(|(id, times)| (id.as_str(), times.to_string()));
+        pairs(&mut call, ctx);
+        pairs(&mut call, people);
+        pairs(&mut call, lore);
+        pairs(&mut call, redriven.collect());
         match verdict(call.run_until_answered(&self.bus.link).await?)?
             .0
             .as_str()
         {
             "OK" => Ok(()),
-            "EXISTS" => Err(Error::StoryExists(self.id)),
+            "EXISTS" => Err(Error::StoryExists(self.id.clone())),
             "LOST" => Err(Error::data(format!(
                 "what was put together of {} is lost, Redis was away meanwhile: begin anew",
                 self.id
             ))),
             word => Err(Error::data(format!("adopt replied {word}"))),
         }
+    }
+
+    /// Leaves nothing of it, where it was not adopted.
+    ///
+    /// # Errors
+    /// When Redis was not reached: what is staged then goes by itself.
+    pub async fn abandon(self) -> Result<(), Error> {
+        let mut cmd = redis::cmd("DEL");
+        cmd.arg(&self.staged());
+        self.bus.link.query(&cmd).await.map(drop)
     }
 
     /// The keys of its log, of the ids in it, and of its recordings, until it is whole.
@@ -232,6 +259,13 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+fn bytes<N: AsRef<str>, V: AsRef<str>>(pairs: &[(N, V)]) -> usize {
+    let sizes = pairs
+        .iter()
+        .map(|(name, value)| name.as_ref().len() + value.as_ref().len());
+    sizes.sum()
 }
 
 fn pairs<N: AsRef<str>, V: AsRef<str>>(call: &mut Call, pairs: Vec<(N, V)>) {

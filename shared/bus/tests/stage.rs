@@ -2,11 +2,13 @@
 
 mod server;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bus::{Error, Keep, Kept, NewStory};
+use bus::{Error, Keep, Kept, MAX_STORY_BYTES, NewStory};
+use futures::TryStreamExt;
 use server::{Server, answer_to, castle, create, everything, story};
-use story::{Agent, LogEntry, Policies, Seq};
+use story::{Agent, LogEntry, MAX_EVENT_BYTES, Policies, Seq};
 
 const KEEP: Keep = Keep {
     turns: 10,
@@ -24,7 +26,6 @@ fn entries(events: &[story::Event]) -> Vec<LogEntry> {
 
 fn kept(seq: u64) -> Kept {
     Kept {
-        place: String::new(),
         agent: "narrator".to_owned(),
         id: "a1".parse().expect("an event id"),
         seq: Seq(seq),
@@ -45,14 +46,18 @@ async fn a_story_that_is_put_together_appears_whole_and_goes_on() {
     stage.recordings(&[kept(2)]).await.unwrap();
     let unseen = bus.story(&story("copy")).await;
     assert!(matches!(unseen, Err(Error::NoStory(_))), "{unseen:?}");
-    stage.adopt(&of, KEEP).await.unwrap();
+    stage.adopt(&of, &BTreeMap::new(), KEEP).await.unwrap();
 
     let made = bus.story(&story("copy")).await.unwrap();
     assert_eq!((made.seq, &made.premise), (Seq(3), &of.premise));
     assert_ne!(made.epoch, of.epoch);
     let log = bus.log(&story("copy"), Seq(0), 10).await.unwrap();
     assert!(log.iter().all(|entry| entry.event.story == story("copy")));
-    let recorded = bus.recordings(&story("copy"), None).await.unwrap();
+    let recorded: Vec<Kept> = bus
+        .all_recordings(&story("copy"))
+        .try_collect()
+        .await
+        .unwrap();
     assert_eq!(recorded.len(), 1);
     assert_eq!(
         (&recorded[0].epoch, &recorded[0].bytes),
@@ -83,7 +88,7 @@ async fn whoever_is_second_changes_nothing() {
         .await
         .unwrap();
     let before = everything(&mut server.raw());
-    let second = late.adopt(&of, KEEP).await;
+    let second = late.adopt(&of, &BTreeMap::new(), KEEP).await;
     assert!(matches!(second, Err(Error::StoryExists(_))), "{second:?}");
     assert_eq!(everything(&mut server.raw()), before);
 }
@@ -101,7 +106,7 @@ async fn an_adoption_whose_reply_was_lost_was_done() {
         .await
         .unwrap();
     network.lose_reply("EVAL");
-    stage.adopt(&of, KEEP).await.unwrap();
+    stage.adopt(&of, &BTreeMap::new(), KEEP).await.unwrap();
     assert!(network.has_failed());
     assert_eq!(bus.story(&story("copy")).await.unwrap().seq, Seq(1));
 }
@@ -116,7 +121,7 @@ async fn places_only_grow() {
     ]);
     log.reverse();
     let wrong = stage.log(log).await;
-    assert!(matches!(wrong, Err(Error::Data(_))), "{wrong:?}");
+    assert!(matches!(wrong, Err(Error::Misplaced { .. })), "{wrong:?}");
 }
 
 #[tokio::test]
@@ -137,7 +142,7 @@ async fn what_was_lost_of_a_stage_makes_no_story() {
             .query(&mut server.raw())
             .unwrap();
         assert!(gone > 0, "{keys:?}");
-        let lost = stage.adopt(&of, KEEP).await;
+        let lost = stage.adopt(&of, &BTreeMap::new(), KEEP).await;
         assert!(matches!(lost, Err(Error::Data(_))), "{lost:?}");
         let none = bus.story(&story("copy")).await;
         assert!(matches!(none, Err(Error::NoStory(_))), "{none:?}");
@@ -153,4 +158,76 @@ async fn what_was_lost_of_a_stage_makes_no_story() {
             .unwrap();
         assert!(ms > 0, "{key}");
     }
+}
+
+#[tokio::test]
+async fn a_copy_of_what_was_redriven_is_accounted_for_as_its_first_was() {
+    let (_server, bus) = castle(&["a"]).await;
+    let narrator = Agent::Narrator;
+    let mut reader = bus.reader(narrator, "w1");
+    let delivery = reader.next(1).await.unwrap().remove(0);
+    let failed = server::failure("castle", "failed-a", "a");
+    let burial = server::given_up(Some(failed));
+    bus.bury(&delivery, &burial).await.unwrap();
+    let letter = bus.dead(narrator).await.unwrap().remove(0);
+    assert!(bus.redrive(narrator, &letter.id).await.unwrap());
+    let delivery = reader.next(1).await.unwrap().remove(0);
+    bus.commit(&delivery, &server::answered(&delivery))
+        .await
+        .unwrap();
+    assert!(bus.audit().await.unwrap().is_clean());
+
+    let of = bus.story(&story("castle")).await.unwrap();
+    let redriven = bus.redriven(&story("castle")).await.unwrap();
+    assert_eq!(redriven.len(), 1);
+    // Nobody is redriven in what has no such event.
+    for (copy, events, left) in [("whole", 3, 1), ("none", 0, 0)] {
+        let mut log = bus.log(&story("castle"), Seq(0), 10).await.unwrap();
+        log.truncate(events);
+        let mut stage = bus.stage(&story(copy)).await.unwrap();
+        stage.log(log).await.unwrap();
+        stage.adopt(&of, &redriven, KEEP).await.unwrap();
+        assert_eq!(bus.redriven(&story(copy)).await.unwrap().len(), left);
+    }
+    let audit = bus.audit().await.unwrap();
+    assert_eq!((audit.answered, audit.is_clean()), (2, true), "{audit:?}");
+}
+
+#[tokio::test]
+async fn what_is_larger_than_a_story_may_be_makes_none_and_leaves_nothing() {
+    let (server, bus) = castle(&[]).await;
+    let of = bus.story(&story("castle")).await.unwrap();
+    let before = everything(&mut server.raw());
+    let mut stage = bus.stage(&story("copy")).await.unwrap();
+    for (seq, bytes, is_taken) in [(1, MAX_EVENT_BYTES, true), (2, MAX_EVENT_BYTES + 1, false)] {
+        let mut event = server::action("copy", &format!("a{seq}"));
+        event.author.name = "x".to_owned();
+        let least = event.encode().len() - 1;
+        event.author.name = "x".repeat(bytes - least);
+        let seq = Seq(seq);
+        match stage.log(vec![LogEntry { seq, event }]).await {
+            Err(Error::TooLarge(large)) => assert_eq!((large, is_taken), (bytes, false)),
+            taken => assert_eq!(taken.is_ok(), is_taken, "{taken:?}"),
+        }
+    }
+    let redriven = BTreeMap::new();
+    let bytes = |of: &mut bus::Story, bytes| of.premise = "x".repeat(bytes);
+    let mut at = of.clone();
+    bytes(&mut at, 2 * MAX_STORY_BYTES);
+    let least = match stage.adopt(&at, &redriven, KEEP).await {
+        Err(Error::Oversized { bytes, .. }) => bytes - 2 * MAX_STORY_BYTES,
+        other => panic!("{other:?}"),
+    };
+    bytes(&mut at, MAX_STORY_BYTES - least + 1);
+    let large = stage.adopt(&at, &redriven, KEEP).await;
+    assert!(matches!(large, Err(Error::Oversized { .. })), "{large:?}");
+    stage.abandon().await.unwrap();
+    assert_eq!(everything(&mut server.raw()), before);
+
+    let stage = bus.stage(&story("copy")).await.unwrap();
+    bytes(&mut at, MAX_STORY_BYTES - least);
+    stage.adopt(&at, &redriven, KEEP).await.unwrap();
+    // What is abandoned too late is there.
+    stage.abandon().await.unwrap();
+    assert_eq!(bus.story(&story("copy")).await.unwrap().premise, at.premise);
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::fs::{create_dir_all, read_to_string, remove_dir_all, rename, write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 
 use agent::Recording;
 use anyhow::{Context, ensure};
+use futures::TryStreamExt;
 use futures::future::try_join_all;
 use sha2::{Digest, Sha256};
 use story::{Agent, Event, Payload, Policies, StoryId};
@@ -127,14 +129,10 @@ async fn now(stack: &Stack, story: &StoryId, id: &str) -> anyhow::Result<String>
 
 /// That the recording of each answer is of the prompts that the answer names.
 async fn recorded(stack: &Stack, answers: &[Event]) -> anyhow::Result<()> {
-    let (story, mut place, mut turns) = (&answers[0].story, None, Vec::new());
-    loop {
-        let page = stack.bus.recordings(story, place.as_deref()).await?;
-        let Some(last) = page.last() else { break };
-        place = Some(last.place.clone());
-        for kept in page {
-            turns.push(Recording::read(&Recording::unpacked(&kept.bytes)?)?);
-        }
+    let mut turns = Vec::new();
+    let mut recordings = pin!(stack.bus.all_recordings(&answers[0].story));
+    while let Some(kept) = recordings.try_next().await? {
+        turns.push(Recording::read(&Recording::unpacked(&kept.bytes)?)?);
     }
     ensure!(turns.len() == answers.len(), "{} recordings", turns.len());
     for (answer, turn) in answers.iter().zip(turns) {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 use story::{EventId, Seq};
 
-use super::report::{Outcome, Verdict};
+use super::report::{Outcome, Verdict, Went};
 use crate::archive::{Archive, Line};
 
 /// What came of turns, by what they are found by in a file.
@@ -23,18 +23,20 @@ type Key = (Seq, String, EventId, u32);
 impl Accepted {
     /// Whether it is taken: not what was not even gone through, and no failure in the place of an answer.
     pub(crate) fn add(&mut self, verdict: &Verdict) -> anyhow::Result<bool> {
-        let [was, is] = &verdict.sides;
-        let takes = verdict.outcome == Outcome::Differs && is.failed <= was.failed;
+        let Ok(Went {
+            outcome,
+            again,
+            sides: [was, is],
+            ..
+        }) = &verdict.went
+        else {
+            return Ok(false);
+        };
+        let takes = *outcome == Outcome::Differs && is.failed <= was.failed;
         if takes {
-            let (agent, id, part) = (
-                verdict.agent.clone(),
-                verdict.id.clone(),
-                verdict.again.part,
-            );
-            self.0.insert(
-                (verdict.seq, agent, id, part),
-                to_raw_value(&verdict.again)?,
-            );
+            let (agent, id) = (verdict.agent.clone(), verdict.id.clone());
+            let key = (verdict.seq, agent, id, again.part);
+            self.0.insert(key, to_raw_value(again)?);
         }
         Ok(takes)
     }

@@ -48,13 +48,12 @@ struct Made<A> {
     offline: Client,
 }
 
-/// How a recorded turn went this time.
+/// How a recorded turn went this time, with the recording in the model's place.
 pub(crate) struct Played {
-    pub(crate) again: Recording<'static>,
+    /// Gone through twice.
+    pub(crate) twice: [Recording<'static>; 2],
     /// What the agent asked and the recording has no answer to.
     pub(crate) unanswered: Vec<Box<RawValue>>,
-    /// The same turn, gone through once more with the recording.
-    pub(crate) twice: [Recording<'static>; 2],
 }
 
 impl<A: Agent, B> Player<A, B> {
@@ -86,17 +85,28 @@ impl<A: Agent, B> Player<A, B> {
             // To be watched only: what agents wait for at most would come sooner or later than it did.
             let _ = self.once(&made, recorded, tape(self.means.speed)).await;
         }
-        let (first, told) = self.once(&made, recorded, tape(0.0)).await;
+        let (first, unanswered) = self.once(&made, recorded, tape(0.0)).await;
         let (second, _) = self.once(&made, recorded, tape(0.0)).await;
-        let (again, unanswered) = match &self.means.live {
-            Some(live) => (self.once(&made, recorded, live.taped()).await.0, Vec::new()),
-            None => (first.clone(), told),
-        };
         Ok(Played {
-            again,
-            unanswered,
             twice: [first, second],
+            unanswered,
         })
+    }
+
+    /// How it goes with the model; none where no model answers.
+    pub(crate) async fn live<O>(
+        &self,
+        recorded: &Recording<'_>,
+    ) -> anyhow::Result<Option<Recording<'static>>>
+    where
+        B: Fn(&O) -> A,
+        O: Args + Serialize + DeserializeOwned,
+    {
+        let Some(live) = &self.means.live else {
+            return Ok(None);
+        };
+        let made = self.made(&recorded.made_with)?;
+        Ok(Some(self.once(&made, recorded, live.taped()).await.0))
     }
 
     async fn once(

@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-use bus::{Bus, Stage, Story};
+use bus::{Bus, Stage};
 use futures::TryStreamExt;
 use story::{Event, EventId, LogEntry, OutputPolicy, Seq, StoryId};
 
-use super::report::Verdict;
-use super::source::Source;
+use super::report::{Verdict, Went};
+use super::source::{Known, Source};
 use crate::recording::{Packer, Recording};
 use crate::{Emitted, exit};
 
@@ -17,7 +17,7 @@ const AT_ONCE: usize = 200;
 pub(crate) struct Publication {
     stage: Stage,
     /// What is known of the story that the turns are of.
-    of: Story,
+    of: Known,
     /// What has been told, in its order.
     told: Vec<Event>,
     /// Where the first turn's answer was.
@@ -27,11 +27,11 @@ pub(crate) struct Publication {
 impl Publication {
     /// # Errors
     /// When there is such a story: a replay never writes into one. When the story's answers are judged: these are not.
-    pub(crate) async fn begin(bus: &Bus, id: &StoryId, of: Story) -> anyhow::Result<Self> {
-        if of.policies.output != OutputPolicy::Off {
+    pub(crate) async fn begin(bus: &Bus, id: &StoryId, of: Known) -> anyhow::Result<Self> {
+        if of.story.policies.output != OutputPolicy::Off {
             let what = format!(
                 "the answers of {} are judged before or after readers see them, and those of a replay are not: they are not told",
-                of.id
+                of.story.id
             );
             return Err(exit::configuration(anyhow::anyhow!(what)));
         }
@@ -47,7 +47,9 @@ impl Publication {
 
     /// A turn without an answer is left out: nobody is to answer it now.
     pub(crate) fn add(&mut self, verdict: &Verdict) {
-        let again = &verdict.again;
+        let Ok(Went { again, .. }) = &verdict.went else {
+            return;
+        };
         if again.effects.is_none() {
             return;
         }
@@ -87,7 +89,8 @@ impl Publication {
         }
         self.stage.log(page).await?;
         let keep = Packer::default().keep;
-        self.stage.adopt(&self.of, keep).await?;
+        let Known { story, redriven } = &self.of;
+        self.stage.adopt(story, redriven, keep).await?;
         Ok(last.0)
     }
 }

@@ -24,6 +24,12 @@ pub(crate) struct Verdict {
     pub(crate) seq: Seq,
     pub(crate) agent: String,
     pub(crate) id: EventId,
+    /// Or why it cannot be gone through.
+    pub(crate) went: Result<Went, String>,
+}
+
+/// How it went this time.
+pub(crate) struct Went {
     pub(crate) outcome: Outcome,
     pub(crate) differences: Vec<Difference>,
     /// The answers that the recording is of.
@@ -34,6 +40,14 @@ pub(crate) struct Verdict {
     pub(crate) judged: Option<Result<Judgement, String>>,
 }
 
+impl Verdict {
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.went
+            .as_ref()
+            .map_or(Outcome::Unusable, |went| went.outcome)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Outcome {
@@ -41,6 +55,8 @@ pub(crate) enum Outcome {
     Differs,
     /// It asked for what the recording has no answer to; the differences are those of the nearest request.
     Missing,
+    /// It cannot be gone through.
+    Unusable,
     /// Gone through twice, it went in two ways, which the differences are.
     Unstable,
 }
@@ -58,17 +74,14 @@ pub(crate) struct Tally {
 impl Tally {
     pub(crate) fn add(&mut self, verdict: &Verdict) {
         self.turns += 1;
-        *self.outcomes.entry(verdict.outcome).or_default() += 1;
-        let levels: HashSet<Level> = verdict
-            .differences
-            .iter()
-            .map(|found| found.level)
-            .collect();
+        *self.outcomes.entry(verdict.outcome()).or_default() += 1;
+        let Ok(went) = &verdict.went else { return };
+        let levels: HashSet<Level> = went.differences.iter().map(|found| found.level).collect();
         for level in levels {
             *self.levels.entry(level).or_default() += 1;
         }
-        self.table.add(&verdict.sides, verdict.judged.as_ref());
-        self.answers.extend(verdict.answers.iter().cloned());
+        self.table.add(&went.sides, went.judged.as_ref());
+        self.answers.extend(went.answers.iter().cloned());
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -91,6 +104,7 @@ impl Tally {
     pub(crate) fn code(&self, lost: bool) -> u8 {
         match self.outcomes.keys().next_back() {
             Some(Outcome::Unstable) => UNSTABLE,
+            Some(Outcome::Unusable) => exit::CONFIGURATION,
             _ if lost || self.turns == 0 => MISSING,
             Some(Outcome::Missing) => MISSING,
             Some(Outcome::Differs) => DIFFERS,
@@ -115,33 +129,39 @@ impl Report {
     }
 
     pub(crate) fn verdict(&self, verdict: &Verdict) -> anyhow::Result<()> {
-        if let Some(folder) = &self.out {
+        if let (Some(folder), Ok(went)) = (&self.out, &verdict.went) {
             let name = format!(
                 "{:08}-{}-{}-{}.json",
                 verdict.seq.0,
                 verdict.agent,
                 file(&verdict.id),
-                verdict.again.part
+                went.again.part
             );
             let path = folder.join(name);
-            let json = serde_json::to_vec_pretty(&verdict.again)?;
+            let json = serde_json::to_vec_pretty(&went.again)?;
             std::fs::write(&path, json)
                 .with_context(|| format!("{} cannot be written", path.display()))?;
         }
-        match self.format {
-            Format::Json => say(&json!({
-                "seq": verdict.seq,
-                "agent": verdict.agent,
-                "event": verdict.id,
-                "outcome": verdict.outcome,
-                "differences": verdict.differences,
-                "judge": verdict.judged.as_ref().map(|judged| match judged {
+        if self.format == Format::Text {
+            return say(&text(verdict));
+        }
+        let mut line = json!({
+            "seq": verdict.seq,
+            "agent": verdict.agent,
+            "event": verdict.id,
+            "outcome": verdict.outcome(),
+        });
+        match &verdict.went {
+            Ok(went) => {
+                line["differences"] = json!(went.differences);
+                line["judge"] = json!(went.judged.as_ref().map(|judged| match judged {
                     Ok(judgement) => json!(judgement),
                     Err(error) => json!({"failed": error}),
-                }),
-            })),
-            Format::Text => say(&text(verdict)),
+                }));
+            }
+            Err(why) => line["why"] = json!(why),
         }
+        say(&line)
     }
 
     pub(crate) fn published(&self, id: &StoryId, events: u64) -> anyhow::Result<()> {
@@ -192,6 +212,7 @@ impl Report {
         for (outcome, word) in [
             (Outcome::Differs, "differ"),
             (Outcome::Missing, "ask for what is not recorded"),
+            (Outcome::Unusable, "cannot be gone through"),
             (Outcome::Unstable, "are not deterministic"),
         ] {
             let count = tally.count(outcome);
@@ -217,11 +238,12 @@ impl Report {
 }
 
 impl Tally {
-    fn outcomes_named(&self) -> serde_json::Value {
+    pub(crate) fn outcomes_named(&self) -> serde_json::Value {
         let counts = [
             Outcome::Same,
             Outcome::Differs,
             Outcome::Missing,
+            Outcome::Unusable,
             Outcome::Unstable,
         ];
         let counts = counts.map(|outcome| {
@@ -239,32 +261,34 @@ fn name(level: Level) -> String {
 }
 
 fn text(verdict: &Verdict) -> String {
-    let mut levels: Vec<Level> = verdict
-        .differences
-        .iter()
-        .map(|found| found.level)
-        .collect();
+    let place = format!(
+        "seq {}  {}  {}",
+        verdict.seq,
+        plain(&verdict.agent),
+        plain(verdict.id.as_str())
+    );
+    let went = match &verdict.went {
+        Ok(went) => went,
+        Err(why) => return format!("{place}  cannot be gone through: {}", plain(why)),
+    };
+    let mut levels: Vec<Level> = went.differences.iter().map(|found| found.level).collect();
     levels.dedup();
     let levels: Vec<String> = levels.into_iter().map(name).collect();
-    let word = match verdict.outcome {
+    let word = match went.outcome {
         Outcome::Same => "same".to_owned(),
         Outcome::Differs => format!("differs: {}", levels.join(", ")),
         Outcome::Missing => {
             "asks for what is not recorded; the nearest request differs in:".to_owned()
         }
         Outcome::Unstable => format!("not deterministic: {}", levels.join(", ")),
+        Outcome::Unusable => "cannot be gone through".to_owned(),
     };
-    let mut lines = vec![format!(
-        "seq {}  {}  {}  {word}",
-        verdict.seq,
-        plain(&verdict.agent),
-        plain(verdict.id.as_str())
-    )];
-    for found in &verdict.differences {
+    let mut lines = vec![format!("{place}  {word}")];
+    for found in &went.differences {
         lines.push(format!("  {}: {}", name(found.level), found.place));
         lines.extend(changes(&found.recorded, &found.replayed));
     }
-    lines.extend(verdict.judged.as_ref().map(|judged| match judged {
+    lines.extend(went.judged.as_ref().map(|judged| match judged {
         Ok(Judgement { better, reason }) => {
             let better = match better {
                 Better::Recorded => "the recorded answer is better",

@@ -1,17 +1,17 @@
 //! Where recordings come from: a story in Redis, or a file.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use bus::Bus;
+use bus::{Bus, Story};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 use story::{AuthorKind, Event, EventId, LogEntry, Payload, Seq, StoryId};
 
 use crate::archive::{Archive, Line};
-use crate::recording::Recording;
+use crate::recording::{self, Recording};
 
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
@@ -40,7 +40,16 @@ pub(crate) struct Found {
     pub(crate) agent: String,
     pub(crate) id: EventId,
     pub(crate) epoch: String,
-    pub(crate) json: Vec<u8>,
+    /// Or why it cannot be unpacked.
+    pub(crate) json: Result<Vec<u8>, recording::Error>,
+}
+
+/// Of a story, what goes with its log into another one.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) story: Story,
+    /// How often events of it were sent again after a failure.
+    pub(crate) redriven: BTreeMap<EventId, u64>,
 }
 
 /// Answers of the agent that there is no recording of.
@@ -55,7 +64,8 @@ impl Part {
             part: u32,
         }
         let answer = || {
-            let answered: Answered = serde_json::from_slice(&found.json).ok()?;
+            let json = found.json.as_ref().ok()?;
+            let answered: Answered = serde_json::from_slice(json).ok()?;
             Some(answered.event.response(agent, answered.part))
         };
         self.places.contains(&found.seq.0)
@@ -99,7 +109,7 @@ impl Source {
     fn all(&self) -> BoxStream<'static, anyhow::Result<Found>> {
         match self.clone() {
             Self::Story { bus, id, .. } => {
-                bus.all_recordings(&id).map(|kept| unpacked(kept?)).boxed()
+                bus.all_recordings(&id).map(|kept| Ok(found(kept?))).boxed()
             }
             Self::File { path, .. } => match Archive::open(&path) {
                 Ok(archive) => stream::iter(recorded(archive)).boxed(),
@@ -143,11 +153,20 @@ impl Source {
     }
 
     /// What is known of the story.
-    pub(crate) async fn known(&self) -> anyhow::Result<bus::Story> {
-        match self {
-            Self::Story { bus, id, .. } => Ok(bus.story(id).await?),
-            Self::File { path, .. } => Ok(Archive::open(path)?.head.story),
-        }
+    pub(crate) async fn known(&self) -> anyhow::Result<Known> {
+        Ok(match self {
+            Self::Story { bus, id, .. } => Known {
+                story: bus.story(id).await?,
+                redriven: bus.redriven(id).await?,
+            },
+            Self::File { path, .. } => {
+                let head = *Archive::open(path)?.head;
+                Known {
+                    story: head.story,
+                    redriven: head.redriven,
+                }
+            }
+        })
     }
 
     /// Its log, from the first event that is left.
@@ -192,14 +211,14 @@ fn written(archive: Archive) -> impl Iterator<Item = anyhow::Result<LogEntry>> {
     })
 }
 
-fn unpacked(kept: bus::Kept) -> anyhow::Result<Found> {
-    Ok(Found {
+fn found(kept: bus::Kept) -> Found {
+    Found {
         seq: kept.seq,
         agent: kept.agent,
         id: kept.id,
         epoch: kept.epoch,
-        json: Recording::unpacked(&kept.bytes)?,
-    })
+        json: Recording::unpacked(&kept.bytes),
+    }
 }
 
 fn recorded(archive: Archive) -> impl Iterator<Item = anyhow::Result<Found>> {
@@ -209,7 +228,7 @@ fn recorded(archive: Archive) -> impl Iterator<Item = anyhow::Result<Found>> {
             agent: kept.agent,
             id: kept.id,
             epoch: kept.epoch,
-            json: kept.turn.get().as_bytes().to_vec(),
+            json: Ok(kept.turn.get().as_bytes().to_vec()),
         })),
         Ok(_) => None,
         Err(error) => Some(Err(error.into())),

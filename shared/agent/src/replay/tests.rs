@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use futures::StreamExt;
 use llm::{Message, Request};
 use serde_json::json;
 
 use super::compare::Level;
 use super::*;
-use crate::recording::MadeWith;
+use crate::recording::{self, MadeWith};
 use crate::{Effects, HandleError, NoOptions, Turn};
 
 /// Asks the model these things, and says how often it was asked itself where it counts.
@@ -122,7 +123,7 @@ fn turn(calls: &[(&str, &str)]) -> Found {
         agent: "narrator".to_owned(),
         id: event.id,
         epoch: "e".to_owned(),
-        json: serde_json::to_vec(&recording).unwrap(),
+        json: Ok(serde_json::to_vec(&recording).unwrap()),
     }
 }
 
@@ -130,17 +131,17 @@ fn field(name: &str, value: &str) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
-async fn gone_through(agent: Asker, found: Found) -> (Verdict, u8) {
+async fn gone_through(agent: Asker, found: Found) -> (Went, u8) {
     let player = Player::new(|_: &NoOptions| agent.clone(), Means::default());
-    let verdict = verdict(&player, found).await.unwrap();
+    let verdict = verdict(&player, found).await;
     let mut tally = Tally::default();
     tally.add(&verdict);
     let code = tally.code(false);
-    (verdict, code)
+    (verdict.went.unwrap(), code)
 }
 
-fn levels(verdict: &Verdict) -> Vec<Level> {
-    let found = verdict.differences.iter();
+fn levels(went: &Went) -> Vec<Level> {
+    let found = went.differences.iter();
     found.map(|found| found.level).collect()
 }
 
@@ -148,8 +149,8 @@ fn levels(verdict: &Verdict) -> Vec<Level> {
 async fn an_agent_that_goes_as_it_went_is_the_same() {
     let agent = Asker::new(&["Why?", "When?"]);
     let recorded = turn(&[("Why?", "It rained."), ("When?", "At night.")]);
-    let (verdict, code) = gone_through(agent, recorded).await;
-    assert_eq!((verdict.outcome, code), (Outcome::Same, 0));
+    let (went, code) = gone_through(agent, recorded).await;
+    assert_eq!((went.outcome, code), (Outcome::Same, 0));
 }
 
 #[tokio::test]
@@ -158,10 +159,10 @@ async fn an_agent_that_goes_two_ways_is_not_deterministic() {
         counts: Some(Arc::default()),
         ..Asker::new(&["Why?"])
     };
-    let (verdict, code) = gone_through(agent, turn(&[("Why?", "It rained.")])).await;
-    assert_eq!((verdict.outcome, code), (Outcome::Unstable, UNSTABLE));
-    let [found] = &verdict.differences[..] else {
-        panic!("{:?}", verdict.differences);
+    let (went, code) = gone_through(agent, turn(&[("Why?", "It rained.")])).await;
+    assert_eq!((went.outcome, code), (Outcome::Unstable, UNSTABLE));
+    let [found] = &went.differences[..] else {
+        panic!("{:?}", went.differences);
     };
     // Of the two ways, and not of the recording.
     assert_eq!(found.level, Level::Effects);
@@ -175,20 +176,74 @@ async fn a_call_that_is_not_recorded_is_shown_beside_the_nearest_that_is() {
         ("Why is it out?", "It rained."),
         ("Who was here?", "Nobody."),
     ]);
-    let (verdict, code) = gone_through(agent, recorded).await;
-    assert_eq!((verdict.outcome, code), (Outcome::Missing, MISSING));
-    assert_eq!(
-        levels(&verdict),
-        [Level::Prompt],
-        "{:?}",
-        verdict.differences
-    );
+    let (went, code) = gone_through(agent, recorded).await;
+    assert_eq!((went.outcome, code), (Outcome::Missing, MISSING));
+    assert_eq!(levels(&went), [Level::Prompt], "{:?}", went.differences);
 }
 
 #[tokio::test]
 async fn a_call_that_is_made_no_more_is_a_difference() {
     let recorded = turn(&[("Why?", "It rained."), ("When?", "At night.")]);
-    let (verdict, code) = gone_through(Asker::new(&["Why?"]), recorded).await;
-    assert_eq!((verdict.outcome, code), (Outcome::Differs, DIFFERS));
-    assert_eq!(levels(&verdict), [Level::Request, Level::Effects]);
+    let (went, code) = gone_through(Asker::new(&["Why?"]), recorded).await;
+    assert_eq!((went.outcome, code), (Outcome::Differs, DIFFERS));
+    assert_eq!(levels(&went), [Level::Request, Level::Effects]);
+}
+
+#[tokio::test]
+async fn a_recording_that_cannot_be_used_is_named_and_keeps_no_other_from_its_turn() {
+    let agent = Asker::new(&["Why?"]);
+    let player = Player::new(|_: &NoOptions| agent.clone(), Means::default());
+    let mut tally = Tally::default();
+    let good = || turn(&[("Why?", "It rained.")]);
+    let changed = |from: &str, to: &str| {
+        let json = String::from_utf8(good().json.unwrap()).unwrap();
+        let json = json.replacen(from, to, 1);
+        Ok(json.into_bytes())
+    };
+    for (json, words) in [
+        (Recording::unpacked(b"no zstd"), "cannot be unpacked"),
+        (Ok(b"{}".to_vec()), "cannot be read"),
+        (changed(r#""v":1"#, r#""v":9"#), "version 9"),
+        (
+            changed(r#""options":{}"#, r#""options":[[]]"#),
+            "other options",
+        ),
+    ] {
+        let found = Found { json, ..good() };
+        let verdict = verdict(&player, found).await;
+        tally.add(&verdict);
+        let Err(why) = verdict.went else {
+            panic!("{words}: it was gone through");
+        };
+        assert!(why.contains(words), "{why}");
+    }
+    assert_eq!(tally.code(true), exit::CONFIGURATION);
+    tally.add(&verdict(&player, good()).await);
+    assert_eq!(tally.code(false), exit::CONFIGURATION);
+    assert_eq!(tally.outcomes_named()["same"], 1);
+    assert_eq!(tally.outcomes_named()["unusable"], 4);
+}
+
+#[tokio::test]
+async fn what_nobody_counted_is_taken_to_cost_a_token_for_four_bytes() {
+    let json = turn(&[("Why?", "It rained.")]).json.unwrap();
+    let mut recording = Recording::read(&json).unwrap();
+    let asked = recording.calls[0].request.get().len();
+    let all = |tries: usize| u64::try_from((tries * asked + "It rained.".len()).div_ceil(4));
+    assert_eq!(Ok(recording.cost()), all(1));
+    // Each try asks it all again.
+    let again = recording.calls[0].tries[0].clone();
+    recording.calls[0].tries.insert(0, again);
+    assert_eq!(Ok(recording.cost()), all(2));
+    let found = |recording: &Recording<'_>| Found {
+        json: Ok(serde_json::to_vec(recording).unwrap()),
+        ..turn(&[])
+    };
+    let broken = || Found {
+        json: Ok(Vec::new()),
+        ..turn(&[])
+    };
+    let turns = || futures::stream::iter([Ok(found(&recording)), Ok(broken())]).boxed();
+    assert_eq!(cost(turns(), false).await.unwrap(), recording.cost());
+    assert_eq!(cost(turns(), true).await.unwrap(), 2 * recording.cost());
 }

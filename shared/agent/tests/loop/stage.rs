@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use agent::Recording;
 use bus::{Bus, Commit, LeaseId, NewStory, Watch};
+use futures::TryStreamExt;
 use story::{Action, Author, AuthorKind, Event, LogEntry, Mode, OutputPolicy, Payload, Seq};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -215,9 +216,9 @@ impl Stage {
     /// How the story's turns went.
     pub(crate) async fn recorded(&self, story: &str) -> Vec<Recording<'static>> {
         let story = story.parse().unwrap();
-        let recordings = self.bus.recordings(&story, None).await;
-        let recordings = recordings.unwrap().into_iter();
+        let recordings: Vec<_> = self.bus.all_recordings(&story).try_collect().await.unwrap();
         let read = |kept: bus::Kept| Recording::read(&Recording::unpacked(&kept.bytes)?);
+        let recordings = recordings.into_iter();
         recordings.map(|kept| read(kept).unwrap()).collect()
     }
 

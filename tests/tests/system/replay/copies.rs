@@ -81,7 +81,21 @@ async fn a_file_that_is_none_makes_no_story() -> anyhow::Result<()> {
         .filter(|(number, _)| *number != 2)
         .map(|(_, line)| format!("{line}\n"))
         .collect();
+    let large = text.replacen(
+        r#""premise":""#,
+        &format!(r#""premise":"{}"#, "x".repeat(bus::MAX_STORY_BYTES)),
+        1,
+    );
+    let swapped = text.replacen(r#"{"seq":2,"#, r#"{"seq":1,"#, 1);
+    let wordy = text.replacen(
+        r#""text":""#,
+        &format!(r#""text":"{}"#, "x".repeat(story::MAX_EVENT_BYTES)),
+        1,
+    );
     for (text, words) in [
+        (large, "what is known of the story has"),
+        (swapped, "the event at 1 comes after the one at 1"),
+        (wordy, "the event has"),
         (later, "is of version 7"),
         (cut, "is cut off"),
         (holed, "lines are missing"),
@@ -95,6 +109,8 @@ async fn a_file_that_is_none_makes_no_story() -> anyhow::Result<()> {
     }
     let list = says(folder.path(), &["--redis", &url, "story", "list"]).await?;
     assert_eq!(list, "castle\n");
+    let keys = stack.redis.command(&[b"KEYS", b"*staged*"]).await?;
+    assert_eq!(keys, "*0", "nothing is left of what was put together");
     stack.end().await;
     Ok(())
 }
