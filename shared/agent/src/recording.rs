@@ -13,8 +13,8 @@ use zstd::bulk::Compressor;
 
 use crate::{Effects, HandleError, Turn};
 
-/// The version that is written.
-pub const VERSION: u32 = 1;
+/// The version that is written. One of version 1 has every answer's body as it came.
+pub const VERSION: u32 = 2;
 /// The most bytes of one, compressed: what has more is not kept.
 pub const MAX_BYTES: usize = 128 * 1024;
 /// The same before: what is read again must fit into memory.

@@ -37,6 +37,7 @@ mod request;
 mod service;
 mod settings;
 mod tape;
+mod text;
 mod wire;
 
 pub use call::{Call, Completion, Finish, Piece, Usage};
@@ -45,10 +46,11 @@ pub use client::Client;
 pub use error::Error;
 pub use moderation::Moderation;
 pub use observer::{Ended, Observer};
-pub use recorded::{Answer, Failed, Recorded, Text, Took, Try};
+pub use recorded::{Answer, Failed, Recorded, Took, Try};
 pub use request::{Labels, Message, Request, Schema};
 pub use settings::{Deadlines, Settings};
 pub use tape::Tape;
+pub use text::Text;
 
 /// A log filter's directive against async-openai's own error events, which quote answers.
 pub const QUIET: &str = "async_openai=off";

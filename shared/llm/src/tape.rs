@@ -11,8 +11,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep_until};
 
-use crate::recorded::{Answer, Failed, Recorded, Text, Took, Try};
-use crate::{Completion, Error};
+use crate::recorded::{Answer, Failed, Recorded, Took, Try};
+use crate::{Completion, Error, Text};
 
 /// Bytes of a short answer.
 const BODY: usize = 4 * 1024;
@@ -47,7 +47,7 @@ impl Tape {
     /// Writes calls down, without this key.
     pub(crate) fn without(key: Option<SecretString>) -> Self {
         Self(Arc::new(Reels {
-            key,
+            key: key.filter(|key| !key.expose_secret().is_empty()),
             ..Reels::default()
         }))
     }

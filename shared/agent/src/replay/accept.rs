@@ -47,6 +47,10 @@ impl Accepted {
         if changed == 0 {
             return Ok(0);
         }
+        // Where it is a link, what it leads to.
+        let file = &file
+            .canonicalize()
+            .with_context(|| format!("{} cannot be found", file.display()))?;
         let archive = Archive::open(file)?;
         let folder = file
             .parent()

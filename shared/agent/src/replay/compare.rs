@@ -138,6 +138,7 @@ fn ended(turn: &Recording<'_>, live: bool) -> String {
 /// The bodies of requests: messages, and the rest.
 struct Asked {
     messages: Vec<String>,
+    /// With the messages' `roles`.
     rest: Value,
 }
 
@@ -151,9 +152,13 @@ impl Asked {
             Some(Value::Array(messages)) => messages,
             _ => Vec::new(),
         };
-        let text = |message: &Value| message["content"].as_str().unwrap_or_default().to_owned();
+        let text = |message: &Value, field| message[field].as_str().unwrap_or_default().to_owned();
+        let all = |field| messages.iter().map(move |message| text(message, field));
+        if let Some(body) = rest.as_object_mut() {
+            body.insert("roles".to_owned(), all("role").collect());
+        }
         Self {
-            messages: messages.iter().map(text).collect(),
+            messages: all("content").collect(),
             rest,
         }
     }

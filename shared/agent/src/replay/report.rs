@@ -66,6 +66,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Tally {
     turns: u64,
     outcomes: BTreeMap<Outcome, u64>,
+    /// They differ, and that is taken for right.
+    accepted: u64,
     levels: BTreeMap<Level, u64>,
     table: Table,
     pub(crate) answers: HashSet<EventId>,
@@ -94,6 +96,7 @@ impl Tally {
             *differ -= 1;
         }
         self.outcomes.retain(|_, count| *count > 0);
+        self.accepted += 1;
     }
 
     fn count(&self, outcome: Outcome) -> u64 {
@@ -209,6 +212,9 @@ impl Report {
             return say(&format!("no recording: {others}"));
         }
         let mut parts = vec![format!("{} same", tally.count(Outcome::Same))];
+        if tally.accepted > 0 {
+            parts.push(format!("{} accepted", tally.accepted));
+        }
         for (outcome, word) in [
             (Outcome::Differs, "differ"),
             (Outcome::Missing, "ask for what is not recorded"),

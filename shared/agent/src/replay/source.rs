@@ -30,7 +30,7 @@ pub(crate) enum Source {
 #[derive(Debug)]
 pub(crate) struct Part {
     places: RangeInclusive<u64>,
-    /// Of the agent, by their ids.
+    /// All of the agent's, by their ids.
     answers: HashMap<EventId, Seq>,
 }
 
@@ -56,7 +56,7 @@ pub(crate) struct Known {
 pub(crate) type Lost = Vec<(Seq, EventId)>;
 
 impl Part {
-    /// An answer that waited for a verdict has its place since that: its recording has that of the log's end before.
+    /// The place of an answer that waited for a verdict is none that its recording could have: that has the log's end.
     fn has(&self, found: &Found, agent: story::Agent) -> bool {
         #[derive(Deserialize)]
         struct Answered {
@@ -68,8 +68,8 @@ impl Part {
             let answered: Answered = serde_json::from_slice(json).ok()?;
             Some(answered.event.response(agent, answered.part))
         };
-        self.places.contains(&found.seq.0)
-            || answer().is_some_and(|id| self.answers.contains_key(&id))
+        let place = answer().and_then(|id| self.answers.get(&id).copied());
+        self.places.contains(&place.unwrap_or(found.seq).0)
     }
 
     /// What is not among the answers that were `told`, in the log's order.
@@ -77,7 +77,7 @@ impl Part {
         let lost = self
             .answers
             .into_iter()
-            .filter(|(id, _)| !told.contains(id));
+            .filter(|(id, seq)| self.places.contains(&seq.0) && !told.contains(id));
         let mut lost: Lost = lost.map(|(id, seq)| (seq, id)).collect();
         lost.sort();
         lost
@@ -193,9 +193,12 @@ impl Source {
             let by = event.author.kind == AuthorKind::Agent && event.author.id == agent.as_str();
             let answered = matches!(
                 event.payload(),
-                Payload::Narration(_) | Payload::Dialogue(_) | Payload::Verdict(_)
+                Payload::Narration(_)
+                    | Payload::Dialogue(_)
+                    | Payload::Verdict(_)
+                    | Payload::Retracted(_)
             );
-            if by && answered && places.contains(&entry.seq.0) {
+            if by && answered {
                 answers.insert(event.id, entry.seq);
             }
         }

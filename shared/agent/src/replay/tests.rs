@@ -203,7 +203,10 @@ async fn a_recording_that_cannot_be_used_is_named_and_keeps_no_other_from_its_tu
     for (json, words) in [
         (Recording::unpacked(b"no zstd"), "cannot be unpacked"),
         (Ok(b"{}".to_vec()), "cannot be read"),
-        (changed(r#""v":1"#, r#""v":9"#), "version 9"),
+        (
+            changed(&format!(r#""v":{}"#, recording::VERSION), r#""v":9"#),
+            "version 9",
+        ),
         (
             changed(r#""options":{}"#, r#""options":[[]]"#),
             "other options",

@@ -120,6 +120,18 @@ async fn an_answer_that_was_taken_back_goes_again_as_it_went() -> anyhow::Result
         .iter()
         .filter_map(|turn| turn.effects.as_ref()?.retract.as_ref());
     assert_eq!(retracts.count(), 1, "{asked}");
+
+    // Where how that went is not kept, it is named.
+    let log = stack.bus.log(&story, story::Seq(0), 100).await?;
+    let gone = log.iter().find(|entry| entry.event.kind() == "retracted");
+    let gone = gone.context("it is in the log")?;
+    let (seq, id) = (gone.seq.to_string(), &gone.event.id);
+    stack.redis(&["DEL", "sf:{0}:rec:castle"]).await?;
+    let only = ["--story", "castle", "--from", &seq, "--to", &seq];
+    let lost = replay(&stack, Agent::Moderator, &only).await?;
+    assert_eq!(lost.code, Some(3), "{lost:#?}");
+    let named = format!("seq {seq}  {id}  not recorded");
+    assert!(lost.out.contains(&named), "{lost:#?}");
     stack.end().await;
     Ok(())
 }
@@ -152,6 +164,57 @@ async fn a_held_answer_is_found_by_its_place_in_the_log() -> anyhow::Result<()> 
         (&lines[0]["event"], &lines[0]["outcome"]),
         (&json!("a2"), &json!("same"))
     );
+    stack.end().await;
+    Ok(())
+}
+
+/// Two steps of one event.
+#[tokio::test]
+async fn each_of_two_lines_that_were_held_is_found_by_its_place_in_the_log() -> anyhow::Result<()> {
+    let speak = ["Sibyl", "Joe"].map(|who| json!({"character": who, "intent": "to warn"}));
+    let told = json!({"choices": ["Go in"], "speak": speak});
+    let text = json!(format!("The door gives way.\n@@@\n{told}"));
+    let scenario = format!("rules:\n- when: {{ agent: narrator }}\n  reply: {{ text: {text} }}\n");
+    let stack = Stack::start(Options {
+        scenario,
+        ..Options::default()
+    })
+    .await?;
+    let story = stack.story("castle", held(OutputPolicy::Hold)).await?;
+    let joe = story::Character {
+        description: "A fisher.".to_owned(),
+        voice: String::new(),
+    };
+    let patch = bus::StoryPatch {
+        characters: [("Joe".to_owned(), Some(joe))].into(),
+        ..bus::StoryPatch::default()
+    };
+    stack.bus.patch_story(&story, &patch).await?;
+    let mut reader = stack.hear(&story).await?;
+    let fleet = stack.fleet()?;
+    stack.act(&story, "a1", "I open the door.").await?;
+    let speaks = |seen: &bus::Seen| match seen {
+        bus::Seen::Event(entry) => entry.event.kind() == "dialogue",
+        _ => false,
+    };
+    for _ in 0..2 {
+        reader.until("a line", speaks).await?;
+    }
+    end(fleet).await?;
+    let log = stack.bus.log(&story, story::Seq(0), 100).await?;
+    let lines = log.iter().filter(|entry| entry.event.kind() == "dialogue");
+    let mut parts = Vec::new();
+    for line in lines {
+        let seq = line.seq.to_string();
+        let only = ["--story", "castle", "--from", &seq, "--to", &seq];
+        let found = replay(&stack, Agent::Dialogue, &[&only[..], &JSON].concat()).await?;
+        assert_eq!(found.code, Some(0), "{found:#?}");
+        let turns = found.lines()?;
+        assert_eq!(turns.len(), 2, "{found:#?}");
+        parts.push(line.event.id.clone());
+    }
+    assert_eq!(parts.len(), 2, "{log:#?}");
+    assert_ne!(parts[0], parts[1]);
     stack.end().await;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use agent::recording::VERSION;
 use story::{Agent, StoryId};
 use system_tests::{Options, Stack};
 use tempfile::TempDir;
@@ -138,7 +139,11 @@ async fn a_recording_that_cannot_be_used_keeps_no_other_from_being_gone_through(
     let text = std::fs::read_to_string(&file)?;
     std::fs::write(
         &file,
-        text.replacen("\"turn\":{\"v\":1", "\"turn\":{\"v\":9", 1),
+        text.replacen(
+            &format!("\"turn\":{{\"v\":{VERSION}"),
+            "\"turn\":{\"v\":9",
+            1,
+        ),
     )?;
     spoil(&stack, "a1").await?;
     let live = replay(&stack, Agent::Narrator, &["--story", "castle"]).await?;

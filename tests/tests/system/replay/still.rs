@@ -37,7 +37,7 @@ async fn no_replay_changes_a_byte_of_what_redis_has() -> anyhow::Result<()> {
             &["--llm", "mock"],
             &["--llm", stack.llm(), "--model", "other"],
             &["--speed", "100", "--out", &out],
-            &["--from", "1", "--to", "3"],
+            &["--from", "1", "--to", "100"],
         ] {
             let again = replay(&stack, agent, &[&["--story", "castle"], kind].concat()).await?;
             assert!(

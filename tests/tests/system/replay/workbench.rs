@@ -97,6 +97,45 @@ async fn what_a_changed_prompt_does_is_taken_for_right_when_it_is_accepted() -> 
 }
 
 #[tokio::test]
+async fn a_failure_is_not_taken_for_an_answer() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = golden(folder.path())?;
+    let fails =
+        r#"{% if actions[0].text == "I light the lamp." %}{{ actions[9].text }}{% endif %}"#;
+    let broken = prompts("narrator/turn.md", "# Now", &format!("{fails}# Now"))?;
+    let broken = broken.path().display().to_string();
+    let accept = ["--from-file", &file, "--prompts", &broken, "--accept"];
+    let again = replay(NOWHERE, &accept).await?;
+    assert_eq!(again.code, Some(1), "{again:#?}");
+    let sum = "3 turns: 0 same, 2 accepted, 1 differ";
+    assert!(again.out.contains(sum), "{again:#?}");
+    // It is as it was, and the others are of the other prompts.
+    let again = replay(NOWHERE, &[&["--from-file", &file], &JSON[..]].concat()).await?;
+    let turns = again.lines()?;
+    let outcomes: Vec<_> = turns.iter().map(|turn| turn["outcome"].as_str()).collect();
+    let expected = [Some("same"), Some("differs"), Some("differs"), None];
+    assert_eq!(outcomes, expected, "{again:#?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_file_behind_a_link_is_written_where_it_is() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (file, (_prompts, prompts)) = (golden(folder.path())?, changed()?);
+    let link = folder.path().join("link.ndjson");
+    std::os::unix::fs::symlink(&file, &link)?;
+    let through = link.display().to_string();
+    let accept = ["--from-file", &through, "--prompts", &prompts, "--accept"];
+    let again = replay(NOWHERE, &accept).await?;
+    assert_eq!(again.code, Some(0), "{again:#?}");
+    assert!(link.is_symlink());
+    let with = ["--from-file", &file, "--prompts", &prompts];
+    let again = replay(NOWHERE, &with).await?;
+    assert_eq!(again.code, Some(0), "{again:#?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_judge_says_of_each_new_answer_whether_it_is_better() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let (file, (_prompts, prompts)) = (golden(folder.path())?, changed()?);
