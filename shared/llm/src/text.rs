@@ -64,16 +64,29 @@ fn blocks(text: &str) -> impl Iterator<Item = &str> {
 
 /// How many bytes two texts have in common at their beginnings, and of the rest at their ends; whole characters.
 fn shared(one: &str, other: &str) -> (usize, usize) {
-    let mut first = common(one.bytes().zip(other.bytes()));
+    let mut first = prefix(one.as_bytes(), other.as_bytes());
     while !other.is_char_boundary(first) {
         first -= 1;
     }
-    let rests = one.as_bytes()[first..].iter().rev();
-    let mut last = common(rests.zip(other.as_bytes()[first..].iter().rev()));
+    let mut last = suffix(&one.as_bytes()[first..], &other.as_bytes()[first..]);
     while !other.is_char_boundary(other.len() - last) {
         last -= 1;
     }
     (first, last)
+}
+
+/// Bytes compared at once: one by one they would be a tenth of what a recording costs.
+const WORD: usize = 16;
+
+fn prefix(one: &[u8], other: &[u8]) -> usize {
+    let words = WORD * common(one.chunks_exact(WORD).zip(other.chunks_exact(WORD)));
+    words + common(one[words..].iter().zip(&other[words..]))
+}
+
+fn suffix(one: &[u8], other: &[u8]) -> usize {
+    let words = WORD * common(one.rchunks_exact(WORD).zip(other.rchunks_exact(WORD)));
+    let (one, other) = (&one[..one.len() - words], &other[..other.len() - words]);
+    words + common(one.iter().rev().zip(other.iter().rev()))
 }
 
 fn common<T: PartialEq>(pairs: impl Iterator<Item = (T, T)>) -> usize {
@@ -243,7 +256,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_body_comes_back(parts in prop::collection::vec("(data: |\\{\"a\":\"|ü|é|\u{20ac}|x|\n|\n\n){0,6}", 0..12), bytes: Option<u8>) {
+        fn every_body_comes_back(parts in prop::collection::vec("(data: |\\{\"a\":\"|ü|é|\u{20ac}|x|x{17}|\n|\n\n){0,6}", 0..12), bytes: Option<u8>) {
             let mut body = parts.concat().into_bytes();
             body.extend(bytes);
             prop_assert_eq!(read(&written(&body)).unwrap(), body);
