@@ -264,15 +264,21 @@ impl Report {
         lines.join("\n")
     }
 
-    fn recordings(&self) -> [String; 3] {
+    fn recordings(&self) -> [String; 5] {
         let [young, long] = &self.recording;
+        let cpu = |of: &Recording| {
+            let [off, on] = [of.without, of.with].map(|speed| speed.cpu_s_per_1000);
+            row("    CPU s per 1,000 events", off, on)
+        };
         [
             format!(
                 "{:<44}{:>10}{:>10}{:>8}",
                 "recordings, events/s", "off", "on", "ratio"
             ),
             young.row("  young stories"),
+            cpu(young),
             long.row("  long histories"),
+            cpu(long),
         ]
     }
 }
