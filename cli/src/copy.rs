@@ -8,7 +8,7 @@ use agent::archive::{Archive, End, Head, Kept, Line, VERSION};
 use agent::exit;
 use agent::recording::{Packer, Recording};
 use anyhow::{Context as _, bail};
-use bus::{Bus, Role, Stage};
+use bus::{Bus, Role, Stage, Story};
 use futures::TryStreamExt;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -75,22 +75,12 @@ fn unpacked(kept: bus::Kept) -> anyhow::Result<Kept> {
 
 pub(crate) async fn import(args: ImportArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
     let archive = Archive::open(&args.file).map_err(exit::configuration)?;
-    let mut stage = begin(bus, &args.story).await?;
-    match put(&mut stage, archive).await {
-        Ok(done) => {
-            let waiting = bus.go_on(&args.story).await?;
-            made(out, &args.story, done, waiting)
-        }
-        Err(error) => {
-            if let Err(error) = stage.abandon().await {
-                exit::tell(&format!(
-                    "what was staged goes in an hour: {}",
-                    exit::line(&error.into())
-                ));
-            }
-            Err(error)
-        }
-    }
+    let stage = begin(bus, &args.story).await?;
+    let done = stage
+        .through(async |stage| put(stage, archive).await)
+        .await?;
+    let waiting = bus.go_on(&args.story).await?;
+    made(out, &args.story, done, waiting)
 }
 
 /// Makes the story of a file.
@@ -163,31 +153,39 @@ pub(crate) async fn fork(args: ForkArgs, bus: &Bus, out: Output) -> anyhow::Resu
             args.at
         );
     }
-    let mut stage = begin(bus, &args.new).await?;
-    let (mut last, mut events) = (Seq(0), 0);
-    let log = bus.whole_log(&args.story);
-    let log = log.try_take_while(|entry| ready(Ok(entry.seq.0 <= args.at)));
-    let mut pages = pin!(log.try_chunks(PAGE));
-    while let Some(page) = pages.try_next().await? {
-        last = page.last().map_or(last, |entry| entry.seq);
-        events += u64::try_from(page.len())?;
-        stage.log(page).await?;
-    }
-    if last.0 != args.at {
-        bail!(
-            "{} has no event at {} any more: retention removed it",
-            of.id,
-            args.at
-        );
-    }
-    let redriven = bus.redriven(&args.story).await?;
-    stage.adopt(&of, &redriven, Packer::default().keep).await?;
+    let stage = begin(bus, &args.new).await?;
+    let events = stage
+        .through(async |stage| branch(stage, bus, &of, args.at).await)
+        .await?;
     let waiting = bus.go_on(&args.new).await?;
     let of = End {
         events,
         recordings: 0,
     };
     made(out, &args.new, of, waiting)
+}
+
+/// Makes a story of what happened in another one up to a place; gives how many events that are.
+async fn branch(stage: &mut Stage, bus: &Bus, of: &Story, at: u64) -> anyhow::Result<u64> {
+    let (mut last, mut events) = (Seq(0), 0);
+    let log = bus.whole_log(&of.id);
+    let log = log.try_take_while(|entry| ready(Ok(entry.seq.0 <= at)));
+    let mut pages = pin!(log.try_chunks(PAGE));
+    while let Some(page) = pages.try_next().await? {
+        last = page.last().map_or(last, |entry| entry.seq);
+        events += u64::try_from(page.len())?;
+        stage.log(page).await?;
+    }
+    if last.0 != at {
+        bail!(
+            "{} has no event at {at} any more: retention removed it",
+            of.id
+        );
+    }
+    let redriven = bus.redriven(&of.id).await?;
+    let keep = Packer::default().keep;
+    stage.adopt(of, &redriven, keep).await?;
+    Ok(events)
 }
 
 async fn begin(bus: &Bus, id: &StoryId) -> anyhow::Result<Stage> {

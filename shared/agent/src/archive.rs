@@ -81,6 +81,7 @@ pub struct Archive {
     lines: BufReader<File>,
     number: u64,
     seen: End,
+    ended: bool,
     pub head: Box<Head>,
 }
 
@@ -91,11 +92,15 @@ impl Archive {
     /// When it is something else, of a later version, or cut off.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let unreadable = |error| Error::Unreadable(path.to_owned(), error);
+        // A pipe would be waited for.
+        if std::fs::metadata(path).is_ok_and(|file| !file.is_file()) {
+            return Err(unreadable(std::io::Error::other("it is no file")));
+        }
         let mut file = File::open(path).map_err(unreadable)?;
         let whole = is_whole(&mut file).map_err(unreadable)?;
         let mut lines = BufReader::new(file);
         let first = line(&mut lines).map_err(unreadable)?;
-        let head = head(path, &first)?;
+        let head = head(path, &first.unwrap_or_default())?;
         if !whole {
             return Err(Error::Cut(path.to_owned()));
         }
@@ -104,6 +109,7 @@ impl Archive {
             lines,
             number: 1,
             seen: End::default(),
+            ended: false,
             head,
         })
     }
@@ -118,28 +124,48 @@ impl Iterator for Archive {
     type Item = Result<Line, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let read = line(&mut self.lines);
-        self.number += 1;
-        let bytes = match read {
-            Ok(bytes) => bytes,
-            Err(error) => return Some(Err(Error::Unreadable(self.path.clone(), error))),
-        };
-        if bytes.is_empty() {
+        if self.ended {
             return None;
         }
-        Some(match serde_json::from_slice(&bytes) {
-            Ok(Line::Export(_)) => Err(self.wrong("a second export begins here")),
-            Ok(Line::End(end)) if end == self.seen => return None,
-            Ok(Line::End(_)) => Err(self.wrong("lines are missing before it")),
-            Ok(line) => {
-                match line {
-                    Line::Log(_) => self.seen.events += 1,
-                    _ => self.seen.recordings += 1,
-                }
-                Ok(line)
+        let line = self.line();
+        // After what cannot be read nothing is.
+        self.ended = !matches!(line, Ok(Some(_)));
+        line.transpose()
+    }
+}
+
+impl Archive {
+    fn line(&mut self) -> Result<Option<Line>, Error> {
+        let Some(bytes) = self.bytes()? else {
+            return Err(Error::Cut(self.path.clone()));
+        };
+        let line = serde_json::from_slice(&bytes).map_err(|error| self.wrong(error.to_string()))?;
+        match &line {
+            Line::Export(_) => return Err(self.wrong("a second export begins here")),
+            Line::Log(_) => self.seen.events += 1,
+            Line::Recording(_) => self.seen.recordings += 1,
+            Line::End(end) if *end != self.seen => {
+                return Err(self.wrong("lines are missing before it"));
             }
-            Err(error) => Err(self.wrong(error.to_string())),
-        })
+            Line::End(_) => {
+                return match self.bytes()? {
+                    Some(_) => Err(self.wrong("something follows the export's end")),
+                    None => Ok(None),
+                };
+            }
+        }
+        Ok(Some(line))
+    }
+
+    /// The next line without its end.
+    fn bytes(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        self.number += 1;
+        let bytes = line(&mut self.lines);
+        let bytes = bytes.map_err(|error| Error::Unreadable(self.path.clone(), error))?;
+        match bytes {
+            Some(bytes) if bytes.len() as u64 > MAX_LINE => Err(self.wrong("it is too long")),
+            bytes => Ok(bytes),
+        }
     }
 }
 
@@ -176,14 +202,14 @@ fn is_whole(file: &mut File) -> std::io::Result<bool> {
     Ok(last.is_some_and(|line| matches!(serde_json::from_slice(line), Ok(Line::End(_)))))
 }
 
-/// The next line without its end; empty where there is none.
-fn line(from: &mut BufReader<File>) -> std::io::Result<Vec<u8>> {
+/// The next line without its end, or more than [`MAX_LINE`] bytes of it.
+fn line(from: &mut BufReader<File>) -> std::io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
-    from.take(MAX_LINE).read_until(b'\n', &mut line)?;
+    let read = from.take(MAX_LINE + 1).read_until(b'\n', &mut line)?;
     if line.last() == Some(&b'\n') {
         line.pop();
     }
-    Ok(line)
+    Ok((read > 0).then_some(line))
 }
 
 #[cfg(test)]
@@ -221,6 +247,14 @@ mod tests {
             (&[HEAD, end], "\n", "line 2: lines are missing"),
             (&[HEAD, "{}", end], "\n", "line 2: "),
             (&[HEAD, HEAD, end], "\n", "line 2: a second export"),
+            (&[HEAD, "", EVENT, end], "\n", "line 2: "),
+            (&[HEAD, EVENT, "", end], "\n", "line 3: "),
+            (&[HEAD, EVENT, end, ""], "\n", "is cut off"),
+            (
+                &[HEAD, EVENT, end, HEAD, EVENT, end],
+                "\n",
+                "line 4: something follows",
+            ),
         ] {
             let error = read(lines, ends).unwrap_err();
             assert!(error.contains(says), "{error}");

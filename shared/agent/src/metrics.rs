@@ -237,7 +237,7 @@ impl Meters {
         self.all.commits.with_label_values(labels).inc();
     }
 
-    /// A recording of so many bytes is in Redis.
+    /// A recording of so many bytes was given to Redis with an end that is there.
     pub(crate) fn recorded(&self, bytes: usize) {
         let agent = self.agent.as_str();
         let kept = &[agent, "kept"];

@@ -200,8 +200,12 @@ async fn cost(turns: BoxStream<'_, anyhow::Result<Found>>, judged: bool) -> anyh
 
 /// The error, marked where what is asked for cannot be used, and will be no better the next time.
 fn sorted(error: anyhow::Error) -> anyhow::Error {
-    let no_story = matches!(error.downcast_ref(), Some(bus::Error::NoStory(_)));
-    if no_story || error.is::<archive::Error>() {
+    use bus::Error::{Misplaced, NoStory, Oversized, StoryExists, TooLarge};
+    let given = matches!(
+        error.downcast_ref(),
+        Some(NoStory(_) | StoryExists(_) | Misplaced { .. } | Oversized { .. } | TooLarge(_))
+    );
+    if given || error.is::<archive::Error>() {
         exit::configuration(error)
     } else {
         error

@@ -7,15 +7,16 @@
 -- It must not leave a half-done script, so its failure is borne: the doctor finds a key of a wrong type, and a worker
 -- asks for its rights before.
 
--- At most `turns` of the last `ms` are kept; all of them some time longer where nothing comes after them, so that their
+-- About `turns` of the last `ms` are kept; all of them up to an eighth longer where nothing comes after them, so that their
 -- end need not be written with each.
 local function remember(rec, ctx, seq, agent, id, epoch, turns, ms, bytes)
   seq = seq or redis.call('HGET', ctx, 'seq')
   redis.pcall('XADD', rec, 'MAXLEN', '~', turns, '*', 'agent', agent, 'id', id, 'seq', seq, 'epoch', epoch, 'z', bytes)
   redis.pcall('XTRIM', rec, 'MINID', '~', string.format('%.0f', math.max(0, now_ms() - ms)))
   local left = redis.pcall('PTTL', rec)
-  if type(left) == 'number' and left < tonumber(ms) then
-    redis.pcall('PEXPIRE', rec, math.floor(ms * 1.125))
+  local most = math.floor(ms * 1.125)
+  if type(left) == 'number' and (left < tonumber(ms) or left > most) then
+    redis.pcall('PEXPIRE', rec, most)
   end
 end
 

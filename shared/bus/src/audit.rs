@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 use story::{
-    Agent, AuthorKind, Event, EventId, LogEntry, Outcome, OutputPolicy, Payload, Seq, StoryId,
-    outcome,
+    Agent, Event, EventId, LogEntry, Outcome, OutputPolicy, Payload, Seq, StoryId, outcome,
 };
 
 use crate::lanes::Orphan;
@@ -240,7 +239,7 @@ impl Account {
             self.duplicates += 1;
             return;
         }
-        if awaits_an_end(&event) {
+        if event.awaits_an_end() {
             self.actions.insert(event.id.clone());
         }
         self.places.insert(event.id.clone(), seq);
@@ -331,11 +330,6 @@ fn agent(end: &Event) -> Option<String> {
         Payload::Failed(failed) => Some(failed.agent.clone()),
         _ => None,
     }
-}
-
-/// Whether it is a person's action that some agent must answer.
-fn awaits_an_end(event: &Event) -> bool {
-    matches!(event.payload(), Payload::Action(_)) && event.author.kind == AuthorKind::User
 }
 
 fn count(items: usize) -> u64 {

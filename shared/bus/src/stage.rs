@@ -227,14 +227,23 @@ impl Stage {
         }
     }
 
-    /// Leaves nothing of it, where it was not adopted.
+    /// Puts the story together, and leaves nothing of it where that fails.
     ///
     /// # Errors
-    /// When Redis was not reached: what is staged then goes by itself.
-    pub async fn abandon(self) -> Result<(), Error> {
-        let mut cmd = redis::cmd("DEL");
-        cmd.arg(&self.staged());
-        self.bus.link.query(&cmd).await.map(drop)
+    /// Those of `put`.
+    pub async fn through<T, E>(
+        mut self,
+        put: impl AsyncFnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let done = put(&mut self).await;
+        if done.is_err() {
+            let mut cmd = redis::cmd("DEL");
+            cmd.arg(&self.staged());
+            if let Err(error) = self.bus.link.query(&cmd).await {
+                tracing::warn!(story = %self.id, %error, "what was put together goes by itself in an hour");
+            }
+        }
+        done
     }
 
     /// The keys of its log, of the ids in it, and of its recordings, until it is whole.

@@ -140,4 +140,17 @@ async fn what_is_older_than_it_may_be_is_forgotten() {
         .query(&mut server.raw())
         .unwrap();
     assert!((59_000..=67_500).contains(&left), "{left}");
+
+    // Whoever keeps them for less long than somebody did before is heard.
+    let mut expire = redis::cmd("PEXPIRE");
+    expire.arg(REC).arg(100_000);
+    expire.exec(&mut server.raw()).unwrap();
+    bus.publish(&server::action("castle", "b")).await.unwrap();
+    let delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
+    bus.commit(&delivery, &recorded(&delivery)).await.unwrap();
+    let left: u64 = redis::cmd("PTTL")
+        .arg(REC)
+        .query(&mut server.raw())
+        .unwrap();
+    assert!((59_000..=67_500).contains(&left), "{left}");
 }

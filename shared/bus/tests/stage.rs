@@ -5,7 +5,7 @@ mod server;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bus::{Error, Keep, Kept, MAX_STORY_BYTES, NewStory};
+use bus::{Error, Keep, Kept, MAX_STORY_BYTES, NewStory, Stage};
 use futures::TryStreamExt;
 use server::{Server, answer_to, castle, create, everything, story};
 use story::{Agent, LogEntry, MAX_EVENT_BYTES, Policies, Seq};
@@ -198,36 +198,43 @@ async fn what_is_larger_than_a_story_may_be_makes_none_and_leaves_nothing() {
     let (server, bus) = castle(&[]).await;
     let of = bus.story(&story("castle")).await.unwrap();
     let before = everything(&mut server.raw());
-    let mut stage = bus.stage(&story("copy")).await.unwrap();
-    for (seq, bytes, is_taken) in [(1, MAX_EVENT_BYTES, true), (2, MAX_EVENT_BYTES + 1, false)] {
-        let mut event = server::action("copy", &format!("a{seq}"));
-        event.author.name = "x".to_owned();
-        let least = event.encode().len() - 1;
-        event.author.name = "x".repeat(bytes - least);
-        let seq = Seq(seq);
-        match stage.log(vec![LogEntry { seq, event }]).await {
-            Err(Error::TooLarge(large)) => assert_eq!((large, is_taken), (bytes, false)),
-            taken => assert_eq!(taken.is_ok(), is_taken, "{taken:?}"),
-        }
-    }
     let redriven = BTreeMap::new();
-    let bytes = |of: &mut bus::Story, bytes| of.premise = "x".repeat(bytes);
     let mut at = of.clone();
-    bytes(&mut at, 2 * MAX_STORY_BYTES);
-    let least = match stage.adopt(&at, &redriven, KEEP).await {
-        Err(Error::Oversized { bytes, .. }) => bytes - 2 * MAX_STORY_BYTES,
-        other => panic!("{other:?}"),
+    let mut least = 0;
+    let stage = bus.stage(&story("copy")).await.unwrap();
+    let put = async |stage: &mut Stage| {
+        for (seq, bytes, is_taken) in [(1, MAX_EVENT_BYTES, true), (2, MAX_EVENT_BYTES + 1, false)]
+        {
+            let mut event = server::action("copy", &format!("a{seq}"));
+            event.author.name = "x".to_owned();
+            let least = event.encode().len() - 1;
+            event.author.name = "x".repeat(bytes - least);
+            let seq = Seq(seq);
+            match stage.log(vec![LogEntry { seq, event }]).await {
+                Err(Error::TooLarge(large)) => assert_eq!((large, is_taken), (bytes, false)),
+                taken => assert_eq!(taken.is_ok(), is_taken, "{taken:?}"),
+            }
+        }
+        at.premise = "x".repeat(2 * MAX_STORY_BYTES);
+        match stage.adopt(&at, &redriven, KEEP).await {
+            Err(Error::Oversized { bytes, .. }) => least = bytes - 2 * MAX_STORY_BYTES,
+            other => panic!("{other:?}"),
+        }
+        at.premise = "x".repeat(MAX_STORY_BYTES - least + 1);
+        stage.adopt(&at, &redriven, KEEP).await
     };
-    bytes(&mut at, MAX_STORY_BYTES - least + 1);
-    let large = stage.adopt(&at, &redriven, KEEP).await;
+    let large = stage.through(put).await;
     assert!(matches!(large, Err(Error::Oversized { .. })), "{large:?}");
-    stage.abandon().await.unwrap();
     assert_eq!(everything(&mut server.raw()), before);
 
     let stage = bus.stage(&story("copy")).await.unwrap();
-    bytes(&mut at, MAX_STORY_BYTES - least);
-    stage.adopt(&at, &redriven, KEEP).await.unwrap();
-    // What is abandoned too late is there.
-    stage.abandon().await.unwrap();
-    assert_eq!(bus.story(&story("copy")).await.unwrap().premise, at.premise);
+    at.premise = "x".repeat(MAX_STORY_BYTES - least);
+    let put = async |stage: &mut Stage| {
+        stage.adopt(&at, &redriven, KEEP).await?;
+        Err::<(), _>(Error::Moved)
+    };
+    // What fails after that is too late.
+    stage.through(put).await.unwrap_err();
+    let made = bus.story(&story("copy")).await.unwrap();
+    assert_eq!(made.premise, at.premise);
 }

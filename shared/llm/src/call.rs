@@ -132,7 +132,10 @@ impl Call {
                         self.told = true;
                         return Ok(Some(Piece::Text(text)));
                     }
-                    Ok(Step::Ended(outcome)) => return Ok(Some(Piece::End(self.end(outcome)))),
+                    Ok(Step::Ended(outcome)) => match self.retries.let_go() {
+                        Some(failure) => (failure, outcome.usage),
+                        None => return Ok(Some(Piece::End(self.end(outcome)))),
+                    },
                     Err(failure) => (failure, attempt.usage),
                 },
                 State::Over => return Ok(None),

@@ -143,7 +143,7 @@ impl Client {
                 Ok(answer) => answer.map_err(Error::from),
                 Err(_) => Err(limit.passed()),
             };
-            match answer {
+            match answer.and_then(|answer| retries.let_go().map_or(Ok(answer), Err)) {
                 Ok(answer) => {
                     retries.answered(Usage::default());
                     return Ok(answer);

@@ -96,6 +96,11 @@ impl Retries {
         self.reel.as_mut().map(Reel::begin)
     }
 
+    /// See [`Reel::let_go`].
+    pub(crate) fn let_go(&self) -> Option<Error> {
+        self.reel.as_ref()?.let_go()
+    }
+
     /// The try gave a whole answer, and the call is over.
     pub(crate) fn answered(&mut self, usage: Usage) {
         self.ended(None, usage, true);

@@ -28,7 +28,7 @@ pub struct Recorded {
 }
 
 /// In ms from the start of the call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Took {
     pub first_token: u64,
     pub whole: u64,

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep_until};
 
 use crate::recorded::{Answer, Failed, Recorded, Took, Try};
-use crate::{Completion, Error, Text};
+use crate::{Class, Completion, Error, Text};
 
 /// Bytes of a short answer.
 const BODY: usize = 4 * 1024;
@@ -150,12 +150,24 @@ impl Reel {
         self.to_play.as_ref().map(|tries| !tries.is_empty())
     }
 
+    /// That whoever asked let go of the call in this try, where that is what was recorded: however far its answer had come.
+    pub(crate) fn let_go(&self) -> Option<Error> {
+        let (_, heard, _) = self.tries.last()?;
+        let failed = heard.0.played.as_ref()?.failed.clone()?;
+        (failed.class == Class::Cancelled).then(|| failed.into())
+    }
+
     /// A streamed answer is whole: it took as long as it did when it was recorded.
     pub(crate) fn whole(&mut self, completion: &mut Completion) {
-        let took = *self.took.get_or_insert_with(|| Took {
-            first_token: millis(completion.first_token),
-            whole: millis(completion.elapsed),
-        });
+        let measured = match self.to_play {
+            // What was not whole when it was recorded took no time.
+            Some(_) => Took::default(),
+            None => Took {
+                first_token: millis(completion.first_token),
+                whole: millis(completion.elapsed),
+            },
+        };
+        let took = *self.took.get_or_insert(measured);
         completion.first_token = Duration::from_millis(took.first_token);
         completion.elapsed = Duration::from_millis(took.whole);
     }
@@ -266,14 +278,21 @@ impl Heard {
         let pieces = stream::iter(answer.pieces).then(move |(at, length)| {
             let piece = body.split_to(length.min(body.len()));
             async move {
-                if speed > 0.0 {
-                    sleep_until(started + Duration::from_millis(at).div_f64(speed)).await;
+                if let Some(at) = due(started, at, speed) {
+                    sleep_until(at).await;
                 }
                 Ok(piece)
             }
         });
         pieces.chain(stream::iter(failed.map(Err)))
     }
+}
+
+/// When what came `ms` after the start comes, so many times as fast; none: at once, or never in anybody's life.
+fn due(started: Instant, ms: u64, speed: f64) -> Option<Instant> {
+    let after =
+        Duration::try_from_secs_f64(Duration::from_millis(ms).as_secs_f64() / speed).ok()?;
+    started.checked_add(after)
 }
 
 fn millis(time: Duration) -> u64 {

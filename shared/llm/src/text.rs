@@ -1,5 +1,6 @@
 //! The bytes of a body as they are written down: a streamed answer says nearly the same in each of its blocks.
 
+use std::cell::Cell;
 use std::fmt;
 
 use base64::Engine as _;
@@ -15,6 +16,12 @@ const WORTH_IT: usize = 3;
 /// The most bytes that are unfolded: a few written ones could be of any number.
 const MAX_BYTES: usize = 16 << 20;
 
+thread_local! {
+    /// What all texts of the reading under way may still have. No argument: between the reading and its texts are only
+    /// derived impls.
+    static ROOM: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
 /// The bytes of a body. Written as one of
 /// - `{"body": "…"}`: as they are
 /// - `{"folded": [[0, 0, "…"], [138, 71, "…"], …]}`: each block as how many bytes of the one before it begins with, how
@@ -22,6 +29,16 @@ const MAX_BYTES: usize = 16 << 20;
 /// - `{"base64": "…"}`: no UTF-8
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Text(pub Vec<u8>);
+
+impl Text {
+    /// Reads something in which all folded texts together have at most so many bytes.
+    pub fn within<T>(most: usize, read: impl FnOnce() -> T) -> T {
+        ROOM.set(Some(most));
+        let it = read();
+        ROOM.set(None);
+        it
+    }
+}
 
 /// A text, written block by block.
 struct Folded<'a>(&'a str);
@@ -33,7 +50,7 @@ impl Serialize for Text {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(1))?;
         match std::str::from_utf8(&self.0) {
-            Ok(text) if text.len() <= MAX_BYTES && blocks(text).nth(WORTH_IT - 1).is_some() => {
+            Ok(text) if blocks(text).nth(WORTH_IT - 1).is_some() => {
                 map.serialize_entry("folded", &Folded(text))?;
             }
             Ok(text) => map.serialize_entry("body", text)?,
@@ -177,9 +194,12 @@ fn unfold(
     let length = text.len() - before;
     let rest = length.checked_sub(first).ok_or(FOREIGN)?;
     let end = text.len() - rest.checked_sub(last).map(|_| last).ok_or(FOREIGN)?;
-    if text.len() + first + middle.len() + last > MAX_BYTES {
-        return Err("a folded body is too large");
-    }
+    let more = first + middle.len() + last;
+    let left = match ROOM.get() {
+        Some(room) => room.checked_sub(more).map(Some),
+        None => (text.len() + more <= MAX_BYTES).then_some(None),
+    };
+    ROOM.set(left.ok_or("what is folded is too large")?);
     if !text.is_char_boundary(before + first) || !text.is_char_boundary(end) {
         return Err("a folded block begins or ends in a character");
     }
@@ -252,6 +272,18 @@ mod tests {
             let error = read(json).unwrap_err();
             assert!(error.contains(says), "{error}");
         }
+    }
+
+    #[test]
+    fn all_texts_of_one_reading_share_its_bound() {
+        let one = r#"{"folded":[[0,0,"abcd"],[2,2,""],[0,0,"x"]]}"#;
+        let two = format!("[{one},{one}]");
+        for (most, is_read) in [(18, true), (17, false)] {
+            let read = || serde_json::from_str::<Vec<Text>>(&two);
+            assert_eq!(Text::within(most, read).is_ok(), is_read, "{most}");
+        }
+        // Each by itself.
+        assert!(serde_json::from_str::<Vec<Text>>(&two).is_ok());
     }
 
     proptest! {

@@ -110,6 +110,12 @@ impl Event {
         self.id.derive(&self.story, agent.as_str(), part, self.at)
     }
 
+    /// Whether it is a person's action that some agent must answer.
+    #[must_use]
+    pub fn awaits_an_end(&self) -> bool {
+        matches!(self.payload, Payload::Action(_)) && self.author.kind == AuthorKind::User
+    }
+
     /// Whether it is a failure which says of this response, half generated perhaps, that it will not come.
     #[must_use]
     pub fn gives_up(&self, response: &EventId) -> bool {

@@ -128,7 +128,7 @@ pub(super) struct Worker {
         default_value_t = 1_000
     )]
     recordings: u32,
-    /// None older than so many days is kept
+    /// None older than so many days is kept, or than an eighth more where the story does not go on
     #[arg(long, env = "STORYFLEET_RECORDING_DAYS", value_name = "DAYS", default_value = "30", value_parser = clap::value_parser!(u32).range(1..=3_650))]
     recording_days: u32,
     /// The name of this host or pod, for people

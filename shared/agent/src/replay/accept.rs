@@ -52,6 +52,7 @@ impl Accepted {
             .canonicalize()
             .with_context(|| format!("{} cannot be found", file.display()))?;
         let archive = Archive::open(file)?;
+        let epoch = archive.head.story.epoch.clone();
         let folder = file
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty());
@@ -70,7 +71,10 @@ impl Accepted {
                     end.recordings += 1;
                     let step: Step = serde_json::from_str(kept.turn.get())?;
                     let key = (kept.seq, kept.agent.clone(), kept.id.clone(), step.part);
-                    kept.turn = self.0.remove(&key).unwrap_or(kept.turn);
+                    // Of an earlier life of the log nothing was gone through.
+                    if kept.epoch == epoch {
+                        kept.turn = self.0.remove(&key).unwrap_or(kept.turn);
+                    }
                     Line::Recording(kept)
                 }
                 line => {

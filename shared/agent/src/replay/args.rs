@@ -121,9 +121,10 @@ impl FromStr for Llm {
 
 fn speed(text: &str) -> Result<f64, String> {
     let speed: f64 = text.parse().map_err(|_| "it is no number".to_owned())?;
-    let range = 0.0..=1_000_000.0;
-    let within = range.contains(&speed).then_some(speed);
-    within.ok_or_else(|| "write a number from 0 to 1000000".to_owned())
+    let within = speed == 0.0 || (0.01..=1_000_000.0).contains(&speed);
+    within
+        .then_some(speed)
+        .ok_or_else(|| "write 0, or a number from 0.01 to 1000000".to_owned())
 }
 
 impl<O: Args + Serialize> Replay<O> {
@@ -187,7 +188,8 @@ mod tests {
     #[test]
     fn a_speed_is_a_number_that_is_not_negative() {
         assert_eq!(speed("0.5"), Ok(0.5));
-        for bad in ["-1", "NaN", "inf", "fast", "1000001"] {
+        assert_eq!((speed("0"), speed("0.01")), (Ok(0.0), Ok(0.01)));
+        for bad in ["-1", "NaN", "inf", "fast", "1000001", "0.009", "1e-30"] {
             assert!(speed(bad).is_err(), "{bad}");
         }
     }

@@ -16,6 +16,9 @@ use super::judge::Judge;
 use crate::recording::{MadeWith, Recording};
 use crate::{Agent, DraftSender, Prompts, Turn, exit};
 
+/// Most agents that are kept for other turns: a fleet has a few kinds, a file may say anything.
+const MADE: usize = 64;
+
 /// Makes agents as the recordings say, and has them go through turns.
 pub(crate) struct Player<A, B> {
     build: B,
@@ -174,6 +177,9 @@ impl<A: Agent, B> Player<A, B> {
             prompts: prompts.map_err(exit::configuration)?,
             offline: Client::new(settings)?,
         });
+        if made.len() == MADE {
+            made.clear();
+        }
         made.insert(key, Arc::clone(&one));
         Ok(one)
     }

@@ -1,14 +1,16 @@
 //! What `replay` tells: each turn as it is gone through, and all of them at the end.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
 use serde_json::json;
 use similar::{ChangeTag, TextDiff};
 use story::{EventId, Seq, StoryId};
+use tokio::time::Instant;
 
 use super::args::Format;
 use super::compare::{Difference, Level};
@@ -18,6 +20,11 @@ use super::table::{Side, Table};
 use super::{DIFFERS, MISSING, UNSTABLE};
 use crate::exit;
 use crate::recording::Recording;
+
+/// How long a text's changes are looked for.
+const LONGEST: Duration = Duration::from_secs(1);
+/// Most lines of a text that are shown.
+const MOST: usize = 200;
 
 /// How a turn went, held against its recording.
 pub(crate) struct Verdict {
@@ -277,10 +284,12 @@ fn text(verdict: &Verdict) -> String {
         Ok(went) => went,
         Err(why) => return format!("{place}  cannot be gone through: {}", plain(why)),
     };
-    let mut levels: Vec<Level> = went.differences.iter().map(|found| found.level).collect();
-    levels.dedup();
+    let levels: BTreeSet<Level> = went.differences.iter().map(|found| found.level).collect();
     let levels: Vec<String> = levels.into_iter().map(name).collect();
     let word = match went.outcome {
+        Outcome::Missing if levels.is_empty() => {
+            "asks for what is not recorded: it has no other request".to_owned()
+        }
         Outcome::Same => "same".to_owned(),
         Outcome::Differs => format!("differs: {}", levels.join(", ")),
         Outcome::Missing => {
@@ -310,13 +319,17 @@ fn text(verdict: &Verdict) -> String {
 
 /// The lines that are not the same, with the words that changed marked.
 pub(super) fn changes(before: &str, after: &str) -> Vec<String> {
-    let diff = TextDiff::from_lines(before, after);
+    // What many lines have in common is looked for no longer: then more of them show as changed.
+    let mut diff = TextDiff::configure();
+    let diff = diff.timeout(LONGEST).diff_lines(before, after);
+    let until = Instant::now().into_std() + LONGEST;
     let changes = diff
         .ops()
         .iter()
-        .flat_map(|op| diff.iter_inline_changes(op));
+        .flat_map(|op| diff.iter_inline_changes_deadline(op, Some(until)));
     let changes = changes.filter(|change| change.tag() != ChangeTag::Equal);
-    changes
+    let mut lines: Vec<String> = changes
+        .take(MOST + 1)
         .map(|change| {
             let (sign, open, close) = match change.tag() {
                 ChangeTag::Delete => ('-', "[-", "-]"),
@@ -332,7 +345,11 @@ pub(super) fn changes(before: &str, after: &str) -> Vec<String> {
             });
             format!("    {sign} {}", words.collect::<String>())
         })
-        .collect()
+        .collect();
+    if lines.len() > MOST {
+        lines[MOST] = "    … more lines differ: --diff json and --out have them".to_owned();
+    }
+    lines
 }
 
 /// Text of people and models, without what a terminal would act on.
@@ -367,5 +384,14 @@ mod tests {
         ];
         assert_eq!(changes(before, after), expected);
         assert!(changes("a\u{1b}[31mb", "c")[0].contains('\u{fffd}'));
+    }
+
+    #[test]
+    fn of_many_changed_lines_the_first_are_shown() {
+        let lines = |count: usize| "x\n".repeat(count);
+        assert_eq!(changes("", &lines(MOST)).len(), MOST);
+        let more = changes("", &lines(MOST + 1));
+        assert_eq!(more.len(), MOST + 1);
+        assert!(more[MOST].contains("more lines differ"));
     }
 }

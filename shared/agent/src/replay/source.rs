@@ -8,6 +8,7 @@ use bus::{Bus, Story};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use story::{AuthorKind, Event, EventId, LogEntry, Payload, Seq, StoryId};
 
 use crate::archive::{Archive, Line};
@@ -62,10 +63,13 @@ impl Part {
         struct Answered {
             event: Event,
             part: u32,
+            effects: Option<IgnoredAny>,
         }
         let answer = || {
             let json = found.json.as_ref().ok()?;
             let answered: Answered = serde_json::from_slice(json).ok()?;
+            // One that failed may have been answered by a later turn.
+            answered.effects?;
             Some(answered.event.response(agent, answered.part))
         };
         let place = answer().and_then(|id| self.answers.get(&id).copied());

@@ -23,8 +23,12 @@ impl Side {
     pub(crate) fn of(turn: &Recording<'_>) -> Self {
         let calls = u64::try_from(turn.calls.len()).unwrap_or(u64::MAX);
         let spent = turn.effects.iter().flat_map(|effects| &effects.spent);
-        let (tokens_in, tokens_out) = spent.fold((0, 0), |(into, out), call| {
-            (into + call.tokens_in, out + call.tokens_out)
+        // A file may say anything.
+        let (tokens_in, tokens_out) = spent.fold((0_u64, 0_u64), |(into, out), call| {
+            (
+                into.saturating_add(call.tokens_in),
+                out.saturating_add(call.tokens_out),
+            )
         });
         let words = said(turn).split_whitespace().count();
         Self {
@@ -44,8 +48,8 @@ impl Side {
         self.calls += other.calls;
         self.asked_again += other.asked_again;
         self.words += other.words;
-        self.tokens_in += other.tokens_in;
-        self.tokens_out += other.tokens_out;
+        self.tokens_in = self.tokens_in.saturating_add(other.tokens_in);
+        self.tokens_out = self.tokens_out.saturating_add(other.tokens_out);
     }
 
     fn mean(&self, sum: u64) -> f64 {

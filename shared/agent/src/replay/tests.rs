@@ -250,3 +250,20 @@ async fn what_nobody_counted_is_taken_to_cost_a_token_for_four_bytes() {
     assert_eq!(cost(turns(), false).await.unwrap(), recording.cost());
     assert_eq!(cost(turns(), true).await.unwrap(), 2 * recording.cost());
 }
+
+#[test]
+fn what_unfolds_to_more_than_fits_into_memory_is_not_read() {
+    let most = recording::MAX_JSON;
+    let json = String::from_utf8(turn(&[("Why?", "It rained.")]).json.unwrap()).unwrap();
+    let at = json.find(r#""body":""#).unwrap();
+    let end = at + json[at..].find(r#"","pieces"#).unwrap() + 1;
+    // Of half a mebibyte, so many times.
+    let block = "x".repeat(1 << 19);
+    for (blocks, is_read) in [(most >> 19, true), ((most >> 19) + 1, false)] {
+        let again = format!(",[{},0,\"\"]", block.len()).repeat(blocks - 1);
+        let folded = format!(r#""folded":[[0,0,"{block}"]{again}]"#);
+        let json = [&json[..at], &folded, &json[end..]].concat();
+        let read = Recording::read(json.as_bytes());
+        assert_eq!(read.is_ok(), is_read, "{:?}", read.err());
+    }
+}

@@ -170,6 +170,28 @@ async fn what_was_not_recorded_is_named_and_what_is_asked_otherwise_is_kept() {
     assert_eq!(again.unanswered()[0].get(), other.body().get());
 }
 
+/// Its caller has a limit of its own, and a provider holds its connection open behind a whole answer.
+#[tokio::test]
+async fn a_call_that_was_let_go_is_none_that_was_answered_however_far_its_answer_came() {
+    for frames in [&[HI][..], &[HI, STOP], &[HI, STOP, USAGE]] {
+        let provider = Provider::start(|_| Answer::events(frames).hangs()).await;
+        let (live, tape) = client(&provider.url).taped();
+        let mut call = live.stream(&request());
+        let text = call.next().await.unwrap();
+        assert_eq!(text, Some(Piece::Text("Hi ".to_owned())));
+        // Until all that it says is here.
+        let more = timeout(Duration::from_millis(100), call.next()).await;
+        assert!(more.is_err(), "{more:?}");
+        drop(call);
+        let calls = tape.take();
+        let (played, again) = playing(&calls, 0.0);
+        let error = soon(played.complete(&request())).await.unwrap_err();
+        assert_eq!(error.class, Class::Cancelled);
+        let json = |calls: &[Recorded]| serde_json::to_value(calls).unwrap()[0]["tries"].clone();
+        assert_eq!(json(&again.take())[0]["failed"], json(&calls)[0]["failed"]);
+    }
+}
+
 #[tokio::test]
 async fn a_played_answer_takes_its_time_where_asked() {
     let provider = Provider::start(|_| Answer::events(&[HI, STOP, DONE]).ended()).await;

@@ -68,6 +68,22 @@ async fn a_fork_has_what_was_told_up_to_its_place_and_goes_another_way() -> anyh
 }
 
 #[tokio::test]
+async fn a_fork_of_what_is_not_there_any_more_leaves_nothing() -> anyhow::Result<()> {
+    let (stack, folder) = told().await?;
+    let url = stack.redis_url();
+    stack.redis(&["XDEL", "sf:{0}:log:castle", "4-0"]).await?;
+    let fork = ["--redis", &url, "fork", "castle", "other", "--at", "4"];
+    let refused = run(folder.path(), &fork).await?;
+    assert_eq!(refused.status.code(), Some(1));
+    let errors = String::from_utf8(refused.stderr)?;
+    assert!(errors.contains("has no event at 4 any more"), "{errors}");
+    let keys = stack.redis.command(&[b"KEYS", b"*other*"]).await?;
+    assert_eq!(keys, "*0");
+    stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_file_that_is_none_makes_no_story() -> anyhow::Result<()> {
     let (stack, folder) = told().await?;
     let file = exported(&stack, &folder).await?;

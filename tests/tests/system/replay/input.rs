@@ -231,6 +231,29 @@ async fn whoever_asks_in_vain_is_told_why_and_changes_nothing() -> anyhow::Resul
 }
 
 #[tokio::test]
+async fn a_budget_is_enough_for_what_turns_cost_and_a_token_less_is_not() -> anyhow::Result<()> {
+    let told = Told::start().await?;
+    let url = told.stack.llm();
+    let with = async |budget: &str| {
+        let live = ["--story", "castle", "--llm", url, "--budget", budget];
+        replay(&told.stack, Agent::Narrator, &live).await
+    };
+    let refused = with("1").await?.err;
+    let cost = refused.split(" cost ").nth(1);
+    let cost = cost
+        .and_then(|rest| rest.split(' ').next())
+        .unwrap_or_default();
+    let cost: u64 = cost.parse()?;
+    assert_eq!(with(&(cost - 1).to_string()).await?.code, Some(5));
+    assert_eq!(told.stack.calls_for(&"a1".parse()?).await?, 1);
+    let enough = with(&cost.to_string()).await?;
+    assert!(matches!(enough.code, Some(0 | 1)), "{enough:#?}");
+    assert_eq!(told.stack.calls_for(&"a1".parse()?).await?, 2);
+    told.stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn recordings_of_another_life_of_the_log_are_not_taken_for_those_of_this_one()
 -> anyhow::Result<()> {
     let told = Told::start().await?;

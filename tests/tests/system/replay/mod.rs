@@ -5,6 +5,7 @@ mod faults;
 mod held;
 mod input;
 mod kept;
+mod many;
 mod pace;
 mod prompts;
 mod shared;

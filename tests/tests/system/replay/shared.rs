@@ -6,7 +6,7 @@ use bus::Seen;
 use story::{Agent, Outcome, Policies};
 use system_tests::{Options, Stack, action};
 
-use super::{end, exactly};
+use super::{JSON, end, exactly, replay};
 
 #[tokio::test]
 async fn an_answer_that_another_worker_took_over_goes_again_as_it_went() -> anyhow::Result<()> {
@@ -131,6 +131,14 @@ async fn an_event_that_failed_and_was_sent_again_goes_both_ways_again() -> anyho
     let turns = exactly(&stack, &story).await?;
     let failed = turns.iter().map(|turn| turn.failed.is_some());
     assert_eq!(failed.collect::<Vec<_>>(), [true, false]);
+    // Each at its place.
+    for seq in ["2", "3"] {
+        let only = ["--story", "castle", "--from", seq, "--to", seq];
+        let found = replay(&stack, Agent::Narrator, &[&only[..], &JSON].concat()).await?;
+        let lines = found.lines()?;
+        assert_eq!((found.code, lines.len()), (Some(0), 2), "{found:#?}");
+        assert_eq!(lines[0]["seq"].to_string(), seq);
+    }
     stack.end().await;
     Ok(())
 }

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use anyhow::Context;
-use story::Agent;
+use serde_json::json;
+use story::{Agent, OutputPolicy, Payload, Policies};
 use system_tests::{Options, Stack};
 use tempfile::TempDir;
 
 use super::prompts::prompts;
-use super::{JSON, NOWHERE, Replayed, castle, replay_at};
+use super::{JSON, NOWHERE, Replayed, castle, end, replay_at};
 use crate::command::says;
 
 /// The narrator's replay of these.
@@ -59,10 +60,83 @@ async fn a_replay_is_told_as_a_story_of_its_own_and_never_into_another() -> anyh
     };
     assert_ne!(reference(&new), reference(&told("castle").await?));
     let second = replay(&url, &publish).await?;
-    assert_eq!(second.code, Some(1), "{second:#?}");
+    assert_eq!(second.code, Some(2), "{second:#?}");
     let refused = second.err.contains("there is already a story 'new'");
     assert!(refused, "{second:#?}");
     assert_eq!(told("new").await?, new);
+    stack.end().await;
+    Ok(())
+}
+
+/// An action whose answer comes behind the turns that are told is in nobody's hands there.
+#[tokio::test]
+async fn a_story_of_a_replay_has_no_action_without_an_end() -> anyhow::Result<()> {
+    let stack = Stack::start(Options::default()).await?;
+    let story = stack.story("castle", Policies::default()).await?;
+    let mut reader = stack.hear(&story).await?;
+    let narrator = stack.worker(Agent::Narrator)?;
+    let first = stack.act(&story, "a1", "I open the door.").await?;
+    reader.end_of(&first).await?;
+    let spoken = stack.say(&story, "a2", "Who are you?").await?;
+    let third = stack.act(&story, "a3", "I wait.").await?;
+    reader.end_of(&third).await?;
+    let dialogue = stack.worker(Agent::Dialogue)?;
+    reader.end_of(&spoken).await?;
+    end([narrator, dialogue]).await?;
+    let url = stack.redis_url();
+    let publish = ["--story", "castle", "--from", "5", "--publish-to", "new"];
+    let told = replay(&url, &publish).await?;
+    assert_eq!(told.code, Some(0), "{told:#?}");
+    assert!(told.out.contains("made new: 4 events\n"), "{told:#?}");
+    // Three here, and two there.
+    stack.audit(5).await?;
+    stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_taken_back_is_not_told_again_by_a_replay() -> anyhow::Result<()> {
+    const CARD: &str = "4111 1111 1111 1111";
+    let text = json!(format!(
+        "A voice reads: {CARD}.\n@@@\n{{\"choices\":[\"Go on\"]}}"
+    ));
+    let stack = Stack::start(Options {
+        scenario: format!(
+            "rules:\n- when: {{ agent: narrator, regex: number }}\n  reply: {{ text: {text} }}\n"
+        ),
+        ..Options::default()
+    })
+    .await?;
+    let retracts = Policies {
+        output: OutputPolicy::Retract,
+        ..Policies::default()
+    };
+    let story = stack.story("castle", retracts).await?;
+    let mut reader = stack.hear(&story).await?;
+    let fleet = stack.fleet()?;
+    stack.act(&story, "a1", "I ask for a number.").await?;
+    let taken = |seen: &bus::Seen| match seen {
+        bus::Seen::Event(entry) => matches!(entry.event.payload(), Payload::Retracted(_)),
+        _ => false,
+    };
+    reader.until("it is taken back", taken).await?;
+    let after = stack.act(&story, "a2", "I wait.").await?;
+    reader.end_of(&after).await?;
+    end(fleet).await?;
+    // Somebody wants no verdicts any more.
+    let patch = bus::StoryPatch {
+        policies: Some(Policies::default()),
+        ..bus::StoryPatch::default()
+    };
+    stack.bus.patch_story(&story, &patch).await?;
+    let url = stack.redis_url();
+    let told = replay(&url, &["--story", "castle", "--publish-to", "new"]).await?;
+    assert_eq!(told.code, Some(0), "{told:#?}");
+    let folder = tempfile::tempdir()?;
+    let export = ["--redis", &url, "export", "--story", "new"];
+    let new = says(folder.path(), &export).await?;
+    assert!(!new.contains(CARD) && new.contains("I wait."), "{new}");
+    stack.audit(3).await?;
     stack.end().await;
     Ok(())
 }
