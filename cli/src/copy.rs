@@ -76,9 +76,8 @@ fn unpacked(kept: bus::Kept) -> anyhow::Result<Kept> {
 pub(crate) async fn import(args: ImportArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
     let archive = Archive::open(&args.file).map_err(exit::configuration)?;
     let stage = begin(bus, &args.story).await?;
-    let done = stage
-        .through(async |stage| put(stage, archive).await)
-        .await?;
+    let done = stage.through(async |stage| put(stage, archive).await).await;
+    let done = done.with_context(|| format!("{} is not made", args.story))?;
     let waiting = bus.go_on(&args.story).await?;
     made(out, &args.story, done, waiting)
 }
@@ -127,7 +126,7 @@ async fn put(stage: &mut Stage, archive: Archive) -> anyhow::Result<End> {
 fn of_the_file(error: bus::Error) -> anyhow::Error {
     use bus::Error::{Misplaced, Oversized, TooLarge};
     match error {
-        error @ (Misplaced { .. } | Oversized { .. } | TooLarge(_)) => exit::configuration(error),
+        error @ (Misplaced(_) | Oversized { .. } | TooLarge(_)) => exit::configuration(error),
         error => error.into(),
     }
 }
@@ -156,7 +155,8 @@ pub(crate) async fn fork(args: ForkArgs, bus: &Bus, out: Output) -> anyhow::Resu
     let stage = begin(bus, &args.new).await?;
     let events = stage
         .through(async |stage| branch(stage, bus, &of, args.at).await)
-        .await?;
+        .await
+        .with_context(|| format!("{} is not made", args.new))?;
     let waiting = bus.go_on(&args.new).await?;
     let of = End {
         events,

@@ -233,6 +233,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_file_is_not_waited_for_and_no_line_is_longer_than_one_can_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Archive::open(folder.path()).unwrap_err();
+        assert!(crate::exit::line(&error.into()).ends_with("it is no file"));
+        let end = r#"{"end":{"events":1,"recordings":0}}"#;
+        let most = usize::try_from(MAX_LINE).unwrap();
+        for (bytes, says) in [(most, None), (most + 1, Some("line 2: it is too long"))] {
+            let padded = EVENT.to_owned() + &" ".repeat(bytes - EVENT.len());
+            let read = read(&[HEAD, &padded, end], "\n");
+            match says {
+                None => assert_eq!(read, Ok(1)),
+                Some(says) => assert!(read.unwrap_err().contains(says)),
+            }
+        }
+    }
+
+    #[test]
     fn a_file_that_is_whole_is_read_and_any_other_says_why_not() {
         let end = r#"{"end":{"events":1,"recordings":0}}"#;
         assert_eq!(read(&[HEAD, EVENT, end], "\n"), Ok(1));

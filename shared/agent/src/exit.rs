@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-pub use exit::{CONFIGURATION, configuration, is_configuration, line, one_line, tell, usage};
+pub use exit::{CONFIGURATION, configuration, is_configuration, line, note, one_line, tell, usage};
 
 /// Tells the error, and gives 2 when only another configuration helps against it, of ours or of Redis, else 1.
 #[must_use]

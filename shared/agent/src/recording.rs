@@ -296,6 +296,29 @@ mod tests {
     }
 
     #[test]
+    fn answers_that_nobody_could_read_again_are_not_kept() {
+        let old = include_str!("recording/v1.json");
+        let mut turn = Recording::read(old.as_bytes()).unwrap();
+        let mut packs = |more: usize| {
+            let answer = |turn: &mut Recording<'_>, bytes: usize| {
+                let answer = turn.calls[0].tries[0].answer.as_mut().unwrap();
+                let block = format!("data: {{{}}}\n\n", " ".repeat(500));
+                let mut body = block.repeat(bytes / block.len() + 1).into_bytes();
+                body.truncate(bytes);
+                answer.body = Text(body);
+            };
+            answer(&mut turn, 0);
+            let others = turn.bodies();
+            answer(&mut turn, MAX_JSON - others + more);
+            Packer::default().pack(&turn).unwrap()
+        };
+        let packed = packs(0).unwrap();
+        let json = Recording::unpacked(&packed).unwrap();
+        assert_eq!(Recording::read(&json).unwrap().bodies(), MAX_JSON);
+        assert_eq!(packs(1), None);
+    }
+
+    #[test]
     fn what_is_too_large_is_not_kept() {
         // It packs well, and would be too much for whoever reads it.
         assert!(packs(&vec![b' '; MAX_JSON]).is_some());

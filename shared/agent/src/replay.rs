@@ -8,6 +8,7 @@ mod accept;
 mod args;
 mod compare;
 mod judge;
+mod places;
 mod play;
 mod publish;
 mod report;
@@ -16,7 +17,10 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::io::{self, IsTerminal};
+use std::pin::pin;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bus::Bus;
@@ -28,6 +32,7 @@ use mock_llm::Options;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use accept::Accepted;
@@ -35,14 +40,18 @@ use args::Llm;
 pub(crate) use args::Replay;
 use compare::{Difference, Level, differences, nearest};
 use judge::Judge;
+use places::Places;
 use play::{Means, Player};
 use publish::Publication;
 use report::{Outcome, Report, Tally, Verdict, Went};
-use source::{Found, Lost, Part, Source};
+use source::{Found, Source};
 use table::Side;
 
 use crate::recording::Recording;
 use crate::{Agent, Emitted, archive, exit};
+
+/// How long a person is told nothing.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// It went otherwise than recorded.
 const DIFFERS: u8 = 1;
@@ -80,12 +89,9 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
             )));
         }
         let source = self.source().await?;
-        let part = match self.places() {
-            Some(places) => Some(source.part(agent, places).await?),
-            None => None,
-        };
+        let places = Places::of(&source, agent, self.places()).await?;
         if self.url()?.is_some() {
-            let cost = cost(source.turns(agent, part.as_ref()), self.judge).await?;
+            let cost = cost(source.turns(&places), self.judge).await?;
             if cost > self.budget {
                 let what = format!(
                     "these turns cost {cost} tokens when they were recorded, and --budget allows {}: raise it, or choose fewer with --from and --to",
@@ -106,7 +112,7 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
             speed: self.speed,
         };
         let player = Player::new(build, means);
-        let code = self.all(&player, &source, (agent, part)).await;
+        let code = self.all(&player, &source, places).await;
         mock.cancel();
         code
     }
@@ -115,21 +121,21 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
         &self,
         player: &Player<A, B>,
         source: &Source,
-        (agent, part): (story::Agent, Option<Part>),
+        places: Places,
     ) -> anyhow::Result<ExitCode> {
         let report = Report::new(self.diff, self.out.clone())?;
         let mut published = match &self.publish_to {
             Some(id) => {
                 let bus = Bus::new(self.redis.settings())?;
-                Some(Publication::begin(&bus, id, source.known().await?).await?)
+                Some(Publication::begin(&bus, id, source.known().await?, places.agent()).await?)
             }
             None => None,
         };
         let (mut tally, mut accepted) = (Tally::default(), Accepted::default());
-        let verdicts = source.turns(agent, part.as_ref());
+        let verdicts = source.turns(&places);
         let verdicts = verdicts.map_ok(|found| async move { Ok(verdict(player, found).await) });
         let mut verdicts = verdicts.try_buffered(usize::try_from(self.concurrency)?);
-        while let Some(verdict) = verdicts.try_next().await? {
+        while let Some(verdict) = watched(verdicts.try_next(), &tally).await? {
             tally.add(&verdict);
             if self.accept && accepted.add(&verdict)? {
                 tally.accept();
@@ -142,12 +148,15 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
             let events = published.end(source).await?;
             report.published(id, events)?;
         }
-        let lost = part.map_or_else(Lost::default, |part| part.lost(&tally.answers));
+        let asked = places.are_some();
+        let lost = places.lost(&tally.answers);
         if let (true, Some(file)) = (self.accept, &self.from_file) {
-            report.accepted(accepted.write(file)?)?;
+            let accepted = accepted.write(file);
+            let as_it_was = || format!("{} stays as it was", file.display());
+            report.accepted(accepted.with_context(as_it_was)?)?;
         }
         let others = match tally.is_empty() {
-            true => others(&source.census().await?),
+            true => others(&source.census().await?, asked),
             false => String::new(),
         };
         report.end(&tally, &lost, &others, player.is_live())?;
@@ -187,6 +196,21 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
     }
 }
 
+/// Waits; whoever sits before it is told that it goes on.
+async fn watched<T>(awaited: impl Future<Output = T>, so_far: &Tally) -> T {
+    let mut awaited = pin!(awaited);
+    while io::stderr().is_terminal() {
+        match timeout(SILENCE, awaited.as_mut()).await {
+            Ok(it) => return it,
+            Err(_) => exit::note(&format!(
+                "{} turns so far, waiting for the next",
+                so_far.turns()
+            )),
+        }
+    }
+    awaited.await
+}
+
 /// The tokens that the turns cost when they were recorded. A judge reads what was asked and both answers: as many again.
 async fn cost(turns: BoxStream<'_, anyhow::Result<Found>>, judged: bool) -> anyhow::Result<u64> {
     let costs = turns.try_fold(0_u64, async |sum, found| {
@@ -203,7 +227,7 @@ fn sorted(error: anyhow::Error) -> anyhow::Error {
     use bus::Error::{Misplaced, NoStory, Oversized, StoryExists, TooLarge};
     let given = matches!(
         error.downcast_ref(),
-        Some(NoStory(_) | StoryExists(_) | Misplaced { .. } | Oversized { .. } | TooLarge(_))
+        Some(NoStory(_) | StoryExists(_) | Misplaced(_) | Oversized { .. } | TooLarge(_))
     );
     if given || error.is::<archive::Error>() {
         exit::configuration(error)
@@ -237,6 +261,7 @@ where
     };
     Verdict {
         seq: found.seq,
+        place: found.place,
         agent: found.agent,
         id: found.id,
         went: went.map_err(|error| exit::line(&error)),
@@ -299,7 +324,7 @@ where
 }
 
 /// What there is, for whoever found nothing.
-fn others(census: &[(String, bool, u64)]) -> String {
+fn others(census: &[(String, bool, u64)], asked: bool) -> String {
     if census.is_empty() {
         return "nothing is recorded here (it is off for the story, older than what is kept, or was never answered)".to_owned();
     }
@@ -311,5 +336,6 @@ fn others(census: &[(String, bool, u64)]) -> String {
         };
         format!("{count} of the {}{life}", exit::one_line(agent))
     });
-    format!("there are {}", there.collect::<Vec<_>>().join(", "))
+    let here = if asked { "none at these places; " } else { "" };
+    format!("{here}there are {}", there.collect::<Vec<_>>().join(", "))
 }

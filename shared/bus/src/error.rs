@@ -48,9 +48,9 @@ pub enum Error {
         bytes: usize,
         max: usize,
     },
-    /// A log that is put together has its events in another order.
-    #[error("the event at {seq} comes after the one at {after}")]
-    Misplaced { seq: story::Seq, after: story::Seq },
+    /// A log that is put together has events where none can be.
+    #[error("{0}")]
+    Misplaced(String),
     /// The parked events that a commit consumes are not at the head of their lane.
     #[error("the events to consume are not next in their lane")]
     Moved,

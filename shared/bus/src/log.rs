@@ -121,9 +121,13 @@ impl Bus {
 }
 
 /// The place that an entry's id `<seq>-0` is.
+/// The last place that a script counts exactly.
+pub(crate) const MAX_PLACE: u64 = 1 << 53;
+
 pub(crate) fn seq(id: &str) -> Result<Seq, Error> {
     let seq = id.strip_suffix("-0").and_then(|seq| seq.parse().ok());
-    seq.map(Seq)
+    seq.filter(|seq| *seq <= MAX_PLACE)
+        .map(Seq)
         .ok_or_else(|| Error::data(format!("the log has an entry '{id}'")))
 }
 

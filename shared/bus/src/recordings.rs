@@ -74,7 +74,7 @@ impl Bus {
                 let page = page.into_iter().filter_map(move |(place, fields)| {
                     let kept = kept(fields);
                     if kept.is_none() {
-                        tracing::warn!(%story, place, "an entry is no recording: it is left out");
+                        tracing::error!(%story, place, "an entry is no recording: it is left out");
                     }
                     kept
                 });

@@ -6,6 +6,7 @@ use std::time::Duration;
 use story::{EventId, LogEntry, MAX_EVENT_BYTES, Seq, StoryId};
 
 use crate::keys::Keys;
+use crate::log::MAX_PLACE;
 use crate::recordings::{Keep, Kept};
 use crate::reply::verdict;
 use crate::script::{Call, Script};
@@ -33,7 +34,7 @@ pub struct Stage {
     /// Entries so far, of the log and of the recordings.
     events: u64,
     recordings: u64,
-    /// The ids in the log: an id may be there twice.
+    /// The ids in the log.
     ids: HashSet<EventId>,
 }
 
@@ -91,17 +92,24 @@ impl Stage {
     /// The next events, each in its place; they become this story's.
     ///
     /// # Errors
-    /// [`Error::Misplaced`] when a place is not behind the last one; [`Error::TooLarge`]; or Redis was not reached.
+    /// [`Error::Misplaced`] when a place is not behind the last one, or an event is there twice; [`Error::TooLarge`]; or Redis was not reached.
     pub async fn log(&mut self, entries: Vec<LogEntry>) -> Result<(), Error> {
         let [log, seen, _] = self.staged();
         let now = jiff::Timestamp::now().as_millisecond();
         let mut commands = Vec::with_capacity(2 * entries.len());
         for entry in entries {
+            let Seq(seq) = entry.seq;
             if entry.seq <= self.last {
-                return Err(Error::Misplaced {
-                    seq: entry.seq,
-                    after: self.last,
-                });
+                let what = format!("the event at {seq} comes after the one at {}", self.last);
+                return Err(Error::Misplaced(what));
+            }
+            if seq > MAX_PLACE {
+                let what = format!("the event at {seq} is behind any place that a log has");
+                return Err(Error::Misplaced(what));
+            }
+            if self.ids.contains(&entry.event.id) {
+                let what = format!("the event at {seq}, {}, is there twice", entry.event.id);
+                return Err(Error::Misplaced(what));
             }
             self.last = entry.seq;
             self.events += 1;
@@ -227,7 +235,8 @@ impl Stage {
         }
     }
 
-    /// Puts the story together, and leaves nothing of it where that fails.
+    /// Puts the story together, and leaves nothing of it where that fails; where Redis is not reached even for that, it goes
+    /// by itself in an hour.
     ///
     /// # Errors
     /// Those of `put`.
@@ -239,9 +248,7 @@ impl Stage {
         if done.is_err() {
             let mut cmd = redis::cmd("DEL");
             cmd.arg(&self.staged());
-            if let Err(error) = self.bus.link.query(&cmd).await {
-                tracing::warn!(story = %self.id, %error, "what was put together goes by itself in an hour");
-            }
+            self.bus.link.query(&cmd).await.ok();
         }
         done
     }

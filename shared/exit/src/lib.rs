@@ -119,6 +119,11 @@ pub fn tell(text: &str) {
     write(&format!("error: {text}\n"));
 }
 
+/// Tells on stderr what is no error: that work goes on.
+pub fn note(text: &str) {
+    write(&format!("{text}\n"));
+}
+
 fn write(text: &str) {
     // There is nowhere left to say that stderr is closed; the exit code says the rest.
     let _ = io::stderr().write_all(text.as_bytes());

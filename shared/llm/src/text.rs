@@ -17,7 +17,7 @@ const WORTH_IT: usize = 3;
 const MAX_BYTES: usize = 16 << 20;
 
 thread_local! {
-    /// What all texts of the reading under way may still have. No argument: between the reading and its texts are only
+    /// What all folded texts of the reading under way may still have. No argument: between the reading and its texts are only
     /// derived impls.
     static ROOM: Cell<Option<usize>> = const { Cell::new(None) };
 }
@@ -33,10 +33,14 @@ pub struct Text(pub Vec<u8>);
 impl Text {
     /// Reads something in which all folded texts together have at most so many bytes.
     pub fn within<T>(most: usize, read: impl FnOnce() -> T) -> T {
-        ROOM.set(Some(most));
-        let it = read();
-        ROOM.set(None);
-        it
+        struct Before(Option<usize>);
+        impl Drop for Before {
+            fn drop(&mut self) {
+                ROOM.set(self.0);
+            }
+        }
+        let _before = Before(ROOM.replace(Some(most)));
+        read()
     }
 }
 

@@ -56,11 +56,11 @@ pub(crate) struct Replay<O: Args> {
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
     /// Tell what came of the turns as a new story of this name: the log up to the first of them, then each event and its
-    /// answer anew. Never into a story that is there
+    /// answer anew. Never into a story that is there, and without what was taken back or has no answer there
     #[arg(long, value_name = "ID")]
     pub(super) publish_to: Option<StoryId>,
     /// Take what came of the turns this time for the recording: the file is written anew, and a difference is no failure
-    #[arg(long, requires = "from_file", conflicts_with = "publish_to")]
+    #[arg(long, requires = "from_file", conflicts_with_all = ["publish_to", "story"])]
     pub(super) accept: bool,
     /// Turns gone through at the same time
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u64).range(1..=AT_ONCE))]

@@ -1,8 +1,10 @@
 //! What `replay` tells: each turn as it is gone through, and all of them at the end.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs::Permissions;
 use std::io::Write;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -15,7 +17,7 @@ use tokio::time::Instant;
 use super::args::Format;
 use super::compare::{Difference, Level};
 use super::judge::{Better, Judgement};
-use super::source::Lost;
+use super::places::Lost;
 use super::table::{Side, Table};
 use super::{DIFFERS, MISSING, UNSTABLE};
 use crate::exit;
@@ -28,7 +30,10 @@ const MOST: usize = 200;
 
 /// How a turn went, held against its recording.
 pub(crate) struct Verdict {
+    /// As it was recorded.
     pub(crate) seq: Seq,
+    /// Of the answer, as the log has it.
+    pub(crate) place: Seq,
     pub(crate) agent: String,
     pub(crate) id: EventId,
     /// Or why it cannot be gone through.
@@ -93,6 +98,10 @@ impl Tally {
         self.answers.extend(went.answers.iter().cloned());
     }
 
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.turns == 0
     }
@@ -142,21 +151,21 @@ impl Report {
         if let (Some(folder), Ok(went)) = (&self.out, &verdict.went) {
             let name = format!(
                 "{:08}-{}-{}-{}.json",
-                verdict.seq.0,
+                verdict.place.0,
                 verdict.agent,
                 file(&verdict.id),
                 went.again.part
             );
             let path = folder.join(name);
             let json = serde_json::to_vec_pretty(&went.again)?;
-            std::fs::write(&path, json)
+            written(folder, &path, &json)
                 .with_context(|| format!("{} cannot be written", path.display()))?;
         }
         if self.format == Format::Text {
             return say(&text(verdict));
         }
         let mut line = json!({
-            "seq": verdict.seq,
+            "seq": verdict.place,
             "agent": verdict.agent,
             "event": verdict.id,
             "outcome": verdict.outcome(),
@@ -276,7 +285,7 @@ fn name(level: Level) -> String {
 fn text(verdict: &Verdict) -> String {
     let place = format!(
         "seq {}  {}  {}",
-        verdict.seq,
+        verdict.place,
         plain(&verdict.agent),
         plain(verdict.id.as_str())
     );
@@ -320,9 +329,9 @@ fn text(verdict: &Verdict) -> String {
 /// The lines that are not the same, with the words that changed marked.
 pub(super) fn changes(before: &str, after: &str) -> Vec<String> {
     // What many lines have in common is looked for no longer: then more of them show as changed.
-    let mut diff = TextDiff::configure();
-    let diff = diff.timeout(LONGEST).diff_lines(before, after);
     let until = Instant::now().into_std() + LONGEST;
+    let mut diff = TextDiff::configure();
+    let diff = diff.deadline(until).diff_lines(before, after);
     let changes = diff
         .ops()
         .iter()
@@ -355,6 +364,17 @@ pub(super) fn changes(before: &str, after: &str) -> Vec<String> {
 /// Text of people and models, without what a terminal would act on.
 fn plain(text: &str) -> String {
     text.replace(story::steers, "\u{fffd}")
+}
+
+/// As a whole, or not at all.
+fn written(folder: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut new = tempfile::Builder::new();
+    let mut new = new
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(folder)?;
+    new.write_all(bytes)?;
+    new.persist(path)?;
+    Ok(())
 }
 
 /// An id of any characters as a part of a file's name.

@@ -1,16 +1,14 @@
 //! Where recordings come from: a story in Redis, or a file.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::RangeInclusive;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bus::{Bus, Story};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-use story::{AuthorKind, Event, EventId, LogEntry, Payload, Seq, StoryId};
+use story::{EventId, LogEntry, Seq, StoryId};
 
+use super::places::Places;
 use crate::archive::{Archive, Line};
 use crate::recording::{self, Recording};
 
@@ -27,17 +25,12 @@ pub(crate) enum Source {
     },
 }
 
-/// A part of the log that is asked for.
-#[derive(Debug)]
-pub(crate) struct Part {
-    places: RangeInclusive<u64>,
-    /// All of the agent's, by their ids.
-    answers: HashMap<EventId, Seq>,
-}
-
 /// A recording in its place.
 pub(crate) struct Found {
+    /// As it was recorded.
     pub(crate) seq: Seq,
+    /// As the log has it: see [`Places::place`].
+    pub(crate) place: Seq,
     pub(crate) agent: String,
     pub(crate) id: EventId,
     pub(crate) epoch: String,
@@ -51,41 +44,6 @@ pub(crate) struct Known {
     pub(crate) story: Story,
     /// How often events of it were sent again after a failure.
     pub(crate) redriven: BTreeMap<EventId, u64>,
-}
-
-/// Answers of the agent that there is no recording of.
-pub(crate) type Lost = Vec<(Seq, EventId)>;
-
-impl Part {
-    /// The place of an answer that waited for a verdict is none that its recording could have: that has the log's end.
-    fn has(&self, found: &Found, agent: story::Agent) -> bool {
-        #[derive(Deserialize)]
-        struct Answered {
-            event: Event,
-            part: u32,
-            effects: Option<IgnoredAny>,
-        }
-        let answer = || {
-            let json = found.json.as_ref().ok()?;
-            let answered: Answered = serde_json::from_slice(json).ok()?;
-            // One that failed may have been answered by a later turn.
-            answered.effects?;
-            Some(answered.event.response(agent, answered.part))
-        };
-        let place = answer().and_then(|id| self.answers.get(&id).copied());
-        self.places.contains(&place.unwrap_or(found.seq).0)
-    }
-
-    /// What is not among the answers that were `told`, in the log's order.
-    pub(crate) fn lost(self, told: &HashSet<EventId>) -> Lost {
-        let lost = self
-            .answers
-            .into_iter()
-            .filter(|(id, seq)| self.places.contains(&seq.0) && !told.contains(id));
-        let mut lost: Lost = lost.map(|(id, seq)| (seq, id)).collect();
-        lost.sort();
-        lost
-    }
 }
 
 impl Source {
@@ -122,21 +80,18 @@ impl Source {
         }
     }
 
-    /// Those of `agent` in the log as it is now, or in a part of it.
-    pub(crate) fn turns<'a>(
-        &self,
-        agent: story::Agent,
-        part: Option<&'a Part>,
-    ) -> BoxStream<'a, anyhow::Result<Found>> {
+    /// Those in the log as it is now, at these places.
+    pub(crate) fn turns<'a>(&self, places: &'a Places) -> BoxStream<'a, anyhow::Result<Found>> {
         let epoch = self.epoch().to_owned();
-        let meant = move |found: &Found| {
-            let of_now = found.agent == agent.as_str() && found.epoch == epoch;
-            of_now && part.is_none_or(|part| part.has(found, agent))
+        let placed = move |mut found: Found| {
+            let of_now = found.agent == places.agent().as_str() && found.epoch == epoch;
+            let asked = of_now.then(|| {
+                found.place = places.place(&found);
+                found
+            });
+            std::future::ready(Ok(asked.filter(|found| places.has(found.place))))
         };
-        let all = self
-            .all()
-            .try_filter(move |found| std::future::ready(meant(found)));
-        all.boxed()
+        self.all().try_filter_map(placed).boxed()
     }
 
     /// How many recordings there are in all, by agent, and how many are of another life of the log.
@@ -183,31 +138,6 @@ impl Source {
             },
         }
     }
-
-    /// The part of the log at these places, as `agent` answered there.
-    pub(crate) async fn part(
-        &self,
-        agent: story::Agent,
-        places: RangeInclusive<u64>,
-    ) -> anyhow::Result<Part> {
-        let mut answers = HashMap::new();
-        let mut log = self.log();
-        while let Some(entry) = log.try_next().await? {
-            let event = entry.event;
-            let by = event.author.kind == AuthorKind::Agent && event.author.id == agent.as_str();
-            let answered = matches!(
-                event.payload(),
-                Payload::Narration(_)
-                    | Payload::Dialogue(_)
-                    | Payload::Verdict(_)
-                    | Payload::Retracted(_)
-            );
-            if by && answered {
-                answers.insert(event.id, entry.seq);
-            }
-        }
-        Ok(Part { places, answers })
-    }
 }
 
 fn written(archive: Archive) -> impl Iterator<Item = anyhow::Result<LogEntry>> {
@@ -221,6 +151,7 @@ fn written(archive: Archive) -> impl Iterator<Item = anyhow::Result<LogEntry>> {
 fn found(kept: bus::Kept) -> Found {
     Found {
         seq: kept.seq,
+        place: kept.seq,
         agent: kept.agent,
         id: kept.id,
         epoch: kept.epoch,
@@ -232,6 +163,7 @@ fn recorded(archive: Archive) -> impl Iterator<Item = anyhow::Result<Found>> {
     archive.filter_map(|line| match line {
         Ok(Line::Recording(kept)) => Some(Ok(Found {
             seq: kept.seq,
+            place: kept.seq,
             agent: kept.agent,
             id: kept.id,
             epoch: kept.epoch,

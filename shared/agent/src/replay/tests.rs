@@ -120,6 +120,7 @@ fn turn(calls: &[(&str, &str)]) -> Found {
     };
     Found {
         seq: story::Seq(2),
+        place: story::Seq(2),
         agent: "narrator".to_owned(),
         id: event.id,
         epoch: "e".to_owned(),

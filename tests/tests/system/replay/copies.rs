@@ -108,7 +108,14 @@ async fn a_file_that_is_none_makes_no_story() -> anyhow::Result<()> {
         &format!(r#""text":"{}"#, "x".repeat(story::MAX_EVENT_BYTES)),
         1,
     );
+    let far = text.replacen(r#"{"seq":5,"#, r#"{"seq":9007199254740993,"#, 1);
+    let first = text.lines().nth(1).unwrap_or_default();
+    let id = first.split(r#""id":""#).nth(1).unwrap_or_default();
+    let id = id.split('"').next().unwrap_or_default();
+    let twice = text.replacen(r#""id":"a2""#, &format!(r#""id":"{id}""#), 1);
     for (text, words) in [
+        (far, "is behind any place"),
+        (twice, "is there twice"),
         (large, "what is known of the story has"),
         (swapped, "the event at 1 comes after the one at 1"),
         (wordy, "the event has"),

@@ -164,6 +164,7 @@ async fn a_held_answer_is_found_by_its_place_in_the_log() -> anyhow::Result<()> 
         (&lines[0]["event"], &lines[0]["outcome"]),
         (&json!("a2"), &json!("same"))
     );
+    assert_eq!(lines[0]["seq"].to_string(), seq);
     stack.end().await;
     Ok(())
 }

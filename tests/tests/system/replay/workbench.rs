@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use serde_json::json;
-use story::{Agent, OutputPolicy, Payload, Policies};
+use story::{Agent, EventId, OutputPolicy, Payload, Policies, Seq};
 use system_tests::{Options, Stack};
 use tempfile::TempDir;
 
@@ -71,7 +71,15 @@ async fn a_replay_is_told_as_a_story_of_its_own_and_never_into_another() -> anyh
 /// An action whose answer comes behind the turns that are told is in nobody's hands there.
 #[tokio::test]
 async fn a_story_of_a_replay_has_no_action_without_an_end() -> anyhow::Result<()> {
-    let stack = Stack::start(Options::default()).await?;
+    let silent = r#"rules:
+- when: { agent: narrator }
+  reply: { text: "The door gives way.\n@@@\n{\"choices\":[\"Go in\"],\"speak\":[]}" }
+"#;
+    let stack = Stack::start(Options {
+        scenario: silent.to_owned(),
+        ..Options::default()
+    })
+    .await?;
     let story = stack.story("castle", Policies::default()).await?;
     let mut reader = stack.hear(&story).await?;
     let narrator = stack.worker(Agent::Narrator)?;
@@ -90,6 +98,56 @@ async fn a_story_of_a_replay_has_no_action_without_an_end() -> anyhow::Result<()
     assert!(told.out.contains("made new: 4 events\n"), "{told:#?}");
     // Three here, and two there.
     stack.audit(5).await?;
+
+    // The line answers an action that the narrator has nothing of: it is told with what came before it.
+    let line = ["--story", "castle", "--from", "6", "--publish-to", "line"];
+    let told = replay_at(&url, Agent::Dialogue, &line).await?;
+    assert_eq!(told.code, Some(0), "{told:#?}");
+    assert!(told.out.contains("made line: 6 events\n"), "{told:#?}");
+    stack.audit(8).await?;
+    stack.end().await;
+    Ok(())
+}
+
+/// A line answers a narration, and that an action.
+#[tokio::test]
+async fn the_lines_of_a_replay_are_told_with_all_that_they_answer() -> anyhow::Result<()> {
+    let speaks = r#"rules:
+- when: { agent: narrator }
+  reply: { text: "The door gives way.\n@@@\n{\"choices\":[\"Go in\"],\"speak\":[{\"character\":\"Sibyl\",\"intent\":\"to warn\"}]}" }
+"#;
+    let stack = Stack::start(Options {
+        scenario: speaks.to_owned(),
+        ..Options::default()
+    })
+    .await?;
+    let story = stack.story("castle", Policies::default()).await?;
+    let mut reader = stack.hear(&story).await?;
+    let fleet = stack.fleet()?;
+    for id in ["a1", "a2", "a3"] {
+        let action = stack.act(&story, id, "I open the door.").await?;
+        let narration = reader.end_of(&action).await?.id;
+        reader.end_of(&narration).await?;
+    }
+    end(fleet).await?;
+    let url = stack.redis_url();
+    for (from, id) in [("1", "all"), ("9", "last")] {
+        let publish = ["--story", "castle", "--from", from, "--publish-to", id];
+        let told = replay_at(&url, Agent::Dialogue, &publish).await?;
+        assert_eq!(told.code, Some(0), "{told:#?}");
+        let log = stack.bus.log(&id.parse()?, Seq(0), 100).await?;
+        let kinds: Vec<&str> = log.iter().map(|entry| entry.event.kind()).collect();
+        assert_eq!(kinds, ["action", "narration", "dialogue"].repeat(3), "{id}");
+        for (place, entry) in (1..).zip(&log) {
+            assert_eq!(entry.seq, Seq(place));
+            let known = |cause: &EventId| log.iter().any(|entry| entry.event.id == *cause);
+            assert!(entry.event.cause.iter().all(known), "{entry:?}");
+        }
+    }
+    let moderator = ["--story", "castle", "--publish-to", "third"];
+    let refused = replay_at(&url, Agent::Moderator, &moderator).await?;
+    assert_eq!(refused.code, Some(2), "{refused:#?}");
+    stack.audit(9).await?;
     stack.end().await;
     Ok(())
 }
@@ -102,41 +160,57 @@ async fn what_was_taken_back_is_not_told_again_by_a_replay() -> anyhow::Result<(
     ));
     let stack = Stack::start(Options {
         scenario: format!(
-            "rules:\n- when: {{ agent: narrator, regex: number }}\n  reply: {{ text: {text} }}\n"
+            "rules:\n- when: {{ agent: narrator, regex: '# Now\\n<<<[^>]*number' }}\n  reply: {{ text: {text} }}\n"
         ),
         ..Options::default()
     })
     .await?;
-    let retracts = Policies {
-        output: OutputPolicy::Retract,
-        ..Policies::default()
-    };
-    let story = stack.story("castle", retracts).await?;
-    let mut reader = stack.hear(&story).await?;
-    let fleet = stack.fleet()?;
-    stack.act(&story, "a1", "I ask for a number.").await?;
-    let taken = |seen: &bus::Seen| match seen {
-        bus::Seen::Event(entry) => matches!(entry.event.payload(), Payload::Retracted(_)),
-        _ => false,
-    };
-    reader.until("it is taken back", taken).await?;
-    let after = stack.act(&story, "a2", "I wait.").await?;
-    reader.end_of(&after).await?;
-    end(fleet).await?;
-    // Somebody wants no verdicts any more.
-    let patch = bus::StoryPatch {
-        policies: Some(Policies::default()),
-        ..bus::StoryPatch::default()
-    };
-    stack.bus.patch_story(&story, &patch).await?;
-    let url = stack.redis_url();
-    let told = replay(&url, &["--story", "castle", "--publish-to", "new"]).await?;
-    assert_eq!(told.code, Some(0), "{told:#?}");
-    let folder = tempfile::tempdir()?;
-    let export = ["--redis", &url, "export", "--story", "new"];
-    let new = says(folder.path(), &export).await?;
-    assert!(!new.contains(CARD) && new.contains("I wait."), "{new}");
-    stack.audit(3).await?;
+    let (url, folder) = (stack.redis_url(), tempfile::tempdir()?);
+    for (id, output) in [
+        ("taken", OutputPolicy::Retract),
+        ("held", OutputPolicy::Hold),
+    ] {
+        let judged = Policies {
+            output,
+            ..Policies::default()
+        };
+        let story = stack.story(id, judged).await?;
+        let mut reader = stack.hear(&story).await?;
+        let fleet = stack.fleet()?;
+        stack.act(&story, "a1", "I ask for a number.").await?;
+        let gone = |seen: &bus::Seen| match seen {
+            bus::Seen::Event(entry) => matches!(
+                entry.event.payload(),
+                Payload::Retracted(_) | Payload::Verdict(_)
+            ),
+            _ => false,
+        };
+        reader.until("it is gone", gone).await?;
+        let after = stack.act(&story, "a2", "I wait.").await?;
+        reader.end_of(&after).await?;
+        end(fleet).await?;
+        // Somebody wants no verdicts any more.
+        let patch = bus::StoryPatch {
+            policies: Some(Policies::default()),
+            ..bus::StoryPatch::default()
+        };
+        stack.bus.patch_story(&story, &patch).await?;
+        let new = format!("{id}-new");
+        for agent in [Agent::Narrator, Agent::Dialogue] {
+            let publish = ["--story", id, "--publish-to", &new];
+            let told = replay_at(&url, agent, &publish).await?;
+            let made = agent == Agent::Narrator;
+            assert_eq!(told.code == Some(0), made, "{told:#?}");
+            let export = ["--redis", &url, "export", "--story", &new];
+            let new = says(folder.path(), &export).await?;
+            assert!(!new.contains(CARD) && new.contains("I wait."), "{new}");
+        }
+        // All that there is before it is gone.
+        let first = ["--story", id, "--to", "3", "--publish-to", "none"];
+        let told = replay(&url, &first).await?;
+        assert!(told.out.contains("none is not made"), "{told:#?}");
+    }
+    stack.audit(6).await?;
     stack.end().await;
     Ok(())
 }
@@ -160,6 +234,8 @@ async fn what_a_changed_prompt_does_is_taken_for_right_when_it_is_accepted() -> 
     let (file, (_prompts, prompts)) = (golden(folder.path())?, changed()?);
     let with = ["--from-file", &file, "--prompts", &prompts];
     let accept = [&with[..], &["--accept"]].concat();
+    let story = ["--story", "castle", "--accept"];
+    assert_eq!(replay(NOWHERE, &story).await?.code, Some(2));
     for (arguments, code) in [(&with[..], 1), (&accept, 0), (&with, 0)] {
         let again = replay(NOWHERE, arguments).await?;
         assert_eq!(again.code, Some(code), "{again:#?}");
