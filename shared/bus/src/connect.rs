@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use redis::aio::{AsyncPushSender, ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
@@ -260,6 +261,26 @@ impl Wire {
             Self::Cluster(wire) => wire.req_packed_commands(pipe, 0, count).await?,
         };
         replies.into_iter().map(Value::extract_error).collect()
+    }
+
+    /// The same of keys that may be on many nodes, which one pipeline cannot be.
+    pub(crate) async fn each(&mut self, commands: &[redis::Cmd]) -> RedisResult<Vec<Value>> {
+        match self {
+            Self::Single(_) => {
+                let mut pipe = redis::pipe();
+                commands
+                    .iter()
+                    .for_each(|cmd| _ = pipe.add_command(cmd.clone()));
+                self.pipe(&pipe).await
+            }
+            Self::Cluster(wire) => {
+                let asked = commands.iter().map(|cmd| {
+                    let mut wire = wire.clone();
+                    async move { cmd.query_async(&mut wire).await }
+                });
+                try_join_all(asked).await
+            }
+        }
     }
 }
 

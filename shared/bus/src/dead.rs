@@ -58,12 +58,8 @@ impl Bus {
     /// # Errors
     /// When Redis is not reached or refuses.
     pub async fn dead_count(&self, agent: Agent) -> Result<u64, Error> {
-        let mut pipe = redis::pipe();
-        for shard in self.keys.shards() {
-            pipe.cmd("XLEN").arg(self.keys.dead(agent, shard));
-        }
-        let lengths = self.link.pipe(&pipe).await?.into_iter();
-        lengths.map(read::<u64>).sum()
+        let keys = self.keys.shards().map(|shard| self.keys.dead(agent, shard));
+        self.lengths(keys).await
     }
 
     /// One dead letter; `None` when it is not there.

@@ -143,13 +143,22 @@ impl Bus {
     /// # Errors
     /// When Redis was not reached.
     pub async fn backlog(&self, agent: Agent) -> Result<u64, Error> {
-        let mut backlog = 0;
-        for shard in self.keys.shards() {
+        let keys = self.keys.shards().map(|shard| self.keys.work(agent, shard));
+        self.lengths(keys).await
+    }
+
+    /// How many entries streams have in all, whatever shards they are of.
+    pub(crate) async fn lengths(&self, keys: impl Iterator<Item = String>) -> Result<u64, Error> {
+        let length = |key| {
             let mut cmd = redis::cmd("XLEN");
-            cmd.arg(self.keys.work(agent, shard));
-            backlog += read::<u64>(self.link.query(&cmd).await?)?;
-        }
-        Ok(backlog)
+            cmd.arg(key);
+            cmd
+        };
+        let lengths = self
+            .link
+            .each(&keys.map(length).collect::<Vec<_>>())
+            .await?;
+        lengths.into_iter().map(read::<u64>).sum()
     }
 
     /// Whether nothing of the story is in flight or waits for its turn.

@@ -120,6 +120,15 @@ impl Link {
         }
     }
 
+    /// The same of keys of any shard.
+    pub(crate) async fn each(&self, commands: &[redis::Cmd]) -> Result<Vec<Value>, Error> {
+        let (generation, connecting) = self.wire();
+        match connecting.await {
+            Ok(mut wire) => self.judged(generation, wire.each(commands).await),
+            Err(error) => Err(self.not_connected(generation, error)),
+        }
+    }
+
     fn wire(&self) -> (u64, Connecting) {
         let mut state = self.state();
         let (generation, failures) = (state.generation, state.failures);

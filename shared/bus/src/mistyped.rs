@@ -9,11 +9,15 @@ impl Bus {
         &self,
         expected: Vec<(String, &'static str)>,
     ) -> Result<Vec<String>, Error> {
-        let mut pipe = redis::pipe();
-        for (key, _) in &expected {
-            pipe.cmd("TYPE").arg(key);
-        }
-        let types = self.link.pipe(&pipe).await?;
+        let ask = |(key, _): &(String, _)| {
+            let mut cmd = redis::cmd("TYPE");
+            cmd.arg(key);
+            cmd
+        };
+        let types = self
+            .link
+            .each(&expected.iter().map(ask).collect::<Vec<_>>())
+            .await?;
         let mut mistyped = Vec::new();
         for ((key, wanted), found) in expected.into_iter().zip(types) {
             let found: String = read(found)?;
