@@ -2,6 +2,7 @@
 //! that read as a story of what happens. It waits for states, each within a deadline, and never for time to pass.
 
 pub mod chaos;
+mod cluster;
 pub mod cuts;
 pub mod edge;
 mod model;
@@ -14,6 +15,7 @@ mod stack;
 mod wait;
 mod watcher;
 
+pub use cluster::Cluster;
 pub use model::Model;
 pub use output::Output;
 pub use process::{Process, program};

@@ -171,7 +171,7 @@ pub(crate) fn port() -> anyhow::Result<u16> {
     ports.find(free).context("no port is free")
 }
 
-fn is_installed(program: &str) -> bool {
+pub(crate) fn is_installed(program: &str) -> bool {
     let version = std::process::Command::new(program)
         .arg("--version")
         .stdout(Stdio::null())

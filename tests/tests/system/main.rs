@@ -7,6 +7,7 @@
 mod answers;
 mod bad_input;
 mod bench;
+mod clusters;
 mod command;
 mod deaths;
 mod drain;
