@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test test-page fuzz chaos chaos-gateway lint deps docs bench bench-gateway bench-page golden tools
+.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway lint deps docs bench bench-gateway bench-page golden tools
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -18,6 +18,13 @@ test-page:
 	scripts/need-browser
 	cargo build --workspace --bins --locked
 	cd gateway/web/tests && node --test --test-concurrency=2 --test-reporter=spec *.test.js
+
+# What is in deploy/: every overlay rendered, each object against its schema, and against the rules of tests/deploy/policy.py.
+# STORYFLEET_BINARIES names a folder of programs that are built already.
+test-deploy:
+	scripts/need-deploy
+	[ -n "$(STORYFLEET_BINARIES)" ] || cargo build --workspace --bins --locked
+	.venv/bin/python -B -m pytest -rs tests/deploy
 
 # What clients send, by chance: frames, cursors, headers, queries. So many cases of each: make fuzz CASES=1000000
 CASES ?= 20000
