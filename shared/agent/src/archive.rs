@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use bus::Story;
+use bus::{MAX_PLACE, Story};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use story::{EventId, LogEntry, Seq};
@@ -142,8 +142,14 @@ impl Archive {
         let line = serde_json::from_slice(&bytes).map_err(|error| self.wrong(error.to_string()))?;
         match &line {
             Line::Export(_) => return Err(self.wrong("a second export begins here")),
-            Line::Log(_) => self.seen.events += 1,
-            Line::Recording(_) => self.seen.recordings += 1,
+            Line::Log(entry) => {
+                self.seen.events += 1;
+                self.placed(entry.seq)?;
+            }
+            Line::Recording(kept) => {
+                self.seen.recordings += 1;
+                self.placed(kept.seq)?;
+            }
             Line::End(end) if *end != self.seen => {
                 return Err(self.wrong("lines are missing before it"));
             }
@@ -155,6 +161,12 @@ impl Archive {
             }
         }
         Ok(Some(line))
+    }
+
+    fn placed(&self, seq: Seq) -> Result<(), Error> {
+        let can_be = (1..=MAX_PLACE).contains(&seq.0);
+        let wrong = || self.wrong(format!("no log has the place {seq}"));
+        can_be.then_some(()).ok_or_else(wrong)
     }
 
     /// The next line without its end.
@@ -253,6 +265,8 @@ mod tests {
     fn a_file_that_is_whole_is_read_and_any_other_says_why_not() {
         let end = r#"{"end":{"events":1,"recordings":0}}"#;
         assert_eq!(read(&[HEAD, EVENT, end], "\n"), Ok(1));
+        let placed = |seq: u64| EVENT.replacen("\"seq\":1", &format!("\"seq\":{seq}"), 1);
+        assert_eq!(read(&[HEAD, &placed(MAX_PLACE), end], "\n"), Ok(1));
         let later = HEAD.replace("\"v\":1", "\"v\":9");
         for (lines, ends, says) in [
             (&[][..], "", "is no export"),
@@ -267,6 +281,16 @@ mod tests {
             (&[HEAD, "", EVENT, end], "\n", "line 2: "),
             (&[HEAD, EVENT, "", end], "\n", "line 3: "),
             (&[HEAD, EVENT, end, ""], "\n", "is cut off"),
+            (
+                &[HEAD, &placed(0), end],
+                "\n",
+                "line 2: no log has the place 0",
+            ),
+            (
+                &[HEAD, &placed(MAX_PLACE + 1), end],
+                "\n",
+                "line 2: no log has",
+            ),
             (
                 &[HEAD, EVENT, end, HEAD, EVENT, end],
                 "\n",

@@ -16,6 +16,7 @@ mod source;
 mod table;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::io::{self, IsTerminal};
 use std::pin::pin;

@@ -58,6 +58,7 @@ pub use feeds::Feeds;
 pub use lane::{Burial, Commit, Committed, Emit, Published};
 pub use lease::Lost;
 pub use link::backoff;
+pub use log::MAX_PLACE;
 pub use presence::{Here, MAX_PEOPLE_LISTED, Person};
 pub use reader::Reader;
 pub use recordings::{Keep, Kept, Recording};

@@ -120,13 +120,15 @@ impl Bus {
     }
 }
 
-/// The place that an entry's id `<seq>-0` is.
-/// The last place that a script counts exactly.
-pub(crate) const MAX_PLACE: u64 = 1 << 53;
+/// The last place where a log that is put together may end: what comes then has room.
+pub const MAX_PLACE: u64 = LAST / 10;
+/// The last place that a script writes with all its digits.
+const LAST: u64 = 99_999_999_999_999;
 
+/// The place that an entry's id `<seq>-0` is.
 pub(crate) fn seq(id: &str) -> Result<Seq, Error> {
     let seq = id.strip_suffix("-0").and_then(|seq| seq.parse().ok());
-    seq.filter(|seq| *seq <= MAX_PLACE)
+    seq.filter(|seq| *seq <= LAST)
         .map(Seq)
         .ok_or_else(|| Error::data(format!("the log has an entry '{id}'")))
 }

@@ -5,7 +5,7 @@ mod server;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bus::{Error, Keep, Kept, MAX_STORY_BYTES, NewStory, Stage};
+use bus::{Error, Keep, Kept, MAX_PLACE, MAX_STORY_BYTES, NewStory, Stage};
 use futures::TryStreamExt;
 use server::{Server, answer_to, castle, create, everything, story};
 use story::{Agent, LogEntry, MAX_EVENT_BYTES, Policies, Seq};
@@ -122,6 +122,31 @@ async fn places_only_grow() {
     log.reverse();
     let wrong = stage.log(log).await;
     assert!(matches!(wrong, Err(Error::Misplaced(_))), "{wrong:?}");
+}
+
+#[tokio::test]
+async fn a_log_goes_on_behind_the_last_place_that_one_may_be_put_together_with() {
+    let (_server, bus) = castle(&[]).await;
+    let of = bus.story(&story("castle")).await.unwrap();
+    let mut stage = bus.stage(&story("copy")).await.unwrap();
+    let entry = |seq, id| LogEntry {
+        seq: Seq(seq),
+        event: server::action("castle", id),
+    };
+    let (last, far) = (entry(MAX_PLACE, "a1"), entry(MAX_PLACE + 1, "a2"));
+    stage.log(vec![last]).await.unwrap();
+    let far = stage.log(vec![far]).await;
+    assert!(matches!(far, Err(Error::Misplaced(_))), "{far:?}");
+    let none = BTreeMap::new();
+    stage.adopt(&of, &none, KEEP).await.unwrap();
+    assert_eq!(bus.go_on(&story("copy")).await.unwrap(), 1);
+    let delivery = server::one(bus.reader(Agent::Narrator, "w1").next(1).await.unwrap());
+    let effects = server::answered(&delivery);
+    let done = bus.commit(&delivery, &effects).await.unwrap();
+    let next = Seq(MAX_PLACE + 1);
+    assert_eq!(done, bus::Committed::Done(vec![next]));
+    let log = bus.log(&story("copy"), Seq(0), 10).await.unwrap();
+    assert_eq!(log.last().map(|entry| entry.seq), Some(next));
 }
 
 #[tokio::test]

@@ -4,8 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::future::ready;
 
 use bus::{Bus, Stage};
-use futures::TryStreamExt;
-use story::{Agent, Decision, Event, EventId, LogEntry, OutputPolicy, Payload, Seq, StoryId};
+use futures::{Stream, TryStreamExt};
+use story::{
+    Agent, Decision, Event, EventId, LogEntry, Outcome, OutputPolicy, Payload, Seq, StoryId,
+};
 
 use super::report::{Verdict, Went};
 use super::source::{Known, Source};
@@ -29,15 +31,27 @@ struct Told {
     place: Seq,
     answered: Vec<Event>,
     answers: Vec<Event>,
+    /// Those that were recorded, which readers may have seen.
+    recorded: Vec<EventId>,
 }
 
 /// What the whole log says of what is told.
 #[derive(Default)]
 struct Said {
+    /// What it has.
+    logged: HashSet<EventId>,
     /// What was taken back from readers, or never shown to them.
     gone: HashSet<EventId>,
     /// What told events answer and the turns do not have.
     causes: HashMap<EventId, Event>,
+}
+
+/// The log up to a place.
+#[derive(Default)]
+struct Base {
+    ids: HashSet<EventId>,
+    /// How each action in it ended so far.
+    ends: HashMap<EventId, Outcome>,
 }
 
 impl Publication {
@@ -71,7 +85,12 @@ impl Publication {
 
     /// A turn without an answer is left out: nobody is to answer it now.
     pub(crate) fn add(&mut self, verdict: &Verdict) {
-        let Ok(Went { again, .. }) = &verdict.went else {
+        let Ok(Went {
+            again,
+            answers: recorded,
+            ..
+        }) = &verdict.went
+        else {
             return;
         };
         let Some(effects) = &again.effects else {
@@ -84,6 +103,7 @@ impl Publication {
             place: verdict.place,
             answered: answered(again).collect(),
             answers: answers.collect(),
+            recorded: recorded.clone(),
         });
     }
 
@@ -95,13 +115,25 @@ impl Publication {
             mut told,
         } = self;
         let said = said(source, &told).await?;
-        let is_gone = |event: &Event| said.gone.contains(&event.id);
-        told.retain(|turn| !turn.events().any(is_gone));
+        told.retain(|turn| said.shows(turn));
         let Some(first) = told.iter().map(|turn| turn.place).min() else {
             return Ok(0);
         };
+        let mut base = base(source, first).await?;
+        told.retain(|turn| base.ends_with(turn, &of));
+        if told.is_empty() {
+            return Ok(0);
+        }
         stage
-            .through(async |stage| put(stage, source, &of, (told, first), said.causes).await)
+            .through(async |stage| {
+                let mut writer = Writer::new(stage);
+                copy(source, first, &base, &mut writer).await?;
+                tell(told, said.causes, &mut writer).await?;
+                let events = writer.end().await?;
+                let keep = Packer::default().keep;
+                stage.adopt(&of.story, &of.redriven, keep).await?;
+                Ok(events)
+            })
             .await
     }
 }
@@ -112,6 +144,72 @@ impl Told {
     }
 }
 
+impl Said {
+    /// Whether readers were told of the turn: the log has what it answers and how it was answered, if it was.
+    fn shows(&self, turn: &Told) -> bool {
+        let mut asked = turn.answered.iter().map(|event| &event.id);
+        let is_logged = |id: &EventId| self.logged.contains(id) && !self.gone.contains(id);
+        asked.all(is_logged) && turn.recorded.iter().all(is_logged)
+    }
+}
+
+impl Base {
+    /// Adds the ends that a turn is. Not those of one that ends again what has an end, unless that was a failure and the
+    /// action was sent again.
+    fn ends_with(&mut self, turn: &Told, of: &Known) -> bool {
+        let new = || turn.events().filter(|event| !self.ids.contains(&event.id));
+        let ends: Vec<_> = new().flat_map(ends).collect();
+        let again = ends.iter().any(|(id, _)| match self.ends.get(id) {
+            None => false,
+            Some(Outcome::Failed) => !of.redriven.contains_key(id),
+            Some(_) => true,
+        });
+        if !again {
+            let ids: Vec<_> = new().map(|event| event.id.clone()).collect();
+            self.ids.extend(ids);
+            self.ends.extend(ends);
+        }
+        !again
+    }
+}
+
+/// Puts events one behind the other, each once.
+struct Writer<'a> {
+    stage: &'a mut Stage,
+    ids: HashSet<EventId>,
+    last: u64,
+    page: Vec<LogEntry>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(stage: &'a mut Stage) -> Self {
+        Self {
+            stage,
+            ids: HashSet::new(),
+            last: 0,
+            page: Vec::new(),
+        }
+    }
+
+    async fn put(&mut self, event: Event) -> anyhow::Result<()> {
+        if self.ids.insert(event.id.clone()) {
+            self.last += 1;
+            let seq = Seq(self.last);
+            self.page.push(LogEntry { seq, event });
+        }
+        if self.page.len() == AT_ONCE {
+            self.stage.log(std::mem::take(&mut self.page)).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives how many there are.
+    async fn end(self) -> anyhow::Result<u64> {
+        self.stage.log(self.page).await?;
+        Ok(u64::try_from(self.ids.len())?)
+    }
+}
+
 async fn said(source: &Source, told: &[Told]) -> anyhow::Result<Said> {
     let events = || told.iter().flat_map(Told::events);
     let ours: HashSet<&EventId> = events().map(|event| &event.id).collect();
@@ -119,6 +217,7 @@ async fn said(source: &Source, told: &[Told]) -> anyhow::Result<Said> {
     let wanted: HashSet<&EventId> = causes.filter(|cause| !ours.contains(cause)).collect();
     let (mut said, mut log) = (Said::default(), source.log());
     while let Some(LogEntry { event, .. }) = log.try_next().await? {
+        said.logged.insert(event.id.clone());
         match event.payload() {
             Payload::Retracted(taken) => said.gone.insert(taken.target.clone()),
             Payload::Verdict(verdict) if verdict.decision == Decision::Block => {
@@ -133,66 +232,68 @@ async fn said(source: &Source, told: &[Told]) -> anyhow::Result<Said> {
     Ok(said)
 }
 
-/// The log up to the answer of the first turn, then what is told.
-async fn put(
-    stage: &mut Stage,
+/// The log before a place.
+fn before(
     source: &Source,
-    of: &Known,
-    (told, first): (Vec<Told>, Seq),
-    mut causes: HashMap<EventId, Event>,
-) -> anyhow::Result<u64> {
-    let mut ended: HashSet<EventId> = told.iter().flat_map(Told::events).flat_map(ends).collect();
-    let is_before = |entry: &LogEntry| ready(Ok(entry.seq < first));
-    let mut log = source.log().try_take_while(is_before);
-    while let Some(entry) = log.try_next().await? {
-        ended.extend(ends(&entry.event));
-    }
+    place: Seq,
+) -> impl Stream<Item = anyhow::Result<LogEntry>> + Unpin + use<> {
+    let log = source.log();
+    log.try_take_while(move |entry| ready(Ok(entry.seq < place)))
+}
 
-    let (mut known, mut left_out) = (HashSet::new(), HashSet::new());
-    let (mut log, mut page, mut last) = (source.log().try_take_while(is_before), Vec::new(), None);
+async fn base(source: &Source, place: Seq) -> anyhow::Result<Base> {
+    let (mut base, mut log) = (Base::default(), before(source, place));
     while let Some(entry) = log.try_next().await? {
-        // Without a hole where something is left out.
-        let before = *last.get_or_insert(entry.seq.0 - 1);
-        let event = entry.event;
-        // What is answered only later, or never: somebody would take it for lost.
-        let waits = event.awaits_an_end() && !ended.contains(&event.id);
+        base.ends.extend(ends(&entry.event));
+        base.ids.insert(entry.event.id);
+    }
+    Ok(base)
+}
+
+/// The log before a place, but for what is answered only later, or never: somebody would take it for lost.
+async fn copy(
+    source: &Source,
+    place: Seq,
+    base: &Base,
+    writer: &mut Writer<'_>,
+) -> anyhow::Result<()> {
+    let (mut log, mut left_out) = (before(source, place), HashSet::new());
+    while let Some(LogEntry { event, .. }) = log.try_next().await? {
+        let waits = event.awaits_an_end() && !base.ends.contains_key(&event.id);
         let orphaned = event.cause.iter().any(|cause| left_out.contains(cause));
         if waits || orphaned {
             left_out.insert(event.id);
-        } else if known.insert(event.id.clone()) {
-            last = Some(before + 1);
-            let seq = Seq(before + 1);
-            page.push(LogEntry { seq, event });
-        }
-        if page.len() == AT_ONCE {
-            stage.log(std::mem::take(&mut page)).await?;
+        } else {
+            writer.put(event).await?;
         }
     }
-    let mut last = last.unwrap_or(0);
+    Ok(())
+}
+
+/// Each turn, and before it what it answers.
+async fn tell(
+    told: Vec<Told>,
+    mut causes: HashMap<EventId, Event>,
+    writer: &mut Writer<'_>,
+) -> anyhow::Result<()> {
     let told = told
         .into_iter()
         .flat_map(|turn| [turn.answered, turn.answers]);
     for event in told.flatten() {
-        let behind = event.cause.iter().filter_map(|cause| causes.remove(cause));
-        for event in behind.collect::<Vec<_>>().into_iter().chain([event]) {
-            if known.insert(event.id.clone()) {
-                last += 1;
-                let seq = Seq(last);
-                page.push(LogEntry { seq, event });
+        for cause in &event.cause {
+            if let Some(cause) = causes.remove(cause) {
+                writer.put(cause).await?;
             }
         }
+        writer.put(event).await?;
     }
-    let events = u64::try_from(known.len())?;
-    stage.log(page).await?;
-    let keep = Packer::default().keep;
-    stage.adopt(&of.story, &of.redriven, keep).await?;
-    Ok(events)
+    Ok(())
 }
 
-/// The events that `event` is the end of.
-fn ends(event: &Event) -> impl Iterator<Item = EventId> {
-    let ended = story::outcome(event).map_or(&[][..], |(_, causes)| causes);
-    ended.iter().cloned()
+/// The actions that `event` ends, and how.
+fn ends(event: &Event) -> impl Iterator<Item = (EventId, Outcome)> {
+    let ended = story::outcome(event).into_iter();
+    ended.flat_map(|(outcome, causes)| causes.iter().map(move |id| (id.clone(), outcome)))
 }
 
 /// The event of a turn, and what joined it.

@@ -5,28 +5,21 @@ use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
 use serde_json::json;
-use similar::{ChangeTag, TextDiff};
 use story::{EventId, Seq, StoryId};
-use tokio::time::Instant;
 
 use super::args::Format;
 use super::compare::{Difference, Level};
 use super::judge::{Better, Judgement};
 use super::places::Lost;
 use super::table::{Side, Table};
+use super::words::{changes, plain};
 use super::{DIFFERS, MISSING, UNSTABLE};
 use crate::exit;
 use crate::recording::Recording;
-
-/// How long a text's changes are looked for.
-const LONGEST: Duration = Duration::from_secs(1);
-/// Most lines of a text that are shown.
-const MOST: usize = 200;
 
 /// How a turn went, held against its recording.
 pub(crate) struct Verdict {
@@ -185,7 +178,10 @@ impl Report {
 
     pub(crate) fn published(&self, id: &StoryId, events: u64) -> anyhow::Result<()> {
         match self.format {
-            Format::Json => say(&json!({"published": id, "events": events})),
+            Format::Json => {
+                let made = (events > 0).then_some(id);
+                say(&json!({"published": made, "events": events}))
+            }
             Format::Text if events == 0 => {
                 say(&format!("{id} is not made: there is nothing to tell"))
             }
@@ -326,46 +322,6 @@ fn text(verdict: &Verdict) -> String {
     lines.join("\n")
 }
 
-/// The lines that are not the same, with the words that changed marked.
-pub(super) fn changes(before: &str, after: &str) -> Vec<String> {
-    // What many lines have in common is looked for no longer: then more of them show as changed.
-    let until = Instant::now().into_std() + LONGEST;
-    let mut diff = TextDiff::configure();
-    let diff = diff.deadline(until).diff_lines(before, after);
-    let changes = diff
-        .ops()
-        .iter()
-        .flat_map(|op| diff.iter_inline_changes_deadline(op, Some(until)));
-    let changes = changes.filter(|change| change.tag() != ChangeTag::Equal);
-    let mut lines: Vec<String> = changes
-        .take(MOST + 1)
-        .map(|change| {
-            let (sign, open, close) = match change.tag() {
-                ChangeTag::Delete => ('-', "[-", "-]"),
-                _ => ('+', "{+", "+}"),
-            };
-            let words = change.iter_strings_lossy().map(|(marked, text)| {
-                let text = plain(text.trim_end_matches('\n'));
-                if marked {
-                    format!("{open}{text}{close}")
-                } else {
-                    text
-                }
-            });
-            format!("    {sign} {}", words.collect::<String>())
-        })
-        .collect();
-    if lines.len() > MOST {
-        lines[MOST] = "    … more lines differ: --diff json and --out have them".to_owned();
-    }
-    lines
-}
-
-/// Text of people and models, without what a terminal would act on.
-fn plain(text: &str) -> String {
-    text.replace(story::steers, "\u{fffd}")
-}
-
 /// As a whole, or not at all.
 fn written(folder: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut new = tempfile::Builder::new();
@@ -388,30 +344,4 @@ fn file(id: &EventId) -> String {
 
 pub(super) fn say(line: &impl std::fmt::Display) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{line}").context("the output cannot be written")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_changed_word_is_marked_in_its_line() {
-        let before = "You are the narrator.\nDust falls on \u{1b}[31m us.\nThe end.";
-        let after = "You are the teller.\nDust falls on \u{1b}[31m us.\nThe end.";
-        let expected = [
-            "    - You are the [-narrator-].",
-            "    + You are the {+teller+}.",
-        ];
-        assert_eq!(changes(before, after), expected);
-        assert!(changes("a\u{1b}[31mb", "c")[0].contains('\u{fffd}'));
-    }
-
-    #[test]
-    fn of_many_changed_lines_the_first_are_shown() {
-        let lines = |count: usize| "x\n".repeat(count);
-        assert_eq!(changes("", &lines(MOST)).len(), MOST);
-        let more = changes("", &lines(MOST + 1));
-        assert_eq!(more.len(), MOST + 1);
-        assert!(more[MOST].contains("more lines differ"));
-    }
 }

@@ -114,7 +114,7 @@ async fn a_file_that_is_none_makes_no_story() -> anyhow::Result<()> {
     let id = id.split('"').next().unwrap_or_default();
     let twice = text.replacen(r#""id":"a2""#, &format!(r#""id":"{id}""#), 1);
     for (text, words) in [
-        (far, "is behind any place"),
+        (far, "no log has the place 9007199254740993"),
         (twice, "is there twice"),
         (large, "what is known of the story has"),
         (swapped, "the event at 1 comes after the one at 1"),

@@ -71,7 +71,7 @@ fn write(file: &Path) -> anyhow::Result<()> {
     let (_, rest) = rest.split_once(',').context("more")?;
     let mut out = std::io::BufWriter::new(std::fs::File::create(file)?);
     writeln!(out, "{}", golden.lines().next().context("a head")?)?;
-    for seq in 0..TURNS {
+    for seq in 1..=TURNS {
         writeln!(out, r#"{head}"seq":{seq},{rest}"#)?;
     }
     writeln!(

@@ -17,6 +17,9 @@ pub(super) fn prompts(file: &str, from: &str, to: &str) -> anyhow::Result<TempDi
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../prompts");
     for agent in std::fs::read_dir(ours)? {
         let agent = agent?;
+        if !agent.file_type()?.is_dir() {
+            continue;
+        }
         let copy = folder.path().join(agent.file_name());
         std::fs::create_dir(&copy)?;
         for prompt in std::fs::read_dir(agent.path())? {

@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use serde_json::json;
-use story::{Agent, EventId, OutputPolicy, Payload, Policies, Seq};
+use story::{Agent, EventId, OutputPolicy, Payload, Policies, Seq, StoryId};
 use system_tests::{Options, Stack};
 use tempfile::TempDir;
 
@@ -152,16 +151,80 @@ async fn the_lines_of_a_replay_are_told_with_all_that_they_answer() -> anyhow::R
     Ok(())
 }
 
+/// Somebody wants no verdicts in it any more.
+async fn judge_no_more(stack: &Stack, story: &StoryId) -> anyhow::Result<()> {
+    let patch = bus::StoryPatch {
+        policies: Some(Policies::default()),
+        ..bus::StoryPatch::default()
+    };
+    Ok(stack.bus.patch_story(story, &patch).await?)
+}
+
+#[tokio::test]
+async fn what_nobody_has_judged_yet_is_not_told_by_a_replay() -> anyhow::Result<()> {
+    let stack = Stack::start(Options::default()).await?;
+    let held = Policies {
+        output: OutputPolicy::Hold,
+        ..Policies::default()
+    };
+    let story = stack.story("unjudged", held).await?;
+    let narrator = stack.worker(Agent::Narrator)?;
+    stack.act(&story, "a1", "I wait.").await?;
+    stack.backlog(Agent::Moderator, 1).await?;
+    end([narrator]).await?;
+    judge_no_more(&stack, &story).await?;
+    let told = replay(
+        &stack.redis_url(),
+        &["--story", "unjudged", "--publish-to", "none"],
+    )
+    .await?;
+    assert!(told.out.contains("none is not made"), "{told:#?}");
+    stack.end().await;
+    Ok(())
+}
+
+/// The beat that failed joined what another turn answered then: a model that answers it now answers that again.
+#[tokio::test]
+async fn no_action_is_ended_twice_in_a_story_of_a_replay() -> anyhow::Result<()> {
+    let scenario =
+        "rules:\n- when: { agent: narrator, nth: [1] }\n  reply: { fault: unauthorized }\n";
+    let stack = Stack::start(Options {
+        scenario: scenario.to_owned(),
+        ..Options::default()
+    })
+    .await?;
+    let story = stack.story("castle", Policies::default()).await?;
+    let mut reader = stack.hear(&story).await?;
+    for id in ["a1", "a2", "a3"] {
+        stack.act(&story, id, "I wait.").await?;
+    }
+    let narrator = stack.worker(Agent::Narrator)?;
+    let answer = reader.end_of(&"a3".parse()?).await?;
+    assert_eq!(answer.cause.len(), 2, "{answer:?}");
+    end([narrator]).await?;
+    let url = stack.redis_url();
+    let publish = ["--story", "castle", "--llm", "mock", "--publish-to", "new"];
+    let told = replay(&url, &publish).await?;
+    assert_eq!(told.code, Some(1), "{told:#?}");
+    let log = stack.bus.log(&"new".parse()?, Seq(0), 100).await?;
+    let kinds: Vec<&str> = log.iter().map(|entry| entry.event.kind()).collect();
+    assert_eq!(kinds, ["action", "action", "action", "narration"]);
+    let audit = stack.bus.audit().await?;
+    assert!(audit.is_clean() && audit.answered == 5, "{audit:?}");
+    stack.end().await;
+    Ok(())
+}
+
+const CARD: &str = "4111 1111 1111 1111";
+const TELLS_A_CARD: &str = r#"rules:
+- when: { agent: narrator, regex: '# Now\n<<<[^>]*number' }
+  reply: { text: "A voice reads: 4111 1111 1111 1111.\n@@@\n{\"choices\":[\"Go on\"]}" }
+"#;
+
 #[tokio::test]
 async fn what_was_taken_back_is_not_told_again_by_a_replay() -> anyhow::Result<()> {
-    const CARD: &str = "4111 1111 1111 1111";
-    let text = json!(format!(
-        "A voice reads: {CARD}.\n@@@\n{{\"choices\":[\"Go on\"]}}"
-    ));
     let stack = Stack::start(Options {
-        scenario: format!(
-            "rules:\n- when: {{ agent: narrator, regex: '# Now\\n<<<[^>]*number' }}\n  reply: {{ text: {text} }}\n"
-        ),
+        scenario: TELLS_A_CARD.to_owned(),
         ..Options::default()
     })
     .await?;
@@ -189,12 +252,7 @@ async fn what_was_taken_back_is_not_told_again_by_a_replay() -> anyhow::Result<(
         let after = stack.act(&story, "a2", "I wait.").await?;
         reader.end_of(&after).await?;
         end(fleet).await?;
-        // Somebody wants no verdicts any more.
-        let patch = bus::StoryPatch {
-            policies: Some(Policies::default()),
-            ..bus::StoryPatch::default()
-        };
-        stack.bus.patch_story(&story, &patch).await?;
+        judge_no_more(&stack, &story).await?;
         let new = format!("{id}-new");
         for agent in [Agent::Narrator, Agent::Dialogue] {
             let publish = ["--story", id, "--publish-to", &new];
@@ -211,6 +269,16 @@ async fn what_was_taken_back_is_not_told_again_by_a_replay() -> anyhow::Result<(
         assert!(told.out.contains("none is not made"), "{told:#?}");
     }
     stack.audit(6).await?;
+    // As retention does: the log forgets that it was taken back, and its recording stays.
+    let log = "sf:{0}:log:taken";
+    stack.redis(&["XTRIM", log, "MINID", "4-0"]).await?;
+    stack.redis(&["DEL", "sf:{0}:gone:taken"]).await?;
+    let told = replay(
+        &url,
+        &["--story", "taken", "--to", "3", "--publish-to", "none"],
+    )
+    .await?;
+    assert!(told.out.contains("none is not made"), "{told:#?}");
     stack.end().await;
     Ok(())
 }
