@@ -1,6 +1,6 @@
 //! What came of turns, told as a story of its own: the log up to the first of them, then each event and its answer anew.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::ready;
 
 use bus::{Bus, Stage};
@@ -38,19 +38,19 @@ struct Told {
 /// What the whole log says of what is told.
 #[derive(Default)]
 struct Said {
-    /// What it has.
-    logged: HashSet<EventId>,
+    /// The places of what the turns answer, of what that answers, and of how it was answered.
+    places: HashMap<EventId, Seq>,
+    /// What the turns answer, and what that answers.
+    asked: BTreeMap<Seq, Event>,
     /// What was taken back from readers, or never shown to them.
     gone: HashSet<EventId>,
-    /// What told events answer and the turns do not have.
-    causes: HashMap<EventId, Event>,
 }
 
-/// The log up to a place.
+/// The log up to a place, and the turns that are told behind it.
 #[derive(Default)]
 struct Base {
     ids: HashSet<EventId>,
-    /// How each action in it ended so far.
+    /// How what is in it ended so far.
     ends: HashMap<EventId, Outcome>,
 }
 
@@ -114,21 +114,24 @@ impl Publication {
             of,
             mut told,
         } = self;
-        let said = said(source, &told).await?;
+        let mut said = said(source, &told).await?;
         told.retain(|turn| said.shows(turn));
+        last_answers(&mut told);
         let Some(first) = told.iter().map(|turn| turn.place).min() else {
             return Ok(0);
         };
         let mut base = base(source, first).await?;
-        told.retain(|turn| base.ends_with(turn, &of));
+        told.retain(|turn| base.takes(turn, &of));
         if told.is_empty() {
             return Ok(0);
         }
+        let needed: HashSet<EventId> = told.iter().flat_map(Told::asks).cloned().collect();
+        said.asked.retain(|_, event| needed.contains(&event.id));
         stage
             .through(async |stage| {
                 let mut writer = Writer::new(stage);
                 copy(source, first, &base, &mut writer).await?;
-                tell(told, said.causes, &mut writer).await?;
+                tell(told, said, &mut writer).await?;
                 let events = writer.end().await?;
                 let keep = Packer::default().keep;
                 stage.adopt(&of.story, &of.redriven, keep).await?;
@@ -142,24 +145,47 @@ impl Told {
     fn events(&self) -> impl Iterator<Item = &Event> {
         self.answered.iter().chain(&self.answers)
     }
+
+    /// What it answers, and what that answers.
+    fn asks(&self) -> impl Iterator<Item = &EventId> {
+        let answered = self.answered.iter().map(|event| &event.id);
+        answered.chain(self.events().flat_map(|event| &event.cause))
+    }
 }
 
 impl Said {
     /// Whether readers were told of the turn: the log has what it answers and how it was answered, if it was.
     fn shows(&self, turn: &Told) -> bool {
-        let mut asked = turn.answered.iter().map(|event| &event.id);
-        let is_logged = |id: &EventId| self.logged.contains(id) && !self.gone.contains(id);
-        asked.all(is_logged) && turn.recorded.iter().all(is_logged)
+        let mut answered = turn.answered.iter().map(|event| &event.id);
+        let is_logged = |id: &EventId| self.places.contains_key(id) && !self.gone.contains(id);
+        answered.all(is_logged) && turn.recorded.iter().all(is_logged)
     }
 }
 
+/// Of turns with one answer, as those of an event that failed and was sent again, the last is told.
+fn last_answers(told: &mut Vec<Told>) {
+    let mut known = HashSet::new();
+    told.reverse();
+    told.retain(|turn| {
+        let ids = || turn.answers.iter().map(|answer| &answer.id);
+        let is_last = ids().all(|id| !known.contains(id));
+        known.extend(ids().cloned());
+        is_last
+    });
+    told.reverse();
+}
+
 impl Base {
-    /// Adds the ends that a turn is. Not those of one that ends again what has an end, unless that was a failure and the
-    /// action was sent again.
-    fn ends_with(&mut self, turn: &Told, of: &Known) -> bool {
+    /// Whether the turn can be told behind it; adds it then. Not one that ends an action again, unless that failed and was
+    /// sent again.
+    fn takes(&mut self, turn: &Told, of: &Known) -> bool {
+        let is_action = |event: &&Event| event.awaits_an_end();
+        let actions = turn.answered.iter().filter(is_action);
+        let actions: HashSet<_> = actions.map(|event| &event.id).collect();
         let new = || turn.events().filter(|event| !self.ids.contains(&event.id));
         let ends: Vec<_> = new().flat_map(ends).collect();
-        let again = ends.iter().any(|(id, _)| match self.ends.get(id) {
+        let mut of_actions = ends.iter().filter(|(id, _)| actions.contains(id));
+        let again = of_actions.any(|(id, _)| match self.ends.get(id) {
             None => false,
             Some(Outcome::Failed) => !of.redriven.contains_key(id),
             Some(_) => true,
@@ -211,13 +237,10 @@ impl<'a> Writer<'a> {
 }
 
 async fn said(source: &Source, told: &[Told]) -> anyhow::Result<Said> {
-    let events = || told.iter().flat_map(Told::events);
-    let ours: HashSet<&EventId> = events().map(|event| &event.id).collect();
-    let causes = events().flat_map(|event| &event.cause);
-    let wanted: HashSet<&EventId> = causes.filter(|cause| !ours.contains(cause)).collect();
+    let asked: HashSet<&EventId> = told.iter().flat_map(Told::asks).collect();
+    let recorded: HashSet<&EventId> = told.iter().flat_map(|turn| &turn.recorded).collect();
     let (mut said, mut log) = (Said::default(), source.log());
-    while let Some(LogEntry { event, .. }) = log.try_next().await? {
-        said.logged.insert(event.id.clone());
+    while let Some(LogEntry { seq, event }) = log.try_next().await? {
         match event.payload() {
             Payload::Retracted(taken) => said.gone.insert(taken.target.clone()),
             Payload::Verdict(verdict) if verdict.decision == Decision::Block => {
@@ -225,8 +248,11 @@ async fn said(source: &Source, told: &[Told]) -> anyhow::Result<Said> {
             }
             _ => false,
         };
-        if wanted.contains(&event.id) {
-            said.causes.insert(event.id.clone(), event);
+        if asked.contains(&event.id) || recorded.contains(&event.id) {
+            said.places.insert(event.id.clone(), seq);
+        }
+        if asked.contains(&event.id) {
+            said.asked.insert(seq, event);
         }
     }
     Ok(said)
@@ -270,27 +296,23 @@ async fn copy(
     Ok(())
 }
 
-/// Each turn, and before it what it answers.
-async fn tell(
-    told: Vec<Told>,
-    mut causes: HashMap<EventId, Event>,
-    writer: &mut Writer<'_>,
-) -> anyhow::Result<()> {
-    let told = told
-        .into_iter()
-        .flat_map(|turn| [turn.answered, turn.answers]);
-    for event in told.flatten() {
-        for cause in &event.cause {
-            if let Some(cause) = causes.remove(cause) {
-                writer.put(cause).await?;
-            }
+/// Each turn, and before it what it answers, with all that the log has before that and a later turn answers.
+async fn tell(told: Vec<Told>, mut said: Said, writer: &mut Writer<'_>) -> anyhow::Result<()> {
+    for turn in told {
+        let upto = turn.asks().filter_map(|id| said.places.get(id)).max();
+        while let Some(first) = said.asked.first_entry()
+            && upto.is_some_and(|upto| first.key() <= upto)
+        {
+            writer.put(first.remove()).await?;
         }
-        writer.put(event).await?;
+        for answer in turn.answers {
+            writer.put(answer).await?;
+        }
     }
     Ok(())
 }
 
-/// The actions that `event` ends, and how.
+/// What `event` ends, and how.
 fn ends(event: &Event) -> impl Iterator<Item = (EventId, Outcome)> {
     let ended = story::outcome(event).into_iter();
     ended.flat_map(|(outcome, causes)| causes.iter().map(move |id| (id.clone(), outcome)))

@@ -10,6 +10,7 @@ mod pace;
 mod prompts;
 mod shared;
 mod still;
+mod told;
 mod workbench;
 
 use std::path::Path;
