@@ -27,7 +27,7 @@ pub(crate) struct Publication {
 
 /// A turn that was answered.
 struct Told {
-    /// Of its answer, in the log.
+    /// Of its answer, in the log; of its failure, where it is answered only now.
     place: Seq,
     answered: Vec<Event>,
     answers: Vec<Event>,
@@ -162,14 +162,26 @@ impl Said {
     }
 }
 
-/// Of turns with one answer, as those of an event that failed and was sent again, the last is told.
+/// Of the turns of an event that failed and was sent again, the last is told: one with the same answer, or one whose beat the
+/// event joined.
 fn last_answers(told: &mut Vec<Told>) {
-    let mut known = HashSet::new();
+    // Answers, and the actions that they are to.
+    let mut known: HashSet<EventId> = HashSet::new();
     told.reverse();
     told.retain(|turn| {
-        let ids = || turn.answers.iter().map(|answer| &answer.id);
-        let is_last = ids().all(|id| !known.contains(id));
-        known.extend(ids().cloned());
+        let actions = || turn.answered.iter().filter(|event| event.awaits_an_end());
+        // What joined it may have a turn of its own.
+        let own = turn
+            .answered
+            .iter()
+            .take(1)
+            .filter(|event| event.awaits_an_end());
+        let mut all = turn.answers.iter().chain(own);
+        let is_last = all.all(|event| !known.contains(&event.id));
+        if is_last {
+            let all = turn.answers.iter().chain(actions());
+            known.extend(all.map(|event| event.id.clone()));
+        }
         is_last
     });
     told.reverse();
