@@ -9,6 +9,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+/// Longer than any word.
+const PIECE: usize = 64;
+
 /// Carries nothing any more once it is dropped.
 #[derive(Debug)]
 pub struct Relay {
@@ -84,7 +87,7 @@ impl Word {
 async fn carry(mut near: TcpStream, redis: &str, word: &Word) -> std::io::Result<()> {
     let mut far = TcpStream::connect(redis).await?;
     let (mut asked, mut replied) = (vec![0; 16 * 1_024], vec![0; 16 * 1_024]);
-    let mut loses = false;
+    let (mut loses, mut latest) = (false, Vec::new());
     loop {
         tokio::select! {
             read = near.read(&mut asked) => {
@@ -92,13 +95,18 @@ async fn carry(mut near: TcpStream, redis: &str, word: &Word) -> std::io::Result
                 if bytes.is_empty() {
                     return Ok(());
                 }
-                loses |= word.is_in(bytes);
+                // The word may come in two pieces.
+                latest.extend_from_slice(bytes);
+                loses |= word.is_in(&latest);
+                latest.drain(..latest.len().saturating_sub(PIECE));
                 far.write_all(bytes).await?;
             }
             read = far.read(&mut replied) => {
                 let bytes = &replied[..read?];
-                // A script that Redis does not know yet is sent again whole: that reply is the one to lose.
-                let is_lost = loses && !bytes.starts_with(b"-NOSCRIPT");
+                // A script that Redis does not know yet is sent again whole: that reply is the one to lose. Others may come
+                // with the reply that another script is not known.
+                let mut lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+                let is_lost = loses && !lines.all(|line| line.starts_with(b"-NOSCRIPT"));
                 if bytes.is_empty() || is_lost {
                     return Ok(());
                 }
