@@ -107,7 +107,13 @@ async fn carry(mut near: TcpStream, redis: &str, word: &Word) -> std::io::Result
                 // with the reply that another script is not known.
                 let mut lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
                 let is_lost = loses && !lines.all(|line| line.starts_with(b"-NOSCRIPT"));
-                if bytes.is_empty() || is_lost {
+                if bytes.is_empty() {
+                    return Ok(());
+                }
+                if is_lost {
+                    // It may be another's: Redis does all that it was told, and then hangs up.
+                    far.shutdown().await?;
+                    while far.read(&mut replied).await? > 0 {}
                     return Ok(());
                 }
                 near.write_all(bytes).await?;

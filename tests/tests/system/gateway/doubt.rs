@@ -17,6 +17,9 @@ async fn behind() -> anyhow::Result<(Edge, Relay)> {
     let mut edge = Edge::start(&[]).await?;
     let relay = Relay::before(&edge.stack.redis_url()).await?;
     edge.node = Node::start(&relay.url(), edge.folder.path(), &[]).await?;
+    // From then on Redis knows the script: one reply is that to the event.
+    let first = edge.post("mira", PATH, &action(None, "I come in")).await?;
+    ensure!(first.status().is_success(), "{first:?}");
     Ok((edge, relay))
 }
 
