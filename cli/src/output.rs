@@ -66,10 +66,7 @@ pub(crate) fn is_closed() -> bool {
         && asked[0].revents().contains(PollFlags::ERR)
 }
 
-/// A line for the person at the terminal. When even that cannot be written there is nobody to tell.
-pub(crate) fn note(text: &str) {
-    writeln!(io::stderr().lock(), "{text}").unwrap_or_default();
-}
+pub(crate) use agent::exit::note;
 
 /// Other people's prose without what could drive a terminal or turn its lines around. Its own line ends stay.
 pub(crate) fn plain(text: &str) -> String {

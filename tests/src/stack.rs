@@ -30,6 +30,17 @@ pub struct Options {
     pub between_tokens: Duration,
 }
 
+impl Options {
+    /// A mock with these rules.
+    #[must_use]
+    pub fn playing(scenario: &str) -> Self {
+        Self {
+            scenario: scenario.to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
 /// A Redis, a model, and the way to them.
 pub struct Stack {
     pub bus: Bus,
@@ -174,6 +185,17 @@ impl Stack {
         let event = action(story, id, text, to)?;
         self.bus.publish(&event).await?;
         Ok(event.id)
+    }
+
+    /// Sends all dead letters of `agent` again.
+    ///
+    /// # Errors
+    /// When Redis refuses.
+    pub async fn redrive_all(&self, agent: Agent) -> anyhow::Result<()> {
+        for letter in self.bus.dead(agent).await? {
+            self.bus.redrive(agent, &letter.id).await?;
+        }
+        Ok(())
     }
 
     /// How often the model was asked for an answer to `event`, calls under way included.

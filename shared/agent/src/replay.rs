@@ -149,7 +149,7 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
             let events = published.end(source).await?;
             report.published(id, events)?;
         }
-        let asked = places.are_some();
+        let asked = places.are_chosen();
         let lost = places.lost(&tally.answers);
         if let (true, Some(file)) = (self.accept, &self.from_file) {
             let accepted = accepted.write(file);

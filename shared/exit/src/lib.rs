@@ -119,7 +119,7 @@ pub fn tell(text: &str) {
     write(&format!("error: {text}\n"));
 }
 
-/// Tells on stderr what is no error: that work goes on.
+/// A line on stderr for the person at the terminal that is no error.
 pub fn note(text: &str) {
     write(&format!("{text}\n"));
 }

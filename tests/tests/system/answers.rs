@@ -17,11 +17,7 @@ async fn an_action_is_answered_by_narration_then_dialogue() -> anyhow::Result<()
 - when: { agent: dialogue }
   reply: { text: "Mind the step." }
 "#;
-    let stack = Stack::start(Options {
-        scenario: scenario.to_owned(),
-        ..Options::default()
-    })
-    .await?;
+    let stack = Stack::start(Options::playing(scenario)).await?;
     let _fleet = stack.fleet()?;
     let story = stack.story("castle", Policies::default()).await?;
     let mut reader = stack.hear(&story).await?;

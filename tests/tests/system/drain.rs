@@ -87,11 +87,7 @@ async fn a_drain_past_its_limit_hands_on_what_is_unfinished() -> anyhow::Result<
 async fn handed_on(drain: &str, second_signal: bool) -> anyhow::Result<()> {
     let scenario =
         "rules:\n- when: { agent: narrator, attempt: 1 }\n  reply: { fault: no_headers }\n";
-    let stack = Stack::start(Options {
-        scenario: scenario.to_owned(),
-        ..Options::default()
-    })
-    .await?;
+    let stack = Stack::start(Options::playing(scenario)).await?;
     let stories = stories(&stack).await?;
     let lease = ["--lease", "45s"];
     let (old, mut says) =

@@ -97,11 +97,7 @@ fn deadline(fault: &str, agent: Agent) -> Option<Duration> {
 #[tokio::test]
 async fn done_alone_ends_an_answer_only_where_that_is_accepted() -> anyhow::Result<()> {
     let scenario = "rules:\n- when: { agent: narrator }\n  reply: { text: 'Dust falls. It fell', fault: no_finish_reason(99) }\n";
-    let stack = Stack::start(Options {
-        scenario: scenario.to_owned(),
-        ..Options::default()
-    })
-    .await?;
+    let stack = Stack::start(Options::playing(scenario)).await?;
     let answer = async |id: &str| -> anyhow::Result<(Option<String>, End)> {
         let story = stack.story(id, Policies::default()).await?;
         let mut reader = stack.hear(&story).await?;
@@ -141,11 +137,7 @@ async fn what_was_asked_of_the_model_in_vain_is_in_the_metrics() -> anyhow::Resu
 - when: { agent: narrator }
   reply: { fault: unauthorized }
 ";
-    let stack = Stack::start(Options {
-        scenario: scenario.to_owned(),
-        ..Options::default()
-    })
-    .await?;
+    let stack = Stack::start(Options::playing(scenario)).await?;
     let options = ["--metrics-listen", "127.0.0.1:0", "--log", "json"];
     let (worker, mut log) = stack.worker_with(Agent::Narrator, &options)?;
     let serving: serde_json::Value = serde_json::from_str(&log.line("/metrics").await?)?;

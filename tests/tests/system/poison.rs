@@ -209,11 +209,7 @@ async fn an_event_that_kills_three_workers_is_put_aside_and_can_be_sent_again() 
 {
     // Three calls that hold their worker until it is killed; whoever asks a fourth time is answered.
     let scenario = "rules:\n- when: { regex: ' does: I do the deadly', attempt: [1, 2, 3] }\n  reply: { fault: no_headers }\n";
-    let stack = Stack::start(Options {
-        scenario: scenario.to_owned(),
-        ..Options::default()
-    })
-    .await?;
+    let stack = Stack::start(Options::playing(scenario)).await?;
     let story = stack.story("castle", Policies::default()).await?;
     let mut reader = stack.hear(&story).await?;
     let deadly = stack.act(&story, "bad", "I do the deadly thing.").await?;

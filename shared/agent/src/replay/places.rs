@@ -77,7 +77,8 @@ impl Places {
         answer().unwrap_or(found.seq)
     }
 
-    pub(crate) fn are_some(&self) -> bool {
+    /// Whether not all are asked for.
+    pub(crate) fn are_chosen(&self) -> bool {
         self.asked.is_some()
     }
 

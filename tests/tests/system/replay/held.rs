@@ -97,11 +97,7 @@ fn held(output: OutputPolicy) -> Policies {
 
 #[tokio::test]
 async fn an_answer_that_was_taken_back_goes_again_as_it_went() -> anyhow::Result<()> {
-    let stack = Stack::start(Options {
-        scenario: SCENARIO.to_owned(),
-        ..Options::default()
-    })
-    .await?;
+    let stack = Stack::start(Options::playing(SCENARIO)).await?;
     let story = stack.story("castle", held(OutputPolicy::Retract)).await?;
     let mut reader = stack.hear(&story).await?;
     let fleet = stack.fleet()?;

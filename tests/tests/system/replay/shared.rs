@@ -63,11 +63,7 @@ async fn a_beat_of_three_actions_goes_again_as_it_went() -> anyhow::Result<()> {
 #[tokio::test]
 async fn an_event_whose_beat_failed_for_another_goes_again_as_it_went() -> anyhow::Result<()> {
     let scenario = "rules:\n- when: { agent: narrator, regex: 'does: I spit\\.' }\n  reply: { fault: content_filter }\n";
-    let stack = Stack::start(Options {
-        scenario: scenario.to_owned(),
-        ..Options::default()
-    })
-    .await?;
+    let stack = Stack::start(Options::playing(scenario)).await?;
     let story = stack.story("castle", Policies::default()).await?;
     let mut reader = stack.hear(&story).await?;
     let told = stack.act(&story, "a1", "I open the door.").await?;
@@ -111,19 +107,13 @@ async fn answers_for_some_people_only_go_again_as_they_went() -> anyhow::Result<
 async fn an_event_that_failed_and_was_sent_again_goes_both_ways_again() -> anyhow::Result<()> {
     let scenario =
         "rules:\n- when: { agent: narrator, attempt: 1 }\n  reply: { fault: unauthorized }\n";
-    let stack = Stack::start(Options {
-        scenario: scenario.to_owned(),
-        ..Options::default()
-    })
-    .await?;
+    let stack = Stack::start(Options::playing(scenario)).await?;
     let story = stack.story("castle", Policies::default()).await?;
     let mut reader = stack.hear(&story).await?;
     let narrator = stack.worker(Agent::Narrator)?;
     let action = stack.act(&story, "a1", "I open the door.").await?;
     assert_eq!(reader.outcome_of(&action).await?, Outcome::Failed);
-    for letter in stack.bus.dead(Agent::Narrator).await? {
-        stack.bus.redrive(Agent::Narrator, &letter.id).await?;
-    }
+    stack.redrive_all(Agent::Narrator).await?;
     let narration =
         |seen: &Seen| matches!(seen, Seen::Event(entry) if entry.event.kind() == "narration");
     reader.until("the answer", narration).await?;

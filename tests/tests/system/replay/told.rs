@@ -46,11 +46,7 @@ async fn a_story_of_a_replay_has_no_action_without_an_end() -> anyhow::Result<()
 - when: { agent: narrator }
   reply: { text: "The door gives way.\n@@@\n{\"choices\":[\"Go in\"],\"speak\":[]}" }
 "#;
-    let stack = Stack::start(Options {
-        scenario: silent.to_owned(),
-        ..Options::default()
-    })
-    .await?;
+    let stack = Stack::start(Options::playing(silent)).await?;
     let story = stack.story("castle", Policies::default()).await?;
     let mut reader = stack.hear(&story).await?;
     let narrator = stack.worker(Agent::Narrator)?;
@@ -87,11 +83,7 @@ async fn the_lines_of_a_replay_are_told_with_all_that_they_answer() -> anyhow::R
 - when: { agent: narrator }
   reply: { text: "The door gives way.\n@@@\n{\"choices\":[\"Go in\"],\"speak\":[{\"character\":\"Sibyl\",\"intent\":\"to warn\"},{\"character\":\"Joe\",\"intent\":\"to ask\"}]}" }
 "#;
-    let stack = Stack::start(Options {
-        scenario: speaks.to_owned(),
-        ..Options::default()
-    })
-    .await?;
+    let stack = Stack::start(Options::playing(speaks)).await?;
     let story = stack.story("castle", Policies::default()).await?;
     stack.bus.patch_story(&story, &joe()).await?;
     let mut reader = stack.hear(&story).await?;
@@ -153,11 +145,7 @@ async fn of_an_event_that_was_sent_again_the_last_answer_is_told() -> anyhow::Re
 async fn sent_again(is_first: bool) -> anyhow::Result<()> {
     let scenario =
         "rules:\n- when: { agent: narrator, nth: [1] }\n  reply: { fault: unauthorized }\n";
-    let stack = Stack::start(Options {
-        scenario: scenario.to_owned(),
-        ..Options::default()
-    })
-    .await?;
+    let stack = Stack::start(Options::playing(scenario)).await?;
     let story = stack.story("castle", Policies::default()).await?;
     let mut reader = stack.hear(&story).await?;
     let narrator = stack.worker(Agent::Narrator)?;
@@ -167,9 +155,7 @@ async fn sent_again(is_first: bool) -> anyhow::Result<()> {
     if !is_first {
         stack.act(&story, "a2", "I wait.").await?;
     }
-    for letter in stack.bus.dead(Agent::Narrator).await? {
-        stack.bus.redrive(Agent::Narrator, &letter.id).await?;
-    }
+    stack.redrive_all(Agent::Narrator).await?;
     if is_first {
         stack.act(&story, "a2", "I wait.").await?;
     }
@@ -235,11 +221,7 @@ async fn what_nobody_has_judged_yet_is_not_told_by_a_replay() -> anyhow::Result<
 async fn no_action_is_ended_twice_in_a_story_of_a_replay() -> anyhow::Result<()> {
     let scenario =
         "rules:\n- when: { agent: narrator, nth: [1] }\n  reply: { fault: unauthorized }\n";
-    let stack = Stack::start(Options {
-        scenario: scenario.to_owned(),
-        ..Options::default()
-    })
-    .await?;
+    let stack = Stack::start(Options::playing(scenario)).await?;
     let story = stack.story("castle", Policies::default()).await?;
     let mut reader = stack.hear(&story).await?;
     for id in ["a1", "a2", "a3"] {
@@ -270,11 +252,7 @@ const TELLS_A_CARD: &str = r#"rules:
 
 #[tokio::test]
 async fn what_was_taken_back_is_not_told_again_by_a_replay() -> anyhow::Result<()> {
-    let stack = Stack::start(Options {
-        scenario: TELLS_A_CARD.to_owned(),
-        ..Options::default()
-    })
-    .await?;
+    let stack = Stack::start(Options::playing(TELLS_A_CARD)).await?;
     let (url, folder) = (stack.redis_url(), tempfile::tempdir()?);
     for (id, output) in [
         ("taken", OutputPolicy::Retract),
@@ -352,11 +330,7 @@ async fn what_is_answered_stays_in_its_order_though_its_answers_do_not() -> anyh
 - when: { agent: dialogue, nth: [1] }
   reply: { fault: unauthorized }
 "#;
-    let stack = Stack::start(Options {
-        scenario: scenario.to_owned(),
-        ..Options::default()
-    })
-    .await?;
+    let stack = Stack::start(Options::playing(scenario)).await?;
     let story = stack.story("castle", Policies::default()).await?;
     let mut reader = stack.hear(&story).await?;
     let fleet = stack.fleet()?;
@@ -365,9 +339,7 @@ async fn what_is_answered_stays_in_its_order_though_its_answers_do_not() -> anyh
         let narration = reader.end_of(&action).await?.id;
         reader.end_of(&narration).await?;
     }
-    for letter in stack.bus.dead(Agent::Dialogue).await? {
-        stack.bus.redrive(Agent::Dialogue, &letter.id).await?;
-    }
+    stack.redrive_all(Agent::Dialogue).await?;
     let speaks = |seen: &bus::Seen| match seen {
         bus::Seen::Event(entry) => entry.event.kind() == "dialogue",
         _ => false,
