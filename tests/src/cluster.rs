@@ -110,7 +110,7 @@ async fn redis_cli(words: &[&str]) -> anyhow::Result<String> {
     let mut command = Command::new(program);
     let ran = command.args(words).kill_on_drop(true).output();
     let ran = timeout(DEADLINE, ran).await.context("redis-cli hangs")??;
-    let out = String::from_utf8_lossy(&ran.stdout).into_owned();
-    ensure!(ran.status.success(), "{words:?}: {out}");
-    Ok(out)
+    let [out, err] = [&ran.stdout, &ran.stderr].map(|told| String::from_utf8_lossy(told));
+    ensure!(ran.status.success(), "{words:?}: {out}{err}");
+    Ok(out.into_owned())
 }

@@ -61,6 +61,10 @@ impl Process {
         &mut self.child
     }
 
+    pub(crate) fn id(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
     /// How it ended, if it did.
     ///
     /// # Errors
@@ -148,7 +152,7 @@ impl Process {
     /// # Errors
     /// When the system does not tell.
     pub fn children(&self) -> anyhow::Result<Vec<Pid>> {
-        let pid = self.pid.as_raw_nonzero();
+        let pid = self.id();
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
         let children = children.split_whitespace().map(str::parse);
         let children = children.collect::<Result<Vec<i32>, _>>()?;

@@ -17,6 +17,8 @@ use crate::{Process, Signal};
 
 /// Ports tried for a server.
 const PORTS: usize = 5;
+/// In the folder of its data.
+const LOG: &str = "redis.log";
 
 #[derive(Debug)]
 pub struct Redis {
@@ -57,22 +59,27 @@ impl Redis {
                 _folder: None,
             };
             redis.resume()?;
-            if redis.listens().await? {
+            if redis.serves().await? {
                 return Ok(redis);
             }
         }
         bail!("Redis ended at once, on {PORTS} ports");
     }
 
-    /// Whether it does not end before.
-    async fn listens(&mut self) -> anyhow::Result<bool> {
+    /// Whether it does not end before. Its own log tells: at its port somebody else may answer, and a node of a cluster
+    /// may listen there before it finds the other port taken.
+    async fn serves(&mut self) -> anyhow::Result<bool> {
         let process = self.process.as_mut().context("Redis does not run")?;
-        eventually("Redis listens", async || {
+        let (log, own) = (self.data.join(LOG), format!("{}:", process.id()));
+        eventually("Redis serves", async || {
             if process.ended()?.is_some() {
                 return Ok(Some(false));
             }
-            let connected = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await;
-            Ok(connected.is_ok().then_some(true))
+            // There is none before its first line.
+            let log = std::fs::read_to_string(&log).unwrap_or_default();
+            let mut lines = log.lines().filter(|line| line.starts_with(&own));
+            let ready = lines.any(|line| line.contains("Ready to accept connections"));
+            Ok(ready.then_some(true))
         })
         .await
     }
@@ -130,10 +137,10 @@ impl Redis {
                 "--save",
                 "",
             ])
-            .args(["--maxmemory-policy", "noeviction", "--dir"])
+            .args(["--maxmemory-policy", "noeviction"])
+            .args(["--logfile", LOG, "--dir"])
             .arg(&self.data)
-            .args(&self.settings)
-            .stdout(Stdio::null());
+            .args(&self.settings);
         self.process = Some(Process::start(&mut command)?);
         Ok(())
     }
