@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agent::exit;
 use anyhow::{Context, anyhow, bail};
-use bus::{Bus, Error, Published, Role, Seen};
+use bus::{Bus, Error, Published, Replicated, Role, Seen};
 use serde_json::json;
 use story::{
     Action, Agent, Author, AuthorKind, Cursor, Event, EventId, Mode, Outcome, Payload, Route,
@@ -31,10 +31,15 @@ pub(crate) async fn run(args: SendArgs, target: &Target, out: Output) -> anyhow:
     }
     bus.check_rights(Role::Producer).await?;
     let event = action(args, mode);
-    let published = bus.publish(&event).await;
-    let published = published.map_err(|error| refused(error, &event.id))?;
+    let published = bus.publish_replicated(&event).await;
+    let (published, replicated) = published.map_err(|error| refused(error, &event.id))?;
+    if let Replicated::Short(have) = replicated {
+        note(&format!(
+            "it is done, and only {have} replicas have it yet: a failover now may lose it"
+        ));
+    }
     if !wait || !out.json {
-        tell(&event.id, published, out).with_context(|| sent(&event.id))?;
+        tell(&event.id, published, replicated, out).with_context(|| sent(&event.id))?;
     }
     if !wait {
         if published != Published::Duplicate {
@@ -153,14 +158,23 @@ fn action(args: SendArgs, mode: SendMode) -> Event {
     event
 }
 
-fn tell(id: &EventId, published: Published, out: Output) -> anyhow::Result<()> {
+fn tell(
+    id: &EventId,
+    published: Published,
+    replicated: Replicated,
+    out: Output,
+) -> anyhow::Result<()> {
     let (status, seq) = match published {
         Published::Logged(seq) => ("sent", Some(seq)),
         Published::Held => ("held", None),
         Published::Duplicate => ("duplicate", None),
     };
     if out.json {
-        out.value(&json!({"id": id, "status": status, "seq": seq}))?;
+        let mut told = json!({"id": id, "status": status, "seq": seq});
+        if let Replicated::Short(have) = replicated {
+            told["replicas"] = have.into();
+        }
+        out.value(&told)?;
         return Ok(());
     }
     out.line(&match published {

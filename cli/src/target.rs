@@ -58,6 +58,18 @@ pub(crate) struct Target {
         value_name = "N"
     )]
     shards: Option<u16>,
+
+    /// How many replicas must have what is written, at most 1 s, before it is said to be done
+    #[arg(
+        long,
+        global = true,
+        help_heading = GLOBAL,
+        env = "STORYFLEET_WAIT_REPLICAS",
+        value_name = "N",
+        default_value = "0",
+        value_parser = clap::value_parser!(u32).range(..=16)
+    )]
+    wait_replicas: u32,
 }
 
 const PREFIX: &str = "sf";
@@ -144,6 +156,7 @@ impl Target {
             prefix: self.prefix.clone().unwrap_or_else(|| PREFIX.to_owned()),
             shards: self.shards.unwrap_or(SHARDS),
             timeout: TIMEOUT,
+            wait_replicas: self.wait_replicas,
             ..bus::Settings::new(url)
         }
     }

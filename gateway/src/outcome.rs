@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bus::{Error, Published};
+use bus::{Error, Published, Replicated};
 use story::EventId;
 use tungstenite::error::ProtocolError;
 
@@ -40,13 +40,14 @@ pub(crate) fn refused(reference: Reference, why: Unauthorized) -> (Answer, Close
 pub(crate) fn answer(
     reference: Reference,
     (id, name): (EventId, EventId),
-    published: Result<Published, Error>,
+    published: Result<(Published, Replicated), Error>,
 ) -> Answer {
     match published {
-        Ok(published) => Answer::Ok {
+        Ok((published, replicated)) => Answer::Ok {
             reference,
             id: Some(id),
             status: Some(status(published)),
+            replicas: short(replicated),
         },
         Err(error) => {
             let problem = Problem::of_event(&error, name);
@@ -65,6 +66,14 @@ pub(crate) fn status(published: Published) -> &'static str {
         Published::Logged(_) => "logged",
         Published::Held => "held",
         Published::Duplicate => "duplicate",
+    }
+}
+
+/// How many replicas have what was published, where that is fewer than were waited for.
+pub(crate) fn short(replicated: Replicated) -> Option<u32> {
+    match replicated {
+        Replicated::Short(have) => Some(have),
+        Replicated::Unasked | Replicated::Enough => None,
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use bus::{Error, Published};
+use bus::{Error, Published, Replicated};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::SplitStream;
@@ -45,7 +45,11 @@ enum Outcome {
     Verified(Result<Identity, Unauthorized>, Reference),
     Joined(u32, StoryId, Reference, Result<Membership, Unwatched>),
     /// Under its id, and what the client may call it.
-    Published(Reference, (EventId, EventId), Result<Published, Error>),
+    Published(
+        Reference,
+        (EventId, EventId),
+        Result<(Published, Replicated), Error>,
+    ),
 }
 
 struct Socket {
@@ -260,7 +264,7 @@ impl Socket {
                     return None;
                 }
                 Box::pin(async move {
-                    let published = app.bus.publish(&event).await;
+                    let published = app.bus.publish_replicated(&event).await;
                     Outcome::Published(reference, (event.id, name), published)
                 })
             }

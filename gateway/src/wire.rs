@@ -123,6 +123,9 @@ pub(crate) enum Answer {
         /// `logged`, `held` or `duplicate`.
         #[serde(skip_serializing_if = "Option::is_none")]
         status: Option<&'static str>,
+        /// How many have it, where it is fewer than were waited for: it is accepted, and a failover now may lose it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        replicas: Option<u32>,
     },
     Err {
         #[serde(rename = "ref", skip_serializing_if = "Reference::is_none")]
@@ -223,6 +226,7 @@ impl Answer {
             reference,
             id: None,
             status: None,
+            replicas: None,
         }
     }
 

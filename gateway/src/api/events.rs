@@ -13,7 +13,7 @@ use crate::api::caller::Body;
 use crate::api::document::schema;
 use crate::app::App;
 use crate::auth::Role;
-use crate::outcome::{TOO_OFTEN, status};
+use crate::outcome::{TOO_OFTEN, short, status};
 use crate::problem::Problem;
 use crate::said::Said;
 
@@ -31,6 +31,10 @@ pub(crate) struct Accepted {
     id: EventId,
     /// `logged`, `held` until the moderator lets it pass, or `duplicate`: it was accepted before.
     status: &'static str,
+    /// How many replicas have it, where it is fewer than were waited for: it is accepted, and a failover now may lose it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    replicas: Option<u32>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -89,11 +93,12 @@ pub(crate) async fn publish(
     let event = said.event(story, &caller.0).map_err(unfit)?;
     let may = app.rates.publish(&event.author.id);
     may.map_err(|after| Problem::rate(TOO_OFTEN, after))?;
-    let published = app.bus.publish(&event).await;
-    let published = published.map_err(|error| Problem::of_event(&error, name))?;
+    let published = app.bus.publish_replicated(&event).await;
+    let (published, replicated) = published.map_err(|error| Problem::of_event(&error, name))?;
     let accepted = Accepted {
         id: event.id,
         status: status(published),
+        replicas: short(replicated),
     };
     Ok((StatusCode::ACCEPTED, Json(accepted)))
 }

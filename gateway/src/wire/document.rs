@@ -49,6 +49,13 @@ fn answers() -> Vec<Value> {
             reference: reference.clone(),
             id: Some(id("e1")),
             status: Some("logged"),
+            replicas: None,
+        },
+        Answer::Ok {
+            reference: reference.clone(),
+            id: Some(id("e1")),
+            status: Some("logged"),
+            replicas: Some(0),
         },
         Answer::err(reference.clone(), Code::Full, "full").later(Duration::from_secs(1)),
         Answer::err(reference, Code::Unavailable, "away").of(Some(id("e1"))),

@@ -30,6 +30,16 @@ pub struct Redis {
     /// How many hash tags stories are spread over; fixed for the life of an installation
     #[arg(long, env = "STORYFLEET_SHARDS", default_value_t = 1)]
     shards: u16,
+    /// How many replicas must have what is published and committed, at most 1 s, before it is said to be done: a failover
+    /// then loses none of it
+    #[arg(
+        long,
+        env = "STORYFLEET_WAIT_REPLICAS",
+        value_name = "N",
+        default_value = "0",
+        value_parser = clap::value_parser!(u32).range(..=16)
+    )]
+    wait_replicas: u32,
 }
 
 /// The logs on stderr.
@@ -78,6 +88,7 @@ impl Redis {
         bus::Settings {
             prefix: self.prefix.clone(),
             shards: self.shards,
+            wait_replicas: self.wait_replicas,
             ..bus::Settings::new(&self.redis)
         }
     }

@@ -17,7 +17,7 @@ use crate::Error;
 /// What a Redis URL begins with.
 const SCHEMES: &str = "it starts with redis://, rediss://, redis+sentinel:// or redis+cluster://, as redis://127.0.0.1:6379 does";
 
-/// Where Redis is and how keys are laid out there. `Debug` hides the password.
+/// Where Redis is, how keys are laid out there, and what is waited for. `Debug` hides the password.
 #[derive(Clone)]
 pub struct Settings {
     /// `redis://`, `rediss://` (TLS), `redis+sentinel://host:port,host:port/name`, `redis+cluster://host:port,…`; the
@@ -31,6 +31,9 @@ pub struct Settings {
     pub timeout: Duration,
     /// The longest wait between two tries to connect.
     pub reconnect: Duration,
+    /// How many replicas must have what is published and committed before it is said to be; 0 = none. What they have when
+    /// half the timeout is over counts: it is done all the same, and [`crate::Replicated`] tells.
+    pub wait_replicas: u32,
 }
 
 impl Settings {
@@ -42,6 +45,7 @@ impl Settings {
             shards: 1,
             timeout: Duration::from_secs(2),
             reconnect: Duration::from_secs(2),
+            wait_replicas: 0,
         }
     }
 }
@@ -59,6 +63,7 @@ impl std::fmt::Debug for Settings {
             .field("shards", &self.shards)
             .field("timeout", &self.timeout)
             .field("reconnect", &self.reconnect)
+            .field("wait_replicas", &self.wait_replicas)
             .finish()
     }
 }
@@ -255,12 +260,17 @@ impl Wire {
     }
 
     pub(crate) async fn pipe(&mut self, pipe: &redis::Pipeline) -> RedisResult<Vec<Value>> {
-        let count = pipe.len();
-        let replies = match self {
-            Self::Single(wire) => wire.req_packed_commands(pipe, 0, count).await?,
-            Self::Cluster(wire) => wire.req_packed_commands(pipe, 0, count).await?,
-        };
+        let replies = self.replies(pipe).await?;
         replies.into_iter().map(Value::extract_error).collect()
+    }
+
+    /// The same, where one that is refused says nothing of the others.
+    pub(crate) async fn replies(&mut self, pipe: &redis::Pipeline) -> RedisResult<Vec<Value>> {
+        let count = pipe.len();
+        match self {
+            Self::Single(wire) => wire.req_packed_commands(pipe, 0, count).await,
+            Self::Cluster(wire) => wire.req_packed_commands(pipe, 0, count).await,
+        }
     }
 
     /// The same of keys that may be on many nodes, which one pipeline cannot be.

@@ -5,6 +5,7 @@ use story::{Agent, Event, EventId, MAX_EVENT_BYTES, Route, Seq, StoryId};
 
 use crate::keys::Keys;
 use crate::recordings::Recording;
+use crate::replicas::Replicated;
 use crate::reply::{read, verdict};
 use crate::script::{BURY, COMMIT, Call, PUBLISH};
 use crate::{Bus, Delivery, Error};
@@ -82,6 +83,18 @@ impl Bus {
     /// [`Error::NotPublishable`], [`Error::NoStory`], [`Error::LaneFull`], [`Error::TooLarge`]; or Redis was not reached, and the same call can
     /// be made again without harm. [`Error::Unheard`] where it may have been accepted.
     pub async fn publish(&self, event: &Event) -> Result<Published, Error> {
+        let (published, _) = self.publish_replicated(event).await?;
+        Ok(published)
+    }
+
+    /// The same; tells also whether replicas have it.
+    ///
+    /// # Errors
+    /// Those of [`Bus::publish`].
+    pub async fn publish_replicated(
+        &self,
+        event: &Event,
+    ) -> Result<(Published, Replicated), Error> {
         if !story::may_publish(event) {
             return Err(Error::NotPublishable);
         }
@@ -103,13 +116,15 @@ impl Bus {
             call.keys(keys.lane(step.agent, story).into_keys());
             call.number(step.part);
         }
-        let (word, rest) = verdict(call.run_until_known(&self.link).await?)?;
+        let (reply, replicated) = call.run_until_known(&self.writing).await?;
+        let (word, rest) = verdict(reply)?;
         match word.as_str() {
-            "OK" => Ok(Published::Logged(
-                seqs(rest)?.first().copied().unwrap_or_default(),
-            )),
-            "HELD" => Ok(Published::Held),
-            "DUP" => Ok(Published::Duplicate),
+            "OK" => {
+                let seq = seqs(rest)?.first().copied().unwrap_or_default();
+                Ok((Published::Logged(seq), replicated))
+            }
+            "HELD" => Ok((Published::Held, replicated)),
+            "DUP" => Ok((Published::Duplicate, replicated)),
             "FULL" => Err(Error::LaneFull(story.clone())),
             "NOSTORY" => Err(Error::NoStory(story.clone())),
             _ => Err(Error::data(format!("publish replied {word}"))),
@@ -160,7 +175,7 @@ impl Bus {
         if let Some(recording) = &effects.recording {
             recording.args(&work.id, &mut call);
         }
-        committed(call.run_until_heard(&self.link).await?)
+        committed(call.run_until_heard(&self.writing).await?)
     }
 
     /// Moves an entry to the dead letters, tells the story's readers, and lets the lane go on.
@@ -202,7 +217,7 @@ impl Bus {
         if let (Some(recording), Ok(work)) = (&burial.recording, &delivery.work) {
             recording.args(&work.id, &mut call);
         }
-        committed(call.run_until_heard(&self.link).await?)
+        committed(call.run_until_heard(&self.writing).await?)
     }
 }
 

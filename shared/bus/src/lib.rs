@@ -27,6 +27,7 @@ mod mistyped;
 mod presence;
 mod reader;
 mod recordings;
+mod replicas;
 mod reply;
 mod retention;
 mod retract;
@@ -42,9 +43,13 @@ mod view;
 mod watch;
 mod work;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use connect::Topology;
 use keys::Keys;
 use link::Link;
+use replicas::Replicas;
 
 pub use audit::{Audit, Unreadable};
 pub use bare::{Bare, Progress, Tail};
@@ -62,6 +67,7 @@ pub use log::MAX_PLACE;
 pub use presence::{Here, MAX_PEOPLE_LISTED, Person};
 pub use reader::Reader;
 pub use recordings::{Keep, Kept, Recording};
+pub use replicas::Replicated;
 pub use retention::Retention;
 pub use revocations::{MAX_ID_BYTES, Revocation, Revocations, Revoked};
 pub use rights::Role;
@@ -73,15 +79,19 @@ pub use view::Seen;
 pub use watch::Watch;
 pub use work::{Delivery, LeaseId, Malformed, Work};
 
-/// The way to Redis. Cheap to clone; all clones share two connections.
+/// The way to Redis. Cheap to clone; all clones share two connections, or three where replicas are waited for.
 #[derive(Clone)]
 pub struct Bus {
     settings: Settings,
     topology: Topology,
     keys: Keys,
     link: Link,
+    /// For what must not be lost once it is said to be done. The same where no replicas are waited for.
+    writing: Link,
     /// For leases alone: what is slow elsewhere must not let them run out.
     renewing: Link,
+    /// Writes that fewer replicas than asked for have.
+    unreplicated: Arc<AtomicU64>,
 }
 
 impl Bus {
@@ -94,13 +104,30 @@ impl Bus {
         let keys = Keys::new(&settings.prefix, settings.shards)?;
         let link = || Link::new(topology.clone(), &settings, settings.timeout);
         let (link, renewing) = (link(), link());
+        let unreplicated = Arc::new(AtomicU64::new(0));
+        let writing = match settings.wait_replicas {
+            0 => link.clone(),
+            wanted => {
+                let patience = settings.timeout / 2;
+                let replicas = Replicas::new(wanted, patience, Arc::clone(&unreplicated));
+                Link::replicating(topology.clone(), &settings, replicas)
+            }
+        };
         Ok(Self {
             settings,
             topology,
             keys,
             link,
+            writing,
             renewing,
+            unreplicated,
         })
+    }
+
+    /// How many writes were done that fewer replicas had than were waited for.
+    #[must_use]
+    pub fn unreplicated(&self) -> u64 {
+        self.unreplicated.load(Ordering::Relaxed)
     }
 
     /// Where it is to be found; may have a password in it.

@@ -12,6 +12,7 @@ use redis::{RedisError, RedisResult, Value};
 use crate::Error;
 use crate::connect::{Settings, Topology, Wire};
 use crate::feeds::Routes;
+use crate::replicas::{Replicas, Replicated};
 
 type Connecting = Shared<BoxFuture<'static, RedisResult<Wire>>>;
 
@@ -28,6 +29,8 @@ struct Shape {
     reconnect: Duration,
     /// Where the messages of subscriptions go.
     routes: Option<Routes>,
+    /// Who must have what is written.
+    replicas: Option<Replicas>,
     state: Mutex<State>,
 }
 
@@ -49,6 +52,20 @@ impl Link {
             response,
             reconnect: settings.reconnect,
             routes: None,
+            replicas: None,
+            state: Mutex::default(),
+        }))
+    }
+
+    /// One for scripts whose writes are to be on replicas too.
+    pub(crate) fn replicating(topology: Topology, settings: &Settings, replicas: Replicas) -> Self {
+        Self(Arc::new(Shape {
+            topology,
+            connect: settings.timeout,
+            response: settings.timeout,
+            reconnect: settings.reconnect,
+            routes: None,
+            replicas: Some(replicas),
             state: Mutex::default(),
         }))
     }
@@ -61,6 +78,7 @@ impl Link {
             response: settings.timeout,
             reconnect: settings.reconnect,
             routes: Some(routes),
+            replicas: None,
             state: Mutex::default(),
         }))
     }
@@ -96,19 +114,50 @@ impl Link {
     }
 
     /// The same; with an error whether Redis may have done it all the same.
-    pub(crate) async fn ask(&self, cmd: &redis::Cmd) -> Result<Value, (Error, bool)> {
+    async fn ask(&self, cmd: &redis::Cmd) -> Result<Value, (Error, bool)> {
         let (generation, connecting) = self.wire();
         match connecting.await {
-            Ok(mut wire) => {
-                let reply = self.judged(generation, wire.query(cmd).await);
-                reply.map_err(|error| {
-                    let is_unheard = error.is_unheard();
-                    (error, is_unheard)
-                })
-            }
+            Ok(mut wire) => self.heard(generation, wire.query(cmd).await),
             // There was nothing to send it on.
             Err(error) => Err((self.not_connected(generation, error), false)),
         }
+    }
+
+    /// Runs a script on keys with that hash tag, and waits for the replicas that are to have what it writes.
+    pub(crate) async fn run(
+        &self,
+        script: &redis::Cmd,
+        tag: &str,
+    ) -> Result<(Value, Replicated), (Error, bool)> {
+        let Some(replicas) = &self.0.replicas else {
+            let reply = self.ask(script).await?;
+            return Ok((reply, Replicated::Unasked));
+        };
+        let _turn = match replicas.turn(tag).await {
+            Ok(turn) => turn,
+            Err(known) => {
+                let reply = self.ask(script).await?;
+                replicas.count(known);
+                return Ok((reply, known));
+            }
+        };
+        let (generation, connecting) = self.wire();
+        let mut wire = match connecting.await {
+            Ok(wire) => wire,
+            Err(error) => return Err((self.not_connected(generation, error), false)),
+        };
+        let mut pipe = redis::pipe();
+        pipe.add_command(script.clone());
+        pipe.add_command(replicas.wait());
+        let mut replies = self
+            .heard(generation, wire.replies(&pipe).await)?
+            .into_iter();
+        let (done, waited) = (replies.next(), replies.next());
+        // Also where the script was refused: its server may not know it yet, and what was waited for is known then.
+        let replicated = replicas.told(tag, waited.unwrap_or(Value::Nil));
+        let reply = self.heard(generation, done.unwrap_or(Value::Nil).extract_error())?;
+        replicas.count(replicated);
+        Ok((reply, replicated))
     }
 
     /// One round trip for many commands; one reply for each.
@@ -137,6 +186,14 @@ impl Link {
             .get_or_insert_with(|| connecting(Arc::clone(&self.0), generation, failures))
             .clone();
         (generation, wire)
+    }
+
+    /// What came of it; with an error whether Redis may have done it all the same.
+    fn heard<T>(&self, generation: u64, reply: RedisResult<T>) -> Result<T, (Error, bool)> {
+        self.judged(generation, reply).map_err(|error| {
+            let is_unheard = error.is_unheard();
+            (error, is_unheard)
+        })
     }
 
     fn judged<T>(&self, generation: u64, reply: RedisResult<T>) -> Result<T, Error> {

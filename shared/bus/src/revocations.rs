@@ -79,7 +79,7 @@ impl Bus {
             .number(at.min(LAST_SECOND))
             .number(until.min(LAST_SECOND))
             .number(REMOVED_AT_ONCE);
-        let (at, until) = read(call.run_until_answered(&self.link).await?)?;
+        let (at, until) = read(call.run_until_answered(&self.writing).await?)?;
         let what = what.clone();
         Ok(Revocation { what, at, until })
     }

@@ -31,8 +31,9 @@ pub enum Role {
 }
 
 impl Role {
-    /// Those of its scripts, without those whose failure a script bears, and those that it sends itself.
-    fn commands(self) -> Vec<&'static str> {
+    /// Those of its scripts, without those whose failure a script bears, and those that it sends itself. `waits` for
+    /// replicas.
+    fn commands(self, waits: bool) -> Vec<&'static str> {
         let scripts: &[&Script] = match self {
             Self::Author => &[&STORY],
             Self::Gateway => &[&PUBLISH, &STORY, &REVOKE, &HERE, &WHO],
@@ -69,6 +70,9 @@ impl Role {
             Self::Producer | Self::Author => &[],
         };
         commands.extend(more);
+        if waits {
+            commands.push("WAIT");
+        }
         commands.sort_unstable();
         commands.dedup();
         commands
@@ -85,7 +89,7 @@ impl Bus {
         for shard in self.keys.shards() {
             let mut call = RIGHTS.call();
             call.key(self.keys.probe(shard));
-            for command in role.commands() {
+            for command in role.commands(self.settings.wait_replicas > 0) {
                 call.arg(command);
             }
             denied.extend(read::<Vec<String>>(

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use redis::Value;
 
+use crate::replicas::Replicated;
 use crate::{Error, link::Link};
 
 /// How often an idempotent script is run when its reply is lost.
@@ -106,17 +107,28 @@ impl Call {
 
     /// Runs it once. After [`Error::Unreachable`] it may have been done or not.
     pub(crate) async fn run(&self, link: &Link) -> Result<Value, Error> {
-        self.ask(link).await.map_err(|(error, _)| error)
+        let done = self.ask(link).await;
+        done.map(|(reply, _)| reply).map_err(|(error, _)| error)
     }
 
-    /// The same; with an error whether it may have been done.
-    async fn ask(&self, link: &Link) -> Result<Value, (Error, bool)> {
-        match link.ask(&self.command("EVALSHA", self.script.sha())).await {
+    /// The same, and whether replicas have it; with an error whether it may have been done.
+    async fn ask(&self, link: &Link) -> Result<(Value, Replicated), (Error, bool)> {
+        let (by_hash, tag) = (self.command("EVALSHA", self.script.sha()), self.tag());
+        match link.run(&by_hash, tag).await {
             Err((error, _)) if error.code() == Some("NOSCRIPT") => {
-                link.ask(&self.command("EVAL", self.script.code)).await
+                link.run(&self.command("EVAL", self.script.code), tag).await
             }
             reply => reply,
         }
+    }
+
+    /// The hash tag of its keys.
+    fn tag(&self) -> &str {
+        let key = self.keys.first().map_or("", String::as_str);
+        let tag = key
+            .split_once('{')
+            .and_then(|(_, rest)| rest.split_once('}'));
+        tag.map_or("", |(tag, _)| tag)
     }
 
     /// Runs an idempotent script until a reply comes; the link paces the tries.
@@ -139,7 +151,7 @@ impl Call {
     ///
     /// # Errors
     /// [`Error::Unheard`] where one of the tries may have been done.
-    pub(crate) async fn run_until_known(&self, link: &Link) -> Result<Value, Error> {
+    pub(crate) async fn run_until_known(&self, link: &Link) -> Result<(Value, Replicated), Error> {
         let mut may_be_done = false;
         for tries in 1.. {
             let (error, is_unheard) = match self.ask(link).await {

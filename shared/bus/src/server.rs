@@ -34,7 +34,7 @@ impl Bus {
     /// # Errors
     /// When it does not, or does not tell.
     pub async fn identity(&self) -> Result<Identity, Error> {
-        let info = self.info().await?;
+        let info = self.info().await?.swap_remove(0);
         let pid = info
             .get("process_id")
             .and_then(|pid| pid.trim().parse().ok());
@@ -78,8 +78,8 @@ impl Bus {
     /// # Errors
     /// As there.
     pub async fn server(&self) -> Result<ServerReport, Error> {
-        let info = self.info().await?;
-        let field = |name: &str| info.get(name).map_or("", String::as_str);
+        let nodes = self.info().await?;
+        let field = |name: &str| nodes[0].get(name).map_or("", String::as_str);
         let version = field("redis_version").to_owned();
         if is_too_old(&version) {
             return Err(Error::Server(format!(
@@ -93,6 +93,12 @@ impl Bus {
                     .into(),
             );
         }
+        let wanted = self.settings.wait_replicas;
+        if let Some(have) = fewest_replicas(&nodes).filter(|have| *have < wanted) {
+            warnings.push(format!(
+                "Redis has {have} replicas, and {wanted} are waited for (--wait-replicas): what is written is done, and a failover may undo it; bring replicas back"
+            ));
+        }
         Ok(ServerReport {
             version,
             eviction: field("maxmemory_policy").to_owned(),
@@ -100,23 +106,29 @@ impl Bus {
         })
     }
 
-    async fn info(&self) -> Result<HashMap<String, String>, Error> {
+    /// What each node tells of itself; of one at least.
+    async fn info(&self) -> Result<Vec<HashMap<String, String>>, Error> {
         let reply = self
             .link
             .query(redis::cmd("INFO").arg("everything"))
             .await?;
-        // A cluster gives one text for each node; they are of one kind.
-        let text = match reply {
-            Value::Map(nodes) => nodes
-                .into_iter()
-                .next()
-                .map_or(Ok(String::new()), |(_, text)| read(text))?,
-            text => read(text)?,
+        let texts: Vec<String> = match reply {
+            Value::Map(nodes) => {
+                let texts = nodes.into_iter().map(|(_, text)| read(text));
+                texts.collect::<Result<_, _>>()?
+            }
+            text => vec![read(text)?],
         };
-        let lines = text.lines().filter_map(|line| line.split_once(':'));
-        Ok(lines
-            .map(|(name, value)| (name.into(), value.into()))
-            .collect())
+        if texts.is_empty() {
+            return Err(Error::data("no node tells of itself"));
+        }
+        let fields = |text: &String| {
+            let lines = text.lines().filter_map(|line| line.split_once(':'));
+            lines
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect()
+        };
+        Ok(texts.iter().map(fields).collect())
     }
 
     /// Whether our number of shards is the recorded one, if there is one: with another, every key would be elsewhere.
@@ -140,6 +152,14 @@ impl Bus {
         let meta = vec![(self.keys.meta(), "hash")];
         read(self.naming(self.link.query(&get).await, meta).await?)
     }
+}
+
+/// Of the masters; a managed Redis may not tell.
+fn fewest_replicas(nodes: &[HashMap<String, String>]) -> Option<u32> {
+    let told = |node: &HashMap<String, String>| node.get("connected_slaves")?.trim().parse().ok();
+    let is_master =
+        |node: &&HashMap<String, String>| node.get("role").is_some_and(|r| r.trim() == "master");
+    nodes.iter().filter(is_master).filter_map(told).min()
 }
 
 /// Whether that `maxmemory-policy` never drops a key. A managed Redis may not tell: "".

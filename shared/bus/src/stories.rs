@@ -149,7 +149,7 @@ impl Bus {
         set_and_remove(&mut call, &lore, &[]);
         let mut keys = self.keys.of_story(&new.id);
         keys.push((self.keys.stories(self.keys.shard(&new.id)), "set"));
-        let reply = call.run_until_answered(&self.link).await;
+        let reply = call.run_until_answered(&self.writing).await;
         let (is_new, more) = done(self.naming(reply, keys).await?, &new.id)?;
         let created = jiff::Timestamp::from_millisecond(next(&mut more.into_iter())?);
         created
@@ -184,7 +184,7 @@ impl Bus {
         set_and_remove(&mut call, &set, &removed);
         let (set, removed) = split(&patch.lore, Clone::clone);
         set_and_remove(&mut call, &set, &removed);
-        done(call.run_until_answered(&self.link).await?, id).map(drop)
+        done(call.run_until_answered(&self.writing).await?, id).map(drop)
     }
 
     /// All stories, in the order of their names.
