@@ -59,7 +59,7 @@ pub(crate) struct Target {
     )]
     shards: Option<u16>,
 
-    /// How many replicas must have what is written, at most 1 s, before it is said to be done
+    /// How many replicas must have what is written, at most 500 ms, before it is said to be done
     #[arg(
         long,
         global = true,

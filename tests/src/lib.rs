@@ -2,26 +2,27 @@
 //! that read as a story of what happens. It waits for states, each within a deadline, and never for time to pass.
 
 pub mod chaos;
-mod cluster;
 pub mod cuts;
 pub mod edge;
+pub mod failover;
 mod model;
 pub mod ordeal;
 mod output;
 mod process;
 mod redis;
 mod relay;
+mod servers;
 mod stack;
 mod wait;
 mod watcher;
 
-pub use cluster::Cluster;
 pub use model::Model;
 pub use output::Output;
 pub use process::{Process, program};
 pub use redis::Redis;
 pub use relay::Relay;
 pub use rustix::process::Signal;
+pub use servers::Servers;
 pub use stack::{Options, Stack, action};
 pub use wait::{eventually, lasting};
 pub use watcher::Watcher;

@@ -43,18 +43,30 @@ impl Usual {
         report: &(impl Serialize + Display),
         is_clean: bool,
     ) -> anyhow::Result<ExitCode> {
-        let text = if self.json {
-            serde_json::to_string_pretty(report)?
-        } else {
-            report.to_string()
-        };
-        writeln!(std::io::stdout(), "{text}")?;
-        Ok(if is_clean {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        })
+        tell(report, is_clean, self.json)
     }
+}
+
+/// Tells what a run found on stdout; the code says whether it is clean.
+///
+/// # Errors
+/// When nobody takes it.
+pub fn tell(
+    report: &(impl Serialize + Display),
+    is_clean: bool,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let text = if json {
+        serde_json::to_string_pretty(report)?
+    } else {
+        report.to_string()
+    };
+    writeln!(std::io::stdout(), "{text}")?;
+    Ok(if is_clean {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// What comes of a run; `None` when a signal ends it. Dropping the run kills its children.

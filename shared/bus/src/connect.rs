@@ -32,7 +32,7 @@ pub struct Settings {
     /// The longest wait between two tries to connect.
     pub reconnect: Duration,
     /// How many replicas must have what is published and committed before it is said to be; 0 = none. What they have when
-    /// half the timeout is over counts: it is done all the same, and [`crate::Replicated`] tells.
+    /// a quarter of the timeout is over counts: it is done all the same, and [`crate::Replicated`] tells.
     pub wait_replicas: u32,
 }
 

@@ -108,8 +108,9 @@ impl Bus {
         let writing = match settings.wait_replicas {
             0 => link.clone(),
             wanted => {
-                let patience = settings.timeout / 2;
-                let replicas = Replicas::new(wanted, patience, Arc::clone(&unreplicated));
+                let waits = (wanted, settings.timeout / 4);
+                let is_cluster = matches!(topology, Topology::Cluster(_));
+                let replicas = Replicas::new(waits, is_cluster, Arc::clone(&unreplicated));
                 Link::replicating(topology.clone(), &settings, replicas)
             }
         };

@@ -141,17 +141,12 @@ impl Link {
                 return Ok((reply, known));
             }
         };
-        let (generation, connecting) = self.wire();
-        let mut wire = match connecting.await {
-            Ok(wire) => wire,
-            Err(error) => return Err((self.not_connected(generation, error), false)),
-        };
         let mut pipe = redis::pipe();
         pipe.add_command(script.clone());
         pipe.add_command(replicas.wait());
-        let mut replies = self
-            .heard(generation, wire.replies(&pipe).await)?
-            .into_iter();
+        let replies = self.replies(&pipe).await;
+        let (generation, replies) = replies.inspect_err(|_| replicas.lost(tag))?;
+        let mut replies = replies.into_iter();
         let (done, waited) = (replies.next(), replies.next());
         // Also where the script was refused: its server may not know it yet, and what was waited for is known then.
         let replicated = replicas.told(tag, waited.unwrap_or(Value::Nil));
@@ -186,6 +181,18 @@ impl Link {
             .get_or_insert_with(|| connecting(Arc::clone(&self.0), generation, failures))
             .clone();
         (generation, wire)
+    }
+
+    /// One reply for each command, refused or not, and the connection that they came on.
+    async fn replies(&self, pipe: &redis::Pipeline) -> Result<(u64, Vec<Value>), (Error, bool)> {
+        let (generation, connecting) = self.wire();
+        match connecting.await {
+            Ok(mut wire) => {
+                let replies = self.heard(generation, wire.replies(pipe).await)?;
+                Ok((generation, replies))
+            }
+            Err(error) => Err((self.not_connected(generation, error), false)),
+        }
     }
 
     /// What came of it; with an error whether Redis may have done it all the same.

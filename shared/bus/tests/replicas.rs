@@ -12,6 +12,10 @@ use story::{Agent, Policies, Seq};
 /// A master that has the story "castle", and its replica, which has it too.
 async fn pair() -> (Server, Server) {
     let (master, replica) = (Server::start(), Server::start());
+    // It begins to copy at once.
+    let eager = ["SET", "repl-diskless-sync-delay", "0"];
+    let set = redis::cmd("CONFIG").arg(&eager).exec(&mut master.raw());
+    set.expect("a setting");
     let port = master.url().rsplit_once(':').expect("a port").1.to_owned();
     let follow = redis::cmd("REPLICAOF")
         .arg("127.0.0.1")

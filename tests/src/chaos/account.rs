@@ -59,7 +59,7 @@ struct Log<'a> {
 }
 
 /// Accounts for a story. `published` has the actions of each publisher, in its order.
-pub(super) fn account(
+pub(crate) fn account(
     published: &[Vec<EventId>],
     policies: Policies,
     entries: &[LogEntry],
@@ -267,6 +267,10 @@ impl Account {
             }
             latest = latest.max(place);
         }
+    }
+
+    pub(crate) fn wrong(&self) -> &[String] {
+        &self.wrong
     }
 
     /// The log ends before the story's own count of its events.

@@ -1,7 +1,7 @@
 //! The chaos run: real worker processes and a real Redis that die and freeze all the time, a model that fails, people who
 //! go on playing; then an exact account of what became of every action.
 
-mod account;
+pub(crate) mod account;
 mod ear;
 mod fleet;
 mod journal;

@@ -2,7 +2,7 @@
 
 use bus::{Bus, NewStory, Settings};
 use story::{Agent, StoryId};
-use system_tests::{Cluster, Model, Process, action, eventually, program};
+use system_tests::{Model, Process, Servers, action, eventually, program};
 use tokio::process::Command;
 
 use crate::command::says;
@@ -15,7 +15,7 @@ const ACTIONS: usize = 6;
 /// Slots are moved while stories go on: nothing is lost, nothing is answered twice, all is in order.
 #[tokio::test]
 async fn a_fleet_goes_on_while_slots_are_moved() -> anyhow::Result<()> {
-    let cluster = Cluster::start().await?;
+    let cluster = Servers::cluster().await?;
     let url = cluster.url();
     let bus = Bus::new(Settings {
         shards: SHARDS,

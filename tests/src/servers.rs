@@ -1,0 +1,298 @@
+//! Redis on several real servers: a Cluster of three masters, each with a replica, or one master with a replica and the
+//! sentinels that watch them.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use tempfile::TempDir;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::redis::{Redis, is_installed, port};
+use crate::wait::{DEADLINE, eventually};
+use crate::{Process, Signal};
+
+/// Of a cluster; each has one replica.
+const MASTERS: usize = 3;
+/// Of one master and its replica.
+const SENTINELS: usize = 3;
+/// What makes a server a node. A replica begins to copy at once.
+const NODE: [&str; 4] = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
+/// A replica begins to copy at once.
+const EAGER: [&str; 2] = ["--repl-diskless-sync-delay", "0"];
+/// What sentinels call the master.
+const NAME: &str = "main";
+
+#[derive(Debug)]
+pub struct Servers {
+    /// The masters first, as long as all live.
+    nodes: Vec<Redis>,
+    sentinels: Vec<Sentinel>,
+}
+
+#[derive(Debug)]
+struct Sentinel {
+    port: u16,
+    _process: Process,
+    /// It writes its configuration anew.
+    _folder: TempDir,
+}
+
+impl Servers {
+    /// A cluster that serves all slots, with replicas that have what their masters have.
+    ///
+    /// # Errors
+    /// When it does not come about.
+    pub async fn cluster() -> anyhow::Result<Self> {
+        let mut nodes = Vec::new();
+        for _ in 0..2 * MASTERS {
+            nodes.push(Redis::start(&[&NODE[..], &EAGER].concat()).await?);
+        }
+        let servers = Self {
+            nodes,
+            sentinels: Vec::new(),
+        };
+        let addresses: Vec<String> = servers.nodes.iter().map(address).collect();
+        let mut create = vec!["--cluster", "create", "--cluster-yes"];
+        create.extend(["--cluster-replicas", "1"]);
+        create.extend(addresses.iter().map(String::as_str));
+        redis_cli(&create).await?;
+        eventually("the cluster serves, with replicas", async || {
+            servers.is_whole().await.map(|whole| whole.then_some(()))
+        })
+        .await?;
+        Ok(servers)
+    }
+
+    /// A master, a replica that has what it has, and three sentinels who know both.
+    ///
+    /// # Errors
+    /// When they do not come about.
+    pub async fn sentinel() -> anyhow::Result<Self> {
+        let master = Redis::start(&EAGER).await?;
+        let replica = Redis::start(&EAGER).await?;
+        let at = master.port().to_string();
+        command(&replica, &["REPLICAOF", "127.0.0.1", &at]).await?;
+        let mut servers = Self {
+            nodes: vec![master, replica],
+            sentinels: Vec::new(),
+        };
+        eventually("the replica has what the master has", async || {
+            let whole = servers.is_linked(&servers.nodes[1]).await?;
+            Ok(whole.then_some(()))
+        })
+        .await?;
+        for _ in 0..SENTINELS {
+            servers.sentinels.push(Sentinel::start(&at).await?);
+        }
+        eventually(
+            "the sentinels know each other and the replica",
+            async || {
+                for sentinel in &servers.sentinels {
+                    let ready = ask(sentinel.port, &["SENTINEL", "CKQUORUM", NAME]).await?;
+                    let known = ask(sentinel.port, &["SENTINEL", "REPLICAS", NAME]).await?;
+                    if !ready.starts_with("OK 3") || !known.contains("master-link-status\nok") {
+                        return Ok(None);
+                    }
+                }
+                Ok(Some(()))
+            },
+        )
+        .await?;
+        Ok(servers)
+    }
+
+    /// Whether every node serves, and has its place beside a master or over a replica.
+    async fn is_whole(&self) -> anyhow::Result<bool> {
+        for node in &self.nodes {
+            let info = command(node, &["CLUSTER", "INFO"]).await?;
+            if !info.contains("cluster_state:ok") || !self.is_linked(node).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn is_linked(&self, node: &Redis) -> anyhow::Result<bool> {
+        let role = command(node, &["INFO", "replication"]).await?;
+        Ok(role.contains("state=online") || role.contains("master_link_status:up"))
+    }
+
+    #[must_use]
+    pub fn url(&self) -> String {
+        if self.sentinels.is_empty() {
+            let addresses: Vec<String> = self.nodes.iter().map(address).collect();
+            return format!("redis+cluster://{}", addresses.join(","));
+        }
+        let addresses = self.sentinels.iter().map(|each| at(each.port));
+        let addresses: Vec<String> = addresses.collect();
+        format!("redis+sentinel://{}/{NAME}", addresses.join(","))
+    }
+
+    /// The first of the nodes that is a master now, and its replica.
+    ///
+    /// # Errors
+    /// When a node does not tell.
+    pub async fn pair(&self) -> anyhow::Result<(usize, usize)> {
+        for (number, node) in self.nodes.iter().enumerate() {
+            // "master", how far it is, then address, port and place of each replica.
+            let role = command(node, &["ROLE"]).await?;
+            let mut words = role.lines();
+            if words.next() == Some("master") {
+                let replica = words.nth(2).and_then(|port| port.parse().ok());
+                let of = |port: u16| self.nodes.iter().position(|node| node.port() == port);
+                let replica = replica.and_then(of).context("a master without replica")?;
+                return Ok((number, replica));
+            }
+        }
+        anyhow::bail!("no node is a master")
+    }
+
+    /// Waits until a replica has taken its master's place.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn promoted(&self, node: usize) -> anyhow::Result<()> {
+        eventually("the replica takes over", async || {
+            let role = command(&self.nodes[node], &["ROLE"]).await?;
+            Ok(role.starts_with("master").then_some(()))
+        })
+        .await
+    }
+
+    /// Waits until all is as it was, whoever is master: who was away has what it missed.
+    ///
+    /// # Errors
+    /// When that does not come.
+    pub async fn mended(&self) -> anyhow::Result<()> {
+        eventually("the servers are whole again", async || {
+            let whole = match self.sentinels.is_empty() {
+                true => self.is_whole().await?,
+                false => {
+                    self.is_linked(&self.nodes[0]).await? && self.is_linked(&self.nodes[1]).await?
+                }
+            };
+            Ok(whole.then_some(()))
+        })
+        .await
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub async fn kill(&mut self, node: usize) -> anyhow::Result<()> {
+        self.nodes[node].kill().await
+    }
+
+    /// Starts one again on its data.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn resume(&mut self, node: usize) -> anyhow::Result<()> {
+        self.nodes[node].resume()
+    }
+
+    /// # Errors
+    /// When it does not run.
+    pub fn signal(&self, node: usize, signal: Signal) -> anyhow::Result<()> {
+        self.nodes[node].signal(signal)
+    }
+
+    /// Moves so many slots of a cluster, with what is in them, from one master to another.
+    ///
+    /// # Errors
+    /// When the cluster refuses.
+    pub async fn reshard(&self, slots: u32) -> anyhow::Result<()> {
+        let (mut masters, slots) = (Vec::new(), slots.to_string());
+        for node in &self.nodes {
+            if command(node, &["ROLE"]).await?.starts_with("master") {
+                masters.push(command(node, &["CLUSTER", "MYID"]).await?.trim().to_owned());
+            }
+        }
+        let [from, to, ..] = &masters[..] else {
+            anyhow::bail!("fewer than two masters");
+        };
+        let address = address(&self.nodes[0]);
+        redis_cli(&[
+            "--cluster",
+            "reshard",
+            &address,
+            "--cluster-from",
+            from,
+            "--cluster-to",
+            to,
+            "--cluster-slots",
+            &slots,
+            "--cluster-yes",
+        ])
+        .await
+        .map(drop)
+    }
+}
+
+impl Sentinel {
+    async fn start(master: &str) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("sentinel.conf");
+        let quorum = SENTINELS / 2 + 1;
+        let settings = format!(
+            "sentinel monitor {NAME} 127.0.0.1 {master} {quorum}\n\
+             sentinel down-after-milliseconds {NAME} 2000\n\
+             sentinel failover-timeout {NAME} 10000\n"
+        );
+        std::fs::write(&file, settings)?;
+        let programs = ["redis-server", "valkey-server"];
+        let program = programs.into_iter().find(|name| is_installed(name));
+        let port = port()?;
+        let mut command = Command::new(program.context("there is no Redis server")?);
+        command
+            .arg(&file)
+            .args(["--sentinel", "--bind", "127.0.0.1"]);
+        command.args([
+            "--port",
+            &port.to_string(),
+            "--logfile",
+            "sentinel.log",
+            "--dir",
+        ]);
+        let process = Process::start(command.arg(folder.path()))?;
+        Ok(Self {
+            port,
+            _process: process,
+            _folder: folder,
+        })
+    }
+}
+
+fn address(node: &Redis) -> String {
+    at(node.port())
+}
+
+fn at(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
+async fn command(node: &Redis, words: &[&str]) -> anyhow::Result<String> {
+    ask(node.port(), words).await
+}
+
+/// Nothing where nobody listens, or there is no answer in a second.
+async fn ask(port: u16, words: &[&str]) -> anyhow::Result<String> {
+    let port = port.to_string();
+    let words = [&["-p", &port], words].concat();
+    let answer = timeout(Duration::from_secs(1), redis_cli(&words)).await;
+    Ok(answer.ok().and_then(Result::ok).unwrap_or_default())
+}
+
+async fn redis_cli(words: &[&str]) -> anyhow::Result<String> {
+    let program = ["redis-cli", "valkey-cli"];
+    let program = program.into_iter().find(|name| is_installed(name));
+    let program = program.context("there is no redis-cli: run scripts/need-redis")?;
+    let mut command = Command::new(program);
+    let ran = command.args(words).kill_on_drop(true).output();
+    let ran = timeout(DEADLINE, ran).await.context("redis-cli hangs")??;
+    let [out, err] = [&ran.stdout, &ran.stderr].map(|told| String::from_utf8_lossy(told));
+    ensure!(ran.status.success(), "{words:?}: {out}{err}");
+    Ok(out.into_owned())
+}
