@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway lint deps docs bench bench-gateway bench-page golden tools
+.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover lint deps docs bench bench-gateway bench-page golden tools
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -42,6 +42,13 @@ chaos-gateway:
 	scripts/need-redis
 	cargo build --workspace --bins --locked
 	target/debug/chaos-gateway $(ARGS)
+
+# A master dies or freezes under a fleet: what was confirmed and is lost, and how long people waited. Nothing else should run:
+# make failover ARGS="--topology sentinel --blow lag --wait-replicas 1"
+failover:
+	scripts/need-redis
+	cargo build --workspace --bins --locked
+	target/debug/failover $(ARGS)
 
 # Where a prompt or what is made of answers was changed on purpose: takes how the golden stories go now for right.
 golden:

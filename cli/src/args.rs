@@ -13,6 +13,7 @@ mod token;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use ::story::{Cursor, EventId, StoryId};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -135,7 +136,12 @@ Exit code 1 when anything is left to do.")]
     Doctor(DoctorArgs),
 
     /// Account for every event: answered once, in order, none lost. Exit code 3 when not
-    Audit,
+    #[command(after_help = "\
+Examples:
+  storyfleet audit
+  storyfleet send castle 'I wait' --json >> sent.ndjson    what was accepted, kept by who sent it
+  storyfleet audit --sent sent.ndjson                      after a failover or a restore: what of it is gone")]
+    Audit(AuditArgs),
 
     /// Make a token for the gateway, for development: in production an issuer does
     #[command(after_help = "\
@@ -286,6 +292,13 @@ pub(crate) struct WatchArgs {
     /// End after this many events
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// Also tell which of these events are gone: lines as `send --json` writes them; - for stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sent: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

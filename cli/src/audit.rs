@@ -1,19 +1,116 @@
 //! `storyfleet audit`: what became of every event.
 
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, stdin};
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::{Context, anyhow};
 use bus::{Audit, Bus, Unreadable};
+use serde::{Deserialize, Serialize};
+use story::{EventId, StoryId};
 
+use crate::args::AuditArgs;
 use crate::output::{Output, one_line};
 
 /// What scripts test for; 1 would read as "could not look".
 const NOT_CLEAN: u8 = 3;
 
-pub(crate) async fn run(bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
+/// The longest line of a file of what was sent.
+const MAX_LINE_BYTES: u64 = 64 * 1_024;
+
+/// What was found, as JSON.
+#[derive(Debug, Serialize)]
+struct Found {
+    #[serde(flatten)]
+    audit: Audit,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent: Option<Sent>,
+}
+
+/// What became of the events that were known to be accepted.
+#[derive(Debug, Serialize)]
+struct Sent {
+    events: usize,
+    missing: Vec<Accepted>,
+}
+
+/// A line of `send --json`; what else it has is passed over.
+#[derive(Debug, Serialize, Deserialize)]
+struct Accepted {
+    story: StoryId,
+    id: EventId,
+}
+
+pub(crate) async fn run(args: &AuditArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
+    let known = args.sent.as_deref().map(read).transpose()?;
     let audit = bus.audit().await?;
-    if out.json {
-        out.value(&audit)?;
+    let sent = match known {
+        Some(known) => Some(look(&known, bus).await?),
+        None => None,
+    };
+    let is_clean = audit.is_clean() && sent.as_ref().is_none_or(|sent| sent.missing.is_empty());
+    tell(Found { audit, sent }, out)?;
+    Ok(if is_clean {
+        ExitCode::SUCCESS
     } else {
+        ExitCode::from(NOT_CLEAN)
+    })
+}
+
+async fn look(known: &BTreeMap<StoryId, Vec<EventId>>, bus: &Bus) -> anyhow::Result<Sent> {
+    let mut sent = Sent {
+        events: known.values().map(Vec::len).sum(),
+        missing: Vec::new(),
+    };
+    for (story, ids) in known {
+        let missing = bus.missing(story, ids).await?.into_iter();
+        sent.missing.extend(missing.map(|id| Accepted {
+            story: story.clone(),
+            id,
+        }));
+    }
+    Ok(sent)
+}
+
+/// The events of a file, or of stdin (`-`), by story.
+fn read(path: &Path) -> anyhow::Result<BTreeMap<StoryId, Vec<EventId>>> {
+    let name = path.display();
+    let file: Box<dyn Read> = match path.as_os_str() == "-" {
+        true => Box::new(stdin()),
+        false => Box::new(File::open(path).with_context(|| format!("cannot read {name}"))?),
+    };
+    let mut lines = BufReader::new(file);
+    let mut known: BTreeMap<StoryId, Vec<EventId>> = BTreeMap::new();
+    for number in 1.. {
+        let mut line = Vec::new();
+        let read = lines
+            .by_ref()
+            .take(MAX_LINE_BYTES)
+            .read_until(b'\n', &mut line);
+        if read.with_context(|| format!("cannot read {name}"))? == 0 {
+            break;
+        }
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let Accepted { story, id } = serde_json::from_slice(&line).map_err(|error| {
+            exit::configuration(anyhow!(
+                "{name}, line {number}: it is not {{\"story\":…,\"id\":…}}, as `send --json` writes it: {}",
+                one_line(&error.to_string())
+            ))
+        })?;
+        known.entry(story).or_default().push(id);
+    }
+    Ok(known)
+}
+
+fn tell(found: Found, out: Output) -> anyhow::Result<()> {
+    if out.json {
+        out.value(&found)?;
+    } else {
+        let Found { audit, sent } = found;
         for (name, count) in [
             ("events", audit.events),
             ("answered", audit.answered),
@@ -34,13 +131,16 @@ pub(crate) async fn run(bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
         for Unreadable { story, why } in &audit.unreadable {
             out.line(&format!("{story} is left out: {}", one_line(why)))?;
         }
+        if let Some(Sent { events, missing }) = sent {
+            for Accepted { story, id } in &missing {
+                out.line(&format!("{story}/{id} was accepted and is gone"))?;
+            }
+            let there = events - missing.len();
+            out.line(&format!("{there} of {events} that were sent are there"))?;
+        }
         out.line(&summary(&audit))?;
     }
-    Ok(if audit.is_clean() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(NOT_CLEAN)
-    })
+    Ok(())
 }
 
 fn summary(audit: &Audit) -> String {

@@ -62,7 +62,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Dead(command) => dead::run(command, &target.bus().await?, out).await,
         Command::Doctor(args) => doctor::run(args, &target, out).await,
-        Command::Audit => audit::run(&target.bus().await?, out).await,
+        Command::Audit(args) => audit::run(&args, &target.bus().await?, out).await,
         Command::Token(args) => token::run(args, out),
         Command::Revoke(args) => revoke::run(args, &target.bus().await?, out).await,
         Command::Help { command } => Ok(help(&command)),

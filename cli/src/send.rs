@@ -39,7 +39,7 @@ pub(crate) async fn run(args: SendArgs, target: &Target, out: Output) -> anyhow:
         ));
     }
     if !wait || !out.json {
-        tell(&event.id, published, replicated, out).with_context(|| sent(&event.id))?;
+        tell(&event, (published, replicated), out).with_context(|| sent(&event.id))?;
     }
     if !wait {
         if published != Published::Duplicate {
@@ -159,9 +159,8 @@ fn action(args: SendArgs, mode: SendMode) -> Event {
 }
 
 fn tell(
-    id: &EventId,
-    published: Published,
-    replicated: Replicated,
+    Event { story, id, .. }: &Event,
+    (published, replicated): (Published, Replicated),
     out: Output,
 ) -> anyhow::Result<()> {
     let (status, seq) = match published {
@@ -170,7 +169,7 @@ fn tell(
         Published::Duplicate => ("duplicate", None),
     };
     if out.json {
-        let mut told = json!({"id": id, "status": status, "seq": seq});
+        let mut told = json!({"story": story, "id": id, "status": status, "seq": seq});
         if let Replicated::Short(have) = replicated {
             told["replicas"] = have.into();
         }

@@ -83,7 +83,7 @@ impl Servers {
         })
         .await?;
         for _ in 0..SENTINELS {
-            servers.sentinels.push(Sentinel::start(&at).await?);
+            servers.sentinels.push(Sentinel::start(&at)?);
         }
         eventually(
             "the sentinels know each other and the replica",
@@ -146,6 +146,17 @@ impl Servers {
             }
         }
         anyhow::bail!("no node is a master")
+    }
+
+    /// Freezes a replica, and cuts it off: of what its master writes from now on it has nothing.
+    ///
+    /// # Errors
+    /// When the master does not do it.
+    pub async fn part(&self, master: usize, replica: usize) -> anyhow::Result<()> {
+        self.signal(replica, Signal::STOP)?;
+        let cut = command(&self.nodes[master], &["CLIENT", "KILL", "TYPE", "replica"]).await?;
+        ensure!(cut.trim() == "1", "the master has no replica: {cut}");
+        Ok(())
     }
 
     /// Waits until a replica has taken its master's place.
@@ -232,7 +243,7 @@ impl Servers {
 }
 
 impl Sentinel {
-    async fn start(master: &str) -> anyhow::Result<Self> {
+    fn start(master: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("sentinel.conf");
         let quorum = SENTINELS / 2 + 1;

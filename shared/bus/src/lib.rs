@@ -35,6 +35,7 @@ mod revocations;
 mod rights;
 mod room;
 mod script;
+mod sent;
 mod server;
 mod stage;
 mod stories;

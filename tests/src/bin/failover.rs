@@ -48,7 +48,7 @@ async fn failover(args: &Args) -> anyhow::Result<ExitCode> {
         wait_replicas: args.wait_replicas,
     };
     match unless_ended(run(trial, say)).await? {
-        Some(report) => tell(&report, report.is_clean(), args.json),
+        Some(report) => tell(&report, report.is_clean() && report.is_soon(), args.json),
         None => Ok(ExitCode::FAILURE),
     }
 }

@@ -4,11 +4,17 @@
 mod load;
 mod report;
 
-use anyhow::ensure;
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
 use bus::{Bus, NewStory};
 use clap::ValueEnum;
 use serde::Serialize;
+use serde_json::{Value, json};
 use story::{Agent, Policies, StoryId};
+use tempfile::NamedTempFile;
 use tokio::process::Command;
 use tokio::time::Instant;
 
@@ -18,7 +24,7 @@ use crate::redis;
 use crate::wait::eventually;
 use crate::{Model, Process, Servers, Signal, program};
 
-use load::Load;
+use load::{Load, Played};
 pub use report::Report;
 
 const STORIES: usize = 8;
@@ -27,6 +33,10 @@ const SHARDS: u16 = 16;
 const WORKERS: usize = 3;
 /// Answers of each story before and after each thing that happens.
 const STEADY: usize = 5;
+/// A replica that is well is behind by less.
+const LAG: Duration = Duration::from_millis(100);
+/// Half of the time after which a master counts as dead.
+const LATE: Duration = Duration::from_secs(1);
 /// Slots that are moved at the end, where there are any.
 const SLOTS: u32 = 100;
 
@@ -48,7 +58,7 @@ pub enum Blow {
     Kill,
     /// It freezes (SIGSTOP): it takes connections and says nothing; it thaws once the replica has taken over
     Freeze,
-    /// It is killed while its replica has been behind for a while (SIGSTOP)
+    /// It is killed when its replica has been cut off and frozen for a while
     Lag,
 }
 
@@ -59,6 +69,15 @@ pub struct Trial {
     pub blow: Blow,
     /// What publishers and workers wait for.
     pub wait_replicas: u32,
+}
+
+/// When it happened.
+struct Blown {
+    /// The replica may be behind from then on,
+    behind: Instant,
+    /// until then: what the old master confirmed may be heard of a little later, and the new one confirms nothing so soon.
+    until: Instant,
+    failover: Duration,
 }
 
 /// Runs it. `tell` is given a line now and then.
@@ -86,32 +105,7 @@ pub async fn run(trial: Trial, tell: impl Fn(&str)) -> anyhow::Result<Report> {
     let fleet = fleet(&settings, &model)?;
     let load = Load::start(&settings, &stories)?;
     load.answered(STEADY).await?;
-
-    let (old, new) = servers.pair().await?;
-    let behind = Instant::now();
-    if trial.blow == Blow::Lag {
-        servers.signal(new, Signal::STOP)?;
-        load.published(STEADY).await?;
-    }
-    let blow = Instant::now();
-    match trial.blow {
-        Blow::Freeze => servers.signal(old, Signal::STOP)?,
-        Blow::Kill | Blow::Lag => servers.kill(old).await?,
-    }
-    if trial.blow == Blow::Lag {
-        servers.signal(new, Signal::CONT)?;
-    }
-    servers.promoted(new).await?;
-    let failover = blow.elapsed();
-    tell(&format!("the replica took over after {failover:.1?}"));
-    load.answered(STEADY).await?;
-    match trial.blow {
-        Blow::Freeze => servers.signal(old, Signal::CONT)?,
-        Blow::Kill | Blow::Lag => servers.resume(old)?,
-    }
-    servers.mended().await?;
-    tell("the old master is a replica");
-    load.answered(STEADY).await?;
+    let blown = suffer(trial.blow, &mut servers, &load, &tell).await?;
     if trial.topology == Topology::Cluster {
         servers.reshard(SLOTS).await?;
         tell(&format!("{SLOTS} slots were moved"));
@@ -120,19 +114,60 @@ pub async fn run(trial: Trial, tell: impl Fn(&str)) -> anyhow::Result<Report> {
     let played = load.end().await?;
     redis::answers(&bus).await?;
     rest(&bus, &stories).await?;
-    let mut report = Report::new(trial, failover);
-    for story in played {
-        let entries = log(&bus, &story.id).await?;
-        let kept = report.story(&story, &entries, (behind, blow));
-        let account = account::account(&[kept], Policies::default(), &entries);
-        report.account(&account);
-    }
-    report.audit = Some(bus.audit().await?);
     for worker in fleet {
         ensure!(worker.end().await?.success(), "a worker failed");
     }
     model.end().await?;
+    let mut report = Report::new(trial, blown.failover);
+    report.missing = missing(&settings, &played).await?;
+    for story in played {
+        let entries = log(&bus, &story.id).await?;
+        let kept = report.story(&story, &entries, (blown.behind, blown.until));
+        let account = account::account(&[kept], Policies::default(), &entries);
+        report.account(&account);
+    }
+    report.audit = Some(bus.audit().await?);
     Ok(report)
+}
+
+/// The blow, the failover, and the old master's return.
+async fn suffer(
+    blow: Blow,
+    servers: &mut Servers,
+    load: &Load,
+    tell: &impl Fn(&str),
+) -> anyhow::Result<Blown> {
+    let (old, new) = servers.pair().await?;
+    let behind = Instant::now() - LAG;
+    if blow == Blow::Lag {
+        servers.part(old, new).await?;
+        load.published(STEADY).await?;
+    }
+    let at = Instant::now();
+    match blow {
+        Blow::Freeze => servers.signal(old, Signal::STOP)?,
+        Blow::Kill => servers.kill(old).await?,
+        Blow::Lag => {
+            servers.kill(old).await?;
+            servers.signal(new, Signal::CONT)?;
+        }
+    }
+    servers.promoted(new).await?;
+    let failover = at.elapsed();
+    tell(&format!("the replica took over after {failover:.1?}"));
+    load.answered(STEADY).await?;
+    match blow {
+        Blow::Freeze => servers.signal(old, Signal::CONT)?,
+        Blow::Kill | Blow::Lag => servers.resume(old)?,
+    }
+    servers.mended().await?;
+    tell("the old master is a replica");
+    load.answered(STEADY).await?;
+    Ok(Blown {
+        behind,
+        until: at + LATE,
+        failover,
+    })
 }
 
 fn fleet(settings: &bus::Settings, model: &Model) -> anyhow::Result<Vec<Process>> {
@@ -147,6 +182,37 @@ fn fleet(settings: &bus::Settings, model: &Model) -> anyhow::Result<Vec<Process>
         Process::start(&mut narrator)
     };
     (0..WORKERS).map(worker).collect()
+}
+
+/// What `storyfleet audit --sent` says is gone: `story/id`.
+async fn missing(settings: &bus::Settings, played: &[Played]) -> anyhow::Result<BTreeSet<String>> {
+    let mut sent = NamedTempFile::new()?;
+    for Played { id, done, .. } in played {
+        for done in done {
+            writeln!(sent, "{}", json!({"story": id, "id": done.id}))?;
+        }
+    }
+    let shards = settings.shards.to_string();
+    let mut audit = Command::new(program("storyfleet")?);
+    audit.args([
+        "audit",
+        "--json",
+        "--redis",
+        &settings.url,
+        "--shards",
+        &shards,
+    ]);
+    let told = audit.arg("--sent").arg(sent.path()).output().await?;
+    let told: Value = serde_json::from_slice(&told.stdout)?;
+    let missing = told["sent"]["missing"].as_array().context("missing")?;
+    let name = |gone: &Value| {
+        Some(format!(
+            "{}/{}",
+            gone["story"].as_str()?,
+            gone["id"].as_str()?
+        ))
+    };
+    Ok(missing.iter().filter_map(name).collect())
 }
 
 async fn rest(bus: &Bus, stories: &[StoryId]) -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! What a failover cost.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -31,7 +31,9 @@ pub struct Report {
     /// Of them, those that were said to be on too few replicas.
     pub confirmed_as_short: u64,
     /// Of all, those that are not there: `story/id`.
-    pub lost: Vec<String>,
+    pub lost: BTreeSet<String>,
+    /// What `storyfleet audit --sent` says is not there.
+    pub missing: BTreeSet<String>,
     /// Of the lost, those that were not said to be on too few replicas.
     pub lost_unsaid: u64,
     /// Of the lost, those that were confirmed while the replica had all that the master had.
@@ -55,7 +57,8 @@ impl Report {
             longest_wait_ms: 0,
             confirmed: 0,
             confirmed_as_short: 0,
-            lost: Vec::new(),
+            lost: BTreeSet::new(),
+            missing: BTreeSet::new(),
             lost_unsaid: 0,
             lost_beyond_lag: 0,
             twice: 0,
@@ -72,7 +75,7 @@ impl Report {
         &mut self,
         played: &Played,
         log: &[LogEntry],
-        (behind, blow): (Instant, Instant),
+        (behind, until): (Instant, Instant),
     ) -> Vec<EventId> {
         self.longest_silence_ms = self.longest_silence_ms.max(played.silence.as_millis());
         self.longest_wait_ms = self.longest_wait_ms.max(played.wait.as_millis());
@@ -86,9 +89,9 @@ impl Report {
                 kept.push(done.id.clone());
                 continue;
             }
-            self.lost.push(format!("{}/{}", played.id, done.id));
+            self.lost.insert(format!("{}/{}", played.id, done.id));
             self.lost_unsaid += u64::from(!is_short);
-            self.lost_beyond_lag += u64::from(done.at < behind || done.at > blow);
+            self.lost_beyond_lag += u64::from(done.at < behind || done.at > until);
         }
         kept
     }
@@ -100,7 +103,7 @@ impl Report {
         self.wrong.extend_from_slice(account.wrong());
     }
 
-    /// Whether nothing went wrong but what the trial says may be lost.
+    /// Whether nothing went wrong but what the trial says may be lost, and the audit names that.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         let may_lose = self.trial.wait_replicas == 0;
@@ -109,8 +112,8 @@ impl Report {
         } else {
             self.lost_unsaid
         };
-        let is_told = self.audit.as_ref().is_some_and(Audit::is_clean);
-        lost + self.twice + self.out_of_order + self.unanswered == 0 && is_told && self.is_soon()
+        let is_told = self.audit.as_ref().is_some_and(Audit::is_clean) && self.missing == self.lost;
+        lost + self.twice + self.out_of_order + self.unanswered == 0 && is_told
     }
 
     /// Whether people were kept waiting for the failover, and little more.
@@ -133,6 +136,7 @@ impl fmt::Display for Report {
             ("confirmed", self.confirmed.to_string()),
             ("said short", self.confirmed_as_short.to_string()),
             ("lost", self.lost.len().to_string()),
+            ("the audit names", self.missing.len().to_string()),
             ("lost unsaid", self.lost_unsaid.to_string()),
             ("beyond the lag", self.lost_beyond_lag.to_string()),
             ("unanswered", self.unanswered.to_string()),
@@ -151,10 +155,10 @@ impl fmt::Display for Report {
             Some(audit) if !audit.is_clean() => writeln!(f, "the audit: {audit:?}")?,
             _ => {}
         }
-        f.write_str(if self.is_clean() {
-            "clean"
-        } else {
-            "NOT clean"
+        f.write_str(match (self.is_clean(), self.is_soon()) {
+            (true, true) => "clean",
+            (true, false) => "clean, but people waited for too long",
+            (false, _) => "NOT clean",
         })
     }
 }

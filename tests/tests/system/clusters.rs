@@ -1,7 +1,8 @@
-//! The fleet on a Redis Cluster.
+//! The fleet on a Redis Cluster and under sentinels: slots that move, masters that die or freeze.
 
 use bus::{Bus, NewStory, Settings};
 use story::{Agent, StoryId};
+use system_tests::failover::{self, Blow, Report, Topology, Trial};
 use system_tests::{Model, Process, Servers, action, eventually, program};
 use tokio::process::Command;
 
@@ -71,5 +72,46 @@ async fn a_fleet_goes_on_while_slots_are_moved() -> anyhow::Result<()> {
     for narrator in fleet {
         assert!(narrator.end().await?.success());
     }
+    Ok(())
+}
+
+async fn fails_over(topology: Topology, blow: Blow, wait_replicas: u32) -> anyhow::Result<Report> {
+    let trial = Trial {
+        topology,
+        blow,
+        wait_replicas,
+    };
+    let report = failover::run(trial, |_| {}).await?;
+    assert!(report.is_clean(), "{report}");
+    Ok(report)
+}
+
+/// What was confirmed to be on a replica outlives its master, whoever watches over it.
+#[tokio::test]
+async fn nothing_that_a_replica_has_is_lost_with_a_master_of_a_cluster() -> anyhow::Result<()> {
+    let report = fails_over(Topology::Cluster, Blow::Kill, 1).await?;
+    assert!(report.confirmed > report.confirmed_as_short, "{report}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_that_a_replica_has_is_lost_with_a_master_under_sentinels() -> anyhow::Result<()> {
+    let report = fails_over(Topology::Sentinel, Blow::Kill, 1).await?;
+    assert!(report.confirmed > report.confirmed_as_short, "{report}");
+    Ok(())
+}
+
+/// A wedged master is left, and is a replica when it comes to.
+#[tokio::test]
+async fn a_master_that_freezes_is_left_for_its_replica() -> anyhow::Result<()> {
+    fails_over(Topology::Sentinel, Blow::Freeze, 0).await?;
+    Ok(())
+}
+
+/// Without waiting for replicas what they did not have yet is lost, and the audit names it.
+#[tokio::test]
+async fn what_a_replica_did_not_have_is_lost_and_named() -> anyhow::Result<()> {
+    let report = fails_over(Topology::Cluster, Blow::Lag, 0).await?;
+    assert!(!report.lost.is_empty(), "{report}");
     Ok(())
 }
