@@ -20,7 +20,12 @@ local story, seq, pairs_of, ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 for pair = 1, pairs_of do
   local staged = KEYS[3 + 2 * pair]
   local kind = redis.call('TYPE', staged).ok
-  local entries = kind == 'none' and 0 or redis.call(kind == 'zset' and 'ZCARD' or 'XLEN', staged)
+  local entries = 0
+  if kind == 'zset' then
+    entries = redis.call('ZCARD', staged)
+  elseif kind ~= 'none' then
+    entries = redis.call('XLEN', staged)
+  end
   if entries ~= tonumber(ARGV[5 + pair]) then
     return { 'LOST', staged }
   end

@@ -187,13 +187,16 @@ impl Topology {
 
 /// Where one server is. The client's reasons never quote the URL.
 fn node(url: impl IntoConnectionInfo) -> Result<ConnectionInfo, Error> {
-    url.into_connection_info().map_err(|error| {
+    let info = url.into_connection_info().map_err(|error| {
         let reason = error.to_string();
         let (reason, _kind) = reason.split_once(" - ").unwrap_or((&reason, ""));
         wrong(&format!(
             "{reason}: write it like redis://user:password@127.0.0.1:6379"
         ))
-    })
+    })?;
+    // What a user of few rights may not say, and Redis writes into its log each time.
+    let settings = info.redis_settings().clone().set_skip_set_lib_name();
+    Ok(info.set_redis_settings(settings))
 }
 
 fn wrong(what: &str) -> Error {

@@ -108,3 +108,85 @@ impl Bus {
         )))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// What the client says beside, of whatever form Redis is.
+    const CLIENT: [&str; 7] = [
+        "ASKING", "CLUSTER", "HELLO", "PING", "READONLY", "SELECT", "WAIT",
+    ];
+    /// To look at all there is and to listen, to copy stories, and to take tokens back.
+    const OPERATOR: [&str; 20] = [
+        "CONFIG",
+        "EXEC",
+        "HEXISTS",
+        "HMGET",
+        "HSCAN",
+        "INFO",
+        "MULTI",
+        "SETRANGE",
+        "SMEMBERS",
+        "SPUBLISH",
+        "SSUBSCRIBE",
+        "SUNSUBSCRIBE",
+        "TYPE",
+        "XGROUP",
+        "XPENDING",
+        "XREVRANGE",
+        "ZMSCORE",
+        "ZRANGE",
+        "ZRANGEBYSCORE",
+        "ZREM",
+    ];
+    /// Scripts run in.
+    const SCRIPTS: [&str; 2] = ["EVAL", "EVALSHA"];
+
+    /// The commands of a user of deploy/redis/acl.conf.
+    fn allowed(user: &str) -> BTreeSet<String> {
+        let rules = include_str!("../../../deploy/redis/acl.conf");
+        let start = format!("user {user} on ~sf:* &sf:* -@all ");
+        let line = rules.lines().find_map(|line| line.strip_prefix(&start));
+        let words = line.unwrap_or_else(|| panic!("{start}")).split(' ');
+        let name = |word: &str| {
+            let word = word.strip_prefix('+').unwrap_or_else(|| panic!("{word}"));
+            let name = word.split('|').next().unwrap_or(word);
+            name.to_uppercase()
+        };
+        words.map(name).collect()
+    }
+
+    fn needed(roles: &[Role], more: &[&str]) -> BTreeSet<String> {
+        let scripts = roles.iter().flat_map(|role| role.commands(false));
+        let all = scripts.chain(CLIENT).chain(SCRIPTS);
+        all.chain(more.iter().copied()).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn each_user_of_the_acl_file_may_what_its_role_needs_and_no_more() {
+        for (user, roles, more) in [
+            (
+                "agent",
+                &[Role::Worker][..],
+                &["HSETNX", "INFO", "PTTL", "SPUBLISH", "TYPE"][..],
+            ),
+            ("gateway", &[Role::Gateway], &["HSETNX", "INFO", "TYPE"]),
+            ("producer", &[Role::Producer], &["SPUBLISH"]),
+            (
+                "operator",
+                &[Role::Operator, Role::Author, Role::Producer],
+                &OPERATOR,
+            ),
+        ] {
+            let (allowed, needed) = (allowed(user), needed(roles, more));
+            let missing: Vec<_> = needed.difference(&allowed).collect();
+            let idle: Vec<_> = allowed.difference(&needed).collect();
+            assert!(
+                missing.is_empty() && idle.is_empty(),
+                "{user}: missing {missing:?}, idle {idle:?}"
+            );
+        }
+    }
+}

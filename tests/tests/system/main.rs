@@ -4,6 +4,7 @@
     reason = "tests show their figures to whoever runs them with --nocapture"
 )]
 
+mod acl;
 mod answers;
 mod bad_input;
 mod bench;
