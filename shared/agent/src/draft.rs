@@ -72,6 +72,8 @@ pub(crate) struct Pump<'a> {
     draft: Draft,
     /// The last attempt that readers know of; 0 = none.
     attempt: u32,
+    /// The number of the next one in that case.
+    first: u32,
     /// Whether `attempt` is of this turn.
     begun: bool,
     /// Text not sent yet, and how many tokens it has.
@@ -86,13 +88,13 @@ pub(crate) struct Pump<'a> {
 struct GivenUp;
 
 impl<'a> Pump<'a> {
-    /// `attempt` is the last one that an earlier delivery made.
+    /// `attempt` is the last one that an earlier delivery made; where there is none this one is the `first`.
     pub(crate) fn new(
         bus: &'a Bus,
         chunks: &'a IntCounter,
         held: &'a Held,
         draft: Draft,
-        attempt: u32,
+        (attempt, first): (u32, u32),
     ) -> Self {
         Self {
             bus,
@@ -100,6 +102,7 @@ impl<'a> Pump<'a> {
             stop: &held.stop,
             draft,
             attempt,
+            first,
             begun: false,
             text: String::new(),
             tokens: 0,
@@ -154,7 +157,9 @@ impl<'a> Pump<'a> {
         if !self.begun && self.attempt > 0 {
             self.reset().await?;
         }
-        self.attempt = self.attempt.max(1);
+        if self.attempt == 0 {
+            self.attempt = self.first;
+        }
         self.begun = true;
         let chunk = DraftChunk {
             draft: &self.draft,

@@ -196,7 +196,8 @@ impl<A: Agent> Step<'_, A> {
             re: turn.response(),
         };
         let chunks = &self.worker.meters.draft_chunks;
-        let pump = draft::Pump::new(&self.worker.bus, chunks, self.held, draft, fetched.attempt);
+        let attempts = (fetched.attempt, fetched.first_attempt);
+        let pump = draft::Pump::new(&self.worker.bus, chunks, self.held, draft, attempts);
         let answer = Box::pin(async move {
             let effects = self.worker.agent.handle(&turn).await;
             // As long as it lives, the pump waits for its words.

@@ -6,15 +6,17 @@
 --
 -- Invariants
 -- - Fenced as draft.lua. Attempts of a response only grow, and one attempt has a list at a time. A repeated call only
---   skips a number.
+--   skips a number. None has the number of one that this server never heard of: it is not less than the time in seconds.
 
 local row = redis.call('XPENDING', KEYS[1], 'fleet', ARGV[1], ARGV[1], 1)[1]
 if not row or row[2] ~= ARGV[2] then
   return {'STALE'}
 end
 
-local attempt = redis.call('HINCRBY', KEYS[2], 'n:' .. ARGV[4], 1)
-redis.call('DEL', KEYS[3] .. (attempt - 1))
-redis.call('HSET', KEYS[2], ARGV[3], ARGV[4] .. ':' .. attempt)
+local count = 'n:' .. ARGV[4]
+local known = tonumber(redis.call('HGET', KEYS[2], count) or '0')
+local attempt = math.max(known + 1, tonumber(redis.call('TIME')[1]))
+redis.call('DEL', KEYS[3] .. known)
+redis.call('HSET', KEYS[2], count, attempt, ARGV[3], ARGV[4] .. ':' .. attempt)
 redis.pcall('SPUBLISH', KEYS[4], ARGV[5] .. attempt .. '}')
 return {'OK', attempt}

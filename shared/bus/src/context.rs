@@ -20,6 +20,9 @@ pub struct Fetched {
     /// The last attempt at the response to this entry that had a draft; 0 = none. The response's id is
     /// `event.response(agent, part)`.
     pub attempt: u32,
+    /// The number of the next one if it is the first: Redis's time in seconds, so that a replica that takes over without
+    /// what it knew of another one does not give its number to this.
+    pub first_attempt: u32,
     /// Redis's clock.
     pub now: jiff::Timestamp,
 }
@@ -77,6 +80,7 @@ impl Bus {
                 .map_while(|packed| work(&unpack(packed)?, keys, delivery.lease.shard).ok())
                 .collect(),
             attempt: attempt.unwrap_or(0),
+            first_attempt: u32::try_from(seconds).unwrap_or(1),
             now: jiff::Timestamp::new(seconds, micros * 1_000)
                 .map_err(|e| Error::data(e.to_string()))?,
         })

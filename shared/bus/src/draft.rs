@@ -30,7 +30,7 @@ pub struct Draft {
     pub re: EventId,
 }
 
-/// The chunks `i … i+n-1` of one attempt, which counts from 1.
+/// The chunks `i … i+n-1` of one attempt. Each has a larger number than those before.
 #[derive(Debug, Clone)]
 pub struct DraftChunk<'a> {
     pub draft: &'a Draft,

@@ -158,5 +158,5 @@ async fn what_is_redriven_days_later_is_no_earlier_attempt_and_no_text_is_left()
     let fetched = bus.context(&delivery, 1, 0).await.unwrap();
     assert_eq!(fetched.attempt, 1);
     let attempt = bus.reset_draft(&drafted(&delivery)).await.unwrap();
-    assert_eq!(attempt, Some(2));
+    assert!(attempt > Some(1), "{attempt:?}");
 }

@@ -137,16 +137,37 @@ async fn a_chunk_sent_twice_is_read_once_and_an_old_attempt_not_at_all() {
     for _ in 0..2 {
         assert_eq!(write(&bus, &draft, 1, 0, "one").await, Drafted::Ok);
     }
-    assert_eq!(bus.reset_draft(&draft).await.unwrap(), Some(2));
+    let anew = bus.reset_draft(&draft).await.unwrap().unwrap();
     assert_eq!(write(&bus, &draft, 1, 1, "late").await, Drafted::Stale);
-    write(&bus, &draft, 2, 0, "anew").await;
+    write(&bus, &draft, anew, 0, "anew").await;
     let mut watch = bus.watch(&story("castle"), None).await.unwrap();
     next(&mut watch).await;
     let seen = next(&mut watch).await;
-    assert!(matches!(&seen, Seen::Snapshot { attempt: 2, upto: 1, text, .. } if text == "anew"));
+    assert!(
+        matches!(&seen, Seen::Snapshot { attempt, upto: 1, text, .. } if *attempt == anew && text == "anew")
+    );
     commit(&bus, delivery).await;
-    assert_eq!(write(&bus, &draft, 2, 1, "a zombie").await, Drafted::Stale);
+    assert_eq!(
+        write(&bus, &draft, anew, 1, "a zombie").await,
+        Drafted::Stale
+    );
     assert_eq!(bus.reset_draft(&draft).await.unwrap(), None);
+}
+
+/// What a replica never heard of is no attempt of its own: readers know the number.
+#[tokio::test]
+async fn an_attempt_has_a_number_that_no_server_gave_before() {
+    let (server, bus) = castle(&[]).await;
+    let (delivery, draft) = begun(&bus, "a").await;
+    let first = bus.context(&delivery, 1, 0).await.unwrap().first_attempt;
+    let now = u32::try_from(jiff::Timestamp::now().as_second()).unwrap();
+    assert!(now.abs_diff(first) < 60, "{first}");
+    write(&bus, &draft, first, 0, "one").await;
+    let second = bus.reset_draft(&draft).await.unwrap();
+    assert!(second > Some(first), "{second:?}");
+    let _: u64 = server.raw().del("sf:{0}:drafts:castle").unwrap();
+    let unheard = bus.reset_draft(&draft).await.unwrap();
+    assert!(unheard >= Some(now), "{unheard:?}");
 }
 
 #[tokio::test]

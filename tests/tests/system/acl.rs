@@ -80,26 +80,8 @@ async fn operate(redis: &Redis, folder: &Path, words: &[&str]) -> anyhow::Result
     says(folder, &[&["--redis", &url][..], words].concat()).await
 }
 
-/// Stories are made, played, looked after and copied.
-async fn operators(redis: &Redis, folder: &Path) -> anyhow::Result<()> {
-    let sibyl = "Sibyl=Keeps the lamp.";
-    let create = [
-        "story", "create", "castle", "--input", "hold", "--output", "retract",
-    ];
-    operate(
-        redis,
-        folder,
-        &[&create[..], &["--character", sibyl]].concat(),
-    )
-    .await?;
-    operate(redis, folder, &["send", "castle", "I wait.", "--wait"]).await?;
-    operate(
-        redis,
-        folder,
-        &["send", "castle", "Who are you?", "--to", "Sibyl", "--wait"],
-    )
-    .await?;
-    // It fails, and is sent again.
+/// An action fails, is sent again, fails again, and is given up.
+async fn mourn(redis: &Redis, folder: &Path) -> anyhow::Result<()> {
     let url = url(redis, "operator");
     let idol = [
         "--redis",
@@ -129,6 +111,29 @@ async fn operators(redis: &Redis, folder: &Path) -> anyhow::Result<()> {
         let id = letter["id"].as_str().context("its id")?;
         operate(redis, folder, &["dead", "purge", "narrator", id]).await?;
     }
+    Ok(())
+}
+
+/// Stories are made, played, looked after and copied.
+async fn operators(redis: &Redis, folder: &Path) -> anyhow::Result<()> {
+    let sibyl = "Sibyl=Keeps the lamp.";
+    let create = [
+        "story", "create", "castle", "--input", "hold", "--output", "retract",
+    ];
+    operate(
+        redis,
+        folder,
+        &[&create[..], &["--character", sibyl]].concat(),
+    )
+    .await?;
+    operate(redis, folder, &["send", "castle", "I wait.", "--wait"]).await?;
+    operate(
+        redis,
+        folder,
+        &["send", "castle", "Who are you?", "--to", "Sibyl", "--wait"],
+    )
+    .await?;
+    mourn(redis, folder).await?;
     let file = folder.join("castle.ndjson").display().to_string();
     let exported = operate(redis, folder, &["export", "--story", "castle"]).await?;
     std::fs::write(&file, exported)?;

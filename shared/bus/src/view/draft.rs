@@ -46,9 +46,7 @@ impl View {
         }
         let index = self.running.iter().position(|at| at.response == *re);
         let known = index.and_then(|index| self.running.remove(index));
-        let reset = known
-            .as_ref()
-            .map_or(attempt > 1, |at| at.attempt < attempt);
+        let reset = known.as_ref().is_some_and(|at| at.attempt < attempt);
         if reset {
             let re = re.clone();
             self.ready.push_back(Seen::Reset { re, attempt });

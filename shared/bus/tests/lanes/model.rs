@@ -145,13 +145,18 @@ impl Model {
         }
     }
 
-    pub(crate) fn reset(&mut self, at: At, re: &EventId) -> u32 {
+    /// A new attempt that was given this number: the next one, or the time where that is later.
+    pub(crate) fn reset(&mut self, at: At, re: &EventId, given: u32) {
         let room = self.room(at.1);
         let (attempt, chunks) = room.attempts.entry(re.clone()).or_default();
-        *attempt += 1;
+        let is_time = i64::from(given).abs_diff(jiff::Timestamp::now().as_second()) < 60;
+        assert!(
+            given == *attempt + 1 || given > *attempt && is_time,
+            "{given} after {attempt}"
+        );
+        *attempt = given;
         chunks.clear();
-        room.running.insert(at.0, (re.clone(), *attempt));
-        *attempt
+        room.running.insert(at.0, (re.clone(), given));
     }
 
     /// A chunk of the holder of the lease; false when it comes too late.

@@ -280,7 +280,10 @@ impl<'a> Run<'a> {
         let draft = draft(&hand.delivery, re.clone());
         if anew || (hand.attempt.is_none() && hand.before > 0) {
             let attempt = self.bus.reset_draft(&draft).await.expect("a reset");
-            assert_eq!(attempt, owner.then(|| self.model.reset(at, &re)));
+            assert_eq!(attempt.is_some(), owner);
+            if let Some(attempt) = attempt {
+                self.model.reset(at, &re, attempt);
+            }
             (hand.attempt, hand.sent) = (attempt, 0);
         }
         let attempt = hand.attempt.unwrap_or(1);
