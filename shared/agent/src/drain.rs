@@ -55,9 +55,7 @@ impl<A: Agent> Worker<A> {
             return;
         }
         tracing::info!(events = ids.len(), "giving back what is unfinished");
-        let release = self
-            .bus
-            .release(self.name, &self.consumer, self.settings.lease, ids);
+        let release = self.bus.release(self.name, &self.consumer, ids);
         let failed = match timeout(RELEASE, release).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),

@@ -1,5 +1,5 @@
-//! Takes work: new events, and every second what other workers left, entries whose lease has passed. It never asks for
-//! more than there are free slots.
+//! Takes work: new events, and every second what other workers left, entries whose lease has passed or that were let go. It
+//! never asks for more than there are free slots.
 //!
 //! One loop does both. A slot that is free when Redis is asked is free when it answers, and while all are taken neither
 //! kind of work keeps the other from the next one.
@@ -22,7 +22,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 16;
 
 /// While Redis was away nobody could renew: this and a third of the lease is what the living need to do so, since they
-/// wait up to 2 s to connect anew. Whoever took their events at once would pay for them again, and charge an attempt.
+/// wait up to 2 s to connect anew. Whoever took their events at once would pay for them again, and charge an attempt. What
+/// was let go nobody holds: in a deploy all that there are may have begun just now.
 const BACK: Duration = Duration::from_secs(3);
 
 /// Takes until `drain`. A read under way is waited for: dropping it could leave what it delivered to its lease.
@@ -32,7 +33,7 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
     let mut look = Look::new(worker.settings.lease);
     let mut asker = worker.health.loop_asker();
     while let Some(free) = worker.slot(&drain).await {
-        let asked = if look.is_due(&worker) {
+        let asked = if look.is_due() {
             look.go_on(&worker, free).await
         } else {
             reader.next_within(free, look.pause()).await
@@ -66,18 +67,8 @@ impl Look {
         }
     }
 
-    /// Asked each time: Redis may have been away since the last time.
-    fn is_due<A: Agent>(&mut self, worker: &Worker<A>) -> bool {
-        if !self.pause().is_zero() {
-            return false;
-        }
-        let just_back = worker
-            .health
-            .redis_is_just_back(worker.settings.lease / 3 + BACK);
-        if just_back {
-            self.over();
-        }
-        !just_back
+    fn is_due(&self) -> bool {
+        self.pause().is_zero()
     }
 
     async fn go_on<A: Agent>(
@@ -86,10 +77,13 @@ impl Look {
         free: usize,
     ) -> Result<Vec<Delivery>, bus::Error> {
         let (lease, count) = (worker.settings.lease, free.min(AT_ONCE));
-        let taken = worker
-            .bus
-            .reclaim(worker.name, &worker.consumer, lease, count);
-        let taken = taken.await;
+        let (agent, consumer) = (worker.name, &worker.consumer);
+        // Asked each time: Redis may have been away since the last time.
+        let taken = if worker.health.redis_is_just_back(lease / 3 + BACK) {
+            worker.bus.take_let_go(agent, consumer, count).await
+        } else {
+            worker.bus.reclaim(agent, consumer, lease, count).await
+        };
         let may_be_more = taken.as_ref().is_ok_and(|taken| taken.len() == count);
         if !may_be_more {
             self.over();

@@ -205,13 +205,14 @@ impl<A: Agent> Worker<A> {
         })
     }
 
-    /// Begins the turns of deliveries, except of those in flight here already. What comes after the request to end goes
-    /// back uncharged, and what another worker had meanwhile: it comes again when the turn that is stopped here is over.
+    /// Begins the turns of deliveries, except of those in flight here already. What another worker had meanwhile goes back
+    /// uncharged: it comes again when the turn that is stopped here is over. What a read gives that was under way at the
+    /// request to end is answered too: whoever took it over would begin later.
     pub(crate) async fn begin(self: &Arc<Self>, deliveries: Vec<Delivery>) {
         let mut excess = Vec::new();
         for delivery in deliveries {
             match self.leases.hold(&delivery, &self.shutdown.now) {
-                Hold::Slot(_) if self.shutdown.drain.is_cancelled() => excess.push(delivery.lease),
+                Hold::Slot(_) if self.shutdown.now.is_cancelled() => excess.push(delivery.lease),
                 Hold::Slot(held) => {
                     self.turns
                         .spawn(turn::run(Arc::clone(self), delivery, held));

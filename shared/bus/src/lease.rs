@@ -13,6 +13,10 @@ use crate::{Bus, Delivery, Error, LeaseId};
 /// An entry that was taken over, how often it was delivered, and who had it.
 type Claimed = (String, u32, String, Fields);
 
+/// How old an entry is made that its worker lets go, ten years: no worker that lives is silent for so long, so that it can
+/// be told from what one may still hold while Redis is away.
+const LET_GO: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 /// Leases that a consumer does not hold any more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lost {
@@ -68,7 +72,6 @@ impl Bus {
     }
 
     /// Lets entries go at drain: any worker can claim them at once, and this delivery does not count as an attempt.
-    /// `lease` is that of the fleet.
     ///
     /// # Errors
     /// When Redis was not reached; then the entries are claimed when their lease runs out.
@@ -76,14 +79,13 @@ impl Bus {
         &self,
         agent: Agent,
         consumer: &str,
-        lease: Duration,
         leases: &[LeaseId],
     ) -> Result<(), Error> {
         for (shard, entries) in by_shard(leases) {
             let mut call = RELEASE.call();
             call.key(self.keys.work(agent, shard))
                 .arg(consumer)
-                .number(millis(lease));
+                .number(millis(LET_GO));
             for entry in entries {
                 call.arg(entry);
             }
@@ -135,6 +137,19 @@ impl Bus {
             );
         }
         Ok(found)
+    }
+
+    /// Takes over up to `count` entries that their workers let go, and no others; when it is fewer there are no more.
+    ///
+    /// # Errors
+    /// As [`Bus::reclaim`].
+    pub async fn take_let_go(
+        &self,
+        agent: Agent,
+        consumer: &str,
+        count: usize,
+    ) -> Result<Vec<Delivery>, Error> {
+        self.reclaim(agent, consumer, LET_GO, count).await
     }
 
     /// Waiting and in flight, exactly: the scaling signal. Parked events are not counted: no second worker could

@@ -23,7 +23,7 @@ async fn a_worker_that_lost_its_lease_writes_nothing() {
     let leases = [zombie.lease.clone()];
     let lost = bus.renew(NARRATOR, "w1", &leases).await.unwrap();
     assert_eq!((lost.taken, lost.gone), (leases.to_vec(), vec![]));
-    bus.release(NARRATOR, "w1", LEASE, &leases).await.unwrap();
+    bus.release(NARRATOR, "w1", &leases).await.unwrap();
     let before = everything(&mut server.raw());
     let effects = answered(&zombie);
     assert_eq!(
@@ -45,11 +45,38 @@ async fn a_released_entry_is_claimed_at_once_and_the_attempt_is_not_charged() {
     let delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
     let early = bus.reclaim(NARRATOR, "w2", LEASE, 10).await.unwrap();
     assert!(early.is_empty());
-    bus.release(NARRATOR, "w1", LEASE, &[delivery.lease])
+    bus.release(NARRATOR, "w1", &[delivery.lease])
         .await
         .unwrap();
     let claimed = one(bus.reclaim(NARRATOR, "w2", LEASE, 10).await.unwrap());
     assert_eq!(claimed.deliveries, 1);
+}
+
+/// A worker that has just begun, or whose Redis is just back, may not take what a living one could not renew.
+#[tokio::test]
+async fn what_was_let_go_is_told_from_what_is_old() {
+    let (server, bus) = castle(&["a"]).await;
+    create(&bus, "keep", Policies::default()).await;
+    bus.publish(&action("keep", "b")).await.unwrap();
+    let mut old = bus.reader(NARRATOR, "w1").next(2).await.unwrap();
+    assert_eq!(old.len(), 2);
+    let aged: redis::Value = redis::cmd("XCLAIM")
+        .arg(format!("sf:{{0}}:work:{NARRATOR}"))
+        .arg(("fleet", "w1", 0, &old[0].lease.entry))
+        .arg(("IDLE", 30 * 24 * 60 * 60 * 1_000_u64, "JUSTID"))
+        .query(&mut server.raw())
+        .unwrap();
+    assert!(matches!(aged, redis::Value::Array(ids) if ids.len() == 1));
+    let gone = old.pop().unwrap().lease;
+    let none = bus.take_let_go(NARRATOR, "w2", 10).await.unwrap();
+    assert!(none.is_empty());
+    bus.release(NARRATOR, "w1", std::slice::from_ref(&gone))
+        .await
+        .unwrap();
+    let taken = one(bus.take_let_go(NARRATOR, "w2", 10).await.unwrap());
+    assert_eq!((taken.lease, taken.deliveries), (gone, 1));
+    let left = one(bus.reclaim(NARRATOR, "w2", LEASE, 10).await.unwrap());
+    assert_eq!((left.lease, left.deliveries), (old.remove(0).lease, 2));
 }
 
 #[tokio::test]
@@ -82,7 +109,7 @@ async fn who_has_one_free_slot_takes_over_what_is_behind_many_live_entries() {
         .into_iter()
         .map(|d| d.lease)
         .collect();
-    bus.release(NARRATOR, "w1", LEASE, &tail).await.unwrap();
+    bus.release(NARRATOR, "w1", &tail).await.unwrap();
 
     let first = bus.reclaim(NARRATOR, "w2", LEASE, 1).await.unwrap();
     let rest = bus.reclaim(NARRATOR, "w2", LEASE, 100).await.unwrap();

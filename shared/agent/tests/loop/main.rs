@@ -202,7 +202,7 @@ async fn a_turn_whose_event_another_worker_had_meanwhile_begins_anew() {
     let mut worker = stage.worker(lease, 0, |_| Act::Hang);
     worker.begun("one").await;
     stage.until_renewed().await;
-    assert_eq!(stage.borrow(lease).await, [3]);
+    assert_eq!(stage.borrow().await, [3]);
     worker.dropped("one").await;
     stage
         .until("the second turn", async || worker.times_begun("one") == 2)

@@ -139,17 +139,14 @@ impl Stage {
     }
 
     /// Takes all entries and lets them go; gives how often each was delivered.
-    pub(crate) async fn borrow(&self, lease: Duration) -> Vec<u32> {
+    pub(crate) async fn borrow(&self) -> Vec<u32> {
         let taken = self.bus.reclaim(NARRATOR, "thief", Duration::ZERO, 16);
         let taken = taken.await.unwrap();
         let leases: Vec<_> = taken
             .iter()
             .map(|delivery| delivery.lease.clone())
             .collect();
-        self.bus
-            .release(NARRATOR, "thief", lease, &leases)
-            .await
-            .unwrap();
+        self.bus.release(NARRATOR, "thief", &leases).await.unwrap();
         taken.iter().map(|delivery| delivery.deliveries).collect()
     }
 

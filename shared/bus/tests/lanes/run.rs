@@ -310,7 +310,7 @@ impl<'a> Run<'a> {
             return;
         };
         let (agent, leases) = (delivery.agent, [delivery.lease]);
-        let release = self.bus.release(agent, &delivery.consumer, LEASE, &leases);
+        let release = self.bus.release(agent, &delivery.consumer, &leases);
         release.await.expect("release");
         if let (Standing::Owner, Head::Leased { deliveries, .. }) =
             (standing, &mut self.model.lane(at).head)
