@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover lint deps docs bench bench-gateway bench-page golden tools
+.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover lint deps docs bench bench-gateway bench-page golden tools test-rolling
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -25,6 +25,14 @@ test-deploy:
 	scripts/need-deploy
 	[ -n "$(STORYFLEET_BINARIES)" ] || cargo build --workspace --bins --locked
 	.venv/bin/python -B -m pytest -rs tests/deploy
+
+# Workers of another version are replaced by these and back, under load, with a gateway of either. The other version is the last
+# release, or a commit that is named: make test-rolling REF=HEAD~20 ARGS="--seed 7"
+test-rolling:
+	scripts/need-redis
+	scripts/previous $(REF)
+	cargo build --workspace --bins --locked
+	target/debug/rolling --old target/previous $(ARGS)
 
 # What clients send, by chance: frames, cursors, headers, queries. So many cases of each: make fuzz CASES=1000000
 CASES ?= 20000

@@ -12,13 +12,14 @@ mod process;
 mod redis;
 mod relay;
 mod servers;
+pub mod rolling;
 mod stack;
 mod wait;
 mod watcher;
 
 pub use model::Model;
 pub use output::Output;
-pub use process::{Process, program};
+pub use process::{Build, Process, program};
 pub use redis::Redis;
 pub use relay::Relay;
 pub use rustix::process::Signal;

@@ -21,24 +21,50 @@ pub struct Process {
     pid: Pid,
 }
 
-/// Where the workspace's program `name` was built: beside this program, or beside the folder of this test.
+/// The folder with the programs of one build.
+#[derive(Debug, Clone)]
+pub struct Build(PathBuf);
+
+impl Build {
+    /// The one that this program is of: beside it, or beside the folder of this test.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn current() -> anyhow::Result<Self> {
+        let this = std::env::current_exe()?;
+        let folder = this.parent().context("a program is in a folder")?;
+        Ok(match folder.parent() {
+            Some(profile) if folder.ends_with("deps") => Self(profile.to_owned()),
+            _ => Self(folder.to_owned()),
+        })
+    }
+
+    #[must_use]
+    pub fn at(folder: PathBuf) -> Self {
+        Self(folder)
+    }
+
+    /// Where its program `name` is.
+    ///
+    /// # Errors
+    /// When it was not built.
+    pub fn program(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let path = self.0.join(name);
+        ensure!(
+            path.exists(),
+            "{} is not built: run `cargo build --workspace`, or `make test`, which does",
+            path.display()
+        );
+        Ok(path)
+    }
+}
+
+/// Where the workspace's program `name` was built.
 ///
 /// # Errors
-/// When it was not built.
+/// When it was not.
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
-    let this = std::env::current_exe()?;
-    let folder = this.parent().context("a program is in a folder")?;
-    let folder = match folder.parent() {
-        Some(profile) if folder.ends_with("deps") => profile,
-        _ => folder,
-    };
-    let path = folder.join(name);
-    ensure!(
-        path.exists(),
-        "{} is not built: run `cargo build --workspace`, or `make test`, which does",
-        path.display()
-    );
-    Ok(path)
+    Build::current()?.program(name)
 }
 
 impl Process {

@@ -33,7 +33,7 @@ pub struct Account {
     pub leaked: u64,
     /// Each thing that is wrong, with the events that show it.
     #[serde(skip)]
-    pub(super) wrong: Vec<String>,
+    pub(crate) wrong: Vec<String>,
 }
 
 /// Who answers an action or a beat. One lane is answered in the order of its causes.
@@ -274,7 +274,7 @@ impl Account {
     }
 
     /// The log ends before the story's own count of its events.
-    pub(super) fn lost_end(&mut self, found: usize, seq: Seq) {
+    pub(crate) fn lost_end(&mut self, found: usize, seq: Seq) {
         self.lost += 1;
         self.wrong
             .push(format!("the log has {found} events of {seq}"));
@@ -301,7 +301,7 @@ impl Account {
     }
 
     /// Adds the account of another story.
-    pub(super) fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.actions += other.actions;
         self.answered += other.answered;
         self.blocked += other.blocked;

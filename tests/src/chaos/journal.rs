@@ -16,21 +16,24 @@ pub struct Journal {
     pub gone: u64,
     /// Events taken over after their lease.
     pub reclaimed: u64,
+    /// Deliveries that were charged for nothing before those that counted: an event that is handed on begins at 1 again.
+    pub charged: u64,
     /// Renewals that found the lease to be another worker's.
     pub leases_lost: u64,
     /// Workers' last words, and lines that tell what was blocked.
     #[serde(skip)]
-    pub(super) wrong: Vec<String>,
+    pub(crate) wrong: Vec<String>,
 }
 
 #[derive(Deserialize)]
 struct Line {
     message: Option<String>,
     result: Option<String>,
+    deliveries: Option<u64>,
 }
 
 /// Reads all logs in a folder.
-pub(super) fn read(logs: &Path) -> anyhow::Result<Journal> {
+pub(crate) fn read(logs: &Path) -> anyhow::Result<Journal> {
     let mut journal = Journal::default();
     for file in logs.read_dir()? {
         let path = file?.path();
@@ -57,7 +60,10 @@ impl Journal {
         match (line.message.as_deref(), line.result.as_deref()) {
             (Some("ended"), Some("fenced")) => self.fenced += 1,
             (Some("ended"), Some("gone")) => self.gone += 1,
-            (Some("took over an event"), _) => self.reclaimed += 1,
+            (Some("took over an event"), _) => {
+                self.reclaimed += 1;
+                self.charged += line.deliveries.unwrap_or(1).saturating_sub(1);
+            }
             (Some("panic"), _) => self.wrong.push(text.to_owned()),
             (Some(message), _) if message.starts_with("lease lost") => self.leases_lost += 1,
             _ => {}
@@ -88,8 +94,9 @@ mod tests {
             journal.fenced,
             journal.gone,
             journal.reclaimed,
+            journal.charged,
             journal.leases_lost,
         ];
-        assert_eq!((counts, journal.wrong.len()), ([1; 4], 3));
+        assert_eq!((counts, journal.wrong.len()), ([1; 5], 3));
     }
 }

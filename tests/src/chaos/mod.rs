@@ -4,10 +4,10 @@
 pub(crate) mod account;
 mod ear;
 mod fleet;
-mod journal;
-mod plan;
-mod publish;
-mod reader;
+pub(crate) mod journal;
+pub(crate) mod plan;
+pub(crate) mod publish;
+pub(crate) mod reader;
 mod report;
 mod secret;
 
@@ -36,7 +36,7 @@ use plan::Plan;
 use reader::Sight;
 pub use report::Report;
 
-const CHARACTER: &str = "Sibyl";
+pub(crate) const CHARACTER: &str = "Sibyl";
 /// How long the fleet may take to finish what was published.
 const REST: Duration = Duration::from_secs(180);
 const TELL: Duration = Duration::from_secs(5);

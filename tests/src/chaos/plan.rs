@@ -10,9 +10,9 @@ use rand::{RngExt, SeedableRng};
 use story::{Agent, EventId, InputPolicy, OutputPolicy, Policies, StoryId};
 
 /// Worker processes of each agent.
-pub(super) const PROCESSES: usize = 4;
-pub(super) const SLOTS: usize = PROCESSES * Agent::ALL.len();
-pub(super) const LEASE: Duration = Duration::from_secs(1);
+pub(crate) const PROCESSES: usize = 4;
+pub(crate) const SLOTS: usize = PROCESSES * Agent::ALL.len();
+pub(crate) const LEASE: Duration = Duration::from_secs(1);
 
 const STORIES: usize = 50;
 const PUBLISHERS: usize = 3;
@@ -40,33 +40,33 @@ const TEXTS: [(&str, u32); 4] = [
 ];
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Plan {
-    pub(super) seed: u64,
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
     /// Hash tags that the stories are spread over.
-    pub(super) shards: u16,
-    pub(super) stories: Vec<(StoryId, Policies)>,
+    pub(crate) shards: u16,
+    pub(crate) stories: Vec<(StoryId, Policies)>,
     /// What each publisher sends, in its order.
-    pub(super) actions: Vec<Vec<Planned>>,
-    pub(super) blows: Vec<(Duration, Blow)>,
+    pub(crate) actions: Vec<Vec<Planned>>,
+    pub(crate) blows: Vec<(Duration, Blow)>,
     /// The stories that are watched, by their place in `stories`.
-    pub(super) watched: Vec<usize>,
+    pub(crate) watched: Vec<usize>,
 }
 
 /// An action to be published.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Planned {
-    pub(super) at: Duration,
-    pub(super) id: EventId,
+pub(crate) struct Planned {
+    pub(crate) at: Duration,
+    pub(crate) id: EventId,
     /// By its place in [`Plan::stories`].
-    pub(super) story: usize,
-    pub(super) text: &'static str,
+    pub(crate) story: usize,
+    pub(crate) text: &'static str,
     /// Whether it is said to a character: then dialogue answers it, else the narrator.
-    pub(super) said: bool,
+    pub(crate) said: bool,
 }
 
 /// What happens to a process. Workers are named by their slot: whoever dies there has a successor at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Blow {
+pub(crate) enum Blow {
     /// SIGKILL
     Kill(usize),
     /// SIGTERM
@@ -86,7 +86,7 @@ pub(super) enum Blow {
 impl Plan {
     /// # Errors
     /// Never: the names made here are well-formed.
-    pub(super) fn new(seed: u64, length: Duration) -> anyhow::Result<Self> {
+    pub(crate) fn new(seed: u64, length: Duration) -> anyhow::Result<Self> {
         // One source of randomness for each concern, so that more blows do not make other actions.
         let source = |concern: u64| Xoshiro256PlusPlus::seed_from_u64(seed ^ (concern << 56));
         let stories = stories(&mut source(1))?;
@@ -110,7 +110,7 @@ impl Plan {
 }
 
 /// The agent of a worker's slot.
-pub(super) fn agent(slot: usize) -> Agent {
+pub(crate) fn agent(slot: usize) -> Agent {
     Agent::ALL[slot / PROCESSES]
 }
 

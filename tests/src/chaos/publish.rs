@@ -10,7 +10,7 @@ use crate::chaos::CHARACTER;
 use crate::chaos::plan::{Plan, Planned};
 
 /// Publishes all actions of one publisher; `count` counts those of all.
-pub(super) async fn publish(
+pub(crate) async fn publish(
     bus: Bus,
     plan: &Plan,
     publisher: usize,

@@ -30,7 +30,7 @@ pub struct Report {
     pub behind: f64,
     /// Of the committed log.
     pub log: Committed,
-    /// Readers whose (seq, id, sha256 of the text) of all events are those of the log.
+    /// Readers whose (seq, id, text) of all events are those of the log.
     pub equal: u64,
     /// What is wrong; empty is success.
     pub wrong: Vec<String>,
@@ -235,10 +235,7 @@ impl Report {
                 "behind others",
                 format!("{:.1} s at most, while connected", self.behind),
             ),
-            (
-                "sha256 equal",
-                format!("{} readers, all events", self.equal),
-            ),
+            ("text equal", format!("{} readers, all events", self.equal)),
             ("seconds", format!("{:.1}", self.seconds)),
         ]
     }

@@ -6,6 +6,7 @@ use std::fmt::Display;
 
 use serde::Serialize;
 use serde_json::Value;
+use story::LogEntry;
 
 /// What a reader was given, counted.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -34,7 +35,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.events += other.events;
         self.deltas += other.deltas;
         self.resets += other.resets;
@@ -53,19 +54,19 @@ impl Tally {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Screen {
+pub(crate) struct Screen {
     /// The last event; `None` while the log may begin anywhere.
-    pub(super) seq: Option<u64>,
-    pub(super) cursor: Option<String>,
+    pub(crate) seq: Option<u64>,
+    pub(crate) cursor: Option<String>,
     /// (seq, id, text), in the order they came.
-    pub(super) events: Vec<(u64, String, String)>,
+    pub(crate) events: Vec<(u64, String, String)>,
     drafts: HashMap<String, Draft>,
     ended: HashSet<String>,
     /// The last try of each response of which something came.
     tries: HashMap<String, u64>,
     replaced: Vec<Replaced>,
-    pub(super) tally: Tally,
-    pub(super) wrong: Vec<String>,
+    pub(crate) tally: Tally,
+    pub(crate) wrong: Vec<String>,
 }
 
 /// A draft in whose place its response came with another text, after its reader was away. That is right where the response
@@ -91,7 +92,7 @@ struct Draft {
 impl Screen {
     /// Takes one frame of the story. `stay` is a number that changes whenever something may have been missed: with each
     /// connection, and when Redis comes and goes.
-    pub(super) fn take(&mut self, frame: &Value, stay: u64) {
+    pub(crate) fn take(&mut self, frame: &Value, stay: u64) {
         match frame["t"].as_str().unwrap_or_default() {
             "live" => return self.live(frame),
             "presence" | "typing" => {
@@ -116,6 +117,26 @@ impl Screen {
             Some(cursor) => self.cursor = Some(cursor.to_owned()),
             None => self.complain(format_args!("no cursor in {frame}")),
         }
+    }
+
+    /// Where what is on it is not what the log has, to the character.
+    pub(crate) fn difference(&self, log: &[LogEntry]) -> Option<String> {
+        if self.events.len() != log.len() {
+            let (seen, all) = (self.events.len(), log.len());
+            return Some(format!("has {seen} events of {all}"));
+        }
+        let pairs = self.events.iter().zip(log);
+        let mut other = pairs.filter_map(|((seq, id, shown), LogEntry { seq: at, event })| {
+            let (own, text) = (event.id.as_str(), event.payload().text());
+            let text = text.unwrap_or_default();
+            let is_same = (*seq, id.as_str(), shown.as_str()) == (at.0, own, text);
+            (!is_same).then(|| format!("{id} at {seq} shows {shown:?}; {own} at {at} is {text:?}"))
+        });
+        other.next()
+    }
+
+    pub(crate) fn shows(&self, words: &str) -> bool {
+        self.events.iter().any(|(_, _, text)| text.contains(words))
     }
 
     /// What is not being written any more never comes.
@@ -275,13 +296,13 @@ impl Screen {
         *last = attempt.max(*last);
     }
 
-    pub(super) fn complain(&mut self, what: impl Display) {
+    pub(crate) fn complain(&mut self, what: impl Display) {
         self.wrong.push(what.to_string());
     }
 }
 
 /// Drafts that were replaced though nobody saw their response begin anew.
-pub(super) fn unexplained(screens: &[&Screen]) -> Vec<String> {
+pub(crate) fn unexplained(screens: &[&Screen]) -> Vec<String> {
     let last = |re: &str| {
         screens
             .iter()

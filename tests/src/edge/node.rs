@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 use crate::redis::port;
 use crate::wait::eventually;
-use crate::{Process, Signal, program};
+use crate::{Build, Process, Signal};
 
 /// Tests do as much as many people, and each test of a limit gives it itself.
 const UNLIMITED: [(&str, &str); 2] = [("--requests", "100000"), ("--publishes", "1000000")];
@@ -21,6 +21,7 @@ pub struct Node {
     address: SocketAddr,
     arguments: Vec<String>,
     log: PathBuf,
+    build: Build,
     process: Option<Process>,
 }
 
@@ -31,6 +32,16 @@ impl Node {
     /// # Errors
     /// When it does not start.
     pub async fn start(redis: &str, folder: &Path, options: &[&str]) -> anyhow::Result<Self> {
+        Self::start_of(Build::current()?, redis, folder, options).await
+    }
+
+    /// The same of another build.
+    pub(crate) async fn start_of(
+        build: Build,
+        redis: &str,
+        folder: &Path,
+        options: &[&str],
+    ) -> anyhow::Result<Self> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port()?));
         let secrets = folder.join("secrets").display().to_string();
         let listen = address.to_string();
@@ -44,6 +55,7 @@ impl Node {
             address,
             arguments: arguments.collect(),
             log: folder.join(format!("gateway-{}.log", address.port())),
+            build,
             process: None,
         };
         node.resume().await?;
@@ -88,7 +100,7 @@ impl Node {
             .create(true)
             .append(true)
             .open(&self.log)?;
-        let mut command = Command::new(program("gateway")?);
+        let mut command = Command::new(self.build.program("gateway")?);
         command.args(&self.arguments).stderr(log);
         self.process = Some(Process::start(&mut command)?);
         eventually("a gateway listens", async || {

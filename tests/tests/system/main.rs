@@ -22,6 +22,7 @@ mod poison;
 mod prompts;
 mod replay;
 mod restart;
+mod rolling;
 mod signals;
 mod terminal;
 mod token;

@@ -1,0 +1,153 @@
+//! Six workers that are replaced one by one with those of another build, as a deploy does.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use serde::Serialize;
+use story::Agent;
+use tokio::process::Command;
+use tokio::time::{Instant, sleep_until};
+
+use crate::rolling::Way;
+use crate::wait::eventually;
+use crate::{Build, Process, Signal};
+
+/// Of each agent: while one is replaced, another one takes.
+const OF_EACH: usize = 2;
+
+/// How workers were replaced.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Replaced {
+    pub drained: u32,
+    /// Of them, the slowest.
+    pub slowest_drain_s: f64,
+    /// Asked twice, so that they handed on what they had.
+    pub hurried: u32,
+}
+
+/// One life of one.
+struct Worker {
+    agent: Agent,
+    process: Process,
+    log: PathBuf,
+}
+
+pub(super) struct Fleet {
+    pub(super) replaced: Replaced,
+    redis: String,
+    llm: String,
+    shards: u16,
+    /// Of the workers' logs, one file for each life.
+    logs: PathBuf,
+    lives: u32,
+    workers: VecDeque<Worker>,
+}
+
+impl Fleet {
+    pub(super) async fn start(
+        build: &Build,
+        (redis, llm): (String, String),
+        shards: u16,
+        logs: PathBuf,
+    ) -> anyhow::Result<Self> {
+        let mut fleet = Self {
+            replaced: Replaced::default(),
+            redis,
+            llm,
+            shards,
+            logs,
+            lives: 0,
+            workers: VecDeque::new(),
+        };
+        for _ in 0..OF_EACH {
+            for agent in Agent::ALL {
+                fleet.start_worker(build, agent).await?;
+            }
+        }
+        Ok(fleet)
+    }
+
+    /// Replaces all, the oldest first, each `pace` after the one before, or later if that takes longer.
+    pub(super) async fn replace(
+        &mut self,
+        build: &Build,
+        way: Way,
+        pace: Duration,
+    ) -> anyhow::Result<()> {
+        let mut next = Instant::now();
+        for _ in 0..self.workers.len() {
+            sleep_until(next).await;
+            next = Instant::now() + pace;
+            let old = self.workers.pop_front().context("there are workers")?;
+            let agent = old.agent;
+            self.end_worker(old, way).await?;
+            self.start_worker(build, agent).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks all to end, and waits for them.
+    pub(super) async fn end(&mut self) -> anyhow::Result<()> {
+        for worker in std::mem::take(&mut self.workers) {
+            self.end_worker(worker, Way::Drained).await?;
+        }
+        Ok(())
+    }
+
+    async fn end_worker(&mut self, mut worker: Worker, way: Way) -> anyhow::Result<()> {
+        let log = worker.log.display();
+        let early = worker.process.ended()?;
+        ensure!(early.is_none(), "{log}: it ended by itself: {early:?}");
+        let asked = Instant::now();
+        if way == Way::Hurried {
+            worker.process.signal(Signal::TERM)?;
+            // Two signals at once may be one.
+            says(&worker.log, "asked to end").await?;
+        }
+        let status = worker.process.end().await?;
+        ensure!(status.success(), "{log}: it was asked to end: {status}");
+        match way {
+            Way::Hurried => self.replaced.hurried += 1,
+            Way::Drained => {
+                self.replaced.drained += 1;
+                let slowest = &mut self.replaced.slowest_drain_s;
+                *slowest = slowest.max(asked.elapsed().as_secs_f64());
+            }
+        }
+        Ok(())
+    }
+
+    /// One that takes events when this returns.
+    async fn start_worker(&mut self, build: &Build, agent: Agent) -> anyhow::Result<()> {
+        self.lives += 1;
+        let name = format!("{agent}-{}", self.lives);
+        let log = self.logs.join(format!("{name}.log"));
+        let mut command = Command::new(build.program(agent.as_str())?);
+        command
+            .args(["run", "--redis", &self.redis, "--llm", &self.llm])
+            .args(["--model", "mock", "--pod", &name, "--log", "json"])
+            .args(["--shards", &self.shards.to_string()])
+            .args(["--log-filter", "info"])
+            .stderr(File::create(&log).context("a worker's log cannot be written")?);
+        let process = Process::start(&mut command)?;
+        says(&log, "taking events").await?;
+        self.workers.push_back(Worker {
+            agent,
+            process,
+            log,
+        });
+        Ok(())
+    }
+}
+
+/// Waits until a worker's log has `words`.
+async fn says(log: &PathBuf, words: &str) -> anyhow::Result<()> {
+    eventually(&format!("{words}: {}", log.display()), async || {
+        let has = std::fs::read_to_string(log)?.contains(words);
+        Ok(has.then_some(()))
+    })
+    .await
+}

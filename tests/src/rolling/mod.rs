@@ -1,0 +1,395 @@
+//! A deploy under load: workers of one build are replaced one by one with those of another and back, while people publish
+//! and read, over a node of either build; then an exact account of what became of every action, and how long each waited.
+
+mod fleet;
+mod reader;
+mod report;
+mod waits;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use bus::{Bus, NewStory};
+use jiff::Timestamp;
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
+use serde::Serialize;
+use story::{Agent, Character, EventId, InputPolicy, LogEntry, OutputPolicy, Policies, StoryId};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::chaos::plan::{Plan, Planned};
+use crate::chaos::{CHARACTER, account, journal, publish};
+use crate::edge::{Issuer, Node, Person};
+use crate::ordeal::log;
+use crate::redis::{self, Redis};
+use crate::wait::eventually;
+use crate::{Build, Model};
+
+use fleet::Fleet;
+use reader::Sight;
+use waits::waits;
+
+pub use report::Report;
+
+const STORIES: usize = 24;
+const PUBLISHERS: usize = 3;
+/// Actions in a second, of all publishers.
+const RATE: u32 = 8;
+/// Stories that somebody reads over each node.
+const WATCHED: usize = 8;
+const SHARDS: u16 = 2;
+/// Workers of the fleet.
+const WORKERS: u32 = 6;
+/// An answer takes about a second, and streams all the while.
+const MODEL: [&str; 6] = ["--ttft", "300ms", "--itl", "50ms", "--chunk-tokens", "8"];
+
+/// The two builds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Version {
+    Old,
+    New,
+}
+
+/// How workers are asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Way {
+    /// SIGTERM: they finish what they have.
+    Drained,
+    /// SIGTERM twice: they hand on what they have, to workers of both builds.
+    Hurried,
+}
+
+/// All workers are replaced with those of a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Step {
+    pub to: Version,
+    pub way: Way,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "to {:?}, {:?}", self.to, self.way)
+    }
+}
+
+/// Forth and back in order, then in a hurry.
+pub const STEPS: [Step; 4] = [
+    Step {
+        to: Version::New,
+        way: Way::Drained,
+    },
+    Step {
+        to: Version::Old,
+        way: Way::Drained,
+    },
+    Step {
+        to: Version::New,
+        way: Way::Hurried,
+    },
+    Step {
+        to: Version::Old,
+        way: Way::Hurried,
+    },
+];
+
+/// What is deployed.
+#[derive(Debug, Clone)]
+pub struct Deploy {
+    pub old: Build,
+    pub new: Build,
+    /// Those in order come first.
+    pub steps: Vec<Step>,
+    /// From one worker to the next.
+    pub pace: Duration,
+    /// The longest that an event may wait to be taken.
+    pub wait: Duration,
+    pub seed: u64,
+}
+
+/// Deploys and accounts for it. `tell` is given a line now and then. What Redis and all processes wrote stays on disk when
+/// anything is wrong.
+///
+/// # Errors
+/// When the run cannot be made; what it finds wrong is in the report.
+pub async fn run(deploy: Deploy, tell: impl Fn(&str)) -> anyhow::Result<Report> {
+    let folder = TempDir::with_prefix("storyfleet-rolling-")?;
+    let ran = run_in(folder.path(), deploy, tell).await;
+    match &ran {
+        Ok(report) if report.is_clean() => Ok(ran?),
+        _ => {
+            let kept = folder.keep();
+            let mut report = ran.with_context(|| format!("kept: {}", kept.display()))?;
+            report.kept = Some(kept);
+            Ok(report)
+        }
+    }
+}
+
+async fn run_in(folder: &Path, deploy: Deploy, tell: impl Fn(&str)) -> anyhow::Result<Report> {
+    let logs = folder.join("workers");
+    std::fs::create_dir_all(&logs)?;
+    let scene = Scene::start(folder, deploy).await?;
+    let issuer = Issuer::new(folder)?;
+    let nodes = scene.nodes(folder).await?;
+    let mut report = Report::new(&scene.deploy);
+    let (ends, readers) = scene.readers(&issuer, &nodes)?;
+    let address = (scene.redis.url(), scene.model.url().to_owned());
+    let mut fleet = Fleet::start(&scene.deploy.old, address, SHARDS, logs.clone()).await?;
+    scene.deploy(&mut fleet, &mut report, tell).await?;
+    let logs_of = scene.rest(&ends).await?;
+    fleet.end().await?;
+    report.replaced = fleet.replaced;
+    scene.account(&mut report, &logs_of).await?;
+    read(&mut report, readers, &logs_of).await?;
+    for node in nodes {
+        let ended = node.end().await?;
+        if !ended.success() {
+            report.wrong.push(format!("a gateway ended with {ended}"));
+        }
+    }
+    scene.model.end().await?;
+    report.journal = journal::read(&logs)?;
+    report.finish();
+    Ok(report)
+}
+
+type Readers = JoinSet<anyhow::Result<Sight>>;
+/// Of each story that is read: its last event, once there will be no more.
+type Ends = HashMap<StoryId, watch::Sender<Option<u64>>>;
+
+struct Scene {
+    deploy: Deploy,
+    plan: Arc<Plan>,
+    redis: Redis,
+    settings: bus::Settings,
+    bus: Bus,
+    model: Model,
+}
+
+impl Scene {
+    async fn start(folder: &Path, deploy: Deploy) -> anyhow::Result<Self> {
+        let data = folder.join("redis");
+        std::fs::create_dir_all(&data)?;
+        let redis = Redis::start_in(&data).await?;
+        let mut settings = bus::Settings::new(redis.url());
+        settings.shards = SHARDS;
+        let bus = Bus::new(settings.clone())?;
+        redis::answers(&bus).await?;
+        let plan = plan(&deploy)?;
+        for (id, policies) in &plan.stories {
+            let mut story = NewStory::new(id.clone());
+            story.policies = *policies;
+            story.characters = [(CHARACTER.to_owned(), Character::default())].into();
+            bus.create_story(&story).await?;
+        }
+        let seed = plan.seed.to_string();
+        let model = Model::start("", &[&MODEL[..], &["--seed", &seed]].concat()).await?;
+        Ok(Self {
+            deploy,
+            plan: Arc::new(plan),
+            redis,
+            settings,
+            bus,
+            model,
+        })
+    }
+
+    /// One of each build, beside each other all the time.
+    async fn nodes(&self, folder: &Path) -> anyhow::Result<[Node; 2]> {
+        let (redis, shards) = (self.redis.url(), SHARDS.to_string());
+        let options = ["--shards", &shards];
+        let node = |build: &Build| Node::start_of(build.clone(), &redis, folder, &options);
+        Ok([node(&self.deploy.old).await?, node(&self.deploy.new).await?])
+    }
+
+    fn readers(&self, issuer: &Issuer, nodes: &[Node; 2]) -> anyhow::Result<(Ends, Readers)> {
+        let mut addresses = [nodes[0].address(), nodes[1].address()];
+        let (mut ends, mut readers) = (Ends::new(), JoinSet::new());
+        for (id, _) in self
+            .plan
+            .watched
+            .iter()
+            .map(|story| &self.plan.stories[*story])
+        {
+            let (sender, end) = watch::channel(None);
+            // One begins at each node.
+            for number in 0..addresses.len() {
+                let sub = format!("{id}-{number}");
+                let person = Person::new(&sub, &[("*", gateway::auth::Role::Reader)]);
+                let token = issuer.token(&person)?;
+                readers.spawn(reader::read(addresses, token, id.clone(), end.clone()));
+                addresses.reverse();
+            }
+            ends.insert(id.clone(), sender);
+        }
+        Ok((ends, readers))
+    }
+
+    /// All steps, while the publishers publish.
+    async fn deploy(
+        &self,
+        fleet: &mut Fleet,
+        report: &mut Report,
+        tell: impl Fn(&str),
+    ) -> anyhow::Result<()> {
+        let (start, (count, published)) = (Instant::now(), watch::channel(0));
+        let mut publishers = JoinSet::new();
+        for publisher in 0..PUBLISHERS {
+            let (plan, count) = (Arc::clone(&self.plan), count.clone());
+            let bus = Bus::new(self.settings.clone())?;
+            publishers
+                .spawn(async move { publish::publish(bus, &plan, publisher, start, &count).await });
+        }
+        // Something is under way when the first worker goes.
+        let mut first = published.clone();
+        first.wait_for(|count| *count >= STORIES).await?;
+        for step in &self.deploy.steps {
+            if step.way == Way::Hurried && report.hurried_from.is_none() {
+                report.hurried_from = Some(Timestamp::now());
+                report.paid_twice = self.paid_twice().await?;
+            }
+            let build = match step.to {
+                Version::Old => &self.deploy.old,
+                Version::New => &self.deploy.new,
+            };
+            fleet.replace(build, step.way, self.deploy.pace).await?;
+            report.steps.push(*step);
+            tell(&format!("{step}: published {}", *published.borrow()));
+        }
+        let all = self.plan.actions.iter().map(Vec::len).sum::<usize>();
+        if *published.borrow() == all {
+            report
+                .wrong
+                .push("the load ended before the last worker was replaced".to_owned());
+        }
+        while let Some(ended) = publishers.join_next().await {
+            ended??;
+        }
+        report.seconds = start.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    /// Events that the model was asked about more than once.
+    async fn paid_twice(&self) -> anyhow::Result<u64> {
+        let admin = self.model.url().replace("/v1", "/admin/calls?limit=20000");
+        let calls: serde_json::Value = reqwest::get(admin).await?.json().await?;
+        let rows = calls["calls"]["events"].as_array().context("rows")?;
+        let twice = rows.iter().filter(|row| row["attempts"].as_u64() > Some(1));
+        Ok(u64::try_from(twice.count())?)
+    }
+
+    /// Waits until no agent has anything left to do; the logs then.
+    async fn rest(&self, ends: &Ends) -> anyhow::Result<HashMap<StoryId, Vec<LogEntry>>> {
+        let mut logs = HashMap::new();
+        for (id, _) in &self.plan.stories {
+            eventually("the fleet comes to rest", async || {
+                Ok(self.bus.is_idle(id).await?.then_some(()))
+            })
+            .await?;
+            logs.insert(id.clone(), log(&self.bus, id).await?);
+            if let Some(end) = ends.get(id) {
+                end.send_replace(Some(self.bus.story(id).await?.seq.0));
+            }
+        }
+        Ok(logs)
+    }
+
+    async fn account(
+        &self,
+        report: &mut Report,
+        logs: &HashMap<StoryId, Vec<LogEntry>>,
+    ) -> anyhow::Result<()> {
+        for (number, (id, policies)) in self.plan.stories.iter().enumerate() {
+            let of = |publisher: &Vec<Planned>| -> Vec<EventId> {
+                let here = publisher.iter().filter(|action| action.story == number);
+                here.map(|action| action.id.clone()).collect()
+            };
+            let published: Vec<Vec<EventId>> = self.plan.actions.iter().map(of).collect();
+            let mut account = account::account(&published, *policies, &logs[id]);
+            let seq = self.bus.story(id).await?.seq;
+            if u64::try_from(logs[id].len())? != seq.0 {
+                account.lost_end(logs[id].len(), seq);
+            }
+            report.story(id, account, waits(&logs[id]));
+        }
+        for agent in Agent::ALL {
+            report.letters(&self.bus.dead(agent).await?);
+        }
+        report.handed_on_calls = self.paid_twice().await? - report.paid_twice;
+        report.audited(&self.bus.audit().await?, &self.bus.doctor(false).await?);
+        Ok(())
+    }
+}
+
+async fn read(
+    report: &mut Report,
+    mut readers: Readers,
+    logs: &HashMap<StoryId, Vec<LogEntry>>,
+) -> anyhow::Result<()> {
+    let mut screens = Vec::new();
+    while let Some(sight) = readers.join_next().await {
+        let Sight {
+            story,
+            screen,
+            returns,
+        } = sight??;
+        report.sight(&story, &screen, returns, &logs[&story]);
+        screens.push(screen);
+    }
+    let screens: Vec<_> = screens.iter().collect();
+    report
+        .wrong
+        .extend(crate::cuts::screen::unexplained(&screens));
+    Ok(())
+}
+
+/// Who publishes what and when, until after the last worker is to be replaced.
+fn plan(deploy: &Deploy) -> anyhow::Result<Plan> {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(deploy.seed);
+    let steps = u32::try_from(deploy.steps.len())?;
+    // A worker that drains takes as long as its calls, whatever the pace.
+    let length = (deploy.pace + Duration::from_millis(500)) * WORKERS * steps;
+    let policies = |number: usize| Policies {
+        input: if number.is_multiple_of(4) {
+            InputPolicy::Hold
+        } else {
+            InputPolicy::Off
+        },
+        output: [OutputPolicy::Off, OutputPolicy::Retract, OutputPolicy::Hold][number % 3],
+        ..Policies::default()
+    };
+    let stories =
+        (0..STORIES).map(|number| Ok((format!("story-{number}").parse()?, policies(number))));
+    let stories = stories.collect::<anyhow::Result<Vec<(StoryId, Policies)>>>()?;
+    let each = usize::try_from((length * RATE).as_secs())? / PUBLISHERS;
+    let mut actions = |publisher: usize| {
+        let action = |number: usize| {
+            anyhow::Ok(Planned {
+                at: length.mul_f64(number as f64 / each as f64),
+                id: format!("p{publisher}-{number}").parse()?,
+                story: random.random_range(0..STORIES),
+                text: "I open the door",
+                said: random.random_bool(0.3),
+            })
+        };
+        (0..each).map(action).collect::<anyhow::Result<Vec<_>>>()
+    };
+    let actions = (0..PUBLISHERS)
+        .map(&mut actions)
+        .collect::<anyhow::Result<_>>()?;
+    Ok(Plan {
+        seed: deploy.seed,
+        shards: SHARDS,
+        stories,
+        actions,
+        blows: Vec::new(),
+        watched: (0..WATCHED).collect(),
+    })
+}
