@@ -15,6 +15,8 @@ use crate::{Process, program};
 pub struct Model {
     url: String,
     arguments: Vec<String>,
+    /// Who does not show it is refused.
+    key: Option<String>,
     process: Option<Process>,
     /// Of the scenario.
     _folder: TempDir,
@@ -39,6 +41,7 @@ impl Model {
         let mut model = Self {
             url: format!("http://{address}/v1"),
             arguments,
+            key: None,
             process: None,
             _folder: folder,
         };
@@ -71,10 +74,18 @@ impl Model {
     pub(crate) async fn resume(&mut self) -> anyhow::Result<()> {
         let mut command = Command::new(program("mock-llm")?);
         command.args(&self.arguments).stdout(Stdio::piped());
+        command.envs(self.key.iter().map(|key| ("MOCK_LLM_API_KEY", key)));
         let mut process = Process::start(&mut command)?;
         process.output()?.line("ready").await?;
         self.process = Some(process);
         Ok(())
+    }
+
+    /// From now on only `key` is good.
+    pub(crate) async fn change_key(&mut self, key: &str) -> anyhow::Result<()> {
+        self.kill().await?;
+        self.key = Some(key.to_owned());
+        self.resume().await
     }
 
     /// SIGTERM: calls under way may finish.

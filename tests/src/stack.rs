@@ -316,6 +316,14 @@ impl Stack {
         self.redis.signal(signal)
     }
 
+    /// The model is started again at its address, and takes no key but this one.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn change_model_key(&mut self, key: &str) -> anyhow::Result<()> {
+        self.model.change_key(key).await
+    }
+
     /// Waits until nothing is in flight, then asks for a clean audit in which `answered` actions were answered.
     ///
     /// # Errors

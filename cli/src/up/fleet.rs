@@ -24,6 +24,7 @@ impl Fleet {
             llm: model.client()?,
             model: model.name.clone(),
             prompts: None,
+            key_file: None,
         };
         let judging = moderator::Options {
             tier2: Tier::Llm,

@@ -40,6 +40,7 @@ mod drain;
 pub mod exit;
 pub mod flags;
 mod health;
+mod key;
 mod lease;
 mod metrics;
 pub mod prompts;

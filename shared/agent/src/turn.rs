@@ -170,10 +170,10 @@ impl<A: Agent> Step<'_, A> {
         }
         let packer = self.worker.packer.as_ref();
         let packer = packer.filter(|_| fetched.context.policies.recording == RecordingPolicy::On);
-        let llm = &self.worker.setup.llm;
+        let llm = self.worker.llm.borrow().clone();
         let (llm, tape) = match packer {
             Some(_) => llm.taped(),
-            None => (llm.clone(), Tape::default()),
+            None => (llm, Tape::default()),
         };
         let mut turn = Turn {
             agent: self.worker.name,

@@ -18,7 +18,9 @@ use crate::lease::{self, Hold, Leases};
 use crate::metrics::Meters;
 use crate::recording::Packer;
 use crate::retry::Backoff;
-use crate::{Agent, Metrics, Prompts, Setup, Shutdown, exit, health, reload, take, turn, upkeep};
+use crate::{
+    Agent, Metrics, Prompts, Setup, Shutdown, exit, health, key, reload, take, turn, upkeep,
+};
 
 /// An event delivered more often than this is buried as `crash`: whoever answered it died of it.
 pub const MAX_DELIVERIES: u32 = 3;
@@ -77,6 +79,8 @@ pub(crate) struct Worker<A> {
     pub(crate) setup: Setup,
     /// What a turn that begins now is given.
     pub(crate) prompts: watch::Sender<Prompts>,
+    /// The same: that of the setup, with the key that is good now.
+    pub(crate) llm: watch::Sender<llm::Client>,
     /// Where turns are recorded at all.
     pub(crate) packer: Option<Packer>,
     pub(crate) bus: Bus,
@@ -109,6 +113,9 @@ pub async fn run<A: Agent>(
     }
     if let Some(folder) = worker.setup.prompts.clone() {
         loops.spawn(reload::follow(Arc::clone(&worker), folder, end.clone()));
+    }
+    if let Some(file) = worker.setup.key_file.clone() {
+        loops.spawn(key::follow(Arc::clone(&worker), file, end.clone()));
     }
     let (mut renewing, over) = (JoinSet::new(), CancellationToken::new());
     renewing.spawn(lease::renew(Arc::clone(&worker), over.clone()));
@@ -195,6 +202,7 @@ impl<A: Agent> Worker<A> {
             health: Arc::new(Health::new()),
             turns: TaskTracker::new(),
             prompts: watch::Sender::new(prompts),
+            llm: watch::Sender::new(setup.llm.clone()),
             packer,
             setup,
             agent,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_openai::config::Config;
 use async_openai::error::OpenAIError;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
 use tokio::time::{sleep_until, timeout_at};
 
@@ -64,6 +64,26 @@ impl Client {
                 endpoint,
                 settings,
             }),
+            tape: None,
+        })
+    }
+
+    /// A client with another key on the same connections; calls of this one keep its own.
+    ///
+    /// # Errors
+    /// When HTTP forbids the key.
+    pub fn with_key(&self, key: SecretString) -> Result<Self, Error> {
+        let settings = Settings {
+            api_key: Some(key).filter(|key| !key.expose_secret().is_empty()),
+            ..self.inner.settings.clone()
+        };
+        let inner = Inner {
+            http: self.inner.http.clone(),
+            endpoint: Arc::new(Endpoint::new(&settings)?),
+            settings,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
             tape: None,
         })
     }
@@ -180,6 +200,12 @@ impl Client {
     #[must_use]
     pub fn accepts_done(&self) -> bool {
         self.inner.settings.accept_done
+    }
+
+    /// What it shows the provider.
+    #[must_use]
+    pub fn key(&self) -> Option<&SecretString> {
+        self.inner.settings.api_key.as_ref()
     }
 
     pub(crate) fn settings(&self) -> &Settings {

@@ -15,6 +15,7 @@ mod drain;
 mod faults;
 mod gateway;
 mod golden;
+mod keys;
 mod moderation;
 mod operator;
 mod outage;

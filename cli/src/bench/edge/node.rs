@@ -48,6 +48,7 @@ pub(crate) async fn run(command: NodeCommand, target: &Target) -> anyhow::Result
                 llm: llm::Client::new(llm::Settings::new(llm))?,
                 model: "mock".to_owned(),
                 prompts: None,
+                key_file: None,
             };
             let narrator = Narrator::new(Budget::default());
             agent::run(narrator, setup, agent::Settings::new(bus()?), shutdown).await?;

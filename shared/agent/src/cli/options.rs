@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Args;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -12,12 +11,14 @@ use serde::{Deserialize, Serialize};
 use crate::flags::{Logs, Redis, duration, pause};
 use crate::recording::MadeWith;
 use crate::worker::SHORTEST_LEASE;
-use crate::{Agent, Prompts, Settings};
+use crate::{Agent, Prompts, Settings, key};
 
 /// What an agent answers with.
 #[derive(Debug, Clone)]
 pub struct Setup {
     pub llm: llm::Client,
+    /// Where the key of `llm` is from: a running worker takes a new one from there.
+    pub key_file: Option<PathBuf>,
     pub model: String,
     /// Replaces the embedded prompts: see [`Prompts::load`](crate::Prompts::load).
     pub prompts: Option<PathBuf>,
@@ -74,7 +75,7 @@ struct Model {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct Provider {
-    /// A file that holds the API key alone
+    /// A file that holds the API key alone. A running worker takes a changed one within 10 s; what it has begun keeps the old
     #[arg(
         long,
         env = "LLM_KEY_FILE",
@@ -157,6 +158,7 @@ impl<O: Args> Options<O> {
         let settings = model.provider.settings(&model.llm, observer)?;
         Ok(Setup {
             llm: llm::Client::new(settings)?,
+            key_file: model.provider.llm_key_file.clone(),
             model: model.model.clone(),
             prompts: self.prompts.clone(),
         })
@@ -189,9 +191,7 @@ impl Provider {
         let Some(file) = &self.llm_key_file else {
             return Ok(self.llm_api_key.clone());
         };
-        let key = std::fs::read_to_string(file)
-            .with_context(|| format!("the key file {} cannot be read", file.display()))?;
-        Ok(Some(key.trim_end().into()))
+        Ok(Some(key::read(file)?))
     }
 }
 

@@ -72,6 +72,7 @@ fn nobody() -> Setup {
         llm: llm::Client::new(llm::Settings::new("http://127.0.0.1:1/v1")).unwrap(),
         model: "nobody".to_owned(),
         prompts: None,
+        key_file: None,
     }
 }
 
