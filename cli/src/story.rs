@@ -31,6 +31,7 @@ pub(crate) async fn run(
         StoryCommand::Show { story } => show(&story, &bus, out).await?,
         StoryCommand::List => list(&bus, out).await?,
         StoryCommand::Trim(args) => trim(args, &bus, out).await?,
+        StoryCommand::Renew { story } => renew(story, &bus, out).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -80,11 +81,7 @@ async fn trim(args: TrimArgs, bus: &Bus, out: Output) -> anyhow::Result<()> {
         events: args.keep,
         age: DAY * args.days,
     };
-    let stories = match args.story {
-        Some(story) => vec![bus.story(&story).await?.id],
-        None => bus.stories().await?,
-    };
-    for id in stories {
+    for id in named(args.story, bus).await? {
         let removed = bus.trim(&id, keep).await?;
         if out.json {
             out.value(&json!({"story": id, "removed": removed}))?;
@@ -93,6 +90,27 @@ async fn trim(args: TrimArgs, bus: &Bus, out: Output) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+async fn renew(story: Option<StoryId>, bus: &Bus, out: Output) -> anyhow::Result<()> {
+    bus.check_rights(Role::Author).await?;
+    for id in named(story, bus).await? {
+        bus.renew_story(&id).await?;
+        if out.json {
+            out.value(&json!({"story": id}))?;
+        } else {
+            out.line(&format!("{id}: readers begin anew"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The one that is named, or every one.
+async fn named(story: Option<StoryId>, bus: &Bus) -> anyhow::Result<Vec<StoryId>> {
+    Ok(match story {
+        Some(story) => vec![bus.story(&story).await?.id],
+        None => bus.stories().await?,
+    })
 }
 
 async fn show(id: &StoryId, bus: &Bus, out: Output) -> anyhow::Result<()> {

@@ -44,7 +44,10 @@ impl Redis {
     }
 
     /// A server whose data outlive it.
-    pub(crate) async fn start_in(data: &Path) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_in(data: &Path) -> anyhow::Result<Self> {
         Self::start_with(data, &[]).await
     }
 
@@ -84,7 +87,8 @@ impl Redis {
         .await
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    #[must_use]
+    pub fn port(&self) -> u16 {
         self.port
     }
 
@@ -148,6 +152,12 @@ impl Redis {
     pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         let process = self.process.as_ref().context("Redis does not run")?;
         process.signal(signal)
+    }
+
+    /// Where it keeps its data.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 
     /// SIGTERM: it ends in order.

@@ -102,7 +102,15 @@ impl Stack {
     /// # Errors
     /// When it does not start.
     pub fn worker(&self, agent: Agent) -> anyhow::Result<Process> {
-        Process::start(&mut self.command(agent)?)
+        self.worker_on(agent, &self.redis.url())
+    }
+
+    /// The same on another Redis.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn worker_on(&self, agent: Agent, redis: &str) -> anyhow::Result<Process> {
+        Process::start(&mut self.command_on(agent, redis)?)
     }
 
     /// The same with further options, and what it logs.
@@ -117,9 +125,13 @@ impl Stack {
     }
 
     fn command(&self, agent: Agent) -> anyhow::Result<Command> {
+        self.command_on(agent, &self.redis.url())
+    }
+
+    fn command_on(&self, agent: Agent, redis: &str) -> anyhow::Result<Command> {
         let mut command = Command::new(program(agent.as_str())?);
         command
-            .args(["run", "--redis", &self.redis.url(), "--llm", self.llm()])
+            .args(["run", "--redis", redis, "--llm", self.llm()])
             .args(["--model", "mock"])
             .env("STORYFLEET_LEASE", format!("{}ms", LEASE.as_millis()));
         Ok(command)

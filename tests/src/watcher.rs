@@ -15,7 +15,8 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    pub(crate) fn new(watch: Watch) -> Self {
+    #[must_use]
+    pub fn new(watch: Watch) -> Self {
         let seen = Vec::new();
         Self { watch, seen }
     }

@@ -26,6 +26,17 @@ Example, once a day:
 
 Readers whose place is before what is left start anew there. Nothing is ever deleted unless this is run.")]
     Trim(TrimArgs),
+    /// Have every reader begin anew: for when Redis was put back to what it was before
+    #[command(after_help = "\
+Example, before the fleet is started on a Redis that was restored:
+  storyfleet story renew
+
+What was told since the backup may be told otherwise now, under the same names: who had read it would keep what is no more.
+Nothing of the stories changes. docs/operations.md has the whole of it.")]
+    Renew {
+        /// The story to renew [default: every one]
+        story: Option<StoryId>,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -187,6 +187,21 @@ impl Bus {
         done(call.run_until_answered(&self.writing).await?, id).map(drop)
     }
 
+    /// Begins another life of the story's log: every reader begins anew, whatever cursor they come with. For a log that was
+    /// put back to what it was before: what was told since may be told otherwise, under the same names.
+    ///
+    /// # Errors
+    /// Those of [`Bus::patch_story`].
+    pub async fn renew_story(&self, id: &StoryId) -> Result<(), Error> {
+        let mut call = self.story_call("patch", id);
+        call.arg("");
+        set_and_remove(&mut call, &[("epoch", letters())], &[]);
+        for _ in ["characters", "lore"] {
+            set_and_remove::<&str, &str>(&mut call, &[], &[]);
+        }
+        done(call.run_until_answered(&self.link).await?, id).map(drop)
+    }
+
     /// All stories, in the order of their names.
     ///
     /// # Errors

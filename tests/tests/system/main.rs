@@ -6,6 +6,7 @@
 
 mod acl;
 mod answers;
+mod backup;
 mod bad_input;
 mod bench;
 mod clusters;
