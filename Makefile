@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover lint deps docs bench bench-gateway bench-page golden tools test-rolling
+.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover lint deps docs bench bench-gateway bench-page golden tools test-rolling bench-fleet
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -84,6 +84,12 @@ bench-gateway:
 	scripts/need-redis
 	cargo build --release --locked -p storyfleet
 	target/release/storyfleet bench --gateway $(ARGS)
+
+# Many workers and two gateways on one Redis, 16 shards against 1, memory of stories. Four minutes; nothing else should run.
+bench-fleet:
+	scripts/need-redis
+	cargo build --release --locked -p storyfleet -p dialogue -p mock-llm
+	target/release/storyfleet bench --fleet $(ARGS)
 
 # How soon the first words of 200 answers are on a browser's screen. Half a minute; nothing else should run.
 bench-page:

@@ -162,11 +162,12 @@ Examples:
   storyfleet revoke --jti 01JF8Z --for 2h              one alone, which lives no longer than that")]
     Revoke(RevokeArgs),
 
-    /// Measure a worker or the gateway on this machine: how fast, how late, how large, and what its guarantees cost
+    /// Measure a worker, the gateway or a fleet on this machine: how fast, how late, how large, and what its guarantees cost
     #[command(after_help = "\
 Examples:
   storyfleet bench --floor              two minutes, best on an idle machine
   storyfleet bench --gateway            three minutes, the same
+  storyfleet bench --fleet              four minutes, the same
 
 Everything runs here and ends with it: a Redis and a mock model without latency, the worker (`dialogue`: one event, one
 call), and the bare loop that it is held against: XREADGROUP, HGETALL, the same streamed call, XADD, XACK, no guarantee.
@@ -175,6 +176,9 @@ own. Both prompts are equally long. Rounds alternate, each on a Redis of its own
 
 With --gateway it is a gateway with its defaults, thousands of readers in this process, and beside it a bare server (axum,
 the same buffers and heartbeat, no tokens, no stories). Up to 8,000 connections at once, if that many files may be open.
+With --fleet it is 1 to 12 workers with two gateways whose readers read along; a backlog of them all is worked off. Shards are
+compared in turns, by one worker. Then stories are made and told, and Redis is asked what they take.
+
 No target that is missed is a failure.")]
     Bench(BenchArgs),
 
@@ -325,6 +329,14 @@ pub(crate) struct BenchArgs {
     #[arg(long, conflicts_with_all = ["rounds", "events"])]
     pub(crate) quick: bool,
 
+    /// Of --fleet, how many shards are held against one
+    #[arg(long, default_value = "16", requires = "fleet", value_name = "N", value_parser = clap::value_parser!(u16).range(2..=1_024))]
+    pub(crate) shards: u16,
+
+    /// Of --fleet, how many stories are weighed
+    #[arg(long, default_value = "20000", requires = "fleet", value_name = "N", value_parser = clap::value_parser!(u32).range(100..))]
+    pub(crate) stories: u32,
+
     /// Of --gateway, one part alone
     #[arg(long, value_enum, requires = "gateway", value_name = "PART")]
     pub(crate) only: Option<Part>,
@@ -340,6 +352,9 @@ pub(crate) struct BenchKind {
     /// A gateway, against a bare server of the same transport
     #[arg(long, conflicts_with_all = ["rounds", "events"])]
     pub(crate) gateway: bool,
+    /// Many workers and two gateways: how fast they are together, many shards against one, what a story takes of Redis
+    #[arg(long)]
+    pub(crate) fleet: bool,
 }
 
 #[derive(Debug, Args)]

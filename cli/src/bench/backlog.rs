@@ -26,8 +26,9 @@ const FIRST: usize = 16;
 pub(super) struct Backlog {
     pub(super) events: usize,
     pub(super) stories: usize,
-    /// Events answered at once.
+    /// Events answered at once by one process.
     pub(super) concurrency: usize,
+    pub(super) processes: usize,
 }
 
 /// How it was worked off. CPU in seconds per 1,000 events.
@@ -59,7 +60,7 @@ struct Scene<'a> {
     stage: &'a Stage,
     model: &'a Model,
     load: &'a Load,
-    process: Process,
+    processes: Vec<Process>,
 }
 
 /// Lets `side` answer a backlog that is there before it starts, and sees that every event was answered once.
@@ -71,19 +72,34 @@ pub(super) async fn work(
 ) -> anyhow::Result<Worked> {
     let load = stage.load(side, backlog.stories).await?;
     load.fill(backlog.events).await?;
-    let process = stage.start(side, model, backlog.concurrency)?;
+    work_off(stage, side, model, &load, backlog).await
+}
+
+/// The same of a backlog that was filled.
+pub(super) async fn work_off(
+    stage: &Stage,
+    side: Side,
+    model: &Model,
+    load: &Load,
+    backlog: Backlog,
+) -> anyhow::Result<Worked> {
+    let processes = (0..backlog.processes)
+        .map(|number| stage.start_one_of(number, side, model, backlog.concurrency));
+    let processes = processes.collect::<anyhow::Result<_>>()?;
     let mut scene = Scene {
         stage,
         model,
-        load: &load,
-        process,
+        load,
+        processes,
     };
     let (first, last, in_flight) = scene.watch(backlog).await?;
-    scene.process.end().await?;
+    for process in scene.processes {
+        process.end().await?;
+    }
     let prompt = check(&load.bare.logged(&load.stories).await?, backlog.events)?;
     let worked = Worked::between(&first, &last, in_flight, prompt)?;
     Ok(Worked {
-        recording: recorded(&load).await?,
+        recording: recorded(load).await?,
         ..worked
     })
 }
@@ -136,7 +152,9 @@ impl Scene<'_> {
         let (mut in_flight, mut seen) = (Vec::new(), (0, Instant::now()));
         loop {
             looks.tick().await;
-            self.process.must_live()?;
+            for process in &mut self.processes {
+                process.must_live()?;
+            }
             let Some(progress) = self.load.bare.progress().await? else {
                 continue;
             };
@@ -148,7 +166,7 @@ impl Scene<'_> {
                 "{} of {events} events ended, and then none for {STUCK:?}",
                 seen.0
             );
-            if progress.ended < backlog.concurrency {
+            if progress.ended < backlog.concurrency * backlog.processes {
                 continue;
             }
             in_flight.push(progress.in_flight as f64);
@@ -172,11 +190,27 @@ impl Scene<'_> {
         Ok(Look {
             at: Instant::now(),
             ended,
-            process: self.process.usage()?,
+            process: together(&self.processes)?,
             redis: usage(redis.ok_or_else(|| anyhow::anyhow!("the Redis server ended"))?)?,
             model: self.model.process.usage()?,
         })
     }
+}
+
+/// All of them as one.
+fn together(processes: &[Process]) -> anyhow::Result<Usage> {
+    let mut all = Usage {
+        cpu: Duration::ZERO,
+        rss_mb: 0.0,
+        peak_mb: 0.0,
+    };
+    for process in processes {
+        let used = process.usage()?;
+        all.cpu += used.cpu;
+        all.rss_mb += used.rss_mb;
+        all.peak_mb += used.peak_mb;
+    }
+    Ok(all)
 }
 
 /// That each event has one answer; gives the mean length of their prompts.

@@ -4,6 +4,7 @@
 mod backlog;
 pub(crate) mod bare;
 pub(crate) mod edge;
+mod fleet;
 mod latency;
 mod load;
 mod process;
@@ -65,6 +66,9 @@ pub(crate) async fn run(args: BenchArgs, out: Output) -> anyhow::Result<ExitCode
     if args.what.gateway {
         return edge::run(args.only, args.quick, out).await;
     }
+    if args.what.fleet {
+        return fleet::run(&args, out).await;
+    }
     if cfg!(debug_assertions) {
         note("bench: this is a debug build: `make bench` measures a release build");
     }
@@ -125,6 +129,7 @@ async fn measure(stage: &mut Stage, plan: &Plan) -> anyhow::Result<Report> {
         events,
         stories: events.div_ceil(turns),
         concurrency: CONCURRENCY,
+        processes: 1,
     };
     let (young, long) = (backlog(plan.events, YOUNG), backlog(plan.events, LONG));
     let short = backlog(plan.events.div_ceil(4), YOUNG);
@@ -132,6 +137,7 @@ async fn measure(stage: &mut Stage, plan: &Plan) -> anyhow::Result<Report> {
         events: plan.in_flight,
         stories: 2 * IN_FLIGHT,
         concurrency: IN_FLIGHT,
+        processes: 1,
     };
 
     let model = stage.model(INSTANT).await?;

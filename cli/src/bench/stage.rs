@@ -40,7 +40,9 @@ pub(super) struct Stage {
     pub(super) padding: usize,
     /// Whether the worker records its turns, as it does unless told otherwise.
     pub(super) records: bool,
-    folder: TempDir,
+    /// Of the fleet.
+    pub(super) shards: u16,
+    pub(super) folder: TempDir,
 }
 
 /// A mock model.
@@ -69,6 +71,7 @@ impl Stage {
             servers: 1,
             padding: 0,
             records: true,
+            shards: 1,
             folder,
         })
     }
@@ -96,16 +99,34 @@ impl Stage {
 
     /// A new Redis, with the stories of one measurement of `side`.
     pub(super) async fn load(&mut self, side: Side, stories: usize) -> anyhow::Result<Load> {
+        Load::new(self.empty().await?, side, stories).await
+    }
+
+    /// The way to a new Redis.
+    pub(super) async fn empty(&mut self) -> anyhow::Result<Bus> {
         let folder = self.folder.path().join(format!("redis{}", self.servers));
         self.servers += 1;
         let before = std::mem::replace(&mut self.redis, server(&folder).await?);
         before.stop().await?;
-        Load::new(Bus::new(Settings::new(&self.redis.url))?, side, stories).await
+        let mut settings = Settings::new(&self.redis.url);
+        settings.shards = self.shards;
+        Ok(Bus::new(settings)?)
     }
 
     /// Starts what is measured, on the stories of the last [`Self::load`].
     pub(super) fn start(
         &self,
+        side: Side,
+        model: &Model,
+        concurrency: usize,
+    ) -> anyhow::Result<Process> {
+        self.start_one_of(0, side, model, concurrency)
+    }
+
+    /// The same of one of several; `number` tells their logs apart.
+    pub(super) fn start_one_of(
+        &self,
+        number: usize,
         side: Side,
         model: &Model,
         concurrency: usize,
@@ -119,6 +140,7 @@ impl Stage {
             Side::Fleet => {
                 let mut command = Command::new(beside(super::bare::AGENT.as_str())?);
                 command.args(["run", "--model", "mock"]);
+                command.args(["--shards", &self.shards.to_string()]);
                 if !self.records {
                     command.args(["--recordings", "0"]);
                 }
@@ -134,7 +156,10 @@ impl Stage {
             "--concurrency",
             &concurrency.to_string(),
         ]);
-        let log = self.folder.path().join(format!("{}.log", self.servers));
+        let log = self
+            .folder
+            .path()
+            .join(format!("{}-{number}.log", self.servers));
         Process::start(&mut command, log)
     }
 

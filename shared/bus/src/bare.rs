@@ -1,7 +1,7 @@
 //! The commands of a worker without what makes them safe, and a look at how far a fleet is: what `storyfleet bench`
 //! measures against, and with. No worker uses them: a crash between two of them loses an event or doubles it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use redis::streams::StreamInfoGroupsReply;
@@ -17,7 +17,7 @@ use crate::{Bus, Delivery, Error};
 /// How long one look at the logs waits for something new.
 const BLOCK: Duration = Duration::from_secs(1);
 
-/// Bare commands for one agent of a fleet with one shard. Entries are read by [`crate::Reader`].
+/// Bare commands for one agent of a fleet. What it gives and acknowledges is of one shard. Entries are read by [`crate::Reader`].
 #[derive(Debug, Clone)]
 pub struct Bare {
     bus: Bus,
@@ -25,7 +25,7 @@ pub struct Bare {
 }
 
 /// How far the group of a work stream is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Delivered and not acknowledged.
     pub in_flight: usize,
@@ -99,26 +99,71 @@ impl Bare {
         self.bus.link.pipe(&pipe).await.map(|_| ())
     }
 
-    /// Of the agent's work stream; `None` before anyone has asked for work.
+    /// Of the agent's work streams; `None` before anyone has asked for work.
     ///
     /// # Errors
     /// As above.
     pub async fn progress(&self) -> Result<Option<Progress>, Error> {
-        let mut cmd = redis::cmd("XINFO");
-        cmd.arg("GROUPS").arg(self.work());
-        let reply = match self.bus.link.query(&cmd).await {
-            // There is no such stream yet.
-            Err(Error::Refused(_)) => return Ok(None),
-            reply => read::<StreamInfoGroupsReply>(reply?)?,
-        };
-        let group = reply.groups.into_iter().find(|group| group.name == GROUP);
-        Ok(group.map(|group| Progress {
-            in_flight: group.pending,
-            ended: group
-                .entries_read
-                .unwrap_or(0)
-                .saturating_sub(group.pending),
-        }))
+        let mut progress = None;
+        for shard in self.bus.keys.shards() {
+            let mut cmd = redis::cmd("XINFO");
+            cmd.arg("GROUPS").arg(self.bus.keys.work(self.agent, shard));
+            let reply = match self.bus.link.query(&cmd).await {
+                // There is no such stream yet.
+                Err(Error::Refused(_)) => continue,
+                reply => read::<StreamInfoGroupsReply>(reply?)?,
+            };
+            let groups = reply.groups.into_iter();
+            for group in groups.filter(|group| group.name == GROUP) {
+                let all: &mut Progress = progress.get_or_insert_default();
+                let read = group.entries_read.unwrap_or(0);
+                all.in_flight += group.pending;
+                all.ended += read.saturating_sub(group.pending);
+            }
+        }
+        Ok(progress)
+    }
+
+    /// Bytes that Redis uses, of everything.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn memory(&self) -> Result<u64, Error> {
+        let mut cmd = redis::cmd("INFO");
+        cmd.arg("memory");
+        let text: String = read(self.bus.link.query(&cmd).await?)?;
+        let used = text
+            .lines()
+            .find_map(|line| line.strip_prefix("used_memory:"));
+        used.and_then(|used| used.trim().parse().ok())
+            .ok_or_else(|| Error::data("INFO has no used_memory"))
+    }
+
+    /// Bytes of each of a story's keys, by what it is; of those that are there.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn sizes(&self, story: &StoryId) -> Result<BTreeMap<&'static str, u64>, Error> {
+        let keys = &self.bus.keys;
+        let keys = [
+            ("context", keys.ctx(story)),
+            ("characters", keys.chars(story)),
+            ("log", keys.log(story)),
+            ("recordings", keys.recordings(story)),
+            ("ids", keys.seen(story)),
+            ("drafts", keys.drafts(story)),
+        ];
+        let mut pipe = redis::pipe();
+        for (_, key) in &keys {
+            let usage = pipe.cmd("MEMORY").arg("USAGE").arg(key);
+            usage.arg("SAMPLES").arg(0);
+        }
+        let replies = self.bus.link.pipe(&pipe).await?;
+        let mut sizes = BTreeMap::new();
+        for ((name, _), reply) in keys.iter().zip(replies) {
+            sizes.extend(read::<Option<u64>>(reply)?.map(|bytes| (*name, bytes)));
+        }
+        Ok(sizes)
     }
 
     /// Everything in the logs of these stories.

@@ -136,17 +136,16 @@ async fn operate(
     }
     let renewed = says(nowhere.path(), &told(&["story", "renew"])).await?;
     assert_eq!(renewed.lines().count(), STORIES, "{renewed}");
-    let mut again = bus
-        .watch(&stories[0], Some(reader.cursor().clone()))
-        .await?;
-    assert_eq!(again.next().await?, Seen::Gap);
+    let cursor = reader.cursor().clone();
+    let mut again = Watcher::new(bus.watch(&stories[0], Some(cursor)).await?);
+    again.until("another beginning", |_| true).await?;
+    assert_eq!(again.seen, [Seen::Gap]);
     // The fleet goes on where it was.
     let fleet = Agent::ALL.map(|agent| stack.worker_on(agent, &url));
     let _fleet = fleet.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
-    let mut watcher = Watcher::new(again);
     let action = system_tests::action(&stories[0], "later", "I go on.", None)?;
     bus.publish(&action).await?;
-    watcher.end_of(&action.id).await?;
+    again.end_of(&action.id).await?;
     let audit = eventually("all is answered", async || {
         let audit = bus.audit().await?;
         Ok((audit.in_flight == 0).then_some(audit))

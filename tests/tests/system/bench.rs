@@ -56,6 +56,40 @@ async fn the_bench_measures_both_sides_alike_and_its_figures_agree() -> anyhow::
 }
 
 #[tokio::test]
+async fn a_bench_of_a_fleet_measures_shards_scale_and_memory() -> anyhow::Result<()> {
+    let mut command = Command::new(program("storyfleet")?);
+    command
+        .args(["bench", "--fleet", "--quick", "--json"])
+        .kill_on_drop(true);
+    let output = timeout(DEADLINE, command.output())
+        .await
+        .context("it does not end")??;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {errors}", output.status);
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    let workers: Vec<_> = report["scale"]
+        .as_array()
+        .context("rounds")?
+        .iter()
+        .collect();
+    assert_eq!(workers.len(), 4, "{report}");
+    for round in workers {
+        for figure in ["events_per_s", "redis_cpu_s_per_1000", "frames"] {
+            assert!(round[figure].as_f64() > Some(0.0), "{figure}: {round}");
+        }
+    }
+    let figure = |path: &str| report.pointer(path).and_then(Value::as_f64);
+    assert!(figure("/shards/ratio") > Some(0.0), "{report}");
+    assert!(figure("/memory/told") > figure("/memory/made"), "{report}");
+    assert!(figure("/memory/made") > Some(0.0), "{report}");
+    let keys = report["memory"]["keys"].as_object().context("keys")?;
+    for key in ["log", "context", "recordings"] {
+        assert!(keys.contains_key(key), "{report}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_bench_that_is_asked_to_end_leaves_no_process_behind() -> anyhow::Result<()> {
     let mut command = Command::new(program("storyfleet")?);
     command.args(["bench", "--floor"]);

@@ -8,7 +8,7 @@ use std::ops::Range;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-pub(super) const SUBPROTOCOL: &str = "storyfleet.v1";
+pub(in crate::bench) const SUBPROTOCOL: &str = "storyfleet.v1";
 
 /// What is read at once, at least.
 const READ: usize = 2 * 1_024;
@@ -17,13 +17,13 @@ const READ: usize = 2 * 1_024;
 const MASK: [u8; 4] = [0; 4];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Transport {
+pub(in crate::bench) enum Transport {
     Socket,
     Stream,
 }
 
 #[derive(Debug)]
-pub(super) struct Client {
+pub(in crate::bench) struct Client {
     stream: TcpStream,
     transport: Transport,
     /// What came, and how much of it was taken.
@@ -36,20 +36,20 @@ pub(super) struct Client {
 
 /// Where a reader goes, and who they are.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Way<'a> {
-    pub(super) address: SocketAddr,
-    pub(super) token: &'a str,
+pub(in crate::bench) struct Way<'a> {
+    pub(in crate::bench) address: SocketAddr,
+    pub(in crate::bench) token: &'a str,
 }
 
 impl Client {
     /// A socket that is in no story yet.
-    pub(super) async fn socket(way: Way<'_>) -> Result<Self, Error> {
+    pub(in crate::bench) async fn socket(way: Way<'_>) -> Result<Self, Error> {
         let bearer = format!("Authorization: Bearer {}\r\n", way.token);
         Self::ask(way.address, Transport::Socket, "/v1/ws", &bearer).await
     }
 
     /// Reads a story of the gateway, from a cursor on.
-    pub(super) async fn read(
+    pub(in crate::bench) async fn read(
         way: Way<'_>,
         transport: Transport,
         story: &str,
@@ -75,7 +75,7 @@ impl Client {
     }
 
     /// The same of the bare server.
-    pub(super) async fn read_bare(
+    pub(in crate::bench) async fn read_bare(
         address: SocketAddr,
         transport: Transport,
         story: &str,
@@ -87,7 +87,7 @@ impl Client {
         Self::ask(address, transport, &path, "").await
     }
 
-    pub(super) async fn ask(
+    pub(in crate::bench) async fn ask(
         address: SocketAddr,
         transport: Transport,
         path: &str,
@@ -129,7 +129,7 @@ impl Client {
     }
 
     /// The next message, as JSON.
-    pub(super) async fn next(&mut self) -> Result<&[u8], Error> {
+    pub(in crate::bench) async fn next(&mut self) -> Result<&[u8], Error> {
         loop {
             match self.transport {
                 Transport::Socket => {
@@ -147,7 +147,7 @@ impl Client {
         }
     }
 
-    pub(super) async fn say(&mut self, text: &str) -> Result<(), Error> {
+    pub(in crate::bench) async fn say(&mut self, text: &str) -> Result<(), Error> {
         let mut frame = vec![0x81];
         match text.len() {
             short @ 0..=125 => frame.push(0x80 | u8::try_from(short).unwrap_or(0)),
@@ -163,7 +163,7 @@ impl Client {
     }
 
     /// Ends it as it should be.
-    pub(super) async fn close(mut self) -> Result<(), Error> {
+    pub(in crate::bench) async fn close(mut self) -> Result<(), Error> {
         if self.transport == Transport::Socket {
             let normal = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8];
             self.stream.write_all(&normal).await?;
@@ -172,7 +172,7 @@ impl Client {
     }
 
     /// Ends it with a reset, and leaves no trace in the system.
-    pub(super) fn cut(self) {
+    pub(in crate::bench) fn cut(self) {
         // A connection that is over already needs none.
         let _is_over = self.stream.set_zero_linger();
     }

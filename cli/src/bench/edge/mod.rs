@@ -2,7 +2,7 @@
 //! of the same transport. Servers and Redis are processes of their own; this one is all the readers and the worker.
 
 mod bare;
-mod client;
+pub(super) mod client;
 mod fanout;
 mod first;
 mod handshake;
@@ -16,7 +16,7 @@ mod resume;
 mod screen;
 mod stage;
 mod teller;
-mod token;
+pub(super) mod token;
 mod window;
 
 use std::process::ExitCode;

@@ -13,12 +13,12 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 /// Audience and issuer of every token.
-pub(super) const NAME: &str = "bench";
+pub(in crate::bench) const NAME: &str = "bench";
 
 const LIVES: Duration = Duration::from_secs(3_600);
 
 #[derive(Debug)]
-pub(super) struct Issuer {
+pub(in crate::bench) struct Issuer {
     secrets: Secrets,
     key: EcdsaKeyPair,
     folder: PathBuf,
@@ -26,7 +26,7 @@ pub(super) struct Issuer {
 
 impl Issuer {
     /// With a new secret and a new key.
-    pub(super) fn new(folder: &Path) -> anyhow::Result<Self> {
+    pub(in crate::bench) fn new(folder: &Path) -> anyhow::Result<Self> {
         let secret = rand::random::<[u8; 32]>();
         let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
         std::fs::write(folder.join("secrets"), secret)?;
@@ -51,16 +51,16 @@ impl Issuer {
         })
     }
 
-    pub(super) fn secrets(&self) -> PathBuf {
+    pub(in crate::bench) fn secrets(&self) -> PathBuf {
         self.folder.join("secrets")
     }
 
-    pub(super) fn jwks(&self) -> PathBuf {
+    pub(in crate::bench) fn jwks(&self) -> PathBuf {
         self.folder.join("jwks.json")
     }
 
     /// HS256: for whoever may write in every story.
-    pub(super) fn token(&self, sub: &str) -> anyhow::Result<String> {
+    pub(in crate::bench) fn token(&self, sub: &str) -> anyhow::Result<String> {
         let now = now()?;
         let everything: Pattern = "*".parse()?;
         let stories: Grants = [(everything, Role::Author)].into_iter().collect();
@@ -78,7 +78,7 @@ impl Issuer {
     }
 
     /// ES256: the same.
-    pub(super) fn signed(&self, sub: &str) -> anyhow::Result<String> {
+    pub(in crate::bench) fn signed(&self, sub: &str) -> anyhow::Result<String> {
         let now = now()?;
         let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let header = part(json!({"alg": "ES256", "typ": "JWT", "kid": "bench"}));
