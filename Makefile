@@ -103,4 +103,5 @@ docs:
 
 tools:
 	scripts/need-redis
+	scripts/need-faketime
 	scripts/need-sdk

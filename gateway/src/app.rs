@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::http::HeaderMap;
 use bus::Bus;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +47,8 @@ pub(crate) struct Parts {
     /// No more is taken, and connections are told to go.
     pub(crate) drain: CancellationToken,
     pub(crate) drain_limit: Duration,
+    /// What is wrong with this machine's clock, or Redis's.
+    pub(crate) clock: watch::Sender<Option<String>>,
 }
 
 /// Why nobody is let in.

@@ -39,6 +39,7 @@ use anyhow::Context as _;
 use axum::middleware::map_response;
 use bus::{Bus, Role};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -207,6 +208,7 @@ impl Gateway {
             ping: limits.ping,
             drain: shutdown.drain.clone(),
             drain_limit: limits.drain,
+            clock: watch::Sender::default(),
         });
         let internal = match settings.internal {
             Some(address) => Some(listen(address).await?),

@@ -1,4 +1,4 @@
-//! Looks every few seconds whether Redis answers and how fast, for operators.
+//! Looks every few seconds whether Redis answers and how fast, and whether its clock and ours agree, for operators.
 
 use std::time::Duration;
 
@@ -15,7 +15,22 @@ pub(crate) async fn follow(app: App) {
     loop {
         looks.tick().await;
         let asked = Instant::now();
-        let answered = app.bus.ping().await.is_ok();
-        app.metrics.redis(answered.then(|| asked.elapsed()));
+        let clock = app.bus.clock().await;
+        app.metrics.redis(clock.is_ok().then(|| asked.elapsed()));
+        if let Ok(concern) = clock {
+            app.clock.send_if_modified(|told| tell(told, concern));
+        }
     }
+}
+
+/// Only a change is logged. By how much the clocks differ is none.
+fn tell(told: &mut Option<String>, concern: Option<String>) -> bool {
+    match (&*told, &concern) {
+        (None, Some(concern)) => tracing::warn!("{concern}"),
+        (Some(_), None) => tracing::info!("this machine's clock and Redis's agree again"),
+        _ => {}
+    }
+    let is_new = *told != concern;
+    *told = concern;
+    is_new
 }

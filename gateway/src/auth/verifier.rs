@@ -52,8 +52,12 @@ pub enum SettingsError {
     NoKeys,
     #[error("the {0} that tokens must name is empty")]
     Empty(&'static str),
-    #[error("the file of keys {path} cannot be read")]
-    Read { path: String, source: io::Error },
+    #[error("the file of {option}, {path}, cannot be read")]
+    Read {
+        option: &'static str,
+        path: String,
+        source: io::Error,
+    },
     #[error("{path} gives no keys")]
     Keys { path: String, source: KeysError },
     #[error("the client that fetches keys cannot be made")]
@@ -158,6 +162,10 @@ impl Settings {
                 let told = shown(path);
                 let bytes = secret::read(path, fetch::MAX_BYTES as u64).map_err(|source| {
                     SettingsError::Read {
+                        option: match place {
+                            Place::Secrets(_) => "--jwt-secrets",
+                            _ => "--jwks-file",
+                        },
                         path: told.clone(),
                         source,
                     }

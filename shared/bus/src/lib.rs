@@ -7,6 +7,7 @@
 mod audit;
 mod bare;
 mod channel;
+mod clock;
 mod connect;
 mod consumers;
 mod context;

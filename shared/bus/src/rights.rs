@@ -48,6 +48,7 @@ impl Role {
             Self::Worker => &[
                 "HGETALL",
                 "PEXPIRE",
+                "SPUBLISH",
                 "XGROUP",
                 "XINFO",
                 "XLEN",

@@ -99,6 +99,7 @@ impl Bus {
                 "Redis has {have} replicas, and {wanted} are waited for (--wait-replicas): what is written is done, and a failover may undo it; bring replicas back"
             ));
         }
+        warnings.extend(self.clock().await?);
         Ok(ServerReport {
             version,
             eviction: field("maxmemory_policy").to_owned(),

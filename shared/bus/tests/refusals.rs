@@ -158,8 +158,10 @@ async fn a_user_who_may_not_run_a_script_to_its_end_is_told_so_before() {
         }
     }
     let deaf = user(&server, &["+@all", "resetchannels"]);
-    let refused = deaf.check_rights(Role::Gateway).await.unwrap_err();
-    assert!(refused.to_string().contains("SPUBLISH"), "{refused}");
+    for role in [Role::Gateway, Role::Worker] {
+        let refused = deaf.check_rights(role).await.unwrap_err();
+        assert!(refused.to_string().contains("SPUBLISH"), "{refused}");
+    }
     let forgetful = user(&server, &["+@all", "-xgroup", "+xgroup|create"]);
     let refused = forgetful.check_rights(Role::Worker).await.unwrap_err();
     assert!(refused.to_string().contains("XGROUP"), "{refused}");
