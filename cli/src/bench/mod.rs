@@ -124,20 +124,24 @@ impl Plan {
     }
 }
 
-async fn measure(stage: &mut Stage, plan: &Plan) -> anyhow::Result<Report> {
-    let backlog = |events: usize, turns: usize| Backlog {
+/// For one worker.
+fn backlog(events: usize, turns: usize) -> Backlog {
+    Backlog {
         events,
         stories: events.div_ceil(turns),
         concurrency: CONCURRENCY,
         processes: 1,
-    };
+    }
+}
+
+async fn measure(stage: &mut Stage, plan: &Plan) -> anyhow::Result<Report> {
     let (young, long) = (backlog(plan.events, YOUNG), backlog(plan.events, LONG));
     let short = backlog(plan.events.div_ceil(4), YOUNG);
     let calls = Backlog {
         events: plan.in_flight,
         stories: 2 * IN_FLIGHT,
         concurrency: IN_FLIGHT,
-        processes: 1,
+        ..young
     };
 
     let model = stage.model(INSTANT).await?;

@@ -1,11 +1,12 @@
 //! A Redis that is backed up while it works, and restored elsewhere: with the commands of docs/operations.md.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use bus::{Bus, Seen};
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all};
 use story::{Agent, EventId, LogEntry, Policies, Seq, StoryId};
 use system_tests::{Options, Redis, Stack, Watcher, eventually};
 use tokio::process::Command;
@@ -16,7 +17,7 @@ use crate::command::{run, says};
 const DOCUMENT: &str = include_str!("../../../docs/operations.md");
 const STORIES: usize = 6;
 /// As many events, and a backup has something in it.
-const BEFORE: u64 = 30;
+const BEFORE: usize = 30;
 
 #[tokio::test]
 async fn a_snapshot_made_under_load_has_all_that_was_there() -> anyhow::Result<()> {
@@ -27,6 +28,9 @@ async fn a_snapshot_made_under_load_has_all_that_was_there() -> anyhow::Result<(
 async fn append_only_files_copied_under_load_have_all_that_was_there() -> anyhow::Result<()> {
     restored("aof").await
 }
+
+/// The logs before a backup and after it.
+type Logs = (Vec<Vec<LogEntry>>, Vec<Vec<LogEntry>>);
 
 async fn restored(way: &str) -> anyhow::Result<()> {
     let stack = Stack::start(Options {
@@ -40,77 +44,68 @@ async fn restored(way: &str) -> anyhow::Result<()> {
         stories.push(stack.story(&id, Policies::default()).await?);
     }
     let fleet = stack.fleet()?;
-    let backup = tempfile::tempdir()?;
-    let (over, data) = (CancellationToken::new(), tempfile::tempdir()?);
+    let (backup, data) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let over = CancellationToken::new();
     let players = try_join_all(stories.iter().map(|story| play(&stack, story, &over)));
-    let backs_up = async {
-        let all = eventually("there is something to back up", async || {
-            let logs = logs(&stack.bus, &stories).await?;
-            let events: usize = logs.iter().map(Vec::len).sum();
-            Ok((u64::try_from(events)? >= BEFORE).then_some(logs))
-        });
-        let before = all.await?;
-        let (url, own) = (stack.redis_url(), stack.redis.data());
-        shell(
-            &format!("backup: {way}"),
-            &[
-                ("REDIS_URL", url.as_ref()),
-                ("DATA", own.as_os_str()),
-                ("BACKUP", backup.path().as_os_str()),
-            ],
-        )
-        .await?;
-        let after = logs(&stack.bus, &stories).await?;
-        // What comes now is lost.
-        eventually("the stories go on", async || {
-            let now = logs(&stack.bus, &stories).await?;
-            let grew = now
-                .iter()
-                .zip(&after)
-                .all(|(now, then)| now.len() > then.len() + 2);
-            Ok(grew.then_some(()))
-        })
-        .await?;
-        over.cancel();
-        anyhow::Ok((before, after))
-    };
-    let (_, (before, after)) = futures::future::try_join(players, backs_up).await?;
+    let backs_up = backed_up(way, &stack, &stories, (backup.path(), &over));
+    let (_, (before, after)) = try_join(players, backs_up).await?;
     drop(fleet);
 
     let port = free_port()?;
-    shell(
-        &format!("restore: {way}"),
-        &[
-            ("BACKUP", backup.path().as_os_str()),
-            ("DATA", data.path().as_os_str()),
-            ("PORT", port.as_ref()),
-        ],
-    )
-    .await?;
+    let variables = [
+        ("BACKUP", backup.path().as_os_str()),
+        ("DATA", data.path().as_os_str()),
+        ("PORT", port.as_ref()),
+    ];
+    shell(&format!("restore: {way}"), &variables).await?;
     let redis = Redis::start_in(data.path()).await?;
     let bus = Bus::new(bus::Settings::new(redis.url()))?;
     let there = logs(&bus, &stories).await?;
     for ((before, after), there) in before.iter().zip(&after).zip(&there) {
+        let (least, count, most) = (before.len(), there.len(), after.len());
         ensure!(
-            there.len() >= before.len(),
-            "of {} events {} are there",
-            before.len(),
-            there.len()
+            (least..=most).contains(&count),
+            "{count} of {least} to {most}"
         );
-        ensure!(
-            there.len() <= after.len(),
-            "{} events are there of {}",
-            there.len(),
-            after.len()
-        );
-        ensure!(
-            there[..] == after[..there.len()],
-            "another history: {there:#?}"
-        );
+        ensure!(there[..] == after[..count], "another history: {there:#?}");
     }
     operate(&stack, &redis, &bus, &stories).await?;
     stack.end().await;
     Ok(())
+}
+
+/// Backs up once there is something, and lets the stories go on for a while.
+async fn backed_up(
+    way: &str,
+    stack: &Stack,
+    stories: &[StoryId],
+    (folder, over): (&Path, &CancellationToken),
+) -> anyhow::Result<Logs> {
+    let before = eventually("there is something to back up", async || {
+        let logs = logs(&stack.bus, stories).await?;
+        let events: usize = logs.iter().map(Vec::len).sum();
+        Ok((events >= BEFORE).then_some(logs))
+    })
+    .await?;
+    let url = stack.redis_url();
+    let variables = [
+        ("REDIS_URL", url.as_ref()),
+        ("DATA", stack.redis.data().as_os_str()),
+        ("BACKUP", folder.as_os_str()),
+    ];
+    shell(&format!("backup: {way}"), &variables).await?;
+    let after = logs(&stack.bus, stories).await?;
+    // What comes now is lost.
+    eventually("the stories go on", async || {
+        let now = logs(&stack.bus, stories).await?;
+        let mut pairs = now.iter().zip(&after);
+        Ok(pairs
+            .all(|(now, then)| now.len() > then.len() + 2)
+            .then_some(()))
+    })
+    .await?;
+    over.cancel();
+    Ok((before, after))
 }
 
 /// What docs/operations.md has an operator do then.

@@ -40,11 +40,12 @@ impl Crowd {
             frames: Arc::default(),
         };
         let issuer = Issuer::new(stage.folder.path())?;
-        let token = issuer.token("reader")?;
         let mut stories = load.stories.iter().cycle();
         for _ in 0..gateways {
             let address = crowd.gateway(stage, &issuer).await?;
-            for _ in 0..readers {
+            for number in 0..readers {
+                // One person may have so many connections and no more.
+                let token = issuer.token(&format!("reader-{number}"))?;
                 let story = stories.next().context("there are stories")?;
                 let way = Way {
                     address,

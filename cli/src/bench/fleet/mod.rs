@@ -100,12 +100,7 @@ async fn measure(stage: &mut Stage, plan: &Plan) -> anyhow::Result<Report> {
 
 /// One worker works off the same backlog with one shard and with many, in turns. The first round warms up.
 async fn shards(stage: &mut Stage, model: &Model, plan: &Plan) -> anyhow::Result<Shards> {
-    let backlog = Backlog {
-        events: plan.events,
-        stories: plan.events.div_ceil(YOUNG),
-        concurrency: CONCURRENCY,
-        processes: 1,
-    };
+    let backlog = super::backlog(plan.events, YOUNG);
     let (mut one, mut many) = (Vec::new(), Vec::new());
     for round in 0..=2 * plan.rounds {
         // One, many, many, one …

@@ -199,6 +199,21 @@ mod tests {
             cpus: 2,
             seconds: 200.4,
         };
-        insta::assert_snapshot!(report.text());
+        insta::assert_snapshot!(report.text(), @"
+        one worker                                     1 shard 16 shards   ratio
+        events/s                                          1000       850    0.85
+        CPU s of Redis per 1,000 events                  0.250     0.250    1.00
+        SHORT    events/s of those with one shard, at least 0.9: 0.850
+
+        workers   events/s    Redis  workers gateways    model  Redis full at     frames   (cores in use)
+             12       1500     0.38     1.20     0.03     0.45           4000       1234
+
+        20000 stories of 3 turns each, bytes of Redis's memory
+          a story as it is made              1200
+          a turn, with its recording         4000
+            log         of a story            3500
+            recordings  of a story            7000
+        200 s on 2 CPUs, which all of it shares; medians
+        ");
     }
 }

@@ -12,8 +12,6 @@ use crate::model::{At, Head, Model, SHARDS, STORIES, Standing, Step, shard};
 use crate::server::network::Network;
 use crate::server::{Server, action, draft, everything, story};
 
-const LEASE: Duration = Duration::from_secs(10);
-
 pub(crate) struct Run<'a> {
     network: &'a Network,
     pub(crate) bus: Bus,
