@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::HeaderMap;
-use bus::Bus;
+use bus::{Bus, Published, Replicated};
 use secrecy::{ExposeSecret, SecretString};
+use story::Event;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -187,6 +188,16 @@ impl App {
                 Err(Unauthorized::Rate { words, after })
             }
         }
+    }
+
+    /// What somebody does, which is counted by what becomes of it.
+    pub(crate) async fn publish(
+        &self,
+        event: &Event,
+    ) -> Result<(Published, Replicated), bus::Error> {
+        let published = self.bus.publish_replicated(event).await;
+        self.metrics.published(published.as_ref());
+        published
     }
 
     pub(crate) fn counted(

@@ -9,10 +9,38 @@ use prometheus::{
     TextEncoder,
 };
 
-use agent::register;
+use agent::{register, release};
+use bus::{Published, Replicated};
 
+use crate::outcome::status;
 use crate::wire::Close;
 use encryption::Encryption;
+
+/// How tokens and tickets are taken: the classes of `Refusal` and `Unauthorized`.
+const AUTH: [&str; 22] = [
+    "ok",
+    "missing",
+    "twice",
+    "in_query",
+    "origin",
+    "too_large",
+    "malformed",
+    "algorithm",
+    "key",
+    "unavailable",
+    "signature",
+    "expired",
+    "not_yet",
+    "audience",
+    "issuer",
+    "claims",
+    "revoked",
+    "ticket",
+    "not_here",
+    "unready",
+    "rate",
+    "redis",
+];
 
 /// Shared by all parts of a node; clones are the same.
 #[derive(Debug, Clone)]
@@ -21,6 +49,7 @@ pub(crate) struct Metrics {
     connections: IntGaugeVec,
     fanout: Histogram,
     joins: IntCounterVec,
+    publishes: IntCounterVec,
     lagged: IntCounter,
     closes: IntCounterVec,
     auth: IntCounterVec,
@@ -63,8 +92,15 @@ impl Metrics {
     /// Never: the names below are distinct and well-formed, which a test shows.
     pub(crate) fn new() -> Self {
         let registry = Registry::new();
-        let counter = |name, help, labels: &[&str]| {
-            register(&registry, IntCounterVec::new(Opts::new(name, help), labels))
+        release(&registry);
+        // Whatever can be counted is there from the start, as 0: of a series that begins with its first failure that one is
+        // not seen to have happened.
+        let counter = |name, help, labels: &[&str], words: &[&str]| {
+            let made = register(&registry, IntCounterVec::new(Opts::new(name, help), labels));
+            for word in words {
+                made.with_label_values(&[word]);
+            }
+            made
         };
         let connections = Opts::new(
             "storyfleet_gateway_connections",
@@ -85,6 +121,13 @@ impl Metrics {
                 "storyfleet_gateway_joins_total",
                 "Readers who came up to what is live: from the tail, or from a cursor out of memory, the log, or after a gap.",
                 &["kind"],
+                &["tail", "memory", "log", "gap"],
+            ),
+            publishes: counter(
+                "storyfleet_gateway_publishes_total",
+                "What people did by what became of it: logged, held, duplicate; refused, which is theirs to mend; failed.",
+                &["result"],
+                &["logged", "held", "duplicate", "refused", "failed"],
             ),
             lagged: register(
                 &registry,
@@ -95,24 +138,38 @@ impl Metrics {
             ),
             closes: counter(
                 "storyfleet_gateway_closes_total",
-                "Sockets that the node closed, by code.",
+                "Sockets that the node closed, by code; streams that were too slow as 1013.",
                 &["code"],
+                &Close::ALL
+                    .map(|close| close.code().to_string())
+                    .each_ref()
+                    .map(String::as_str),
             ),
             auth: counter(
                 "storyfleet_gateway_auth_total",
                 "Tokens and tickets by how they were taken: ok, or why not.",
                 &["result"],
+                &AUTH,
             ),
             presence: counter(
                 "storyfleet_gateway_presence_total",
                 "Times that it was written to Redis who is in a story here, that it was read who is anywhere, and that readers were told.",
                 &["kind"],
+                &["write", "read", "told"],
             ),
             tls: Encryption::new(&registry),
             refused: Refusals(counter(
                 "storyfleet_gateway_refused_total",
                 "What was refused for a limit: per_address, connections, per_person, requests, publishes, failures.",
                 &["reason"],
+                &[
+                    "per_address",
+                    "connections",
+                    "per_person",
+                    "requests",
+                    "publishes",
+                    "failures",
+                ],
             )),
             registry,
         }
@@ -149,7 +206,23 @@ impl Metrics {
     }
 
     pub(crate) fn auth(&self, result: &str) {
+        debug_assert!(AUTH.contains(&result), "{result} is not among AUTH");
         self.auth.with_label_values(&[result]).inc();
+    }
+
+    /// What became of something that somebody did.
+    pub(crate) fn published(&self, published: Result<&(Published, Replicated), &bus::Error>) {
+        let result = match published {
+            Ok((published, _)) => status(*published),
+            Err(
+                bus::Error::NotPublishable
+                | bus::Error::NoStory(_)
+                | bus::Error::LaneFull(_)
+                | bus::Error::TooLarge(_),
+            ) => "refused",
+            Err(_) => "failed",
+        };
+        self.publishes.with_label_values(&[result]).inc();
     }
 
     /// What the last PING took; `None` when it had no answer.
@@ -215,6 +288,9 @@ mod tests {
         metrics.lagged();
         metrics.closed(Close::Slow);
         metrics.auth("expired");
+        metrics.published(&Ok(Published::Held));
+        metrics.published(&Err(bus::Error::TooLarge(70_000)));
+        metrics.published(&Err(bus::Error::Data("not ours".to_owned())));
         metrics.redis(Some(Duration::from_millis(1)));
         metrics.redis(None);
         metrics.presence("told");
@@ -234,6 +310,10 @@ mod tests {
             "storyfleet_gateway_lagged_total 1",
             r#"storyfleet_gateway_closes_total{code="1013"} 1"#,
             r#"storyfleet_gateway_auth_total{result="expired"} 1"#,
+            r#"storyfleet_gateway_auth_total{result="revoked"} 0"#,
+            r#"storyfleet_gateway_publishes_total{result="held"} 1"#,
+            r#"storyfleet_gateway_publishes_total{result="refused"} 1"#,
+            r#"storyfleet_gateway_publishes_total{result="failed"} 1"#,
             "storyfleet_gateway_redis_seconds_count 1",
             "storyfleet_gateway_redis_up 0",
             r#"storyfleet_gateway_presence_total{kind="told"} 1"#,

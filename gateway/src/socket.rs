@@ -264,7 +264,7 @@ impl Socket {
                     return None;
                 }
                 Box::pin(async move {
-                    let published = app.bus.publish_replicated(&event).await;
+                    let published = app.publish(&event).await;
                     Outcome::Published(reference, (event.id, name), published)
                 })
             }

@@ -25,6 +25,7 @@ use crate::hub::{Delivery, Feed, Membership, Why, reader};
 use crate::metrics::Connected;
 use crate::problem::Problem;
 use crate::quota::{OF_PERSON, Place};
+use crate::wire::Close;
 
 /// Items that wait to be written.
 const QUEUE: usize = 64;
@@ -222,7 +223,10 @@ impl Stream {
         };
         match delivery {
             Ok(delivery) => Some(self.together(&delivery)),
-            Err(Why::Slow) => self.bye("too slow: come back with the cursor", RETRY),
+            Err(Why::Slow) => {
+                self.app.metrics.closed(Close::Slow);
+                self.bye(Close::Slow.reason(), RETRY)
+            }
             Err(Why::Story(_)) => {
                 let reason = "the story cannot be read now: come back";
                 self.bye(reason, joins_again_after())

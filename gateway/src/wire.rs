@@ -183,6 +183,19 @@ pub(crate) enum Close {
 }
 
 impl Close {
+    pub(crate) const ALL: [Self; 10] = [
+        Self::BadMessage,
+        Self::Auth,
+        Self::Forbidden,
+        Self::AuthTimeout,
+        Self::Protocol,
+        Self::Encoding,
+        Self::TooLarge,
+        Self::Rate,
+        Self::Restart,
+        Self::Slow,
+    ];
+
     pub(crate) fn code(self) -> u16 {
         match self {
             Self::BadMessage => 4400,

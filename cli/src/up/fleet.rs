@@ -1,16 +1,20 @@
 //! The three agents, as workers of this process.
 
-use agent::{Setup, Shutdown};
+use agent::{Metrics, Setup, Shutdown};
 use dialogue::Dialogue;
 use moderator::{Moderator, OnError, Tier};
 use narrator::Narrator;
 use scene::Budget;
+use story::Agent;
 
 use super::model::Model;
 use crate::args::UpArgs;
 
 pub(super) struct Fleet {
-    setup: Setup,
+    /// Of each agent its own client, which counts its calls.
+    setups: [Setup; 3],
+    /// Of all three.
+    pub(super) metrics: Metrics,
     moderator: Moderator,
     narrator: Narrator,
     dialogue: Dialogue,
@@ -20,18 +24,26 @@ pub(super) struct Fleet {
 impl Fleet {
     /// Does no I/O: what is wrong here is the configuration.
     pub(super) fn new(args: &UpArgs, model: &Model) -> anyhow::Result<Self> {
-        let setup = Setup {
-            llm: model.client()?,
-            model: model.name.clone(),
-            prompts: None,
-            key_file: None,
+        let metrics = Metrics::new();
+        let setup = |agent| {
+            Ok::<_, llm::Error>(Setup {
+                llm: model.client(metrics.llm(agent))?,
+                model: model.name.clone(),
+                prompts: None,
+                key_file: None,
+            })
         };
         let judging = moderator::Options {
             tier2: Tier::Llm,
             input_on_error: OnError::Allow,
         };
         Ok(Self {
-            setup,
+            setups: [
+                setup(Agent::Moderator)?,
+                setup(Agent::Narrator)?,
+                setup(Agent::Dialogue)?,
+            ],
+            metrics,
             moderator: Moderator::new(judging),
             narrator: Narrator::new(Budget::default()),
             dialogue: Dialogue::new(Budget::default()),
@@ -44,22 +56,14 @@ impl Fleet {
         let settings = agent::Settings {
             name: "up".to_owned(),
             concurrency: self.slots,
+            metrics: self.metrics,
             ..agent::Settings::new(bus)
         };
+        let [moderate, narrate, speak] = self.setups;
         let (moderator, narrator, dialogue) = tokio::join!(
-            agent::run(
-                self.moderator,
-                self.setup.clone(),
-                settings.clone(),
-                shutdown.clone()
-            ),
-            agent::run(
-                self.narrator,
-                self.setup.clone(),
-                settings.clone(),
-                shutdown.clone()
-            ),
-            agent::run(self.dialogue, self.setup, settings, shutdown.clone()),
+            agent::run(self.moderator, moderate, settings.clone(), shutdown.clone()),
+            agent::run(self.narrator, narrate, settings.clone(), shutdown.clone()),
+            agent::run(self.dialogue, speak, settings, shutdown.clone()),
         );
         moderator.and(narrator).and(dialogue)
     }

@@ -7,6 +7,7 @@ mod fleet;
 mod model;
 mod orphan;
 pub(crate) mod redis;
+mod scrape;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use self::door::Door;
 use self::fleet::Fleet;
 use self::model::Model;
 use self::redis::{Folder, Server};
+use self::scrape::Scrape;
 use crate::args::UpArgs;
 use crate::output::{Output, note};
 use crate::target::{State, Target, without_password};
@@ -135,10 +137,13 @@ impl Up {
         let bus = (self.settings.clone(), &self.shutdown);
         let listen = (self.args.listen, self.args.internal_listen);
         let door = Door::open(self.folder.path(), listen, bus).await?;
-        self.say_ready(&door)?;
-        let (ran, ()) = tokio::join!(
+        let scrape =
+            Scrape::open(self.folder.path(), fleet.metrics.clone(), &door.internal).await?;
+        self.say_ready(&door, &scrape)?;
+        let (ran, (), ()) = tokio::join!(
             fleet.run(self.settings.clone(), &self.shutdown),
             door.run(&self.shutdown),
+            scrape.run(&self.shutdown),
         );
         ran
     }
@@ -171,13 +176,13 @@ impl Up {
         demo::create(&self.args.demo, &self.bus).await
     }
 
-    fn say_ready(&self, door: &Door) -> anyhow::Result<()> {
+    fn say_ready(&self, door: &Door, scrape: &Scrape) -> anyhow::Result<()> {
         let (redis, llm, story) = (&self.redis, self.model.base_url(), &self.args.demo);
         let data = self.folder.path().display().to_string();
         if self.out.json {
             self.out.value(&json!({
                 "ready": true, "redis": redis, "llm": llm, "data": data, "story": story,
-                "gateway": door.url, "internal": door.internal, "page": door.page(story.as_str()),
+                "gateway": door.url, "internal": door.internal, "agents": scrape.url, "page": door.page(story.as_str()),
             }))?;
         } else {
             self.out.line(&format!(
@@ -185,7 +190,8 @@ impl Up {
             ))?;
             let internal = &door.internal;
             self.out.line(&format!(
-                "what the gateway counts: {internal}/metrics (/livez, /readyz)"
+                "what the gateway counts: {internal}/metrics (/livez, /readyz); the agents: {}/metrics",
+                scrape.url
             ))?;
             let page = door.page(story.as_str());
             self.out

@@ -79,8 +79,11 @@ impl Model {
         })
     }
 
-    pub(super) fn client(&self) -> Result<llm::Client, llm::Error> {
-        llm::Client::new(self.settings.clone())
+    pub(super) fn client(&self, observer: llm::Observer) -> Result<llm::Client, llm::Error> {
+        llm::Client::new(llm::Settings {
+            observer,
+            ..self.settings.clone()
+        })
     }
 
     pub(super) fn base_url(&self) -> &str {
@@ -115,7 +118,7 @@ impl Model {
     /// What to say to whoever names a server and no model.
     async fn unnamed(&self) -> anyhow::Result<anyhow::Error> {
         // A wrong URL is told first.
-        self.client()?;
+        self.client(llm::Observer::default())?;
         let url = self.base_url();
         let offers = match self.offered().await {
             Ok(models) if models.is_empty() => format!("{url} does not list its models"),

@@ -93,7 +93,7 @@ pub(crate) async fn publish(
     let event = said.event(story, &caller.0).map_err(unfit)?;
     let may = app.rates.publish(&event.author.id);
     may.map_err(|after| Problem::rate(TOO_OFTEN, after))?;
-    let published = app.bus.publish_replicated(&event).await;
+    let published = app.publish(&event).await;
     let (published, replicated) = published.map_err(|error| Problem::of_event(&error, name))?;
     let accepted = Accepted {
         id: event.id,

@@ -26,11 +26,17 @@ impl Encryption {
             "storyfleet_gateway_tls_handshakes_total",
             "TLS handshakes by how they ended: ok, failed, or late, after 10 s.",
         );
-        let by_result = &["result"];
+        let counter = |options, results: &[&str]| {
+            let made = register(registry, IntCounterVec::new(options, &["result"]));
+            for result in results {
+                made.with_label_values(&[result]);
+            }
+            made
+        };
         Self {
             certificate: register(registry, IntGaugeVec::new(certificate, &[])),
-            renewals: register(registry, IntCounterVec::new(renewals, by_result)),
-            handshakes: register(registry, IntCounterVec::new(handshakes, by_result)),
+            renewals: counter(renewals, &["ok", "failed"]),
+            handshakes: counter(handshakes, &["ok", "failed", "late"]),
         }
     }
 

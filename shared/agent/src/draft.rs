@@ -5,12 +5,13 @@
 use std::time::Duration;
 
 use bus::{Bus, Draft, DraftChunk, Drafted};
-use prometheus::IntCounter;
+use story::Event;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::lease::Held;
+use crate::metrics::Meters;
 
 /// Between two chunks, unless [`FULL`] tokens came sooner.
 const EVERY: Duration = Duration::from_millis(40);
@@ -63,10 +64,17 @@ pub(crate) fn channel() -> (DraftSender, mpsc::Receiver<Word>) {
     (DraftSender { words: Some(words) }, receiver)
 }
 
+/// What is counted of a draft.
+pub(crate) struct Watched<'a> {
+    pub(crate) meters: &'a Meters,
+    /// The person's action that it answers.
+    pub(crate) action: Option<&'a Event>,
+}
+
 /// Takes the words to Redis.
 pub(crate) struct Pump<'a> {
     bus: &'a Bus,
-    chunks: &'a IntCounter,
+    watched: Watched<'a>,
     /// Cancelled when Redis says that this worker should stop generating.
     stop: &'a CancellationToken,
     draft: Draft,
@@ -87,18 +95,27 @@ pub(crate) struct Pump<'a> {
 /// The draft is over before its text is: readers wait for the event.
 struct GivenUp;
 
+impl Watched<'_> {
+    fn chunk(&self, is_first: bool) {
+        self.meters.draft_chunks.inc();
+        if let Some(action) = self.action.filter(|_| is_first) {
+            self.meters.first_words(action);
+        }
+    }
+}
+
 impl<'a> Pump<'a> {
     /// `attempt` is the last one that an earlier delivery made; where there is none this one is the `first`.
     pub(crate) fn new(
         bus: &'a Bus,
-        chunks: &'a IntCounter,
+        watched: Watched<'a>,
         held: &'a Held,
         draft: Draft,
         (attempt, first): (u32, u32),
     ) -> Self {
         Self {
             bus,
-            chunks,
+            watched,
             stop: &held.stop,
             draft,
             attempt,
@@ -157,7 +174,9 @@ impl<'a> Pump<'a> {
         if !self.begun && self.attempt > 0 {
             self.reset().await?;
         }
-        if self.attempt == 0 {
+        // Words of an earlier attempt were the first ones.
+        let is_first = self.attempt == 0;
+        if is_first {
             self.attempt = self.first;
         }
         self.begun = true;
@@ -169,7 +188,7 @@ impl<'a> Pump<'a> {
             text: &self.text,
         };
         match self.bus.draft(&chunk).await {
-            Ok(Drafted::Ok) => self.chunks.inc(),
+            Ok(Drafted::Ok) => self.watched.chunk(is_first),
             Ok(Drafted::Stale) => return Err(self.stale()),
             Err(error) => return Err(gave_up(error)),
         }

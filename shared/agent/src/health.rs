@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Router, http::header::CONTENT_TYPE};
+use prometheus::IntGauge;
 use tokio::time::Instant;
 
 use crate::{Metrics, exit};
@@ -29,6 +30,8 @@ pub(crate) struct Health {
     /// When each loop last went round, in ms since `started`.
     rounds: [AtomicU64; 2],
     redis: Mutex<Redis>,
+    /// What of it was told, for metrics.
+    redis_up: IntGauge,
     draining: AtomicBool,
 }
 
@@ -55,11 +58,12 @@ pub(crate) struct Asker<'a> {
 }
 
 impl Health {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(redis_up: IntGauge) -> Self {
         Self {
             started: Instant::now(),
             rounds: Default::default(),
             redis: Mutex::default(),
+            redis_up,
             draining: AtomicBool::new(false),
         }
     }
@@ -127,6 +131,7 @@ impl Asker<'_> {
         self.leave(&mut redis);
         let is_well = redis.in_trouble == 0;
         let is_new = is_well && redis.told.replace(true) == Some(false);
+        self.health.redis_up.set((redis.told == Some(true)).into());
         // Whoever reads the logs slowly keeps no other asker waiting.
         drop(redis);
         if is_new {
@@ -152,6 +157,7 @@ impl Asker<'_> {
             redis.loops_in_trouble += u32::from(self.is_loop);
         }
         let is_new = redis.told.replace(false) != Some(false);
+        self.health.redis_up.set(0);
         drop(redis);
         if is_new {
             let error = anyhow::Error::from(error);
@@ -219,9 +225,13 @@ fn word(yes: bool, word: &str) -> (StatusCode, String) {
 mod tests {
     use super::*;
 
+    fn up() -> IntGauge {
+        Metrics::new().of(story::Agent::Narrator).redis_up
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_worker_lives_while_every_loop_goes_round() {
-        let health = Health::new();
+        let health = Health::new(up());
         assert!(health.live());
         tokio::time::advance(STUCK).await;
         assert!(!health.live());
@@ -237,7 +247,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn redis_is_just_back_at_the_start_and_after_a_loop_had_lost_it() {
-        let health = Health::new();
+        let health = Health::new(up());
         let mut asker = health.loop_asker();
         assert!(health.redis_is_just_back(STUCK));
         asker.answered();
@@ -261,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_worker_is_ready_while_nobody_waits_for_redis_and_it_takes_work() {
-        let health = Health::new();
+        let health = Health::new(up());
         let mut reads = health.loop_asker();
         reads.rests();
         assert!(!health.ready());

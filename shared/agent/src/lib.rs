@@ -58,7 +58,7 @@ mod worker;
 pub use agent::{Agent, Effects, Emitted, HandleError, Manifest, Turn};
 pub use cli::{NoOptions, Setup, main};
 pub use draft::DraftSender;
-pub use metrics::{Metrics, register};
+pub use metrics::{Metrics, register, release};
 pub use prompts::{Prompt, Prompts};
 pub use recording::Recording;
 pub use shutdown::Shutdown;

@@ -1,12 +1,20 @@
 //! What a worker counts, in a registry of its own, so that several workers and tests share a process.
 
+mod fleet;
+mod model;
+mod people;
+
 use std::time::Duration;
 
-use llm::Ended;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
+use story::Event;
+
+use self::fleet::Fleet;
+use self::model::Model;
+use self::people::People;
 
 /// The metrics of one process. Clones share the numbers.
 #[derive(Debug, Clone)]
@@ -16,22 +24,16 @@ pub struct Metrics {
     in_flight: IntGaugeVec,
     commits: IntCounterVec,
     leases_lost: IntCounterVec,
-    llm: LlmMetrics,
+    model: Model,
     draft_chunks: IntCounterVec,
     recordings: IntCounterVec,
     recording_bytes: IntCounterVec,
-    backlog: IntGaugeVec,
+    slots: IntGaugeVec,
+    redis: IntGaugeVec,
+    fleet: Fleet,
+    people: People,
     prompts: PromptMetrics,
     turn_seconds: HistogramVec,
-}
-
-/// Of calls to the model.
-#[derive(Debug, Clone)]
-struct LlmMetrics {
-    tries: IntCounterVec,
-    calls: IntCounterVec,
-    seconds: HistogramVec,
-    tokens: IntCounterVec,
 }
 
 /// Of prompts in a folder.
@@ -49,11 +51,13 @@ pub(crate) struct Meters {
     pub(crate) in_flight: IntGauge,
     pub(crate) leases_lost: IntCounter,
     pub(crate) draft_chunks: IntCounter,
-    pub(crate) backlog: IntGauge,
+    pub(crate) slots: IntGauge,
+    pub(crate) redis_up: IntGauge,
+    first_words: Histogram,
+    answers: Histogram,
     pub(crate) prompts_loaded: IntCounter,
     pub(crate) prompts_failed: IntCounter,
     pub(crate) prompts_stale: IntGauge,
-    llm_seconds: Histogram,
     turn_seconds: Histogram,
 }
 
@@ -76,6 +80,7 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let registry = Registry::new();
+        release(&registry);
         let gauge = |name, help| {
             let made = IntGaugeVec::new(Opts::new(name, help), &["agent"]);
             register(&registry, made)
@@ -100,7 +105,7 @@ impl Metrics {
                 "Events taken over by another worker while being answered.",
                 &["agent"],
             ),
-            llm: LlmMetrics::new(&registry),
+            model: Model::new(&registry),
             draft_chunks: counter(
                 &registry,
                 "storyfleet_draft_chunks_total",
@@ -119,10 +124,13 @@ impl Metrics {
                 "Bytes of the recordings that were kept, compressed.",
                 &["agent"],
             ),
-            backlog: gauge(
-                "storyfleet_backlog",
-                "Events waiting or in flight in the agent's work stream.",
+            slots: gauge("storyfleet_slots", "Events that can be answered at once."),
+            redis: gauge(
+                "storyfleet_redis_up",
+                "1 while Redis answers everything that this worker asks it, else 0.",
             ),
+            fleet: Fleet::new(&registry),
+            people: People::new(&registry),
             prompts: PromptMetrics::new(&registry),
             turn_seconds: seconds(
                 &registry,
@@ -144,11 +152,27 @@ impl Metrics {
     /// Counts the model calls of an agent: for [`llm::Settings::observer`].
     #[must_use]
     pub fn llm(&self, agent: story::Agent) -> llm::Observer {
-        let meters = self.of(agent);
-        llm::Observer::new(move |ended| meters.tried(ended))
+        let model = self.model.clone();
+        llm::Observer::new(move |ended| model.tried(agent, ended))
+    }
+
+    /// Everything that can be counted is there from the start, as 0: of a series that begins with its first failure that one
+    /// is not seen to have happened.
+    fn begin(&self, agent: story::Agent) {
+        let each = |counts: &IntCounterVec, words: &[&str]| {
+            for word in words {
+                counts.with_label_values(&[agent.as_str(), word]);
+            }
+        };
+        each(&self.events, &Outcome::ALL.map(Outcome::as_str));
+        each(&self.commits, &["done", "gone", "fenced"]);
+        each(&self.recordings, &["kept", "too_large", "failed"]);
+        self.recording_bytes.with_label_values(&[agent.as_str()]);
+        self.model.begin(agent);
     }
 
     pub(crate) fn of(&self, agent: story::Agent) -> Meters {
+        self.begin(agent);
         let label = &[agent.as_str()];
         let reloads = |result| {
             let labels = &[agent.as_str(), result];
@@ -159,43 +183,15 @@ impl Metrics {
             in_flight: self.in_flight.with_label_values(label),
             leases_lost: self.leases_lost.with_label_values(label),
             draft_chunks: self.draft_chunks.with_label_values(label),
-            backlog: self.backlog.with_label_values(label),
+            slots: self.slots.with_label_values(label),
+            redis_up: self.redis.with_label_values(label),
+            first_words: self.people.first_words.with_label_values(label),
+            answers: self.people.answers.with_label_values(label),
             prompts_loaded: reloads("loaded"),
             prompts_failed: reloads("failed"),
             prompts_stale: self.prompts.stale.with_label_values(label),
-            llm_seconds: self.llm.seconds.with_label_values(label),
             turn_seconds: self.turn_seconds.with_label_values(label),
             all: self.clone(),
-        }
-    }
-}
-
-impl LlmMetrics {
-    fn new(registry: &Registry) -> Self {
-        Self {
-            tries: counter(
-                registry,
-                "storyfleet_llm_tries_total",
-                "Requests to the model by how they ended: ok, or the class of their failure.",
-                &["agent", "result"],
-            ),
-            calls: counter(
-                registry,
-                "storyfleet_llm_calls_total",
-                "Model calls, retries included, by how they ended: ok, or the class of the last failure.",
-                &["agent", "result"],
-            ),
-            seconds: seconds(
-                registry,
-                "storyfleet_llm_seconds",
-                "Model calls from start to end, failed ones and retries included.",
-            ),
-            tokens: counter(
-                registry,
-                "storyfleet_llm_tokens_total",
-                "Tokens by kind, those of failed requests too where the model told.",
-                &["agent", "kind"],
-            ),
         }
     }
 }
@@ -225,6 +221,23 @@ impl Default for Metrics {
 }
 
 impl Meters {
+    /// What there is to do for each agent.
+    pub(crate) fn queues(&self, queues: &[(story::Agent, bus::Queue)]) {
+        for (agent, queue) in queues {
+            self.all.fleet.queue(*agent, queue);
+        }
+    }
+
+    /// Readers see the first words of the answer to an action.
+    pub(crate) fn first_words(&self, action: &Event) {
+        self.first_words.observe(seconds_since(action));
+    }
+
+    /// An action has its answer, or a word why it has none.
+    pub(crate) fn answered(&self, action: &Event) {
+        self.answers.observe(seconds_since(action));
+    }
+
     pub(crate) fn ended(&self, outcome: Outcome, took: Duration) {
         let labels = &[self.agent.as_str(), outcome.as_str()];
         self.all.events.with_label_values(labels).inc();
@@ -251,31 +264,17 @@ impl Meters {
         let labels = &[self.agent.as_str(), result];
         self.all.recordings.with_label_values(labels).inc();
     }
-
-    fn tried(&self, ended: Ended) {
-        // The model's name for itself is the provider's to choose: as a label it could make series without end.
-        let agent = self.agent.as_str();
-        let labels = &[agent, ended.failed.map_or("ok", llm::Class::as_str)];
-        if ended.sent {
-            self.all.llm.tries.with_label_values(labels).inc();
-        }
-        if let Some(took) = ended.call {
-            self.all.llm.calls.with_label_values(labels).inc();
-            self.llm_seconds.observe(took.as_secs_f64());
-        }
-        let kinds = [
-            ("in", ended.usage.prompt),
-            ("cached", ended.usage.cached),
-            ("out", ended.usage.completion),
-        ];
-        for (kind, tokens) in kinds {
-            let counted = self.all.llm.tokens.with_label_values(&[agent, kind]);
-            counted.inc_by(tokens.into());
-        }
-    }
 }
 
 impl Outcome {
+    const ALL: [Self; 5] = [
+        Self::Answered,
+        Self::Buried,
+        Self::Postponed,
+        Self::Dropped,
+        Self::Lost,
+    ];
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Answered => "answered",
@@ -291,11 +290,29 @@ fn counter(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntC
     register(registry, IntCounterVec::new(Opts::new(name, help), labels))
 }
 
-/// By agent.
+/// By the clocks of whoever took it and of this worker.
+fn seconds_since(action: &Event) -> f64 {
+    let since = jiff::Timestamp::now().duration_since(action.at);
+    since.as_secs_f64().max(0.0)
+}
+
+/// By agent. The model's longest call takes 90 s, and a person may have to wait for several.
 fn seconds(registry: &Registry, name: &str, help: &str) -> HistogramVec {
-    let buckets = vec![0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 90.0];
+    let buckets = vec![
+        0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 90.0, 180.0, 600.0,
+    ];
     let options = HistogramOpts::new(name, help).buckets(buckets);
     register(registry, HistogramVec::new(options, &["agent"]))
+}
+
+/// Adds which release runs.
+pub fn release(registry: &Registry) {
+    let options = Opts::new(
+        "storyfleet_build_info",
+        "1; the label tells which release runs.",
+    );
+    let made = register(registry, IntGaugeVec::new(options, &["version"]));
+    made.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
 }
 
 /// Adds a metric to a registry.
@@ -333,30 +350,34 @@ mod tests {
                 completion: 7,
                 ..llm::Usage::default()
             };
-            meters.tried(Ended {
-                sent: true,
-                failed,
-                usage,
-                call,
-            });
+            metrics.model.tried(
+                story::Agent::Narrator,
+                llm::Ended {
+                    sent: true,
+                    failed,
+                    usage,
+                    call,
+                },
+            );
         }
-        meters.tried(Ended {
-            sent: false,
-            failed: Some(llm::Class::Cancelled),
-            usage: llm::Usage::default(),
-            call: took(0),
-        });
-        let text = metrics.encode().unwrap();
-        assert!(
-            !text.contains(r#"tries_total{agent="narrator",result="cancelled"}"#),
-            "{text}"
+        metrics.model.tried(
+            story::Agent::Narrator,
+            llm::Ended {
+                sent: false,
+                failed: Some(llm::Class::Cancelled),
+                usage: llm::Usage::default(),
+                call: took(0),
+            },
         );
+        let text = metrics.encode().unwrap();
         for line in [
             r#"storyfleet_events_total{agent="narrator",outcome="answered"} 1"#,
             r#"storyfleet_commits_total{agent="narrator",result="fenced"} 1"#,
             r#"storyfleet_llm_tokens_total{agent="narrator",kind="out"} 21"#,
             r#"storyfleet_llm_tries_total{agent="narrator",result="rate"} 1"#,
             r#"storyfleet_llm_tries_total{agent="narrator",result="ok"} 1"#,
+            r#"storyfleet_llm_tries_total{agent="narrator",result="cancelled"} 0"#,
+            r#"storyfleet_events_total{agent="narrator",outcome="buried"} 0"#,
             r#"storyfleet_llm_calls_total{agent="narrator",result="auth"} 1"#,
             r#"storyfleet_llm_calls_total{agent="narrator",result="cancelled"} 1"#,
             r#"storyfleet_llm_seconds_sum{agent="narrator"} 0.2"#,

@@ -12,6 +12,7 @@ use tracing::Instrument;
 
 use self::end::{hopeless, postponed};
 use crate::agent::notice;
+use crate::draft::Watched;
 use crate::lease::Held;
 use crate::metrics::Outcome;
 use crate::recording::Packer;
@@ -195,9 +196,12 @@ impl<A: Agent> Step<'_, A> {
             lease: self.delivery.lease.clone(),
             re: turn.response(),
         };
-        let chunks = &self.worker.meters.draft_chunks;
+        let watched = Watched {
+            meters: &self.worker.meters,
+            action: Some(&work.event).filter(|event| event.awaits_an_end()),
+        };
         let attempts = (fetched.attempt, fetched.first_attempt);
-        let pump = draft::Pump::new(&self.worker.bus, chunks, self.held, draft, attempts);
+        let pump = draft::Pump::new(&self.worker.bus, watched, self.held, draft, attempts);
         let answer = Box::pin(async move {
             let effects = self.worker.agent.handle(&turn).await;
             // As long as it lives, the pump waits for its words.

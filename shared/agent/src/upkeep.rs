@@ -1,4 +1,4 @@
-//! What a worker does for the fleet besides answering: counts the backlog, and forgets dead workers.
+//! What a worker does for the fleet besides answering: counts what waits, and forgets dead workers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::worker::Worker;
 use crate::{Agent, exit};
 
-/// How often the backlog is counted, unless the lease is shorter.
+/// How often it is counted what waits, unless the lease is shorter.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// In leases: 5 minutes with the usual one of 10 s.
@@ -59,9 +59,8 @@ impl Forgets {
 
 /// Keeps the scaling signal true.
 async fn count<A: Agent>(worker: &Worker<A>) -> Result<(), bus::Error> {
-    let backlog = worker.bus.backlog(worker.name).await?;
-    let backlog = i64::try_from(backlog).unwrap_or(i64::MAX);
-    worker.meters.backlog.set(backlog);
+    let queues = worker.bus.queues().await?;
+    worker.meters.queues(&queues);
     Ok(())
 }
 

@@ -194,12 +194,14 @@ impl<A: Agent> Worker<A> {
         let packer = packed.then(|| Packer::new(settings.recordings, settings.recording_age));
         let name = agent.agent();
         let meters = settings.metrics.of(name);
+        let slots = i64::try_from(settings.concurrency).unwrap_or(i64::MAX);
+        meters.slots.set(slots);
         Ok(Self {
             bus: Bus::new(settings.bus.clone())?,
             // The fence tells workers apart by this name alone, and the name may be the same in every pod.
             consumer: format!("{}-{:032x}", settings.name, rand::random::<u128>()),
             leases: Leases::new(settings.concurrency, meters.in_flight.clone()),
-            health: Arc::new(Health::new()),
+            health: Arc::new(Health::new(meters.redis_up.clone())),
             turns: TaskTracker::new(),
             prompts: watch::Sender::new(prompts),
             llm: watch::Sender::new(setup.llm.clone()),

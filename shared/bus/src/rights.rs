@@ -9,7 +9,9 @@ use crate::presence::{HERE, WHO};
 use crate::reply::read;
 use crate::retention::TRIM;
 use crate::revocations::REVOKE;
-use crate::script::{BURY, COMMIT, JANITOR, PUBLISH, RECLAIM, RELEASE, RENEW, STORY, Script};
+use crate::script::{
+    BURY, COMMIT, JANITOR, PUBLISH, QUEUE, RECLAIM, RELEASE, RENEW, STORY, Script,
+};
 use crate::stage::ADOPT;
 use crate::{Bus, Error};
 
@@ -40,7 +42,7 @@ impl Role {
             Self::Operator => &[&REDRIVE, &REPAIR, &READMIT, &TRIM, &ADOPT],
             Self::Producer => &[&PUBLISH],
             Self::Worker => &[
-                &COMMIT, &BURY, &RENEW, &RELEASE, &RECLAIM, &JANITOR, &DRAFT, &RESET,
+                &COMMIT, &BURY, &RENEW, &RELEASE, &RECLAIM, &JANITOR, &DRAFT, &RESET, &QUEUE,
             ],
         };
         let mut commands: Vec<_> = scripts.iter().flat_map(|each| each.commands()).collect();

@@ -39,6 +39,7 @@ pub(crate) static RENEW: Script = Script::new(include_str!("../scripts/renew.lua
 pub(crate) static RELEASE: Script = Script::new(include_str!("../scripts/release.lua"));
 pub(crate) static RECLAIM: Script = Script::new(include_str!("../scripts/reclaim.lua"));
 pub(crate) static JANITOR: Script = Script::new(include_str!("../scripts/janitor.lua"));
+pub(crate) static QUEUE: Script = Script::new(include_str!("../scripts/queue.lua"));
 pub(crate) static STORY: Script = Script::new(include_str!("../scripts/story.lua"));
 
 /// A script in the tree; its head says what it takes, gives and keeps true.
@@ -129,6 +130,22 @@ impl Call {
             .split_once('{')
             .and_then(|(_, rest)| rest.split_once('}'));
         tag.map_or("", |(tag, _)| tag)
+    }
+
+    /// Runs calls that may be run again, of keys of any shard, in one round trip.
+    pub(crate) async fn run_each(calls: &[Self], link: &Link) -> Result<Vec<Value>, Error> {
+        let by_hash = |call: &Self| call.command("EVALSHA", call.script.sha());
+        let by_text = |call: &Self| call.command("EVAL", call.script.code);
+        match link
+            .each(&calls.iter().map(by_hash).collect::<Vec<_>>())
+            .await
+        {
+            Err(error) if error.code() == Some("NOSCRIPT") => {
+                link.each(&calls.iter().map(by_text).collect::<Vec<_>>())
+                    .await
+            }
+            replies => replies,
+        }
     }
 
     /// Runs an idempotent script until a reply comes; the link paces the tries.

@@ -4,7 +4,7 @@
 
 mod server;
 
-use bus::{Bus, Delivery, DraftChunk, Drafted};
+use bus::{Bus, Delivery, DraftChunk, Drafted, Queue};
 use redis::Commands;
 use server::{action, answered, castle, draft, failure, given_up};
 use story::Agent;
@@ -36,6 +36,44 @@ async fn a_dead_letter_keeps_the_event_and_says_why() {
     let again = bus.dead_letter(NARRATOR, &letter.id).await.unwrap();
     assert_eq!(again.as_ref(), Some(letter));
     assert_eq!(bus.dead_count(NARRATOR).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn every_queue_is_told_with_its_oldest_event_and_its_dead() {
+    let (server, bus) = castle(&[]).await;
+    let queue = async |agent| {
+        let queues = bus.queues().await.unwrap();
+        queues.into_iter().find(|(of, _)| *of == agent).unwrap().1
+    };
+    assert_eq!(queue(NARRATOR).await, Queue::default());
+    bury(&bus, "a").await;
+    let letter = Queue {
+        dead: 1,
+        ..Queue::default()
+    };
+    assert_eq!(queue(NARRATOR).await, letter);
+    bus.publish(&action("castle", "b")).await.unwrap();
+    assert_eq!(queue(NARRATOR).await.backlog, 1);
+    // By the id of its entry, and the oldest alone counts: that of 1970 is older than any.
+    let _id: String = server
+        .raw()
+        .xadd("sf:{0}:work:dialogue", "1000-0", &[("story", "castle")])
+        .unwrap();
+    let _id: String = server
+        .raw()
+        .xadd("sf:{0}:work:dialogue", "*", &[("story", "castle")])
+        .unwrap();
+    let dialogue = queue(Agent::Dialogue).await;
+    assert_eq!((dialogue.backlog, dialogue.dead), (2, 0));
+    let years = dialogue.oldest.as_secs() / (365 * 24 * 60 * 60);
+    assert!((50..100).contains(&years), "{dialogue:?}");
+    // A server that was started anew knows no script.
+    let _done: () = redis::cmd("SCRIPT")
+        .arg("FLUSH")
+        .query(&mut server.raw())
+        .unwrap();
+    assert_eq!(queue(Agent::Dialogue).await.backlog, 2);
+    assert_eq!(queue(Agent::Moderator).await, Queue::default());
 }
 
 #[tokio::test]

@@ -80,6 +80,25 @@ async fn up_send_watch_and_audit_work_as_the_readme_shows_them() -> anyhow::Resu
     let answer: Value = serde_json::from_str(&answer)?;
     assert_eq!(answer["type"], "narration");
 
+    let agents = ready["agents"].as_str().context("their page")?;
+    let counted = reqwest::get(format!("{agents}/metrics")).await?;
+    let counted = counted.text().await?;
+    for line in [
+        "storyfleet_answer_seconds_count{agent=\"narrator\"} 1\n",
+        "storyfleet_first_words_seconds_count{agent=\"narrator\"} 1\n",
+        "storyfleet_llm_calls_total{agent=\"narrator\",result=\"ok\"} 1\n",
+        "storyfleet_redis_up{agent=\"dialogue\"} 1\n",
+    ] {
+        assert!(counted.contains(line), "{line}: {counted}");
+    }
+    let targets = std::fs::read(data.path().join("prometheus.json"))?;
+    let targets: Value = serde_json::from_slice(&targets)?;
+    let page = |target: &Value| format!("http://{}", target["targets"][0].as_str().unwrap_or(""));
+    assert_eq!(
+        (page(&targets[0]), page(&targets[1])),
+        (agents.into(), internal.into())
+    );
+
     let watched = says(data.path(), &["watch", "demo", "--until-idle"]).await?;
     assert!(watched.contains("> Player: I open the door\n"), "{watched}");
     let text = answer["text"].as_str().context("a text")?;

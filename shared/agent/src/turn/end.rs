@@ -82,6 +82,10 @@ impl<A: Agent> Step<'_, A> {
         };
         self.worker.meters.committed(result);
         if result == "done" {
+            let work = self.delivery.work.as_ref().ok();
+            if let Some(work) = work.filter(|work| work.event.awaits_an_end()) {
+                self.worker.meters.answered(&work.event);
+            }
             if let Some(kept) = kept {
                 self.worker.meters.recorded(kept.bytes.len());
             }

@@ -1,0 +1,81 @@
+//! Of calls to the model: how they end, how long they take, and the tokens that are paid for.
+
+use llm::Ended;
+use prometheus::{HistogramVec, IntCounterVec, Registry};
+
+use super::{counter, seconds};
+
+#[derive(Debug, Clone)]
+pub(super) struct Model {
+    tries: IntCounterVec,
+    calls: IntCounterVec,
+    seconds: HistogramVec,
+    tokens: IntCounterVec,
+}
+
+impl Model {
+    pub(super) fn new(registry: &Registry) -> Self {
+        Self {
+            tries: counter(
+                registry,
+                "storyfleet_llm_tries_total",
+                "Requests to the model by how they ended: ok, or the class of their failure.",
+                &["agent", "result"],
+            ),
+            calls: counter(
+                registry,
+                "storyfleet_llm_calls_total",
+                "Model calls, retries included, by how they ended: ok, or the class of the last failure.",
+                &["agent", "result"],
+            ),
+            seconds: seconds(
+                registry,
+                "storyfleet_llm_seconds",
+                "Model calls from start to end, failed ones and retries included.",
+            ),
+            tokens: counter(
+                registry,
+                "storyfleet_llm_tokens_total",
+                "Tokens by kind, those of failed requests too where the model told.",
+                &["agent", "kind"],
+            ),
+        }
+    }
+
+    /// As in `Metrics::begin`.
+    pub(super) fn begin(&self, agent: story::Agent) {
+        let agent = agent.as_str();
+        let classes = llm::TABLE.iter().map(|row| row.name);
+        for result in std::iter::once("ok").chain(classes) {
+            self.tries.with_label_values(&[agent, result]);
+            self.calls.with_label_values(&[agent, result]);
+        }
+        for kind in ["in", "cached", "out"] {
+            self.tokens.with_label_values(&[agent, kind]);
+        }
+        self.seconds.with_label_values(&[agent]);
+    }
+
+    pub(super) fn tried(&self, agent: story::Agent, ended: Ended) {
+        // The model's name for itself is the provider's to choose: as a label it could make series without end.
+        let agent = agent.as_str();
+        let labels = &[agent, ended.failed.map_or("ok", llm::Class::as_str)];
+        if ended.sent {
+            self.tries.with_label_values(labels).inc();
+        }
+        if let Some(took) = ended.call {
+            self.calls.with_label_values(labels).inc();
+            let seconds = self.seconds.with_label_values(&[agent]);
+            seconds.observe(took.as_secs_f64());
+        }
+        let kinds = [
+            ("in", ended.usage.prompt),
+            ("cached", ended.usage.cached),
+            ("out", ended.usage.completion),
+        ];
+        for (kind, tokens) in kinds {
+            let counted = self.tokens.with_label_values(&[agent, kind]);
+            counted.inc_by(tokens.into());
+        }
+    }
+}
