@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover lint deps docs bench bench-gateway bench-page golden tools test-rolling bench-fleet
+.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover lint deps docs bench bench-gateway bench-page golden tools test-rolling bench-fleet test-alerts rules
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -33,6 +33,19 @@ test-rolling:
 	scripts/previous $(REF)
 	cargo build --workspace --bins --locked
 	target/debug/rolling --old target/previous $(ARGS)
+
+# Metrics, alerts and the dashboard: rules against promtool, tables against the programs, and a real Prometheus beside a fleet that
+# is broken in each way that an alert tells of.
+test-alerts:
+	scripts/need-prometheus
+	[ -n "$(STORYFLEET_BINARIES)" ] || cargo build --workspace --bins --locked
+	.venv/bin/python -B -m pytest -rs --durations=5 tests/alerts
+
+# The alerts as the Prometheus Operator reads them. A file of kustomize cannot take another one in.
+OPERATOR_RULES = deploy/k8s/components/prometheus-operator/rules.yaml
+rules:
+	sed -i '/^spec:$$/q' $(OPERATOR_RULES)
+	sed -n '/^groups:$$/,$$p' deploy/prometheus/rules.yaml | sed 's/^./  &/' >> $(OPERATOR_RULES)
 
 # What clients send, by chance: frames, cursors, headers, queries. So many cases of each: make fuzz CASES=1000000
 CASES ?= 20000
