@@ -113,9 +113,13 @@ impl Metrics {
         .buckets(vec![
             0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 10.0,
         ]);
+        let connections = register(&registry, IntGaugeVec::new(connections, &["transport"]));
+        for transport in ["websocket", "sse"] {
+            connections.with_label_values(&[transport]);
+        }
         Self {
             redis: Redis::new(&registry),
-            connections: register(&registry, IntGaugeVec::new(connections, &["transport"])),
+            connections,
             fanout: register(&registry, Histogram::with_opts(fanout)),
             joins: counter(
                 "storyfleet_gateway_joins_total",

@@ -1,0 +1,212 @@
+"""A fleet is broken in each way that an alert tells of: the alert fires, the fault ends, and it clears. With real processes and
+signals, a real Redis and a real Prometheus; bounds as they are written, windows and `for` as in `live.shortened`."""
+
+import re
+import time
+
+import live
+import pytest
+import written
+from live import eventually
+
+STORIES = [f"story-{number}" for number in range(40)]
+
+fired = set()
+
+
+@pytest.fixture
+def raises(fleet):
+    """Gives what waits for an alert of this test. None of them fires when the test begins, and it is noted that it did."""
+
+    def begin(*alerts):
+        fleet.is_quiet(*alerts)
+
+        def fires(alert, agent=None, seconds=30):
+            assert alert in alerts
+            fleet.fires(alert, agent, seconds)
+            fired.add(alert)
+
+        return fires
+
+    return begin
+
+
+def everybody_acts(fleet, stories=STORIES, to=None):
+    for number, story in enumerate(stories):
+        status, words = fleet.say(story, f"I wait for {story}", to, person=f"p{number % live.PEOPLE}")
+        assert status == 202, words
+
+
+def all_is_answered(fleet):
+    eventually("every event is answered", lambda: fleet.query("sum(storyfleet_backlog) == 0"), 60)
+
+
+def test_a_fleet_that_works_raises_nothing_but_for_its_certificate(fleet, raises):
+    for story in STORIES:
+        fleet.tell(story)
+    everybody_acts(fleet)
+    everybody_acts(fleet, STORIES[:4], to="Sibyl")
+    eventually("all is answered", lambda: fleet.query('sum(storyfleet_events_total{outcome="answered"}) >= 44'))
+    fleet.fires("StoryfleetCertificateEnds")
+    fired.add("StoryfleetCertificateEnds")
+    assert {name for name, _ in fleet.firing()} == {"StoryfleetCertificateEnds"}
+    fleet.certify(days=90)
+    fleet.is_quiet("StoryfleetCertificateEnds")
+
+
+def test_a_model_that_fails_refuses_and_throttles(fleet, raises):
+    fires = raises("StoryfleetModelRefuses", "StoryfleetModelFails", "StoryfleetModelThrottles",
+                   "StoryfleetActionsFail", "StoryfleetDeadLetters")  # fmt: skip
+    fleet.play(
+        "rules:\n"
+        "- {when: {agent: dialogue}, reply: {fault: unauthorized}}\n"
+        "- {when: {agent: narrator, probability: 0.5}, reply: {fault: rate_limit(1)}}\n"
+        "- {when: {agent: narrator}, reply: {fault: error_500}}\n"
+    )
+    everybody_acts(fleet, STORIES[:20])
+    everybody_acts(fleet, STORIES[20:], to="Sibyl")
+    fires("StoryfleetModelRefuses", "dialogue")
+    fires("StoryfleetActionsFail", "dialogue")
+    fires("StoryfleetModelThrottles", "narrator")
+    fires("StoryfleetModelFails", "narrator")
+    fires("StoryfleetDeadLetters", "narrator")
+    fleet.mend_the_model()
+    fleet.storyfleet("dead", "redrive", "--all")
+    fleet.is_quiet("StoryfleetDeadLetters")
+    all_is_answered(fleet)
+
+
+def test_a_worker_that_stands_still_and_more_to_do_than_workers(fleet, raises):
+    fires = raises("StoryfleetLeasesLost", "StoryfleetBacklogHigh")
+    fleet.play("rules:\n- {reply: {fault: stall(2)}}\n")
+    # The first narrator has all of it when it stands still, and the second takes it over.
+    fleet.freeze("narrator-2")
+    everybody_acts(fleet, STORIES[: live.SLOTS])
+    is_full(fleet, "narrator-1")
+    fleet.thaw("narrator-2")
+    fleet.freeze("narrator-1")
+    is_full(fleet, "narrator-2")
+    fleet.thaw("narrator-1")
+    fires("StoryfleetLeasesLost", "narrator")
+    everybody_acts(fleet)
+    fires("StoryfleetBacklogHigh", "narrator")
+    fleet.mend_the_model()
+    # Before the next deaths: an event of which three workers died is given up on.
+    all_is_answered(fleet)
+
+
+def is_full(fleet, worker):
+    """Waits until a worker is at as many events as it has slots for."""
+    instance = f"127.0.0.1:{fleet.ports[worker]}"
+    full = f'storyfleet_in_flight{{instance="{instance}"}} == {live.SLOTS}'
+    eventually(f"{worker} is full", lambda: fleet.query(full))
+
+
+def flood(fleet, readers):
+    """Long texts, until all readers have fallen behind and there is more than their system would still take for them."""
+    written = 0
+
+    def is_behind():
+        nonlocal written
+        for _ in range(20):
+            status, words = fleet.say("flood", f"{written} " + "words " * 9_500, person=f"p{written % live.PEOPLE}")
+            assert status == 202, words
+            written += 1
+        counted = re.search(r"^storyfleet_gateway_lagged_total (\d+)$", fleet.metrics("gateway-1"), re.MULTILINE)
+        return int(counted[1]) >= readers
+
+    eventually("all readers are behind", is_behind)
+    for _ in range(3):
+        is_behind()
+
+
+def drain(reader):
+    """Reads what is there."""
+    reader.setblocking(False)
+    try:
+        while reader.recv(1 << 20):
+            pass
+    except BlockingIOError:
+        pass
+
+
+def readers_who_are_slow(fleet, fires):
+    fleet.tell("flood")
+    late, *readers = [fleet.reads("flood", f"p{number}", buffer=4096) for number in range(6)]
+    flood(fleet, 6)
+    # One has fallen behind and catches up; the others never read.
+
+    def caught_up():
+        drain(late)
+        return ("StoryfleetReadersLate", None) in fleet.firing()
+
+    eventually("the late one reads what is old", caught_up)
+    fires("StoryfleetReadersLate")
+    fires("StoryfleetReadersDropped")
+    for reader in [late, *readers]:
+        reader.close()
+
+
+def test_everybody_who_could_answer_is_dead_for_half_a_minute(fleet, raises):
+    fires = raises("StoryfleetNoWorker", "StoryfleetActionsUnanswered", "StoryfleetAnswersSlow", "StoryfleetDeadLetters",
+                   "StoryfleetFirstWordsSlow", "StoryfleetReadersDropped", "StoryfleetReadersLate")  # fmt: skip
+    for agent in ["narrator-1", "narrator-2", "dialogue-1"]:
+        fleet.kill(agent)
+    died = time.monotonic()
+    everybody_acts(fleet)
+    # By the id of its entry it waits for five minutes. Nobody can read it.
+    old = f"{int(time.time() * 1000) - 300_000}-0"
+    fleet.redis("DEL", "sf:{0}:work:dialogue")
+    fleet.redis("XADD", "sf:{0}:work:dialogue", old, "what", "no event")
+    fires("StoryfleetNoWorker", "narrator")
+    fires("StoryfleetNoWorker", "dialogue")
+    fires("StoryfleetActionsUnanswered", "dialogue")
+    readers_who_are_slow(fleet, fires)
+    # So long did people really wait.
+    eventually("31 s are over", lambda: time.monotonic() - died > 31)
+    for agent in ["narrator-1", "narrator-2", "dialogue-1"]:
+        fleet.start(agent)
+    fires("StoryfleetDeadLetters", "dialogue")
+    fires("StoryfleetAnswersSlow", "narrator")
+    fires("StoryfleetFirstWordsSlow", "narrator")
+    [letter] = fleet.storyfleet("dead", "list", "dialogue", "--json").splitlines()
+    fleet.storyfleet("dead", "purge", "dialogue", live.json.loads(letter)["id"])
+
+
+def test_tokens_limits_and_prompts(fleet, raises):
+    fires = raises("StoryfleetTokensRefused", "StoryfleetGatewayRefuses", "StoryfleetPromptsStale")
+    prompt = fleet.folder / "prompts/moderator/judge.md"
+    good = prompt.read_text()
+    prompt.write_text("no front matter")
+    forged = fleet.token("p0")[:-4] + "AAAA"
+    for _ in range(40):
+        assert fleet.post("stories/story-0/events", {"mode": "do", "text": "I"}, token=forged)[0] == 401
+        fleet.say("story-0", "I shout", person="loud")
+    fires("StoryfleetTokensRefused")
+    fires("StoryfleetGatewayRefuses")
+    fires("StoryfleetPromptsStale", "moderator")
+    prompt.write_text(good)
+
+
+def test_a_redis_that_hangs(fleet, raises):
+    fires = raises("StoryfleetRedisAway", "StoryfleetPublishesFail")
+    fleet.freeze("redis")
+    assert fleet.say("story-1", "I call")[0] == 503
+    fires("StoryfleetRedisAway")
+    fires("StoryfleetPublishesFail")
+    fleet.thaw("redis")
+
+
+def test_no_gateway(fleet, raises):
+    fires = raises("StoryfleetNoGateway")
+    for gateway in ["gateway-1", "gateway-2"]:
+        fleet.kill(gateway)
+    fires("StoryfleetNoGateway")
+    for gateway in ["gateway-1", "gateway-2"]:
+        fleet.start(gateway)
+
+
+def test_in_the_end_every_alert_has_fired_and_none_does(fleet):
+    assert fired == written.rules().keys()
+    fleet.is_quiet(*written.rules())
+    all_is_answered(fleet)
