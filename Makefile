@@ -35,11 +35,12 @@ test-rolling:
 	target/debug/rolling --old target/previous $(ARGS)
 
 # Metrics, alerts and the dashboard: rules against promtool, tables against the programs, and a real Prometheus beside a fleet that
-# is broken in each way that an alert tells of.
+# is broken in each way that an alert tells of. TESTS names some of them alone.
+TESTS ?= tests/alerts
 test-alerts:
 	scripts/need-prometheus
 	[ -n "$(STORYFLEET_BINARIES)" ] || cargo build --workspace --bins --locked
-	.venv/bin/python -B -m pytest -rs --durations=5 tests/alerts
+	.venv/bin/python -B -m pytest -rs --durations=5 $(TESTS)
 
 # The alerts as the Prometheus Operator reads them. A file of kustomize cannot take another one in.
 OPERATOR_RULES = deploy/k8s/components/prometheus-operator/rules.yaml

@@ -93,18 +93,9 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         let registry = Registry::new();
         release(&registry);
-        // Whatever can be counted is there from the start, as 0: of a series that begins with its first failure that one is
-        // not seen to have happened.
-        let counter = |name, help, labels: &[&str], words: &[&str]| {
-            let made = register(&registry, IntCounterVec::new(Opts::new(name, help), labels));
-            for word in words {
-                made.with_label_values(&[word]);
-            }
-            made
-        };
-        let connections = Opts::new(
-            "storyfleet_gateway_connections",
-            "Open connections that read stories.",
+        let lagged = IntCounter::new(
+            "storyfleet_gateway_lagged_total",
+            "Times that a reader's queue was full, and what they missed was merged.",
         );
         let fanout = HistogramOpts::new(
             "storyfleet_gateway_fanout_seconds",
@@ -113,68 +104,18 @@ impl Metrics {
         .buckets(vec![
             0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 10.0,
         ]);
-        let connections = register(&registry, IntGaugeVec::new(connections, &["transport"]));
-        for transport in ["websocket", "sse"] {
-            connections.with_label_values(&[transport]);
-        }
         Self {
             redis: Redis::new(&registry),
-            connections,
+            connections: connections(&registry),
             fanout: register(&registry, Histogram::with_opts(fanout)),
-            joins: counter(
-                "storyfleet_gateway_joins_total",
-                "Readers who came up to what is live: from the tail, or from a cursor out of memory, the log, or after a gap.",
-                &["kind"],
-                &["tail", "memory", "log", "gap"],
-            ),
-            publishes: counter(
-                "storyfleet_gateway_publishes_total",
-                "What people did by what became of it: logged, held, duplicate; refused, which is theirs to mend; failed.",
-                &["result"],
-                &["logged", "held", "duplicate", "refused", "failed"],
-            ),
-            lagged: register(
-                &registry,
-                IntCounter::new(
-                    "storyfleet_gateway_lagged_total",
-                    "Times that a reader's queue was full, and what they missed was merged.",
-                ),
-            ),
-            closes: counter(
-                "storyfleet_gateway_closes_total",
-                "Sockets that the node closed, by code; streams that were too slow as 1013.",
-                &["code"],
-                &Close::ALL
-                    .map(|close| close.code().to_string())
-                    .each_ref()
-                    .map(String::as_str),
-            ),
-            auth: counter(
-                "storyfleet_gateway_auth_total",
-                "Tokens and tickets by how they were taken: ok, or why not.",
-                &["result"],
-                &AUTH,
-            ),
-            presence: counter(
-                "storyfleet_gateway_presence_total",
-                "Times that it was written to Redis who is in a story here, that it was read who is anywhere, and that readers were told.",
-                &["kind"],
-                &["write", "read", "told"],
-            ),
+            joins: joins(&registry),
+            publishes: publishes(&registry),
+            lagged: register(&registry, lagged),
+            closes: closes(&registry),
+            auth: auth(&registry),
+            presence: presence(&registry),
             tls: Encryption::new(&registry),
-            refused: Refusals(counter(
-                "storyfleet_gateway_refused_total",
-                "What was refused for a limit: per_address, connections, per_person, requests, publishes, failures.",
-                &["reason"],
-                &[
-                    "per_address",
-                    "connections",
-                    "per_person",
-                    "requests",
-                    "publishes",
-                    "failures",
-                ],
-            )),
+            refused: Refusals(refused(&registry)),
             registry,
         }
     }
@@ -276,6 +217,88 @@ impl Drop for Connected {
     fn drop(&mut self) {
         self.0.dec();
     }
+}
+
+fn connections(registry: &Registry) -> IntGaugeVec {
+    let options = Opts::new(
+        "storyfleet_gateway_connections",
+        "Open connections that read stories.",
+    );
+    let made = register(registry, IntGaugeVec::new(options, &["transport"]));
+    for transport in ["websocket", "sse"] {
+        made.with_label_values(&[transport]);
+    }
+    made
+}
+
+fn joins(registry: &Registry) -> IntCounterVec {
+    let options = Opts::new(
+        "storyfleet_gateway_joins_total",
+        "Readers who came up to what is live: from the tail, or from a cursor out of memory, the log, or after a gap.",
+    );
+    let kinds = ["tail", "memory", "log", "gap"];
+    counter(registry, options, "kind", &kinds)
+}
+
+fn publishes(registry: &Registry) -> IntCounterVec {
+    let options = Opts::new(
+        "storyfleet_gateway_publishes_total",
+        "What people did by what became of it: logged, held, duplicate; refused, which is theirs to mend; failed.",
+    );
+    let results = ["logged", "held", "duplicate", "refused", "failed"];
+    counter(registry, options, "result", &results)
+}
+
+fn closes(registry: &Registry) -> IntCounterVec {
+    let options = Opts::new(
+        "storyfleet_gateway_closes_total",
+        "Sockets that the node closed, by code; streams that were too slow as 1013.",
+    );
+    let codes = Close::ALL.map(|close| close.code().to_string());
+    let codes = codes.each_ref().map(String::as_str);
+    counter(registry, options, "code", &codes)
+}
+
+fn auth(registry: &Registry) -> IntCounterVec {
+    let options = Opts::new(
+        "storyfleet_gateway_auth_total",
+        "Tokens and tickets by how they were taken: ok, or why not.",
+    );
+    counter(registry, options, "result", &AUTH)
+}
+
+fn presence(registry: &Registry) -> IntCounterVec {
+    let options = Opts::new(
+        "storyfleet_gateway_presence_total",
+        "Times that it was written to Redis who is in a story here, that it was read who is anywhere, and that readers were told.",
+    );
+    counter(registry, options, "kind", &["write", "read", "told"])
+}
+
+fn refused(registry: &Registry) -> IntCounterVec {
+    let options = Opts::new(
+        "storyfleet_gateway_refused_total",
+        "What was refused for a limit: per_address, connections, per_person, requests, publishes, failures.",
+    );
+    let reasons = [
+        "per_address",
+        "connections",
+        "per_person",
+        "requests",
+        "publishes",
+        "failures",
+    ];
+    counter(registry, options, "reason", &reasons)
+}
+
+/// Whatever can be counted is there from the start, as 0: of a series that begins with its first failure that one is not seen to
+/// have happened.
+fn counter(registry: &Registry, options: Opts, label: &str, words: &[&str]) -> IntCounterVec {
+    let made = register(registry, IntCounterVec::new(options, &[label]));
+    for word in words {
+        made.with_label_values(&[word]);
+    }
+    made
 }
 
 #[cfg(test)]

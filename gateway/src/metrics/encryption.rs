@@ -3,6 +3,8 @@
 use agent::register;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 
+use super::counter;
+
 /// Clones are the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Encryption {
@@ -26,17 +28,10 @@ impl Encryption {
             "storyfleet_gateway_tls_handshakes_total",
             "TLS handshakes by how they ended: ok, failed, or late, after 10 s.",
         );
-        let counter = |options, results: &[&str]| {
-            let made = register(registry, IntCounterVec::new(options, &["result"]));
-            for result in results {
-                made.with_label_values(&[result]);
-            }
-            made
-        };
         Self {
             certificate: register(registry, IntGaugeVec::new(certificate, &[])),
-            renewals: counter(renewals, &["ok", "failed"]),
-            handshakes: counter(handshakes, &["ok", "failed", "late"]),
+            renewals: counter(registry, renewals, "result", &["ok", "failed"]),
+            handshakes: counter(registry, handshakes, "result", &["ok", "failed", "late"]),
         }
     }
 
