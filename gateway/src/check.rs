@@ -51,6 +51,17 @@ pub async fn check(options: Options) -> Report {
     Report { ok, checks }
 }
 
+/// What a gateway that runs with these options on this machine says of itself.
+///
+/// # Errors
+/// When it is not ready, or cannot be asked.
+pub async fn health(options: &Options) -> anyhow::Result<String> {
+    let listen = options.internal_listen().context(
+        "there is no page to ask: --internal-listen (STORYFLEET_INTERNAL_LISTEN) is to be the gateway's own",
+    );
+    probe::ask(listen.map_err(exit::configuration)?, "/readyz").await
+}
+
 /// The files of TLS are read for it, and may hang, on a mount that is gone.
 async fn settings(options: Options) -> anyhow::Result<Settings> {
     let read = timeout(LATE, spawn_blocking(move || options.settings()));

@@ -56,7 +56,7 @@ use revoked::Revoked;
 use server::{Bounds, Drain};
 
 pub use address::{Network, NetworkError};
-pub use check::{Report, check};
+pub use check::{Report, check, health};
 pub use options::Options;
 pub use session::Rate;
 pub use tls::{Tls, TlsError};

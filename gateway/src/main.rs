@@ -28,13 +28,19 @@ Examples:
   gateway run --jwt-secrets secrets
   gateway run --listen 0.0.0.0:8080 --jwks-url https://login.example/jwks.json --origin https://app.example")]
     Run(Box<Options>),
-    /// Say whether the configuration, the keys for tokens and Redis are usable
+    /// Say whether the configuration, the keys for tokens and Redis are usable, or whether a gateway is ready
+    #[command(
+        after_help = "Exit codes: 0 usable, or ready; 1 not; 2 wrong usage or configuration."
+    )]
     Check {
         #[command(flatten)]
         options: Box<Options>,
         /// Print JSON
-        #[arg(long)]
+        #[arg(long, conflicts_with = "health")]
         json: bool,
+        /// Ask the gateway that runs on this machine, at --internal-listen, whether it is ready; nothing else is looked at
+        #[arg(long)]
+        health: bool,
     },
     /// Print the OpenAPI document
     Openapi,
@@ -49,7 +55,15 @@ fn main() -> ExitCode {
             command: Command::Openapi,
         }) => print(gateway::openapi()).map_or_else(exit::failed, |()| ExitCode::SUCCESS),
         Ok(Cli {
-            command: Command::Check { options, json },
+            command:
+                Command::Check {
+                    options,
+                    health: true,
+                    ..
+                },
+        }) => health(&options).map_or_else(exit::failed, |()| ExitCode::SUCCESS),
+        Ok(Cli {
+            command: Command::Check { options, json, .. },
         }) => check(*options, json).unwrap_or_else(exit::failed),
         Err(error) => exit::usage(&error),
     }
@@ -62,6 +76,10 @@ fn check(options: Options, json: bool) -> anyhow::Result<ExitCode> {
     runtime.shutdown_background();
     print(&report.text(json)?)?;
     Ok(report.code())
+}
+
+fn health(options: &Options) -> anyhow::Result<()> {
+    print(&runtime()?.block_on(gateway::health(options))?)
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

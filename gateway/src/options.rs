@@ -186,6 +186,10 @@ impl Options {
         self.logs.start()
     }
 
+    pub(crate) fn internal_listen(&self) -> Option<SocketAddr> {
+        self.internal_listen
+    }
+
     /// # Errors
     /// What is given cannot be meant.
     pub fn settings(&self) -> anyhow::Result<Settings> {

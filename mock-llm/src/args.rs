@@ -27,15 +27,28 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Serve until SIGTERM or SIGINT (the default).
     Serve(Serve),
-    /// Read a script and say what is wrong with it; `mock-llm check --help` shows one.
+    /// Read a script and say what is wrong with it, or ask a server whether it is well; `mock-llm check --help` shows a script.
     #[command(after_help = SCRIPT)]
-    Check { script: PathBuf },
+    Check(Check),
     /// List the faults, one a line.
     Faults {
         /// As JSON, one object a line.
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Check {
+    /// A script of rules (YAML).
+    #[arg(required_unless_present = "health", conflicts_with = "health")]
+    pub(crate) script: Option<PathBuf>,
+    /// Ask the server that runs on this machine whether it is well.
+    #[arg(long)]
+    health: bool,
+    /// Where it listens.
+    #[arg(long, env = "MOCK_LLM_LISTEN")]
+    pub(crate) listen: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,4 +1,4 @@
-//! The mock LLM process: serves, checks a script, or lists what can go wrong.
+//! The mock LLM process: serves, checks a script, asks one that serves whether it is well, or lists what can go wrong.
 
 mod args;
 
@@ -9,12 +9,12 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use mock_llm::Scenario;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, lookup_host};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use args::{Args, Command, Serve};
+use args::{Args, Check, Command, Serve};
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -23,7 +23,11 @@ fn main() -> ExitCode {
     };
     let done = match args.into_command() {
         Command::Serve(args) => serve(args),
-        Command::Check { script } => check(&script),
+        Command::Check(Check {
+            script: Some(script),
+            ..
+        }) => check(&script),
+        Command::Check(Check { listen, .. }) => health(listen.as_deref()),
         Command::Faults { json } => say(&args::faults(json)),
     };
     match done {
@@ -63,6 +67,18 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
 fn check(script: &Path) -> anyhow::Result<()> {
     let rules = Scenario::read(script)?.rules();
     say(&format!("{} is well, rules: {rules}", script.display()))
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn health(listen: Option<&str>) -> anyhow::Result<()> {
+    let words =
+        "there is no page to ask: --listen (MOCK_LLM_LISTEN) is to be the server's own address";
+    let listen = listen.context(words).map_err(exit::configuration)?;
+    let found = lookup_host(listen).await.map(|mut found| found.next());
+    let found = found.with_context(|| format!("{listen} is no address to listen at"));
+    let address = found.map_err(exit::configuration)?;
+    let address = address.context("--listen is the name of nothing")?;
+    say(&probe::ask(address, "/healthz").await?)
 }
 
 fn say(text: &str) -> anyhow::Result<()> {

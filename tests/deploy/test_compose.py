@@ -35,8 +35,16 @@ def faults(compose):
         for secret in service.get("secrets", []):
             if secret not in compose["secrets"]:
                 yield f"{name}: nobody gives the secret {secret}"
+        asked = service.get("healthcheck", {}).get("test", [])
+        if asked != (["CMD", f"/usr/local/bin/{program}", "check", "--health"] if program else ["CMD", "redis-cli", "ping"]):
+            yield f"{name} is not asked whether it is well"
+        for other, how in service.get("depends_on", {}).items():
+            if how.get("condition") != "service_healthy":
+                yield f"{name} does not wait until {other} is well"
         if not program:
             continue
+        if not said.keys() & {"STORYFLEET_METRICS_LISTEN", "STORYFLEET_INTERNAL_LISTEN", "MOCK_LLM_LISTEN"}:
+            yield f"{name} has no page that could be asked"
         given = {arg for arg in service["command"] if arg.startswith("--")}
         for unknown in sorted(given - fleet.options(program)) + sorted(said.keys() - fleet.variables(program)):
             yield f"{name}: {program} knows no {unknown}"
@@ -76,6 +84,11 @@ SPOILT = [
     ("mock-llm", "command", ["--courage=1"]),
     ("dialogue", "stop_grace_period", "30s"),
     ("redis", "command", ["redis-server", "--appendonly", "yes"]),
+    ("redis", "healthcheck", None),
+    ("narrator", "healthcheck", {"test": ["CMD", "/usr/local/bin/dialogue", "check", "--health"]}),
+    ("gateway", "healthcheck", {"test": ["CMD-SHELL", "/usr/local/bin/gateway check --health"]}),
+    ("gateway", "depends_on", {"redis": {"condition": "service_started"}}),
+    ("mock-llm", "environment", {}),
 ]
 
 

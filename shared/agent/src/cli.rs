@@ -1,6 +1,7 @@
 //! The command line that every agent has: `run`, `once`, `replay`, `check`. `--help` is the reference of the configuration.
 
 mod check;
+mod look;
 mod once;
 mod options;
 
@@ -63,14 +64,14 @@ Examples, of any agent:
 Exit codes: 0 the same, 1 something differs, or it failed, 2 wrong usage or configuration, or what was recorded cannot be
 used, 3 something is not recorded, 4 not deterministic, 5 over the budget.")]
     Replay(Box<Replay<O>>),
-    /// Say whether the configuration, the prompts, Redis and the model are usable
-    Check {
-        #[command(flatten)]
-        options: options::Options<O>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    /// Say whether the configuration, the prompts, Redis and the model are usable, or whether a worker is ready
+    #[command(after_help = "\
+Examples, of any agent:
+  narrator check --llm http://127.0.0.1:8080/v1 --model tiny
+  narrator check --health --metrics-listen 127.0.0.1:9090
+
+Exit codes: 0 usable, or ready; 1 not; 2 wrong usage or configuration.")]
+    Check(look::Look<O>),
 }
 
 /// The whole program of an agent. `build` makes it from its own options.
@@ -146,14 +147,18 @@ where
             replay.logs().map_err(exit::configuration)?;
             runtime.block_on(replay.run(agent, build, given))
         }
-        Command::Check { options, json } => {
-            let options = options.without_patience();
+        Command::Check(look::Look::Running(running)) => {
+            print(&runtime.block_on(running.ask())?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Check(look::Look::Needs(needs)) => {
+            let options = needs.options.without_patience();
             let built = options.setup(llm::Observer::default()).and_then(|setup| {
                 build(&options.own).prompts(setup.prompts.as_deref())?;
                 Ok(setup)
             });
             let report = runtime.block_on(check::run(&options, built));
-            print(&report.text(json)?)?;
+            print(&report.text(needs.json)?)?;
             Ok(report.code())
         }
     }

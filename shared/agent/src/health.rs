@@ -40,6 +40,8 @@ pub(crate) struct Health {
 struct Redis {
     /// Whether it was told, in the log and to whoever asks, that Redis answers or that it does not.
     told: Option<bool>,
+    /// Why it does not, in words.
+    why: String,
     /// Those who have asked in vain and ask again.
     in_trouble: u32,
     /// The loops among them.
@@ -112,8 +114,17 @@ impl Health {
                 .all(|round| u128::from(since(round)) < STUCK.as_millis())
     }
 
-    pub(crate) fn ready(&self) -> bool {
-        self.redis().told == Some(true) && !self.draining.load(Relaxed)
+    /// What keeps the worker from taking work, in words, if anything does.
+    pub(crate) fn hindrance(&self) -> Option<String> {
+        if self.draining.load(Relaxed) {
+            return Some("it was asked to end, and takes nothing new".to_owned());
+        }
+        let redis = self.redis();
+        match redis.told {
+            Some(true) => None,
+            Some(false) => Some(format!("Redis does not answer, or refuses: {}", redis.why)),
+            None => Some("Redis did not answer yet".to_owned()),
+        }
     }
 
     fn now(&self) -> u64 {
@@ -150,6 +161,7 @@ impl Asker<'_> {
     }
 
     pub(crate) fn failed(&mut self, error: bus::Error) {
+        let why = exit::line(&error.into());
         let mut redis = self.health.redis();
         if !self.in_trouble {
             self.in_trouble = true;
@@ -158,11 +170,11 @@ impl Asker<'_> {
         }
         let is_new = redis.told.replace(false) != Some(false);
         self.health.redis_up.set(0);
+        redis.why.clone_from(&why);
         drop(redis);
         if is_new {
-            let error = anyhow::Error::from(error);
             tracing::warn!(
-                error = exit::line(&error),
+                error = why,
                 "Redis does not answer, or refuses: trying until it does"
             );
         }
@@ -197,11 +209,11 @@ pub(crate) fn pages(health: Arc<Health>, metrics: Metrics) -> Router {
         .route("/metrics", get(metrics_page))
         .route(
             "/livez",
-            get(async |State(pages): State<Pages>| word(pages.health.live(), "live")),
+            get(async |State(pages): State<Pages>| live(&pages.health)),
         )
         .route(
             "/readyz",
-            get(async |State(pages): State<Pages>| word(pages.health.ready(), "ready")),
+            get(async |State(pages): State<Pages>| ready(&pages.health)),
         )
         .with_state(Pages { health, metrics })
 }
@@ -213,11 +225,22 @@ async fn metrics_page(State(pages): State<Pages>) -> impl IntoResponse {
     }
 }
 
-fn word(yes: bool, word: &str) -> (StatusCode, String) {
-    if yes {
-        (StatusCode::OK, format!("{word}\n"))
+fn live(health: &Health) -> (StatusCode, &'static str) {
+    if health.live() {
+        (StatusCode::OK, "live\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, format!("not {word}\n"))
+        let words = "not live: one of its loops stands still\n";
+        (StatusCode::SERVICE_UNAVAILABLE, words)
+    }
+}
+
+fn ready(health: &Health) -> (StatusCode, String) {
+    match health.hindrance() {
+        None => (StatusCode::OK, "ready\n".to_owned()),
+        Some(why) => {
+            let words = format!("not ready: {why}\n");
+            (StatusCode::SERVICE_UNAVAILABLE, words)
+        }
     }
 }
 
@@ -274,20 +297,20 @@ mod tests {
         let health = Health::new(up());
         let mut reads = health.loop_asker();
         reads.rests();
-        assert!(!health.ready());
+        assert!(health.hindrance().is_some());
         reads.answered();
-        assert!(health.ready());
+        assert_eq!(health.hindrance(), None);
         let (mut commits, mut given_up) = (health.asker(), health.asker());
         commits.failed(gone());
         given_up.failed(gone());
         reads.answered();
-        assert!(!health.ready());
+        assert!(health.hindrance().is_some());
         commits.answered();
         drop(given_up);
-        assert!(!health.ready());
+        assert!(health.hindrance().is_some());
         reads.answered();
-        assert!(health.ready());
+        assert_eq!(health.hindrance(), None);
         health.drain();
-        assert!(!health.ready());
+        assert!(health.hindrance().is_some());
     }
 }

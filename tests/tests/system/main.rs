@@ -16,6 +16,7 @@ mod drain;
 mod faults;
 mod gateway;
 mod golden;
+mod health;
 mod keys;
 mod moderation;
 mod operator;
