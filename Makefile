@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover lint deps docs bench bench-gateway bench-page golden tools test-rolling bench-fleet test-alerts rules
+.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover lint deps docs bench bench-gateway bench-page golden tools test-rolling bench-fleet test-alerts rules image test-image
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -22,6 +22,7 @@ test-page:
 # What is in deploy/: every overlay rendered, each object against its schema, and against the rules of tests/deploy/policy.py.
 # STORYFLEET_BINARIES names a folder of programs that are built already.
 test-deploy:
+	scripts/need-redis
 	scripts/need-deploy
 	[ -n "$(STORYFLEET_BINARIES)" ] || cargo build --workspace --bins --locked
 	.venv/bin/python -B -m pytest -rs tests/deploy
@@ -47,6 +48,19 @@ OPERATOR_RULES = deploy/k8s/components/prometheus-operator/rules.yaml
 rules:
 	sed -i '/^spec:$$/q' $(OPERATOR_RULES)
 	sed -n '/^groups:$$/,$$p' deploy/prometheus/rules.yaml | sed 's/^./  &/' >> $(OPERATOR_RULES)
+
+# The image of a program, by docker or buildah: make image BIN=gateway
+BIN ?= narrator
+image:
+	scripts/image $(BIN)
+
+# The same from a stand-in for the toolchain's image, without a registry, and then tried as shut in as pods are. Minutes; needs root.
+test-image:
+	scripts/need-redis
+	scripts/need-deploy
+	scripts/need-image
+	cargo build --workspace --bins --locked
+	scripts/test-image $(BIN)
 
 # What clients send, by chance: frames, cursors, headers, queries. So many cases of each: make fuzz CASES=1000000
 CASES ?= 20000
