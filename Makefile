@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover lint deps docs bench bench-gateway bench-page golden tools test-rolling bench-fleet test-alerts rules image test-image
+.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover lint deps docs bench bench-gateway bench-page golden tools test-rolling bench-fleet test-alerts rules image test-image deny sbom reproducible
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -61,6 +61,21 @@ test-image:
 	scripts/need-image
 	cargo build --workspace --bins --locked
 	scripts/test-image $(BIN)
+
+# What dependencies may be: licences, sources, bans, advisories. Where there is no network: make deny CHECKS="bans licenses sources"
+CHECKS ?= advisories bans licenses sources
+deny:
+	scripts/need-supply
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo deny --locked check $(CHECKS)
+
+# What each program is made of, as CycloneDX: target/sbom/PROGRAM.cdx.json
+sbom:
+	scripts/need-supply
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" scripts/sbom
+
+# Whether a program comes out the same from two folders. Builds a release twice: make reproducible BIN=gateway
+reproducible:
+	scripts/reproducible $(BIN)
 
 # What clients send, by chance: frames, cursors, headers, queries. So many cases of each: make fuzz CASES=1000000
 CASES ?= 20000
