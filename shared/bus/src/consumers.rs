@@ -11,13 +11,16 @@ use crate::reply::read;
 use crate::{Bus, Error};
 
 /// A worker that was not heard of for so long is taken for gone: readers ask every 2 s, leases are renewed sooner than that.
-const SILENT: Duration = Duration::from_secs(10);
+pub(crate) const SILENT: Duration = Duration::from_secs(10);
 
 /// One consumer of one group.
 pub(crate) struct Consumer {
+    pub(crate) name: String,
     pub(crate) pending: u64,
     /// How long it was not heard of.
     pub(crate) idle: Duration,
+    /// How long it was given nothing; Redis before 7.2 does not tell.
+    pub(crate) quiet: Option<Duration>,
 }
 
 impl Bus {
@@ -76,19 +79,28 @@ impl Bus {
             Err(Error::Refused(error)) if is_absent(&error) => return Ok(Vec::new()),
             reply => read(reply?)?,
         };
-        let number = |row: &HashMap<String, Value>, name: &str| match row.get(name) {
-            Some(Value::Int(number)) => u64::try_from(*number).unwrap_or(0),
-            _ => 0,
-        };
-        let consumer = |row| Consumer {
-            pending: number(row, "pending"),
-            idle: Duration::from_millis(number(row, "idle")),
-        };
         Ok(rows.iter().map(consumer).collect())
     }
 }
 
+fn consumer(row: &HashMap<String, Value>) -> Consumer {
+    let number = |name: &str| match row.get(name) {
+        Some(Value::Int(number)) => u64::try_from(*number).ok(),
+        _ => None,
+    };
+    let name = match row.get("name") {
+        Some(Value::BulkString(name)) => String::from_utf8_lossy(name).into_owned(),
+        _ => String::new(),
+    };
+    Consumer {
+        name,
+        pending: number("pending").unwrap_or(0),
+        idle: Duration::from_millis(number("idle").unwrap_or(0)),
+        quiet: number("inactive").map(Duration::from_millis),
+    }
+}
+
 /// Neither the stream nor its group is there: nobody has read from it.
-fn is_absent(error: &redis::RedisError) -> bool {
+pub(crate) fn is_absent(error: &redis::RedisError) -> bool {
     error.code() == Some("NOGROUP") || error.to_string().contains("no such key")
 }

@@ -1,0 +1,371 @@
+//! The fleet at one moment: what waits for each agent, who works, how the servers are. Reads only, and what it costs does not
+//! grow with the number of stories: of each work stream it looks at the first entries, and at no other story's keys.
+//! `audit` and `doctor` look at every story.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures::future::{try_join, try_join_all};
+use redis::Value;
+use story::{Agent, StoryId};
+
+use crate::consumers::{Consumer, SILENT, is_absent};
+use crate::reply::{Entry, read};
+use crate::work::field;
+use crate::{Bus, Error};
+
+/// Lanes of an agent, in all shards, of which it is looked how many events are parked there.
+const LANES: usize = 96;
+/// The fewest of a shard.
+const LANES_OF_A_SHARD: usize = 8;
+
+/// What all there is to see costs the same to look at, however many stories there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fleet {
+    /// One for each agent and shard.
+    pub queues: Vec<Backlog>,
+    /// One for each consumer of an agent, in the order of their names.
+    pub workers: Vec<Worker>,
+    /// One for each node that tells; none where the user may not ask.
+    pub servers: Vec<ServerLoad>,
+    /// Whether Redis tells of workers that were given nothing yet (7.2 or later).
+    pub tells_idle: bool,
+    /// The queues that cannot be read: something else lies under their keys. `doctor` tells what.
+    pub unreadable: Vec<(Agent, u16)>,
+}
+
+/// What is to be done by one agent in one shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backlog {
+    pub agent: Agent,
+    pub shard: u16,
+    /// Entries of the work stream: waiting and in flight.
+    pub length: u64,
+    /// Those of them that workers hold.
+    pub in_flight: u64,
+    /// How long the oldest entry has been in the stream, by Redis's clock.
+    pub oldest: Option<Duration>,
+    pub parked: Parked,
+    /// Turns that ended since the stream was made, however they ended.
+    pub ended: u64,
+    /// Dead letters that are there.
+    pub dead: u64,
+    /// Dead letters that were ever written.
+    pub buried: u64,
+}
+
+/// Events that wait behind their own story's turn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Parked {
+    pub events: u64,
+    /// Whether these are all: else the lanes of later entries were not looked at, and there may be more.
+    pub is_all: bool,
+}
+
+/// A process that reads an agent's work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worker {
+    pub agent: Agent,
+    /// As Redis has it: whoever may use the group could name it anything.
+    pub consumer: String,
+    pub in_flight: u64,
+    /// Since it last asked for work or renewed a lease.
+    pub seen: Duration,
+    /// Since it last was given anything; Redis before 7.2 does not tell.
+    pub quiet: Option<Duration>,
+}
+
+/// How one Redis server is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServerLoad {
+    /// Of a cluster's node; empty where there is one server.
+    pub address: String,
+    pub version: String,
+    /// `master` or `slave`, as the server says.
+    pub role: String,
+    /// In bytes.
+    pub memory: u64,
+    /// `maxmemory` in bytes; `None`: no limit.
+    pub memory_limit: Option<u64>,
+    /// In the last moments, by its own count.
+    pub commands_per_second: u64,
+    pub clients: u64,
+    /// Of a master: replicas that are connected.
+    pub replicas: u64,
+    /// Of a master: bytes that the slowest of them has not confirmed.
+    pub behind: Option<u64>,
+    /// Of a replica: whether it hears its master.
+    pub master_link: Option<bool>,
+    /// Whether its last write to the append-only file failed.
+    pub disk_failed: bool,
+}
+
+impl Worker {
+    /// Whether it was heard of in the last seconds: a worker asks every 2 s, or renews its leases. `None` where nobody can
+    /// tell: before 7.2 Redis takes no notice of who asks and is given nothing.
+    #[must_use]
+    pub fn is_alive(&self) -> Option<bool> {
+        if self.seen < SILENT {
+            return Some(true);
+        }
+        (self.in_flight > 0 || self.quiet.is_some()).then_some(false)
+    }
+}
+
+/// How long a stream is, and how many entries it ever had.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    length: u64,
+    added: u64,
+}
+
+impl Bus {
+    /// Looks at the whole fleet.
+    ///
+    /// # Errors
+    /// When Redis is not reached or refuses.
+    pub async fn fleet(&self) -> Result<Fleet, Error> {
+        let places = Agent::ALL
+            .into_iter()
+            .flat_map(|agent| self.keys.shards().map(move |shard| (agent, shard)));
+        let now = self.now_ms().await?;
+        let looks = places.map(async |(agent, shard)| {
+            match try_join(
+                self.queue(agent, shard, now),
+                self.consumers_of(agent, shard),
+            )
+            .await
+            {
+                Err(error) if error.is_of_the_data() => Ok(((agent, shard), None)),
+                looked => Ok(((agent, shard), Some(looked?))),
+            }
+        });
+        let (looked, servers) = try_join(try_join_all(looks), self.servers()).await?;
+        let mut fleet = Fleet {
+            tells_idle: servers.iter().any(tells_idle),
+            servers,
+            ..Fleet::default()
+        };
+        for ((agent, shard), looked) in looked {
+            let Some((mut queue, consumers)) = looked else {
+                fleet.unreadable.push((agent, shard));
+                continue;
+            };
+            queue.in_flight = consumers.iter().map(|consumer| consumer.pending).sum();
+            fleet.queues.push(queue);
+            for consumer in consumers {
+                fleet.add(agent, consumer);
+            }
+        }
+        fleet
+            .workers
+            .sort_by(|a, b| (a.agent, &a.consumer).cmp(&(b.agent, &b.consumer)));
+        Ok(fleet)
+    }
+
+    /// All but what is in flight: its consumers tell.
+    async fn queue(&self, agent: Agent, shard: u16, now: u64) -> Result<Backlog, Error> {
+        let counts = try_join(
+            self.counts(self.keys.work(agent, shard)),
+            self.counts(self.keys.dead(agent, shard)),
+        );
+        let lanes = (LANES / self.keys.shards().len()).max(LANES_OF_A_SHARD);
+        let ((work, dead), first) = try_join(counts, self.first(agent, shard, lanes)).await?;
+        let oldest = first.first().and_then(|(id, _)| age(id, now));
+        let stories = first.iter().filter_map(|(_, fields)| {
+            let story: StoryId = std::str::from_utf8(field(fields, "story")?)
+                .ok()?
+                .parse()
+                .ok()?;
+            (self.keys.shard(&story) == shard).then_some(story)
+        });
+        let parked = stories.map(|story| {
+            let mut cmd = redis::cmd("LLEN");
+            cmd.arg(self.keys.lane(agent, &story).parked);
+            cmd
+        });
+        let parked: Vec<_> = parked.collect();
+        // A pipeline of nothing is refused.
+        let parked = match parked.is_empty() {
+            true => Vec::new(),
+            false => self.link.each(&parked).await?,
+        };
+        let events = parked
+            .into_iter()
+            .map(read::<u64>)
+            .sum::<Result<u64, _>>()?;
+        Ok(Backlog {
+            agent,
+            shard,
+            length: work.length,
+            in_flight: 0,
+            oldest,
+            parked: Parked {
+                events,
+                is_all: first.len() < lanes,
+            },
+            // Every end deletes its entry, and nothing else does.
+            ended: work.added.saturating_sub(work.length),
+            dead: dead.length,
+            buried: dead.added,
+        })
+    }
+
+    /// None of a stream that is not there.
+    async fn counts(&self, key: String) -> Result<Counts, Error> {
+        let mut cmd = redis::cmd("XINFO");
+        cmd.arg("STREAM").arg(key);
+        let rows: HashMap<String, Value> = match self.link.query(&cmd).await {
+            Err(Error::Refused(error)) if is_absent(&error) => return Ok(Counts::default()),
+            reply => read(reply?)?,
+        };
+        let number = |name| match rows.get(name) {
+            Some(Value::Int(number)) => u64::try_from(*number).unwrap_or(0),
+            _ => 0,
+        };
+        Ok(Counts {
+            length: number("length"),
+            added: number("entries-added"),
+        })
+    }
+
+    /// The oldest entries of a work stream.
+    async fn first(&self, agent: Agent, shard: u16, count: usize) -> Result<Vec<Entry>, Error> {
+        let mut cmd = redis::cmd("XRANGE");
+        cmd.arg(self.keys.work(agent, shard)).arg("-").arg("+");
+        cmd.arg("COUNT").arg(count);
+        read(self.link.query(&cmd).await?)
+    }
+
+    async fn now_ms(&self) -> Result<u64, Error> {
+        let (seconds, micros): (u64, u64) = read(self.link.query(&redis::cmd("TIME")).await?)?;
+        Ok(seconds * 1_000 + micros / 1_000)
+    }
+
+    async fn servers(&self) -> Result<Vec<ServerLoad>, Error> {
+        let mut cmd = redis::cmd("INFO");
+        for section in [
+            "server",
+            "clients",
+            "memory",
+            "stats",
+            "replication",
+            "persistence",
+        ] {
+            cmd.arg(section);
+        }
+        match self.link.query(&cmd).await {
+            Err(Error::Denied(error)) if error.code() == Some("NOPERM") => Ok(Vec::new()),
+            Err(error) => Err(error),
+            Ok(Value::Map(nodes)) => {
+                let nodes = nodes
+                    .into_iter()
+                    .map(|(address, text)| Ok(server(read(address)?, &read::<String>(text)?)));
+                let mut nodes = nodes.collect::<Result<Vec<_>, Error>>()?;
+                nodes.sort_by(|a, b| a.address.cmp(&b.address));
+                Ok(nodes)
+            }
+            Ok(text) => Ok(vec![server(String::new(), &read::<String>(text)?)]),
+        }
+    }
+}
+
+impl Fleet {
+    /// A worker is one consumer in each shard.
+    fn add(&mut self, agent: Agent, consumer: Consumer) {
+        let known = self
+            .workers
+            .iter_mut()
+            .find(|worker| worker.agent == agent && worker.consumer == consumer.name);
+        let Some(worker) = known else {
+            self.workers.push(Worker {
+                agent,
+                consumer: consumer.name,
+                in_flight: consumer.pending,
+                seen: consumer.idle,
+                quiet: consumer.quiet,
+            });
+            return;
+        };
+        worker.in_flight += consumer.pending;
+        worker.seen = worker.seen.min(consumer.idle);
+        worker.quiet = match (worker.quiet, consumer.quiet) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+    }
+}
+
+fn tells_idle(server: &ServerLoad) -> bool {
+    let mut parts = server
+        .version
+        .split('.')
+        .map(|part| part.parse().unwrap_or(0));
+    let version: (u32, u32) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    version >= (7, 2)
+}
+
+/// What an entry's id says of its age.
+fn age(id: &str, now: u64) -> Option<Duration> {
+    let (ms, _) = id.split_once('-')?;
+    let ms = ms.parse().ok()?;
+    Some(Duration::from_millis(now.saturating_sub(ms)))
+}
+
+fn server(address: String, info: &str) -> ServerLoad {
+    let lines = info.lines().filter_map(|line| line.split_once(':'));
+    let fields: HashMap<&str, &str> = lines.collect();
+    let field = |name: &str| fields.get(name).map_or("", |value| value.trim());
+    let number = |name: &str| field(name).parse::<u64>().ok();
+    let count = |name: &str| number(name).unwrap_or(0);
+    let replicas = count("connected_slaves");
+    let end = count("master_repl_offset");
+    let confirmed = (0..replicas).filter_map(|at| offset(field(&format!("slave{at}"))));
+    ServerLoad {
+        address,
+        version: field("redis_version").to_owned(),
+        role: field("role").to_owned(),
+        memory: count("used_memory"),
+        memory_limit: number("maxmemory").filter(|limit| *limit > 0),
+        commands_per_second: count("instantaneous_ops_per_sec"),
+        clients: count("connected_clients"),
+        replicas,
+        behind: confirmed.min().map(|offset| end.saturating_sub(offset)),
+        master_link: (field("role") == "slave").then(|| field("master_link_status") == "up"),
+        disk_failed: field("aof_last_write_status") == "err",
+    }
+}
+
+/// Up to where a replica confirmed: `ip=…,port=…,state=online,offset=42,lag=0`.
+fn offset(replica: &str) -> Option<u64> {
+    let parts = replica.split(',').filter_map(|part| part.split_once('='));
+    let mut offsets = parts.filter(|(name, _)| *name == "offset");
+    offsets.next()?.1.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_tells_how_far_its_slowest_replica_is() {
+        let info = "# Server\r\nredis_version:7.0.15\r\nrole:master\r\nused_memory:1024\r\nmaxmemory:0\r\n\
+            instantaneous_ops_per_sec:7\r\nconnected_clients:3\r\nconnected_slaves:2\r\n\
+            slave0:ip=10.0.0.1,port=6379,state=online,offset=90,lag=0\r\n\
+            slave1:ip=10.0.0.2,port=6379,state=online,offset=70,lag=1\r\nmaster_repl_offset:100\r\n";
+        let load = server(String::new(), info);
+        assert_eq!((load.replicas, load.behind), (2, Some(30)));
+        assert_eq!((load.memory, load.memory_limit), (1_024, None));
+        assert_eq!((load.commands_per_second, load.clients), (7, 3));
+        assert_eq!(load.master_link, None);
+        let replica = server(String::new(), "role:slave\r\nmaster_link_status:down\r\n");
+        assert_eq!(replica.master_link, Some(false));
+    }
+
+    #[test]
+    fn an_age_is_by_the_servers_clock_and_never_negative() {
+        assert_eq!(age("1000-3", 1_500), Some(Duration::from_millis(500)));
+        assert_eq!(age("2000-0", 1_500), Some(Duration::ZERO));
+        assert_eq!(age("x", 1), None);
+    }
+}
