@@ -7,9 +7,11 @@ mod copy;
 mod dead;
 mod node;
 mod revoke;
+mod scale;
 mod story;
 mod text;
 mod token;
+mod top;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -24,8 +26,10 @@ pub(crate) use self::copy::{ExportArgs, ForkArgs, ImportArgs};
 pub(crate) use self::dead::{DeadCommand, Letter, RedriveArgs};
 pub(crate) use self::node::{NodeCommand, Part};
 pub(crate) use self::revoke::RevokeArgs;
+pub(crate) use self::scale::{ScaleArgs, Signal};
 pub(crate) use self::story::{CreateArgs, StoryCommand, TrimArgs};
 pub(crate) use self::token::TokenArgs;
+pub(crate) use self::top::TopArgs;
 use crate::target::Target;
 
 /// The options that every command has.
@@ -143,6 +147,19 @@ Examples:
   storyfleet audit --sent sent.ndjson                      after a failover or a restore: what of it is gone")]
     Audit(AuditArgs),
 
+    /// Watch the fleet live: who is answered, how fast, what waits and why, which worker is silent
+    #[command(after_help = "\
+Examples:
+  storyfleet top                                       q ends it, ? explains every column
+  storyfleet top --metrics http://10.0.0.7:9090 http://10.0.0.8:9090
+  storyfleet top --once                                the table as text
+  storyfleet top --json | jq '.agents[] | {agent, waiting, in_flight}'
+
+Of Redis it asks the same few things at each look, however many stories there are, and writes nothing. Turns and failures in
+a second are every worker's; how long turns take and how many read is known only of the pages that --metrics names, with
+--once since their processes began. A turn that takes in several actions counts once.")]
+    Top(TopArgs),
+
     /// Make a token for the gateway, for development: in production an issuer does
     #[command(after_help = "\
 Examples:
@@ -181,6 +198,19 @@ compared in turns, by one worker. Then stories are made and told, and Redis is a
 
 No target that is missed is a failure.")]
     Bench(BenchArgs),
+
+    /// Play a day's load through KEDA and the autoscaler, to see how many workers come and how long people wait
+    #[command(after_help = "\
+Examples:
+  storyfleet simulate-scale                                    the narrator's ScaledObject over a day
+  storyfleet simulate-scale --signal work,lag,pending,cpu      why XLEN is the signal
+  storyfleet simulate-scale --agent dialogue --pod-start 60s
+  storyfleet simulate-scale --scaled-object mine.yaml --load monday.csv --call-p50 3s --call-p99 12s --json
+
+`wait` is from an event's turn until a worker takes it, `answer` from its publication to its answer. `wasted` are worker-hours
+beyond those that full workers would have needed: with a target of 48 of 64 places it is a quarter at best. The same options
+give the same figures. A narrator's turn takes in what is parked behind it; here each event has a turn of its own.")]
+    SimulateScale(ScaleArgs),
 
     /// Show the help of a command
     Help {

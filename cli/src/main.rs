@@ -9,10 +9,12 @@ mod doctor;
 mod output;
 mod render;
 mod revoke;
+mod scale;
 mod send;
 mod story;
 mod target;
 mod token;
+mod top;
 mod up;
 mod watch;
 
@@ -62,9 +64,11 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Dead(command) => dead::run(command, &target.bus().await?, out).await,
         Command::Doctor(args) => doctor::run(args, &target, out).await,
+        Command::Top(args) => Box::pin(top::run(args, &target, out)).await,
         Command::Audit(args) => audit::run(&args, &target.bus().await?, out).await,
         Command::Token(args) => token::run(args, out),
         Command::Revoke(args) => revoke::run(args, &target.bus().await?, out).await,
+        Command::SimulateScale(args) => scale::run(&args, out),
         Command::Help { command } => Ok(help(&command)),
         Command::Bench(args) => bench::run(args, out).await,
         Command::Bare(args) => bench::bare::run(&args, &target.bus().await?).await,

@@ -71,8 +71,21 @@ impl Process {
     /// # Errors
     /// When it cannot be started.
     pub fn start(command: &mut Command) -> anyhow::Result<Self> {
+        Self::spawn(command.stdin(Stdio::null()))
+    }
+
+    /// One that reads and writes there.
+    pub(crate) fn start_with(
+        command: &mut Command,
+        input: Stdio,
+        output: Stdio,
+        errors: Stdio,
+    ) -> anyhow::Result<Self> {
+        Self::spawn(command.stdin(input).stdout(output).stderr(errors))
+    }
+
+    fn spawn(command: &mut Command) -> anyhow::Result<Self> {
         let child = command
-            .stdin(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot start {:?}", command.as_std().get_program()))?;

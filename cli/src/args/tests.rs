@@ -35,6 +35,17 @@ fn what_cannot_be_meant_is_refused_with_the_way_out() {
         ("storyfleet story trim --keep 9 --days 1", "100"),
         ("storyfleet story trim --keep 100 --days 0", "1"),
         ("storyfleet bench --floor --events 999", "1000"),
+        ("storyfleet top --every 5", "like 500ms"),
+        ("storyfleet top --metrics h:9090", "http://"),
+        (
+            "storyfleet simulate-scale --signal xlen",
+            "work, lag, pending, cpu",
+        ),
+        (
+            "storyfleet simulate-scale --agent bard",
+            "use moderator, narrator or dialogue",
+        ),
+        ("storyfleet simulate-scale --call-p50 8", "like 500ms"),
         ("storyfleet bench --gateway --rounds 2", "cannot be used"),
         ("storyfleet bench --floor --gateway", "cannot be used"),
         ("storyfleet token --sub mira", "--secret-file"),
