@@ -315,9 +315,9 @@ mod tests {
         metrics.lagged();
         metrics.closed(Close::Slow);
         metrics.auth("expired");
-        metrics.published(&Ok(Published::Held));
-        metrics.published(&Err(bus::Error::TooLarge(70_000)));
-        metrics.published(&Err(bus::Error::Data("not ours".to_owned())));
+        metrics.published(Ok(&(Published::Held, Replicated::Unasked)));
+        metrics.published(Err(&bus::Error::TooLarge(70_000)));
+        metrics.published(Err(&bus::Error::Data("not ours".to_owned())));
         metrics.redis(Some(Duration::from_millis(1)));
         metrics.redis(None);
         metrics.presence("told");
