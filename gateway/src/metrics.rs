@@ -68,6 +68,7 @@ pub(crate) struct Refusals(IntCounterVec);
 struct Redis {
     seconds: Histogram,
     is_up: IntGauge,
+    unreplicated: IntCounter,
 }
 
 /// How a reader has come up to what is live.
@@ -170,6 +171,12 @@ impl Metrics {
         self.publishes.with_label_values(&[result]).inc();
     }
 
+    /// Of all writes so far, those that fewer replicas had than were waited for.
+    pub(crate) fn unreplicated(&self, writes: u64) {
+        let counted = &self.redis.unreplicated;
+        counted.inc_by(writes - counted.get());
+    }
+
     /// What the last PING took; `None` when it had no answer.
     pub(crate) fn redis(&self, took: Option<Duration>) {
         self.redis.is_up.set(took.is_some().into());
@@ -206,9 +213,14 @@ impl Redis {
             "storyfleet_gateway_redis_up",
             "1 when Redis answered the last PING, asked every 5 s; else 0.",
         );
+        let unreplicated = IntCounter::new(
+            "storyfleet_gateway_unreplicated_total",
+            "Writes that fewer replicas had in time than were waited for.",
+        );
         Self {
             seconds: register(registry, Histogram::with_opts(seconds)),
             is_up: register(registry, is_up),
+            unreplicated: register(registry, unreplicated),
         }
     }
 }

@@ -17,6 +17,7 @@ pub(crate) async fn follow(app: App) {
         let asked = Instant::now();
         let clock = app.bus.clock().await;
         app.metrics.redis(clock.is_ok().then(|| asked.elapsed()));
+        app.metrics.unreplicated(app.bus.unreplicated());
         if let Ok(concern) = clock {
             app.clock.send_if_modified(|told| tell(told, concern));
         }

@@ -102,9 +102,10 @@ class Fleet:
             process.kill()
             process.wait()
 
-    def start(self, name):
+    def start(self, name, **variables):
+        env = os.environ | variables
         with open(self.folder / f"{name}.log", "ab") as log:
-            self.processes[name] = subprocess.Popen(self.command(name), stdout=log, stderr=log, cwd=self.folder)
+            self.processes[name] = subprocess.Popen(self.command(name), stdout=log, stderr=log, cwd=self.folder, env=env)
 
     def kill(self, name):
         self.processes[name].kill()

@@ -197,6 +197,19 @@ def test_a_redis_that_hangs(fleet, raises):
     fleet.thaw("redis")
 
 
+def test_replicas_that_are_not_there(fleet, raises):
+    fires = raises("StoryfleetNotReplicated")
+    fleet.kill("narrator-1")
+    fleet.start("narrator-1", STORYFLEET_WAIT_REPLICAS="1")
+    fleet.freeze("narrator-2")
+    everybody_acts(fleet, STORIES[: live.SLOTS])
+    fires("StoryfleetNotReplicated")
+    fleet.thaw("narrator-2")
+    fleet.kill("narrator-1")
+    fleet.start("narrator-1")
+    all_is_answered(fleet)
+
+
 def test_no_gateway(fleet, raises):
     fires = raises("StoryfleetNoGateway")
     for gateway in ["gateway-1", "gateway-2"]:

@@ -3,6 +3,7 @@
 mod fleet;
 mod model;
 mod people;
+mod redis;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use story::Event;
 use self::fleet::Fleet;
 use self::model::Model;
 use self::people::People;
+use self::redis::Redis;
 
 /// The metrics of one process. Clones share the numbers.
 #[derive(Debug, Clone)]
@@ -29,7 +31,7 @@ pub struct Metrics {
     recordings: IntCounterVec,
     recording_bytes: IntCounterVec,
     slots: IntGaugeVec,
-    redis: IntGaugeVec,
+    redis: Redis,
     fleet: Fleet,
     people: People,
     prompts: PromptMetrics,
@@ -53,6 +55,7 @@ pub(crate) struct Meters {
     pub(crate) draft_chunks: IntCounter,
     pub(crate) slots: IntGauge,
     pub(crate) redis_up: IntGauge,
+    pub(crate) unreplicated: IntCounter,
     first_words: Histogram,
     answers: Histogram,
     pub(crate) prompts_loaded: IntCounter,
@@ -125,10 +128,7 @@ impl Metrics {
                 &["agent"],
             ),
             slots: gauge("storyfleet_slots", "Events that can be answered at once."),
-            redis: gauge(
-                "storyfleet_redis_up",
-                "1 while Redis answers everything that this worker asks it, else 0.",
-            ),
+            redis: Redis::new(&registry),
             fleet: Fleet::new(&registry),
             people: People::new(&registry),
             prompts: PromptMetrics::new(&registry),
@@ -168,6 +168,7 @@ impl Metrics {
         each(&self.commits, &["done", "gone", "fenced"]);
         each(&self.recordings, &["kept", "too_large", "failed"]);
         self.recording_bytes.with_label_values(&[agent.as_str()]);
+        self.redis.unreplicated.with_label_values(&[agent.as_str()]);
         self.model.begin(agent);
     }
 
@@ -184,7 +185,8 @@ impl Metrics {
             leases_lost: self.leases_lost.with_label_values(label),
             draft_chunks: self.draft_chunks.with_label_values(label),
             slots: self.slots.with_label_values(label),
-            redis_up: self.redis.with_label_values(label),
+            redis_up: self.redis.is_up.with_label_values(label),
+            unreplicated: self.redis.unreplicated.with_label_values(label),
             first_words: self.people.first_words.with_label_values(label),
             answers: self.people.answers.with_label_values(label),
             prompts_loaded: reloads("loaded"),

@@ -61,6 +61,8 @@ impl Forgets {
 async fn count<A: Agent>(worker: &Worker<A>) -> Result<(), bus::Error> {
     let queues = worker.bus.queues().await?;
     worker.meters.queues(&queues);
+    let counted = &worker.meters.unreplicated;
+    counted.inc_by(worker.bus.unreplicated() - counted.get());
     Ok(())
 }
 
