@@ -155,6 +155,9 @@ fn away(error: &redis::RedisError) -> String {
             "this Redis is a replica that has lost its master: give the URL of the master"
                 .to_owned()
         }
+        Some("CLUSTERDOWN") => format!(
+            "this Redis Cluster does not serve: a slot has no master; bring one of its nodes back (CLUSTER INFO tells): {error}"
+        ),
         Some("LOADING") => "Redis is loading its data: it can be used when that is done".to_owned(),
         _ => format!("Redis is not reachable (is its URL right, and is it up?): {error}"),
     }

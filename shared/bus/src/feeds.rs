@@ -11,6 +11,7 @@ use redis::{PushInfo, PushKind, Value};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
+use crate::keys::tag;
 use crate::link::Link;
 use crate::live::Live;
 use crate::reply::read;
@@ -50,8 +51,9 @@ struct Table {
     /// Channels that nobody listens to any more and that are still subscribed to, and on which connection.
     left: HashMap<String, u64>,
     serial: u64,
-    /// When something arrived last, or the connection was asked whether it lives.
-    trusted: Option<Instant>,
+    /// When something arrived last, or it was asked whether the connection lives. By hash tag: in a cluster the connection
+    /// is one to each master, and another's life tells nothing of this one.
+    trusted: HashMap<String, Instant>,
 }
 
 struct Route {
@@ -112,13 +114,15 @@ impl Feeds {
         self.routes.message(0, channel, payload);
     }
 
-    /// Whether the connection answers, as far as is known: however many ask, one of them asks it, and when it does not
-    /// answer the queues of all end.
-    pub(crate) async fn ping(&self) -> Result<(), Error> {
-        if self.routes.takes_for_alive() {
+    /// Whether the connection of a channel answers, as far as is known: however many ask, one of them asks it, and when it
+    /// does not answer the queues of all end.
+    pub(crate) async fn ping(&self, channel: &str) -> Result<(), Error> {
+        if self.routes.takes_for_alive(channel) {
             return Ok(());
         }
-        self.link.query(&redis::cmd("PING")).await.map(|_| ())
+        // A PING would go to any node of a cluster; there is no such key.
+        let mut ask = redis::cmd("EXISTS");
+        self.link.query(ask.arg(channel)).await.map(|_| ())
     }
 
     /// Unsubscribes from what nobody listens to any more, for as long as it runs: Redis goes on sending it until then.
@@ -179,11 +183,12 @@ impl Routes {
     }
 
     /// Takes the connection for alive, as somebody has just asked or is about to: who is told no is to ask.
-    fn takes_for_alive(&self) -> bool {
+    fn takes_for_alive(&self, channel: &str) -> bool {
         let mut table = self.table();
-        let is_trusted = table.trusted.is_some_and(|at| at.elapsed() < TRUST);
+        let trusted = table.trusted.get(tag(channel));
+        let is_trusted = trusted.is_some_and(|at| at.elapsed() < TRUST);
         if !is_trusted {
-            table.trusted = Some(Instant::now());
+            table.trust(channel);
         }
         is_trusted
     }
@@ -225,7 +230,7 @@ impl Routes {
 
     fn message(&self, generation: u64, channel: &str, payload: Vec<u8>) {
         let mut table = self.table();
-        table.trusted = Some(Instant::now());
+        table.trust(channel);
         match table.routes.get(channel) {
             Some(route) => {
                 if route.queue.try_send(Push(payload)).is_err() {
@@ -244,6 +249,16 @@ impl Routes {
             .routes
             .retain(|_, route| route.generation > generation);
         table.left.retain(|_, on| *on > generation);
+    }
+}
+
+impl Table {
+    fn trust(&mut self, channel: &str) {
+        let now = Instant::now();
+        match self.trusted.get_mut(tag(channel)) {
+            Some(at) => *at = now,
+            None => _ = self.trusted.insert(tag(channel).to_owned(), now),
+        }
     }
 }
 

@@ -223,6 +223,12 @@ fn crc16(bytes: &[u8]) -> u16 {
     })
 }
 
+/// The hash tag of a key or a channel.
+pub(crate) fn tag(key: &str) -> &str {
+    let rest = key.split_once('{').map_or("", |(_, rest)| rest);
+    rest.split_once('}').map_or("", |(tag, _)| tag)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

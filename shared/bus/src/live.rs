@@ -77,9 +77,13 @@ impl Live {
         self.overflowed.store(false, Ordering::Release);
     }
 
+    pub(crate) fn channel(&self) -> &str {
+        &self.channel
+    }
+
     /// Whether the connection still answers: a subscription alone would not show that it is dead.
     pub(crate) async fn ping(&self) -> Result<(), Error> {
-        self.feeds.ping().await
+        self.feeds.ping(&self.channel).await
     }
 }
 

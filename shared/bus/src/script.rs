@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use redis::Value;
 
+use crate::keys::tag;
 use crate::replicas::Replicated;
 use crate::{Error, link::Link};
 
@@ -125,11 +126,7 @@ impl Call {
 
     /// The hash tag of its keys.
     fn tag(&self) -> &str {
-        let key = self.keys.first().map_or("", String::as_str);
-        let tag = key
-            .split_once('{')
-            .and_then(|(_, rest)| rest.split_once('}'));
-        tag.map_or("", |(tag, _)| tag)
+        tag(self.keys.first().map_or("", String::as_str))
     }
 
     /// Runs calls that may be run again, of keys of any shard, in one round trip.

@@ -278,8 +278,8 @@ impl Watch {
                 }
                 Err(_quiet) if self.stale <= self.doubt => {}
                 Err(_quiet) => {
-                    let feeds = self.feeds.clone();
-                    self.begin(async move { feeds.ping().await.map(|()| Read::Alive) });
+                    let (feeds, channel) = (self.feeds.clone(), live.channel().to_owned());
+                    self.begin(async move { feeds.ping(&channel).await.map(|()| Read::Alive) });
                 }
             },
         }
