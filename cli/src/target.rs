@@ -59,7 +59,7 @@ pub(crate) struct Target {
     )]
     shards: Option<u16>,
 
-    /// How many replicas must have what is written, at most 500 ms, before it is said to be done
+    /// How many replicas must have what is written before it is said to be done, 1 s at most
     #[arg(
         long,
         global = true,

@@ -30,8 +30,8 @@ pub struct Redis {
     /// How many hash tags stories are spread over; fixed for the life of an installation
     #[arg(long, env = "STORYFLEET_SHARDS", default_value_t = 1)]
     shards: u16,
-    /// How many replicas must have what is published and committed, at most 500 ms, before it is said to be done: a failover
-    /// then loses none of it
+    /// How many replicas must have what is published and committed before it is said to be done, 1 s at most: a failover then
+    /// loses nothing but what was said to be on too few
     #[arg(
         long,
         env = "STORYFLEET_WAIT_REPLICAS",

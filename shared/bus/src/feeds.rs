@@ -125,8 +125,13 @@ impl Feeds {
         self.link.query(ask.arg(channel)).await.map(|_| ())
     }
 
-    /// Unsubscribes from what nobody listens to any more, for as long as it runs: Redis goes on sending it until then.
+    /// Unsubscribes from what nobody listens to any more, since Redis goes on sending it until then; and asks each second
+    /// whether the connection lives, so that not every reader need wait for silence. For as long as it runs.
     pub async fn tidy(&self) {
+        tokio::join!(self.leave_what_is_left(), self.beat());
+    }
+
+    async fn leave_what_is_left(&self) {
         loop {
             self.routes.something_left().await;
             tokio::time::sleep(LINGER).await;
@@ -134,6 +139,19 @@ impl Feeds {
             let leave = |channel| async move { self.leave(channel).await };
             let left = futures::stream::iter(left);
             left.for_each_concurrent(TOGETHER, leave).await;
+        }
+    }
+
+    async fn beat(&self) {
+        loop {
+            tokio::time::sleep(TRUST).await;
+            let asked = self.routes.places().into_iter().map(|channel| async move {
+                // Whoever listens sees the end of their queue.
+                if let Err(error) = self.ping(&channel).await {
+                    tracing::debug!(channel, %error, "a connection for subscriptions is lost");
+                }
+            });
+            futures::future::join_all(asked).await;
         }
     }
 
@@ -172,6 +190,14 @@ impl Routes {
         while self.table().left.is_empty() {
             self.0.leaving.notified().await;
         }
+    }
+
+    /// A channel that somebody listens to, of each hash tag.
+    fn places(&self) -> Vec<String> {
+        let table = self.table();
+        let channels = table.routes.keys();
+        let places: HashMap<&str, &String> = channels.map(|name| (tag(name), name)).collect();
+        places.into_values().cloned().collect()
     }
 
     /// Has it unsubscribed from, unless somebody listens.

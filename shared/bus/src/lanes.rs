@@ -99,7 +99,7 @@ impl Bus {
         for (entry, _) in &entries {
             call.arg(entry.as_str());
         }
-        let (word, _) = verdict(call.run_until_answered(&self.link).await?)?;
+        let (word, _) = verdict(call.run_until_answered(&self.writing).await?)?;
         Ok(word == "OK")
     }
 
@@ -119,7 +119,7 @@ impl Bus {
             .number(step.part)
             .arg(event.encode())
             .number(end.0);
-        let (word, _) = verdict(call.run_until_answered(&self.link).await?)?;
+        let (word, _) = verdict(call.run_until_answered(&self.writing).await?)?;
         Ok(word == "OK")
     }
 }

@@ -133,23 +133,21 @@ impl Link {
             let reply = self.ask(script).await?;
             return Ok((reply, Replicated::Unasked));
         };
-        let _turn = match replicas.turn(tag).await {
-            Ok(turn) => turn,
-            Err(known) => {
-                let reply = self.ask(script).await?;
-                replicas.count(known);
-                return Ok((reply, known));
-            }
+        let Some(turn) = replicas.turn(tag).await else {
+            let reply = self.ask(script).await?;
+            let unknown = Replicated::Short(0);
+            replicas.count(unknown);
+            return Ok((reply, unknown));
         };
         let mut pipe = redis::pipe();
         pipe.add_command(script.clone());
-        pipe.add_command(replicas.wait());
+        pipe.add_command(turn.wait());
         let replies = self.replies(&pipe).await;
-        let (generation, replies) = replies.inspect_err(|_| replicas.lost(tag))?;
+        let (generation, replies) = replies.inspect_err(|_| turn.lost())?;
         let mut replies = replies.into_iter();
         let (done, waited) = (replies.next(), replies.next());
         // Also where the script was refused: its server may not know it yet, and what was waited for is known then.
-        let replicated = replicas.told(tag, waited.unwrap_or(Value::Nil));
+        let replicated = turn.told(waited.unwrap_or(Value::Nil));
         let reply = self.heard(generation, done.unwrap_or(Value::Nil).extract_error())?;
         replicas.count(replicated);
         Ok((reply, replicated))

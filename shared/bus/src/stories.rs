@@ -199,7 +199,7 @@ impl Bus {
         for _ in ["characters", "lore"] {
             set_and_remove::<&str, &str>(&mut call, &[], &[]);
         }
-        done(call.run_until_answered(&self.link).await?, id).map(drop)
+        done(call.run_until_answered(&self.writing).await?, id).map(drop)
     }
 
     /// All stories, in the order of their names.

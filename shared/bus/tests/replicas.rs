@@ -2,6 +2,8 @@
 
 mod server;
 
+use std::time::Duration;
+
 use bus::{Bus, Committed, Error, Published, Replicated, Role, Settings};
 use futures::future::join_all;
 use redis::Commands;
@@ -42,9 +44,15 @@ fn is_followed(master: &mut redis::Connection) -> bool {
 }
 
 fn waiting(server: &Server) -> Bus {
+    waiting_for(server, Settings::new(server.url()).timeout)
+}
+
+/// Waits for a quarter of that time at most.
+fn waiting_for(server: &Server, timeout: Duration) -> Bus {
     let settings = Settings::new(server.url());
     Bus::new(Settings {
         wait_replicas: 1,
+        timeout,
         ..settings
     })
     .expect("the settings are good")
@@ -58,7 +66,7 @@ fn signal(server: &Server, signal: Signal) {
 #[tokio::test]
 async fn what_is_told_to_be_replicated_is_on_the_replica() {
     let (master, replica) = pair().await;
-    let bus = waiting(&master);
+    let bus = waiting_for(&master, Duration::from_secs(40));
     let done = bus
         .publish_replicated(&action("castle", "a"))
         .await
@@ -98,7 +106,7 @@ async fn without_the_replica_all_is_done_and_told_to_be_on_none() {
     while !is_followed(&mut raw) {
         tokio::task::yield_now().await;
     }
-    let back = waiting(&master)
+    let back = waiting_for(&master, Duration::from_secs(40))
         .publish_replicated(&action("castle", "a0"))
         .await;
     assert_eq!(back.unwrap(), (Published::Duplicate, Replicated::Enough));

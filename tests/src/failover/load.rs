@@ -1,12 +1,12 @@
-//! Someone in each story who does one thing after the other, and tries again until it is confirmed; and someone who looks
-//! at what is answered.
+//! Someone in each story who does one thing after the other, and tries again until it is confirmed; and someone who reads
+//! it live.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
-use bus::{Bus, Replicated};
-use story::{EventId, Outcome, Seq, StoryId, outcome};
+use anyhow::{Context, bail};
+use bus::{Bus, Feeds, Replicated, Seen};
+use story::{EventId, Outcome, StoryId, outcome};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -17,8 +17,6 @@ use crate::wait::eventually;
 
 /// Between two actions of a story.
 const PACE: Duration = Duration::from_millis(100);
-/// Between two looks at a story's answers.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// What was confirmed to who did it.
 #[derive(Debug, Clone)]
@@ -49,17 +47,25 @@ struct Progress {
 pub(super) struct Load {
     stories: Vec<watch::Receiver<Progress>>,
     over: CancellationToken,
-    players: JoinSet<anyhow::Result<Played>>,
+    players: JoinSet<anyhow::Result<Option<Played>>>,
 }
 
 impl Load {
     pub(super) fn start(settings: &bus::Settings, stories: &[StoryId]) -> anyhow::Result<Self> {
         let (over, mut players, mut all) = (CancellationToken::new(), JoinSet::new(), Vec::new());
+        // As a node of the gateway reads: one connection for all stories.
+        let feeds = Bus::new(settings.clone())?.feeds();
+        let (tidied, end) = (feeds.clone(), over.clone());
+        players.spawn(async move {
+            end.run_until_cancelled(tidied.tidy()).await;
+            Ok(None)
+        });
         for story in stories {
             let (bus, over) = (Bus::new(settings.clone())?, over.clone());
             let (told, progress) = watch::channel(Progress::default());
             all.push(progress);
-            players.spawn(play(bus, story.clone(), Arc::new(told), over));
+            let ways = (bus, feeds.clone());
+            players.spawn(play(ways, story.clone(), Arc::new(told), over));
         }
         Ok(Self {
             stories: all,
@@ -69,28 +75,34 @@ impl Load {
     }
 
     /// Waits until each story has so many answers more.
-    pub(super) async fn answered(&self, more: usize) -> anyhow::Result<()> {
+    pub(super) async fn answered(&mut self, more: usize) -> anyhow::Result<()> {
         self.further(|progress| progress.answered, more).await
     }
 
     /// Waits until in each story so much more was confirmed.
-    pub(super) async fn published(&self, more: usize) -> anyhow::Result<()> {
+    pub(super) async fn published(&mut self, more: usize) -> anyhow::Result<()> {
         self.further(|progress| progress.published, more).await
     }
 
-    async fn further(&self, of: fn(&Progress) -> usize, more: usize) -> anyhow::Result<()> {
-        let goals: Vec<usize> = self
-            .stories
-            .iter()
-            .map(|at| of(&at.borrow()) + more)
-            .collect();
-        eventually("each story goes on", async || {
-            let mut stories = self.stories.iter().zip(&goals);
-            Ok(stories
-                .all(|(at, goal)| of(&at.borrow()) >= *goal)
-                .then_some(()))
-        })
-        .await
+    async fn further(&mut self, of: fn(&Progress) -> usize, more: usize) -> anyhow::Result<()> {
+        let stories = &self.stories;
+        let now = |at: &watch::Receiver<Progress>| of(&at.borrow());
+        let goals: Vec<usize> = stories.iter().map(|at| now(at) + more).collect();
+        let went_on = eventually("each story goes on", async || {
+            let mut each = stories.iter().zip(&goals);
+            Ok(each.all(|(at, goal)| now(at) >= *goal).then_some(()))
+        });
+        tokio::select! {
+            went_on = went_on => went_on.with_context(|| {
+                let stories: Vec<_> = stories.iter().map(|at| *at.borrow()).collect();
+                format!("{goals:?} was to be reached, and this is: {stories:?}")
+            }),
+            // Nobody ends by themselves but with an error.
+            ended = self.players.join_next() => match ended {
+                Some(ended) => bail!("a player ended: {:?}", ended?.map(drop)),
+                None => bail!("nobody plays"),
+            },
+        }
     }
 
     /// Ends it, and gives what each did.
@@ -98,30 +110,30 @@ impl Load {
         self.over.cancel();
         let mut played = Vec::new();
         while let Some(story) = self.players.join_next().await {
-            played.push(story??);
+            played.extend(story??);
         }
         Ok(played)
     }
 }
 
 async fn play(
-    bus: Bus,
+    (bus, feeds): (Bus, Feeds),
     id: StoryId,
     progress: Arc<watch::Sender<Progress>>,
     over: CancellationToken,
-) -> anyhow::Result<Played> {
+) -> anyhow::Result<Option<Played>> {
     let (done, wait) = tokio::try_join!(
         publish(&bus, &id, &progress, &over),
-        look(&bus, &id, &progress, &over)
+        look(&feeds, &id, &progress, &over)
     )?;
     let pairs = done.iter().zip(done.iter().skip(1));
     let silence = pairs.map(|(one, next)| next.at - one.at).max();
-    Ok(Played {
+    Ok(Some(Played {
         silence: silence.unwrap_or_default(),
         id,
         done,
         wait,
-    })
+    }))
 }
 
 async fn publish(
@@ -153,34 +165,23 @@ async fn publish(
     Ok(done)
 }
 
-/// The longest time between two looks of which the second found something new.
+/// Someone who reads it live. The longest time between two answers.
 async fn look(
-    bus: &Bus,
+    feeds: &Feeds,
     story: &StoryId,
     progress: &watch::Sender<Progress>,
     over: &CancellationToken,
 ) -> anyhow::Result<Duration> {
-    let (mut read, mut last, mut longest) = (Seq(0), Instant::now(), Duration::ZERO);
-    let mut ticks = interval(LOOK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while !over.is_cancelled() {
-        ticks.tick().await;
-        let page = match bus.log(story, read, 100).await {
-            Ok(page) => page,
-            Err(error) if error.is_passing() => continue,
-            Err(error) => return Err(error.into()),
+    let mut watch = feeds.watch(story, None).await?;
+    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+    while let Some(seen) = over.run_until_cancelled(watch.next()).await {
+        let Seen::Event(entry) = seen? else {
+            continue;
         };
-        let ends = page.iter().filter_map(|entry| outcome(&entry.event));
-        let answered = ends.filter(|(end, _)| *end == Outcome::Answered).count();
-        read = page.last().map_or(read, |entry| entry.seq);
-        if answered > 0 {
+        if let Some((Outcome::Answered, _)) = outcome(&entry.event) {
             longest = longest.max(last.elapsed());
             last = Instant::now();
-            progress.send_modify(|progress| progress.answered += answered);
-        }
-        // A replica that took over without the end of the log counts from an earlier place on.
-        if page.is_empty() {
-            read = read.min(bus.story(story).await.map_or(read, |story| story.seq));
+            progress.send_modify(|progress| progress.answered += 1);
         }
     }
     Ok(longest)

@@ -103,9 +103,9 @@ pub async fn run(trial: Trial, tell: impl Fn(&str)) -> anyhow::Result<Report> {
     }
     let model = Model::start("", &[]).await?;
     let fleet = fleet(&settings, &model)?;
-    let load = Load::start(&settings, &stories)?;
+    let mut load = Load::start(&settings, &stories)?;
     load.answered(STEADY).await?;
-    let blown = suffer(trial.blow, &mut servers, &load, &tell).await?;
+    let blown = suffer(trial.blow, &mut servers, &mut load, &tell).await?;
     if trial.topology == Topology::Cluster {
         servers.reshard(SLOTS).await?;
         tell(&format!("{SLOTS} slots were moved"));
@@ -134,7 +134,7 @@ pub async fn run(trial: Trial, tell: impl Fn(&str)) -> anyhow::Result<Report> {
 async fn suffer(
     blow: Blow,
     servers: &mut Servers,
-    load: &Load,
+    load: &mut Load,
     tell: &impl Fn(&str),
 ) -> anyhow::Result<Blown> {
     let (old, new) = servers.pair().await?;
