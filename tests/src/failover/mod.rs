@@ -9,7 +9,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use bus::{Bus, NewStory};
+use bus::{Bus, NewStory, StoryPatch};
 use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -101,6 +101,7 @@ pub async fn run(trial: Trial, tell: impl Fn(&str)) -> anyhow::Result<Report> {
         bus.create_story(&story).await?;
         stories.push(story.id);
     }
+    replicated(&settings, &stories).await?;
     let model = Model::start("", &[]).await?;
     let fleet = fleet(&settings, &model)?;
     let mut load = Load::start(&settings, &stories)?;
@@ -182,6 +183,27 @@ fn fleet(settings: &bus::Settings, model: &Model) -> anyhow::Result<Vec<Process>
         Process::start(&mut narrator)
     };
     (0..WORKERS).map(worker).collect()
+}
+
+/// Waits until replicas follow: one that has its copy and says that its link is up is sent nothing before its first word, a
+/// second later.
+async fn replicated(settings: &bus::Settings, stories: &[StoryId]) -> anyhow::Result<()> {
+    let settings = bus::Settings {
+        wait_replicas: 1,
+        ..settings.clone()
+    };
+    eventually("the replicas follow", async || {
+        let bus = Bus::new(settings.clone())?;
+        for story in stories {
+            let patch = StoryPatch {
+                title: Some("The lamp".to_owned()),
+                ..StoryPatch::default()
+            };
+            bus.patch_story(story, &patch).await?;
+        }
+        Ok((bus.unreplicated() == 0).then_some(()))
+    })
+    .await
 }
 
 /// What `storyfleet audit --sent` says is gone: `story/id`.
