@@ -24,6 +24,8 @@ const LOG: &str = "redis.log";
 pub struct Redis {
     port: u16,
     data: PathBuf,
+    /// What it reads its settings from, and writes them to when it is told to.
+    file: Option<PathBuf>,
     /// Settings that only this server has.
     settings: Vec<String>,
     process: Option<Process>,
@@ -38,7 +40,18 @@ impl Redis {
     /// When it does not start.
     pub async fn start(settings: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let mut redis = Self::start_with(folder.path(), settings).await?;
+        let mut redis = Self::start_with(folder.path(), settings, None).await?;
+        redis._folder = Some(folder);
+        Ok(redis)
+    }
+
+    /// A server with its own file of settings, which it may change.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_from(file: &Path) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let mut redis = Self::start_with(folder.path(), &[], Some(file)).await?;
         redis._folder = Some(folder);
         Ok(redis)
     }
@@ -48,15 +61,31 @@ impl Redis {
     /// # Errors
     /// When it does not start.
     pub async fn start_in(data: &Path) -> anyhow::Result<Self> {
-        Self::start_with(data, &[]).await
+        Self::start_with(data, &[], None).await
     }
 
-    async fn start_with(data: &Path, settings: &[&str]) -> anyhow::Result<Self> {
+    /// Ends it in order and starts it again on its data and settings.
+    ///
+    /// # Errors
+    /// When it does not end, or not start.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.end().await?;
+        self.resume()?;
+        ensure!(self.serves().await?, "Redis ended at once");
+        Ok(())
+    }
+
+    async fn start_with(
+        data: &Path,
+        settings: &[&str],
+        file: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         // A port that was free, or the one that a node of a cluster has beside it, may be somebody's by now.
         for _ in 0..PORTS {
             let mut redis = Self {
                 port: port()?,
                 data: data.to_owned(),
+                file: file.map(Path::to_owned),
                 settings: settings.iter().map(ToString::to_string).collect(),
                 process: None,
                 _folder: None,
@@ -132,6 +161,7 @@ impl Redis {
             .context("there is no Redis server: run scripts/need-redis")?;
         let mut command = Command::new(program);
         command
+            .args(&self.file)
             .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
             .args([
                 "--appendonly",

@@ -6,22 +6,27 @@
 -- Reply  those that are denied
 
 local key = KEYS[1]
--- Those whose first argument is no key, in each way that they are used.
-local ways = {
-  SPUBLISH = { { key, 'message' } },
-  TIME = { {} },
-  XGROUP = { { 'CREATE', key, 'g', '$' }, { 'DELCONSUMER', key, 'g', 'c' } },
-  XINFO = { { 'GROUPS', key }, { 'CONSUMERS', key, 'g' } },
-  XREADGROUP = { { 'GROUP', 'g', 'c', 'STREAMS', key, '>' } },
+-- What comes behind the name, where that is not a key alone. Of several commands in one the name tells which: XINFO|GROUPS.
+local words = {
+  SPUBLISH = { key, 'message' },
+  TIME = {},
+  ['XGROUP|CREATE'] = { key, 'g', '$' },
+  ['XGROUP|DELCONSUMER'] = { key, 'g', 'c' },
+  ['XINFO|CONSUMERS'] = { key, 'g' },
+  XREADGROUP = { 'GROUP', 'g', 'c', 'STREAMS', key, '>' },
 }
 
 local denied = {}
 for _, name in ipairs(ARGV) do
-  for _, way in ipairs(ways[name] or { { key } }) do
-    if not redis.acl_check_cmd(name, unpack(way)) then
-      denied[#denied + 1] = name
-      break
-    end
+  local call = {}
+  for word in string.gmatch(name, '[^|]+') do
+    call[#call + 1] = word
+  end
+  for _, word in ipairs(words[name] or { key }) do
+    call[#call + 1] = word
+  end
+  if not redis.acl_check_cmd(unpack(call)) then
+    denied[#denied + 1] = name
   end
 end
 return denied

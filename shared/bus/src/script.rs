@@ -70,10 +70,18 @@ impl Script {
         }
     }
 
-    /// The commands that it runs, as often as it does, except those whose failure it bears (`pcall`).
-    pub(crate) fn commands(&self) -> impl Iterator<Item = &'static str> {
+    /// The commands that it runs, as often as it does, except those whose failure it bears (`pcall`). One of several in
+    /// one is named as the ACL does: `XINFO|GROUPS`.
+    pub(crate) fn commands(&self) -> impl Iterator<Item = String> {
         let calls = self.code.split("redis.call('").skip(1);
-        calls.filter_map(|rest| rest.split('\'').next())
+        calls.filter_map(|rest| {
+            let mut quoted = rest.split('\'');
+            let name = quoted.next()?;
+            Some(match name {
+                "XGROUP" | "XINFO" => format!("{name}|{}", quoted.nth(1)?),
+                _ => name.to_owned(),
+            })
+        })
     }
 
     fn sha(&self) -> &str {

@@ -164,7 +164,10 @@ async fn a_user_who_may_not_run_a_script_to_its_end_is_told_so_before() {
     }
     let forgetful = user(&server, &["+@all", "-xgroup", "+xgroup|create"]);
     let refused = forgetful.check_rights(Role::Worker).await.unwrap_err();
-    assert!(refused.to_string().contains("XGROUP"), "{refused}");
+    assert!(
+        refused.to_string().contains("XGROUP|DELCONSUMER"),
+        "{refused}"
+    );
     assert_eq!(keys(), before);
 }
 

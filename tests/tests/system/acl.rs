@@ -1,4 +1,4 @@
-//! The users of deploy/redis/acl.conf: each part of the fleet does all its work with what it may, and may nothing else.
+//! The users of deploy/redis/users.acl: each part of the fleet does all its work with what it may, and may nothing else.
 
 use std::path::Path;
 
@@ -22,36 +22,41 @@ rules:
   reply: {text: "The lamp goes on.\n@@@\n{\"choices\":[],\"speak\":[\"Sibyl\"]}"}
 "#;
 
-/// A Redis with these users, whose password is their name. Tests themselves may do all.
+/// A Redis with these users, whose password is their name, and with a file of settings of its own.
 async fn guarded(folder: &Path) -> anyhow::Result<Redis> {
-    let rules = include_str!("../../../deploy/redis/acl.conf");
+    let rules = include_str!("../../../deploy/redis/users.acl");
     ensure!(rules.contains("user default off"), "anybody may log in");
-    let rules = rules.replace("user default off", "user default on nopass ~* &* +@all");
-    let open = |line: &str| match line.split_once(" on ~") {
-        Some((user, rest)) => {
-            let name = user.trim_start_matches("user ");
-            format!("{user} on >{name} ~{rest}")
-        }
-        None => line.to_owned(),
-    };
-    let file = folder.join("acl.conf");
-    std::fs::write(
-        &file,
-        rules.lines().map(open).collect::<Vec<_>>().join("\n"),
-    )?;
-    Redis::start(&["--include", &file.display().to_string()]).await
+    let mut opened = String::new();
+    for line in rules.lines() {
+        opened += &match line.split_once(" on ") {
+            Some((user, rest)) => {
+                let name = user.trim_start_matches("user ");
+                format!("{user} on >{name} {rest}\n")
+            }
+            None => format!("{line}\n"),
+        };
+    }
+    let (users, settings) = (folder.join("users.acl"), folder.join("redis.conf"));
+    std::fs::write(&users, opened)?;
+    std::fs::write(&settings, format!("aclfile {}\n", users.display()))?;
+    Redis::start_from(&settings).await
 }
 
 fn url(redis: &Redis, user: &str) -> String {
     redis.url_of(&format!("{user}:{user}@"))
 }
 
+/// What one of the users is told.
+async fn ask(redis: &Redis, user: &str, words: &[&str]) -> anyhow::Result<String> {
+    let mut command = Command::new("redis-cli");
+    command.args(["-u", &url(redis, user), "--no-auth-warning"]);
+    let told = command.args(words).output().await?;
+    Ok(String::from_utf8(told.stdout)?.trim().to_owned())
+}
+
 /// What Redis denied so far.
 async fn denied(redis: &Redis) -> anyhow::Result<Vec<String>> {
-    let port = redis.url().rsplit_once(':').context("a port")?.1.to_owned();
-    let mut log = Command::new("redis-cli");
-    let log = log.args(["-p", &port, "ACL", "LOG"]).output().await?;
-    let log = String::from_utf8(log.stdout)?;
+    let log = ask(redis, "admin", &["ACL", "LOG"]).await?;
     let words: Vec<&str> = log.lines().collect();
     let of = |name: &str, at: usize| {
         words[at..]
@@ -68,11 +73,8 @@ async fn denied(redis: &Redis) -> anyhow::Result<Vec<String>> {
 
 /// What one of the users is let do, or why not.
 async fn may(redis: &Redis, user: &str, words: &str) -> anyhow::Result<String> {
-    let port = redis.url().rsplit_once(':').context("a port")?.1.to_owned();
-    let mut dry = Command::new("redis-cli");
-    dry.args(["-p", &port, "ACL", "DRYRUN", user]);
-    let told = dry.args(words.split(' ')).output().await?;
-    Ok(String::from_utf8(told.stdout)?.trim().to_owned())
+    let dry = ["ACL", "DRYRUN", user].into_iter().chain(words.split(' '));
+    ask(redis, "admin", &dry.collect::<Vec<_>>()).await
 }
 
 async fn operate(redis: &Redis, folder: &Path, words: &[&str]) -> anyhow::Result<String> {
@@ -114,8 +116,8 @@ async fn mourn(redis: &Redis, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Stories are made, played, looked after and copied.
-async fn operators(redis: &Redis, folder: &Path) -> anyhow::Result<()> {
+/// The first one on an empty Redis: it records the number of shards.
+async fn create(redis: &Redis, folder: &Path) -> anyhow::Result<()> {
     let sibyl = "Sibyl=Keeps the lamp.";
     let create = [
         "story", "create", "castle", "--input", "hold", "--output", "retract",
@@ -126,6 +128,11 @@ async fn operators(redis: &Redis, folder: &Path) -> anyhow::Result<()> {
         &[&create[..], &["--character", sibyl]].concat(),
     )
     .await?;
+    Ok(())
+}
+
+/// Stories are played, looked after and copied.
+async fn operators(redis: &Redis, folder: &Path) -> anyhow::Result<()> {
     operate(redis, folder, &["send", "castle", "I wait.", "--wait"]).await?;
     operate(
         redis,
@@ -139,12 +146,17 @@ async fn operators(redis: &Redis, folder: &Path) -> anyhow::Result<()> {
     std::fs::write(&file, exported)?;
     operate(redis, folder, &["import", &file, "copy"]).await?;
     operate(redis, folder, &["fork", "castle", "branch", "--at", "2"]).await?;
+    let sent = operate(redis, folder, &["send", "castle", "I go.", "--json"]).await?;
+    let kept = folder.join("sent.ndjson").display().to_string();
+    std::fs::write(&kept, sent)?;
     for words in [
         &["story", "list"][..],
         &["story", "show", "castle"],
         &["story", "trim", "copy", "--keep", "100", "--days", "1"],
         &["revoke", "--jti", "t1"],
+        &["top", "--once"],
         &["audit"],
+        &["audit", "--sent", &kept],
         &["doctor"],
         &["doctor", "--fix"],
     ] {
@@ -155,6 +167,7 @@ async fn operators(redis: &Redis, folder: &Path) -> anyhow::Result<()> {
     replay.args(["replay", "--redis", &agent, "--story", "castle"]);
     let played = replay.output().await?;
     ensure!(played.status.success(), "{played:?}");
+    operate(redis, folder, &["story", "renew"]).await?;
     Ok(())
 }
 
@@ -209,6 +222,7 @@ async fn each_part_does_its_work_as_its_user() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let redis = guarded(folder.path()).await?;
     let model = Model::start(SCENARIO, &[]).await?;
+    create(&redis, folder.path()).await?;
     let mut fleet = Vec::new();
     for agent in Agent::ALL {
         let mut worker = Command::new(program(agent.as_str())?);
@@ -233,36 +247,119 @@ async fn each_part_does_its_work_as_its_user() -> anyhow::Result<()> {
     assert!(keda.stories().await.is_err());
     assert_eq!(denied(&redis).await?, [r#"Some("smembers") Some("keda")"#]);
 
-    for user in ["agent", "gateway", "producer", "operator", "keda"] {
-        for words in [
-            "FLUSHALL",
-            "FLUSHDB",
-            "KEYS *",
-            "SCAN 0",
-            "CONFIG SET maxmemory 1",
-            "ACL LIST",
-            "SHUTDOWN",
-            "DEBUG SLEEP 1",
-            "SCRIPT FLUSH",
-            "FUNCTION LIST",
-            "REPLICAOF NO ONE",
-            "MONITOR",
-            "GET other",
-            "XLEN sf2:{0}:work:narrator",
-            "PUBLISH other word",
-        ] {
-            let told = may(&redis, user, words).await?;
+    let producer = url(&redis, "producer");
+    let send = ["--redis", &producer, "send", "forest", "I wait."];
+    says(folder.path(), &send).await?;
+    Ok(())
+}
+
+/// What no part of the fleet is let do.
+const NOBODY: [&str; 15] = [
+    "FLUSHALL",
+    "FLUSHDB",
+    "KEYS *",
+    "SCAN 0",
+    "CONFIG SET maxmemory 1",
+    "ACL LIST",
+    "SHUTDOWN",
+    "DEBUG SLEEP 1",
+    "SCRIPT FLUSH",
+    "FUNCTION LIST",
+    "REPLICAOF NO ONE",
+    "MONITOR",
+    "GET other",
+    "XLEN sf2:{0}:work:narrator",
+    "PUBLISH other word",
+];
+
+/// Tokens and tickets are the gateway's, and characters and lore are the author's.
+const OF_OTHERS: [&str; 8] = [
+    "SET sf:{0}:ticket:0123abcd owner",
+    "GETDEL sf:{0}:ticket:0123abcd",
+    "XADD sf:{0}:revoked * jti t1",
+    "SET sf:{0}:revoked-until 1",
+    "SPUBLISH sf:{0}:revocations word",
+    "HINCRBY sf:{0}:chars:castle Sibyl 1",
+    "HINCRBY sf:{0}:lore:castle lamp 1",
+    "SET sf:{0}:stories 1",
+];
+
+#[tokio::test]
+async fn no_user_may_do_what_is_of_another() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    each_may_do_its_own(&guarded(folder.path()).await?).await
+}
+
+async fn each_may_do_its_own(redis: &Redis) -> anyhow::Result<()> {
+    let parts = ["agent", "gateway", "producer", "operator", "keda"];
+    let others = ["replica", "sentinel", "backup"];
+    let of_nobody = parts.iter().chain(&others).map(|user| (*user, &NOBODY[..]));
+    let agent = ["DEL sf:{0}:revoked", "DEL sf:{0}:revoked-until"];
+    let producer = [
+        "XACK sf:{0}:dead:narrator fleet 1-0",
+        "HGET sf:{0}:drafts:castle narrator",
+        "HINCRBY sf:{0}:meta shards 1",
+        "XRANGE sf:{0}:log:castle - +",
+    ];
+    let keda = [
+        "XLEN sf:{0}:log:castle",
+        "XADD sf:{0}:work:narrator * a b",
+        "XDEL sf:{0}:work:narrator 1-0",
+    ];
+    let of_one = [
+        ("agent", &OF_OTHERS[..]),
+        ("agent", &agent),
+        ("producer", &OF_OTHERS),
+        ("producer", &producer),
+        ("keda", &keda),
+        ("backup", &["GET sf:{0}:meta"]),
+    ];
+    for (user, commands) in of_nobody.chain(of_one) {
+        for words in commands {
+            let told = may(redis, user, words).await?;
             assert!(
                 told.contains("no permissions"),
                 "{user} may {words}: {told}"
             );
         }
     }
-    let told = may(&redis, "keda", "XLEN sf:{0}:log:castle").await?;
-    assert!(told.contains("no permissions"), "{told}");
-    assert_eq!(
-        may(&redis, "keda", "XLEN sf:{0}:work:narrator").await?,
-        "OK"
-    );
+    for (user, words) in [
+        ("keda", "XLEN sf:{0}:work:narrator"),
+        ("producer", "HGET sf:{0}:meta shards"),
+        ("gateway", "SET sf:{0}:ticket:0123abcd owner"),
+        ("replica", "PSYNC ? -1"),
+        ("sentinel", "PUBLISH __sentinel__:hello word"),
+    ] {
+        assert_eq!(may(redis, user, words).await?, "OK", "{user} {words}");
+    }
+    Ok(())
+}
+
+/// Sentinel has it write its settings at each failover; a changed password is kept by `ACL SAVE`.
+#[tokio::test]
+async fn users_are_the_same_after_redis_wrote_its_settings_and_began_anew() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut redis = guarded(folder.path()).await?;
+    let change = ["ACL", "SETUSER", "agent", ">new"];
+    assert_eq!(ask(&redis, "admin", &change).await?, "OK");
+    assert_eq!(ask(&redis, "admin", &["ACL", "SAVE"]).await?, "OK");
+    assert_eq!(ask(&redis, "admin", &["CONFIG", "REWRITE"]).await?, "OK");
+    redis.restart().await?;
+    each_may_do_its_own(&redis).await?;
+    let agent = Bus::new(bus::Settings::new(redis.url_of("agent:new@")))?;
+    agent.check_rights(bus::Role::Worker).await?;
+    Ok(())
+}
+
+/// As docs/operations.md has it, of a Redis that lets nobody in without a name.
+#[tokio::test]
+async fn a_snapshot_is_made_as_the_user_for_it() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let redis = guarded(folder.path()).await?;
+    let dump = folder.path().join("dump.rdb");
+    ask(&redis, "backup", &["--rdb", &dump.display().to_string()]).await?;
+    let written = std::fs::read(&dump)?;
+    assert!(written.starts_with(b"REDIS"), "{} bytes", written.len());
+    assert_eq!(denied(&redis).await?, Vec::<String>::new());
     Ok(())
 }
