@@ -3,12 +3,17 @@ signals, a real Redis and a real Prometheus; bounds as they are written, windows
 
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import live
 import pytest
 import written
 from live import eventually
 
+# More than fail without an alert.
+CALLS = 12
+# More than are dropped without an alert.
+READERS = 14
 STORIES = [f"story-{number}" for number in range(40)]
 
 fired = set()
@@ -132,8 +137,8 @@ def drain(reader):
 
 def readers_who_are_slow(fleet, fires):
     fleet.tell("flood")
-    late, *readers = [fleet.reads("flood", f"p{number}", buffer=4096) for number in range(6)]
-    flood(fleet, 6)
+    late, *readers = [fleet.reads("flood", f"p{number}", buffer=4096) for number in range(READERS)]
+    flood(fleet, READERS)
     # One has fallen behind and catches up; the others never read.
 
     def caught_up():
@@ -191,7 +196,9 @@ def test_tokens_limits_and_prompts(fleet, raises):
 def test_a_redis_that_hangs(fleet, raises):
     fires = raises("StoryfleetRedisAway", "StoryfleetPublishesFail")
     fleet.freeze("redis")
-    assert fleet.say("story-1", "I call")[0] == 503
+    with ThreadPoolExecutor(CALLS) as callers:
+        calls = [callers.submit(fleet.say, "story-1", "I call", person=f"p{number}") for number in range(CALLS)]
+    assert [call.result()[0] for call in calls] == [503] * CALLS
     fires("StoryfleetRedisAway")
     fires("StoryfleetPublishesFail")
     fleet.thaw("redis")
