@@ -230,6 +230,11 @@ impl Meters {
         }
     }
 
+    /// Until they are counted again nothing is told of any queue.
+    pub(crate) fn forget_queues(&self) {
+        self.all.fleet.forget();
+    }
+
     /// Readers see the first words of the answer to an action.
     pub(crate) fn first_words(&self, action: &Event) {
         self.first_words.observe(seconds_since(action));

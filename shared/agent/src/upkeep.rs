@@ -1,37 +1,48 @@
 //! What a worker does for the fleet besides answering: counts what waits, and forgets dead workers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::worker::Worker;
 use crate::{Agent, exit};
 
-/// How often it is counted what waits, unless the lease is shorter.
+/// How often it is counted what waits for our own agent, unless the lease is shorter.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// In counts, about: how often it is counted what waits for the other agents. Their own workers tell it sooner, and it is
+/// needed where there are none.
+const OTHERS: u32 = 15;
 
 /// In leases: 5 minutes with the usual one of 10 s.
 const SILENT: u32 = 30;
 
 pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationToken) {
-    let mut counts = interval(EVERY.min(worker.settings.lease / 2));
+    let every = EVERY.min(worker.settings.lease / 2);
+    let mut counts = interval(every);
     counts.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut burials = interval(worker.settings.lease * SILENT / 5);
     burials.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut asker, mut forgets) = (worker.health.asker(), Forgets(true));
+    let mut counter = Counter::new(every);
     loop {
         tokio::select! {
-            _ = counts.tick() => match count(&worker).await {
+            _ = counts.tick() => match counter.count(&worker).await {
                 Ok(()) => asker.answered(),
-                Err(error) => asker.failed(error),
+                Err(error) => {
+                    counter.lost(&worker);
+                    asker.failed(error);
+                }
             },
             // The next try is far away and nobody waits for it: a worker that cannot forget is as ready as before.
             _ = burials.tick() => forgets.tell(forget_the_dead(&worker).await),
-            () = drain.cancelled() => return,
+            () = drain.cancelled() => break,
         }
     }
+    counter.lost(&worker);
 }
 
 /// Whether dead workers could be forgotten when it was last tried. Only a change is logged.
@@ -58,12 +69,67 @@ impl Forgets {
 }
 
 /// Keeps the scaling signal true.
-async fn count<A: Agent>(worker: &Worker<A>) -> Result<(), bus::Error> {
-    let queues = worker.bus.queues().await?;
-    worker.meters.queues(&queues);
-    let counted = &worker.meters.unreplicated;
-    counted.inc_by(worker.bus.unreplicated() - counted.get());
-    Ok(())
+struct Counter {
+    every: Duration,
+    /// When the other agents are counted again.
+    others: Instant,
+    /// Keys that could not be read when they were last looked at. Only a change is logged.
+    unreadable: BTreeMap<story::Agent, Vec<String>>,
+}
+
+impl Counter {
+    fn new(every: Duration) -> Self {
+        Self {
+            every,
+            others: Instant::now(),
+            unreadable: BTreeMap::new(),
+        }
+    }
+
+    async fn count<A: Agent>(&mut self, worker: &Worker<A>) -> Result<(), bus::Error> {
+        let is_time = self.others <= Instant::now();
+        let queues = if is_time {
+            worker.bus.queues(&story::Agent::ALL).await?
+        } else {
+            worker.bus.queues(&[worker.name]).await?
+        };
+        if is_time {
+            // Workers that began together do not ask together for ever.
+            let counts = f64::from(OTHERS) * rand::random_range(0.8..=1.2);
+            self.others = Instant::now() + self.every.mul_f64(counts);
+        }
+        worker.meters.queues(&queues);
+        for (agent, queue) in queues {
+            self.tell(agent, queue.unreadable);
+        }
+        let counted = &worker.meters.unreplicated;
+        counted.inc_by(worker.bus.unreplicated() - counted.get());
+        Ok(())
+    }
+
+    /// Nobody counts here any more, or Redis does not answer: numbers that stay would be taken for what is.
+    fn lost<A: Agent>(&mut self, worker: &Worker<A>) {
+        worker.meters.forget_queues();
+        self.others = Instant::now();
+    }
+
+    fn tell(&mut self, agent: story::Agent, unreadable: Vec<String>) {
+        let told = self.unreadable.entry(agent).or_default();
+        if *told == unreadable {
+            return;
+        }
+        let (agent, keys) = (agent.as_str(), unreadable.join(" "));
+        if unreadable.is_empty() {
+            tracing::info!(agent, "all that waits can be counted again");
+        } else {
+            tracing::warn!(
+                agent,
+                keys,
+                "something else lies under these keys, and what waits there is not counted: `storyfleet doctor` tells what"
+            );
+        }
+        *told = unreadable;
+    }
 }
 
 /// Each life of a worker is a consumer of its own. One that holds nothing and was silent for so many leases is over;

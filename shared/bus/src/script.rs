@@ -137,19 +137,16 @@ impl Call {
         tag(self.keys.first().map_or("", String::as_str))
     }
 
-    /// Runs calls that may be run again, of keys of any shard, in one round trip.
-    pub(crate) async fn run_each(calls: &[Self], link: &Link) -> Result<Vec<Value>, Error> {
-        let by_hash = |call: &Self| call.command("EVALSHA", call.script.sha());
-        let by_text = |call: &Self| call.command("EVAL", call.script.code);
+    /// Runs one that only reads: there is nothing that replicas should have.
+    pub(crate) async fn read(&self, link: &Link) -> Result<Value, Error> {
         match link
-            .each(&calls.iter().map(by_hash).collect::<Vec<_>>())
+            .query(&self.command("EVALSHA", self.script.sha()))
             .await
         {
             Err(error) if error.code() == Some("NOSCRIPT") => {
-                link.each(&calls.iter().map(by_text).collect::<Vec<_>>())
-                    .await
+                link.query(&self.command("EVAL", self.script.code)).await
             }
-            replies => replies,
+            reply => reply,
         }
     }
 

@@ -42,7 +42,7 @@ async fn a_dead_letter_keeps_the_event_and_says_why() {
 async fn every_queue_is_told_with_its_oldest_event_and_its_dead() {
     let (server, bus) = castle(&[]).await;
     let queue = async |agent| {
-        let queues = bus.queues().await.unwrap();
+        let queues = bus.queues(&Agent::ALL).await.unwrap();
         queues.into_iter().find(|(of, _)| *of == agent).unwrap().1
     };
     assert_eq!(queue(NARRATOR).await, Queue::default());
@@ -74,6 +74,35 @@ async fn every_queue_is_told_with_its_oldest_event_and_its_dead() {
         .unwrap();
     assert_eq!(queue(Agent::Dialogue).await.backlog, 2);
     assert_eq!(queue(Agent::Moderator).await, Queue::default());
+}
+
+#[tokio::test]
+async fn what_lies_wrong_under_one_key_hides_no_other_queue() {
+    let (server, bus) = castle(&[]).await;
+    bury(&bus, "a").await;
+    bus.publish(&action("castle", "b")).await.unwrap();
+    let wrong = ["sf:{0}:dead:dialogue", "sf:{0}:work:narrator"];
+    for key in wrong {
+        let _was: Option<String> = server.raw().rename(key, "elsewhere").ok();
+        let _set: () = server.raw().set(key, "x").unwrap();
+    }
+    let _id: String = server
+        .raw()
+        .xadd("sf:{0}:work:dialogue", "1000-0", &[("story", "castle")])
+        .unwrap();
+    let queues = bus.queues(&Agent::ALL).await.unwrap();
+    for (agent, queue) in queues {
+        let (backlog, dead, unreadable) = match agent {
+            Agent::Moderator => (0, 0, Vec::new()),
+            Agent::Narrator => (0, 1, vec![wrong[1].to_owned()]),
+            Agent::Dialogue => (1, 0, vec![wrong[0].to_owned()]),
+        };
+        let counts = (queue.backlog, queue.dead, queue.unreadable);
+        assert_eq!(counts, (backlog, dead, unreadable), "{agent}");
+    }
+    // Of the others nothing is asked.
+    let queues = bus.queues(&[Agent::Moderator]).await.unwrap();
+    assert_eq!(queues, [(Agent::Moderator, Queue::default())]);
 }
 
 #[tokio::test]

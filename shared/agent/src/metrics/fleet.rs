@@ -44,4 +44,10 @@ impl Fleet {
         let oldest = self.oldest.with_label_values(label);
         oldest.set(queue.oldest.as_secs_f64());
     }
+
+    pub(super) fn forget(&self) {
+        self.backlog.reset();
+        self.oldest.reset();
+        self.dead.reset();
+    }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod actor;
+mod counts;
 #[path = "../../../bus/tests/server/network.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the bus tests it further")]
 mod network;

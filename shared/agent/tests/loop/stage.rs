@@ -168,6 +168,11 @@ impl Stage {
         assert!(reply.starts_with('$'), "{reply}");
     }
 
+    /// Puts a text where something else belongs.
+    pub(crate) async fn misplace(&self, key: &str) {
+        assert_eq!(self.inline(&format!("SET {key} x")).await.trim(), "+OK");
+    }
+
     /// As a primary whose replicas are gone: it refuses every write.
     pub(crate) async fn needs_replicas(&self, count: &str) {
         let words = format!("CONFIG SET min-replicas-to-write {count}");

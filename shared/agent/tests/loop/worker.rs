@@ -141,6 +141,11 @@ impl Worker {
         self.metrics.encode().unwrap().contains(line)
     }
 
+    /// They outlive it.
+    pub(crate) fn metrics(&self) -> Metrics {
+        self.metrics.clone()
+    }
+
     pub(crate) async fn ready(&self) {
         self.page_says("200").await;
     }

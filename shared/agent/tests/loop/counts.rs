@@ -1,0 +1,43 @@
+//! What a worker tells of the fleet's queues.
+
+use super::LEASE;
+use super::actor::Act;
+use super::stage::Stage;
+
+#[tokio::test]
+async fn a_worker_that_cannot_count_tells_of_no_queue() {
+    let mut stage = Stage::new().await;
+    let worker = stage.worker(LEASE, 0, |_| Act::AnswerWhenTold);
+    let queues = ["backlog", "oldest_event_seconds", "dead_letters"];
+    let agents = ["narrator", "dialogue", "moderator"];
+    let series: Vec<_> = queues
+        .iter()
+        .flat_map(|queue| agents.map(|agent| format!("storyfleet_{queue}{{agent=\"{agent}\"}}")))
+        .collect();
+    let all = |told| {
+        let worker = &worker;
+        let series = &series;
+        async move || series.iter().all(|each| worker.counts(each) == told)
+    };
+    stage.until("they are told", all(true)).await;
+    stage.stop_redis().await;
+    stage.until("none is told", all(false)).await;
+    stage.start_redis().await;
+    stage.until("they are told again", all(true)).await;
+    let metrics = worker.metrics();
+    worker.end().await;
+    assert!(!metrics.encode().unwrap().contains("storyfleet_backlog{"));
+}
+
+#[tokio::test]
+async fn what_lies_wrong_under_another_agents_key_keeps_no_worker_from_being_ready() {
+    let stage = Stage::new().await;
+    stage.misplace("sf:{0}:dead:dialogue").await;
+    let worker = stage.worker(LEASE, 0, |_| Act::AnswerWhenTold);
+    let told = "storyfleet_backlog{agent=\"dialogue\"} 0";
+    stage
+        .until("all are counted", async || worker.counts(told))
+        .await;
+    assert!(worker.is_ready().await);
+    worker.end().await;
+}
