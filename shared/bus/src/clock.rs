@@ -1,22 +1,35 @@
 //! This machine's clock against Redis's, by which events are told. Tokens count by this machine's: where it is wrong, good
 //! ones are refused or old ones taken, and nothing else would show why.
 
+use futures::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::reply::read;
+use crate::script::Script;
 use crate::{Bus, Error};
+
+/// By a key, since a cluster answers a bare TIME from any of its nodes: two looks would tell of two clocks.
+static CLOCK: Script = Script::new("return redis.call('TIME')");
 
 /// Clocks that are kept differ by less.
 const APART: SignedDuration = SignedDuration::from_secs(30);
 
 impl Bus {
-    /// What is wrong with this machine's clock, or with Redis's, if they are far apart.
+    /// What is wrong with this machine's clock, or with that of a Redis that holds a shard, if they are far apart. Of
+    /// several that are, the first shard's is told.
     ///
     /// # Errors
     /// When Redis was not reached.
     pub async fn clock(&self) -> Result<Option<String>, Error> {
+        let shards = self.keys.shards().map(|shard| self.clock_of(shard));
+        Ok(try_join_all(shards).await?.into_iter().flatten().next())
+    }
+
+    async fn clock_of(&self, shard: u16) -> Result<Option<String>, Error> {
+        let mut call = CLOCK.call();
+        call.key(self.keys.probe(shard));
         let before = Timestamp::now();
-        let (seconds, micros): (i64, i32) = read(self.link.query(&redis::cmd("TIME")).await?)?;
+        let (seconds, micros): (i64, i32) = read(call.read(&self.link).await?)?;
         let theirs =
             Timestamp::new(seconds, micros * 1_000).map_err(|e| Error::data(e.to_string()))?;
         // Redis looked between the two: how long it took to ask is no difference.
