@@ -14,8 +14,8 @@ use crate::worker::Worker;
 const RELEASE: Duration = Duration::from_secs(3);
 
 impl<A: Agent> Worker<A> {
-    /// From the request to end until every turn has ended. `taking` begins nothing once it is asked to stop, but what it
-    /// has just asked Redis for may still come, and goes back at once.
+    /// From the request to end until every turn has ended. `taking` asks for nothing more then, and what a read that was
+    /// under way still gives is begun, unless there is no time left: then it goes back at once.
     pub(crate) async fn drain(
         &self,
         mut taking: JoinSet<anyhow::Result<()>>,

@@ -3,14 +3,16 @@
 //!
 //! Whoever issues keys must leave the old one good for as long as a call may take, since what has begun still shows it.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::worker::Worker;
@@ -19,11 +21,24 @@ use crate::{Agent, exit};
 /// Between two looks: a change that two of them find counts within 10 s.
 const EVERY: Duration = Duration::from_secs(4);
 
+/// A look that takes longer found nothing.
+const SLOW: Duration = Duration::from_secs(5);
+/// No key has more bytes.
+const LONGEST: u64 = 16 * 1_024;
+
 /// The key in `file`, without the line end that editors put there.
 pub(crate) fn read(file: &Path) -> anyhow::Result<SecretString> {
-    let key = std::fs::read_to_string(file)
-        .with_context(|| format!("the key file {} cannot be read", file.display()))?;
-    Ok(key.trim_end().into())
+    let name = file.display();
+    let mut key = String::new();
+    // One byte more shows that there are more, whatever size a device or a pipe tells.
+    File::open(file)
+        .and_then(|file| file.take(LONGEST + 1).read_to_string(&mut key))
+        .with_context(|| format!("the key file {name} cannot be read"))?;
+    let key = SecretString::from(key);
+    if key.expose_secret().len() as u64 > LONGEST {
+        bail!("the key file {name} has more than {LONGEST} bytes, and no key has");
+    }
+    Ok(key.expose_secret().trim_end().into())
 }
 
 /// Looks until `end`. A look under way is not waited for then: the disk may hang.
@@ -33,12 +48,24 @@ pub(crate) async fn follow<A: Agent>(
     end: CancellationToken,
 ) {
     let looks = async {
-        let (mut last, mut told) = (None, None);
+        let (mut looking, mut last, mut told) = (None, None, None);
         loop {
             sleep(EVERY).await;
-            let path = file.clone();
-            let found = spawn_blocking(move || read(&path)).await;
-            let found = found.map_err(anyhow::Error::from).flatten();
+            // One that hangs goes on: others would hang beside it.
+            let look = looking.get_or_insert_with(|| {
+                let file = file.clone();
+                spawn_blocking(move || read(&file))
+            });
+            let found = match timeout(SLOW, look).await {
+                Ok(found) => {
+                    looking = None;
+                    found.map_err(anyhow::Error::from).flatten()
+                }
+                Err(_) => Err(anyhow!(
+                    "the key file {} is not read within 5 s",
+                    file.display()
+                )),
+            };
             let wrong = match found {
                 // A file that is being written: once two looks agree it is not.
                 Ok(key) if last.as_ref().is_none_or(|last| !is_same(last, &key)) => {
@@ -96,5 +123,22 @@ impl<A: Agent> Worker<A> {
             "there is a new key for the model"
         );
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_without_its_line_end_and_what_is_too_long_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        std::fs::write(&file, "secret\n").unwrap();
+        assert_eq!(read(&file).unwrap().expose_secret(), "secret");
+        let endless = read(Path::new("/dev/zero")).unwrap_err().to_string();
+        assert!(endless.contains("has more than 16384 bytes"), "{endless}");
+        let none = read(&folder.path().join("none")).unwrap_err().to_string();
+        assert!(none.contains("cannot be read"), "{none}");
     }
 }
