@@ -59,7 +59,7 @@ pub async fn health(options: &Options) -> anyhow::Result<String> {
     let listen = options.internal_listen().context(
         "there is no page to ask: --internal-listen (STORYFLEET_INTERNAL_LISTEN) is to be the gateway's own",
     );
-    probe::ask(listen.map_err(exit::configuration)?, "/readyz").await
+    probe::ask(&[listen.map_err(exit::configuration)?], "/readyz").await
 }
 
 /// The files of TLS are read for it, and may hang, on a mount that is gone.

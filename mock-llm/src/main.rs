@@ -74,11 +74,10 @@ async fn health(listen: Option<&str>) -> anyhow::Result<()> {
     let words =
         "there is no page to ask: --listen (MOCK_LLM_LISTEN) is to be the server's own address";
     let listen = listen.context(words).map_err(exit::configuration)?;
-    let found = lookup_host(listen).await.map(|mut found| found.next());
+    let found = lookup_host(listen).await;
     let found = found.with_context(|| format!("{listen} is no address to listen at"));
-    let address = found.map_err(exit::configuration)?;
-    let address = address.context("--listen is the name of nothing")?;
-    say(&probe::ask(address, "/healthz").await?)
+    let addresses: Vec<_> = found.map_err(exit::configuration)?.collect();
+    say(&probe::ask(&addresses, "/healthz").await?)
 }
 
 fn say(text: &str) -> anyhow::Result<()> {

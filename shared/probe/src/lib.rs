@@ -18,17 +18,23 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Of what a page says, in bytes: it is one line.
 const LONGEST: usize = 4_096;
 
-/// What `page` says of the program that was told to listen at `listen`.
+/// What `page` says of the program that was told to listen at `listen`: a name may have several addresses, and whoever
+/// listens there takes the first that it can have.
 ///
 /// # Errors
-/// When it says another status than 200, or nothing within 3 s; one of configuration where `listen` names no port.
-pub async fn ask(listen: SocketAddr, page: &str) -> anyhow::Result<String> {
-    if listen.port() == 0 {
+/// When it says another status than 200, or nothing within 3 s; one of configuration where `listen` names nothing, or no
+/// port.
+pub async fn ask(listen: &[SocketAddr], page: &str) -> anyhow::Result<String> {
+    let addresses: Vec<_> = listen.iter().copied().flat_map(own).collect();
+    let Some(first) = addresses.first() else {
+        return Err(exit::configuration(anyhow!("it is the name of nothing")));
+    };
+    if first.port() == 0 {
         let words = "port 0 is any free one: give the address that the program listens at";
         return Err(exit::configuration(anyhow!(words)));
     }
-    let url = format!("http://{}{page}", own(listen)[0]);
-    let asked = timeout(PATIENCE, get(listen, page)).await;
+    let url = format!("http://{first}{page}");
+    let asked = timeout(PATIENCE, get(&addresses, page)).await;
     let (status, says) = asked
         .map_err(|_| anyhow!("no answer within {PATIENCE:?}"))
         .flatten()
@@ -39,12 +45,13 @@ pub async fn ask(listen: SocketAddr, page: &str) -> anyhow::Result<String> {
     Ok(says)
 }
 
-async fn get(listen: SocketAddr, page: &str) -> anyhow::Result<(StatusCode, String)> {
-    let stream = TcpStream::connect(own(listen).as_slice()).await;
+async fn get(addresses: &[SocketAddr], page: &str) -> anyhow::Result<(StatusCode, String)> {
+    let stream = TcpStream::connect(addresses).await;
     let stream = stream.context("see that the program runs and listens there")?;
+    let host = stream.peer_addr()?.to_string();
     let (mut requests, connection) = handshake(TokioIo::new(stream)).await?;
     let request = Request::get(page)
-        .header("host", listen.to_string())
+        .header("host", host)
         .body(String::new())?;
     let answer = async move {
         let response = requests.send_request(request).await?;
@@ -99,14 +106,14 @@ mod tests {
             .route("/ill", get(words))
             .route("/long", get("x".repeat(LONGEST + 1)));
         let at = serve("127.0.0.1:0", router).await;
-        assert_eq!(ask(at, "/well").await.unwrap(), "well");
+        assert_eq!(ask(&[at], "/well").await.unwrap(), "well");
         let url = format!("http://{at}");
         assert_eq!(
-            told(ask(at, "/ill").await),
+            told(ask(&[at], "/ill").await),
             format!("{url}/ill says 503: not [2J ready")
         );
         assert_eq!(
-            told(ask(at, "/long").await),
+            told(ask(&[at], "/long").await),
             format!("{url}/long cannot be read: length limit exceeded")
         );
     }
@@ -115,15 +122,23 @@ mod tests {
     async fn who_listens_everywhere_is_asked_on_this_machine() {
         let router = Router::new().route("/", get("here"));
         let at = serve("0.0.0.0:0", router).await;
-        assert_eq!(ask(at, "/").await.unwrap(), "here");
+        assert_eq!(ask(&[at], "/").await.unwrap(), "here");
         // As where IPv6 is switched off.
         let everywhere = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), at.port());
-        assert_eq!(ask(everywhere, "/").await.unwrap(), "here");
+        assert_eq!(ask(&[everywhere], "/").await.unwrap(), "here");
+    }
+
+    #[tokio::test]
+    async fn of_a_name_with_several_addresses_one_answers() {
+        let at = serve("127.0.0.1:0", Router::new().route("/", get("here"))).await;
+        let nobody = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), at.port());
+        assert_eq!(ask(&[nobody, at], "/").await.unwrap(), "here");
+        assert!(exit::is_configuration(&ask(&[], "/").await.unwrap_err()));
     }
 
     #[tokio::test]
     async fn a_port_that_is_not_known_is_a_matter_of_configuration() {
-        let asked = ask("127.0.0.1:0".parse().unwrap(), "/").await;
+        let asked = ask(&["127.0.0.1:0".parse().unwrap()], "/").await;
         assert!(exit::is_configuration(&asked.unwrap_err()));
     }
 }

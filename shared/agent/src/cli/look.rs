@@ -40,7 +40,7 @@ impl Running {
         let listen = self.metrics_listen.context(
             "there is no page to ask: --metrics-listen (STORYFLEET_METRICS_LISTEN) is to be the worker's own",
         );
-        probe::ask(listen.map_err(exit::configuration)?, "/readyz").await
+        probe::ask(&[listen.map_err(exit::configuration)?], "/readyz").await
     }
 }
 
