@@ -209,18 +209,24 @@ pub(crate) fn not_writable(path: &Path) -> String {
 
 /// For our user alone, and whole or not at all: a reader never sees half of it.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    private(&new)?.write_all(bytes)?;
-    fs::rename(&new, path)
+    write(path, bytes, 0o600)
 }
 
-fn private(path: &Path) -> io::Result<File> {
-    File::options()
+/// The same, for every user of this machine to read.
+pub(crate) fn write_public(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write(path, bytes, 0o644)
+}
+
+fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let file = File::options()
         .write(true)
         .create(true)
         .truncate(true)
-        .mode(0o600)
-        .open(path)
+        .mode(mode)
+        .open(&new);
+    file?.write_all(bytes)?;
+    fs::rename(&new, path)
 }
 
 /// The address as it may be shown.
@@ -239,6 +245,17 @@ mod tests {
     fn a_password_is_not_shown() {
         assert_eq!(without_password("rediss://u:p@s@h:1/0"), "rediss://h:1/0");
         assert_eq!(without_password("redis://h:1"), "redis://h:1");
+    }
+
+    #[test]
+    fn what_is_public_is_readable_for_everybody_and_writable_for_us_alone() {
+        use std::os::unix::fs::MetadataExt;
+        let data = tempfile::tempdir().unwrap();
+        let file = data.path().join("prometheus.json");
+        write_public(&file, b"[]").unwrap();
+        let mode = fs::metadata(&file).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o644);
+        assert_eq!(fs::read(&file).unwrap(), b"[]");
     }
 
     #[test]

@@ -119,7 +119,7 @@ pub(crate) fn play(load: &Load, settings: &Settings) -> Tally {
     }
     let end = MINUTE * u64::try_from(load.0.len()).unwrap_or(u64::MAX);
     fleet.run_until(end);
-    fleet.tally.load_ends(end);
+    fleet.tally.load_ends();
     let mut at = end;
     while fleet.stream.work() + fleet.stream.parked() > 0 && at < end + AFTERMATH {
         at += MINUTE;

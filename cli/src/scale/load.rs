@@ -58,6 +58,8 @@ impl Load {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use rand::rngs::Xoshiro256PlusPlus;
     use rand::{RngExt, SeedableRng};
 
@@ -88,17 +90,14 @@ mod tests {
 
     #[test]
     fn the_day_in_the_tree_is_what_its_seed_makes() {
-        let (made, file) = (
-            made(1),
-            concat!(env!("CARGO_MANIFEST_DIR"), "/src/scale/day.csv"),
-        );
+        let made = made(1);
         if made != DAY {
-            fs::write(format!("{file}.new"), &made).unwrap();
+            let file = tempfile::NamedTempFile::with_suffix(".csv").unwrap();
+            let (mut file, path) = file.keep().unwrap();
+            file.write_all(made.as_bytes()).unwrap();
+            let path = path.display();
+            panic!("day.csv is another day: what the seed makes is in {path}");
         }
-        assert!(
-            made == DAY,
-            "{file} is another day: what the seed makes is in {file}.new"
-        );
         assert_eq!(Load::day().unwrap().0.len(), 1_440);
     }
 

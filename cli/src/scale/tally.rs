@@ -118,7 +118,7 @@ impl Tally {
     }
 
     /// What workers cost is of the load's time alone.
-    pub(super) fn load_ends(&mut self, _at: u64) {
+    pub(super) fn load_ends(&mut self) {
         self.over = true;
     }
 

@@ -14,9 +14,9 @@ use super::source::Source;
 use super::state::{Away, Readers, Row, Server, ShardRow, State, Worker};
 use crate::output::one_line;
 
-/// Rates are of so long.
+/// Rates are of so long, or from one look to the next where they are further apart.
 const RATES: Duration = Duration::from_secs(10);
-/// Times of turns are of so long.
+/// So are times of turns.
 const TIMES: Duration = Duration::from_secs(60);
 
 const TURNS: &str = "storyfleet_turn_seconds";
@@ -119,12 +119,9 @@ impl Model {
                 self.away = Some((since, away));
             }
         }
-        while self
-            .past
-            .front()
-            .is_some_and(|past| at.duration_since(past.at) > TIMES)
-            && self.past.len() > 1
-        {
+        // The first is the last of those that are old enough: whatever is between two looks, there are two.
+        let is_old = |past: &Past| at.duration_since(past.at) >= TIMES;
+        while self.past.len() > 2 && is_old(&self.past[1]) {
             self.past.pop_front();
         }
     }
@@ -199,8 +196,8 @@ impl Model {
     /// Turns answered and failed in a second; `None` until there were two looks, or when a stream began anew.
     fn rates(&self, agent: Agent) -> Option<(f64, f64)> {
         let last = self.past.back()?;
-        let is_recent = |past: &&Past| last.at.duration_since(past.at) <= RATES;
-        let first = self.past.iter().find(is_recent)?;
+        let is_old = |past: &&Past| last.at.duration_since(past.at) >= RATES;
+        let first = self.past.iter().rfind(is_old).or(self.past.front())?;
         let seconds = last.at.duration_since(first.at).as_secs_f64();
         let (is, was) = (last.turns.get(&agent)?, first.turns.get(&agent)?);
         let ended = is.ended.checked_sub(was.ended)?;

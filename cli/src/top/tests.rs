@@ -207,6 +207,32 @@ fn a_rate_is_what_ended_between_two_looks() {
 }
 
 #[test]
+fn looks_that_are_far_apart_tell_what_was_between_them() {
+    for every in [1, 9, 11, 30, 60] {
+        let mut model = Model::of(String::new());
+        let (start, mut fleet) = (Instant::now(), busy());
+        for number in 0..200 / every {
+            let turns = u32::try_from(100 + number * every * 2).unwrap();
+            fleet.queues[1].ended = u64::from(turns);
+            model.take(look(
+                start,
+                number * every,
+                Ok(fleet.clone()),
+                vec![page(turns)],
+            ));
+            let narrator = model.state().agents.remove(1);
+            let is_first = number == 0;
+            assert_eq!(
+                narrator.answered_per_s,
+                (!is_first).then_some(2.0),
+                "{every}"
+            );
+            assert_eq!(narrator.turn_p50_s, (!is_first).then_some(1.5), "{every}");
+        }
+    }
+}
+
+#[test]
 fn who_may_be_idle_or_gone_is_not_called_gone() {
     let mut fleet = Fleet {
         queues: vec![queue(Agent::Dialogue, 0)],

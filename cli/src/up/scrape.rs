@@ -14,7 +14,7 @@ use axum::routing::get;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::target::{not_writable, write_private};
+use crate::target::{not_writable, write_public};
 
 /// As in the `Content-Type` of every program's /metrics.
 const TEXT: &str = "text/plain; version=0.0.4";
@@ -35,7 +35,8 @@ impl Scrape {
         let address = listener.local_addr()?;
         let file = data.join("prometheus.json");
         let targets = serde_json::to_vec(&targets(address, gateway))?;
-        write_private(&file, &targets).with_context(|| not_writable(&file))?;
+        // A Prometheus runs as a user of its own, and there is nothing in it but addresses.
+        write_public(&file, &targets).with_context(|| not_writable(&file))?;
         Ok(Self {
             listener,
             metrics,
