@@ -33,6 +33,7 @@ use crate::wait::within;
 use ear::Heard;
 use fleet::Fleet;
 use plan::Plan;
+use publish::Span;
 use reader::Sight;
 pub use report::Report;
 
@@ -66,7 +67,7 @@ struct Run {
     fleet: Fleet,
     start: Instant,
     published: watch::Receiver<usize>,
-    publishers: JoinSet<anyhow::Result<()>>,
+    publishers: JoinSet<anyhow::Result<usize>>,
     readers: JoinSet<anyhow::Result<Sight>>,
     ear: JoinSet<Heard>,
     /// Tells the readers and the ear that all has happened.
@@ -135,13 +136,17 @@ impl Run {
         ear.spawn(async move { ear::listen(port, &heard, end).await });
         let fleet = Fleet::start(redis, model.url().to_owned(), plan.shards, logs)?;
         let start = Instant::now();
+        let span = Span {
+            start,
+            end: CancellationToken::new(),
+        };
         let (count, published) = watch::channel(0);
         let (mut publishers, mut readers) = (JoinSet::new(), JoinSet::new());
         for publisher in 0..plan.actions.len() {
-            let (plan, count) = (Arc::clone(&plan), count.clone());
+            let (plan, count, span) = (Arc::clone(&plan), count.clone(), span.clone());
             let bus = Bus::new(settings.clone())?;
             publishers
-                .spawn(async move { publish::publish(bus, &plan, publisher, start, &count).await });
+                .spawn(async move { publish::publish(bus, &plan, publisher, span, &count).await });
         }
         for story in &plan.watched {
             let story = plan.stories[*story].clone();

@@ -5,24 +5,37 @@ use bus::Bus;
 use story::{Action, Author, AuthorKind, Event, Mode, Payload};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use crate::chaos::CHARACTER;
 use crate::chaos::plan::{Plan, Planned};
 
-/// Publishes all actions of one publisher; `count` counts those of all.
+/// From when publishers publish, and until when if their actions last so long.
+#[derive(Debug, Clone)]
+pub(crate) struct Span {
+    pub(crate) start: Instant,
+    pub(crate) end: CancellationToken,
+}
+
+/// Publishes the actions of one publisher, and gives how many it did: all, or those before the end. `count` counts those
+/// of all publishers.
 pub(crate) async fn publish(
     bus: Bus,
     plan: &Plan,
     publisher: usize,
-    start: Instant,
+    span: Span,
     count: &watch::Sender<usize>,
-) -> anyhow::Result<()> {
-    for action in &plan.actions[publisher] {
-        sleep_until(start + action.at).await;
+) -> anyhow::Result<usize> {
+    for (number, action) in plan.actions[publisher].iter().enumerate() {
+        tokio::select! {
+            biased;
+            () = span.end.cancelled() => return Ok(number),
+            () = sleep_until(span.start + action.at) => {}
+        }
         insist(&bus, &event(plan, publisher, action)).await?;
         count.send_modify(|count| *count += 1);
     }
-    Ok(())
+    Ok(plan.actions[publisher].len())
 }
 
 /// An action whose reply was lost is known by its id when it comes again. The bus paces the tries.

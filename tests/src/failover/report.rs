@@ -42,6 +42,10 @@ pub struct Report {
     pub out_of_order: u64,
     /// Of what is there.
     pub unanswered: u64,
+    /// Actions that were answered by a failure.
+    pub failed: u64,
+    /// Events that nobody was to see.
+    pub leaked: u64,
     /// What is wrong, in words.
     #[serde(skip)]
     pub wrong: Vec<String>,
@@ -64,6 +68,8 @@ impl Report {
             twice: 0,
             out_of_order: 0,
             unanswered: 0,
+            failed: 0,
+            leaked: 0,
             wrong: Vec::new(),
             audit: None,
         }
@@ -100,6 +106,8 @@ impl Report {
         self.twice += account.twice;
         self.out_of_order += account.out_of_order;
         self.unanswered += account.lost;
+        self.failed += account.failed.values().sum::<u64>();
+        self.leaked += account.leaked;
         self.wrong.extend_from_slice(account.wrong());
     }
 
@@ -113,7 +121,8 @@ impl Report {
             self.lost_unsaid
         };
         let is_told = self.audit.as_ref().is_some_and(Audit::is_clean) && self.missing == self.lost;
-        lost + self.twice + self.out_of_order + self.unanswered == 0 && is_told
+        let wrong = self.twice + self.out_of_order + self.unanswered + self.failed + self.leaked;
+        lost + wrong == 0 && self.wrong.is_empty() && is_told
     }
 
     /// Whether people were kept waiting for the failover, and little more.
@@ -140,6 +149,8 @@ impl fmt::Display for Report {
             ("lost unsaid", self.lost_unsaid.to_string()),
             ("beyond the lag", self.lost_beyond_lag.to_string()),
             ("unanswered", self.unanswered.to_string()),
+            ("failed", self.failed.to_string()),
+            ("leaked", self.leaked.to_string()),
             ("twice", self.twice.to_string()),
             ("out of order", self.out_of_order.to_string()),
         ] {

@@ -2,6 +2,7 @@
 //! and read, over a node of either build; then an exact account of what became of every action, and how long each waited.
 
 mod fleet;
+mod plan;
 mod reader;
 mod report;
 mod waits;
@@ -15,17 +16,17 @@ use std::time::Duration;
 use anyhow::Context;
 use bus::{Bus, NewStory};
 use jiff::Timestamp;
-use rand::rngs::Xoshiro256PlusPlus;
-use rand::{RngExt, SeedableRng};
 use serde::Serialize;
-use story::{Agent, Character, EventId, InputPolicy, LogEntry, OutputPolicy, Policies, StoryId};
+use story::{Agent, Character, EventId, LogEntry, StoryId};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::chaos::plan::{Plan, Planned};
-use crate::chaos::{CHARACTER, account, journal, publish};
+use crate::chaos::publish::{self, Span};
+use crate::chaos::{CHARACTER, account, journal};
 use crate::edge::{Issuer, Node, Person};
 use crate::ordeal::log;
 use crate::redis::{self, Redis};
@@ -33,6 +34,7 @@ use crate::wait::eventually;
 use crate::{Build, Model};
 
 use fleet::Fleet;
+use plan::plan;
 use reader::Sight;
 use waits::waits;
 
@@ -142,11 +144,11 @@ async fn run_in(folder: &Path, deploy: Deploy, tell: impl Fn(&str)) -> anyhow::R
     let (ends, readers) = scene.readers(&issuer, &nodes)?;
     let address = (scene.redis.url(), scene.model.url().to_owned());
     let mut fleet = Fleet::start(&scene.deploy.old, address, SHARDS, logs.clone()).await?;
-    scene.deploy(&mut fleet, &mut report, tell).await?;
+    let published = scene.deploy(&mut fleet, &mut report, tell).await?;
     let logs_of = scene.rest(&ends).await?;
     fleet.end().await?;
     report.replaced = fleet.replaced;
-    scene.account(&mut report, &logs_of).await?;
+    scene.account(&mut report, &logs_of, &published).await?;
     read(&mut report, readers, &logs_of).await?;
     for node in nodes {
         let ended = node.end().await?;
@@ -232,20 +234,27 @@ impl Scene {
         Ok((ends, readers))
     }
 
-    /// All steps, while the publishers publish.
+    /// All steps, while the publishers publish: until the last worker is replaced, however long that takes here. What
+    /// each of them published, of its plan.
     async fn deploy(
         &self,
         fleet: &mut Fleet,
         report: &mut Report,
         tell: impl Fn(&str),
-    ) -> anyhow::Result<()> {
-        let (start, (count, published)) = (Instant::now(), watch::channel(0));
+    ) -> anyhow::Result<[usize; PUBLISHERS]> {
+        let (count, published) = watch::channel(0);
+        let span = Span {
+            start: Instant::now(),
+            end: CancellationToken::new(),
+        };
         let mut publishers = JoinSet::new();
         for publisher in 0..PUBLISHERS {
-            let (plan, count) = (Arc::clone(&self.plan), count.clone());
+            let (plan, count, span) = (Arc::clone(&self.plan), count.clone(), span.clone());
             let bus = Bus::new(self.settings.clone())?;
-            publishers
-                .spawn(async move { publish::publish(bus, &plan, publisher, start, &count).await });
+            publishers.spawn(async move {
+                let published = publish::publish(bus, &plan, publisher, span, &count).await?;
+                anyhow::Ok((publisher, published))
+            });
         }
         // Something is under way when the first worker goes.
         let mut first = published.clone();
@@ -269,11 +278,14 @@ impl Scene {
                 .wrong
                 .push("the load ended before the last worker was replaced".to_owned());
         }
+        span.end.cancel();
+        let mut of_each = [0; PUBLISHERS];
         while let Some(ended) = publishers.join_next().await {
-            ended??;
+            let (publisher, published) = ended??;
+            of_each[publisher] = published;
         }
-        report.seconds = start.elapsed().as_secs_f64();
-        Ok(())
+        report.seconds = span.start.elapsed().as_secs_f64();
+        Ok(of_each)
     }
 
     /// Events that the model was asked about more than once.
@@ -305,13 +317,16 @@ impl Scene {
         &self,
         report: &mut Report,
         logs: &HashMap<StoryId, Vec<LogEntry>>,
+        published: &[usize; PUBLISHERS],
     ) -> anyhow::Result<()> {
         for (number, (id, policies)) in self.plan.stories.iter().enumerate() {
-            let of = |publisher: &Vec<Planned>| -> Vec<EventId> {
-                let here = publisher.iter().filter(|action| action.story == number);
+            let of = |(actions, published): (&Vec<Planned>, &usize)| -> Vec<EventId> {
+                let done = actions.iter().take(*published);
+                let here = done.filter(|action| action.story == number);
                 here.map(|action| action.id.clone()).collect()
             };
-            let published: Vec<Vec<EventId>> = self.plan.actions.iter().map(of).collect();
+            let published = self.plan.actions.iter().zip(published).map(of);
+            let published: Vec<Vec<EventId>> = published.collect();
             let mut account = account::account(&published, *policies, &logs[id]);
             let seq = self.bus.story(id).await?.seq;
             if u64::try_from(logs[id].len())? != seq.0 {
@@ -348,48 +363,4 @@ async fn read(
         .wrong
         .extend(crate::cuts::screen::unexplained(&screens));
     Ok(())
-}
-
-/// Who publishes what and when, until after the last worker is to be replaced.
-fn plan(deploy: &Deploy) -> anyhow::Result<Plan> {
-    let mut random = Xoshiro256PlusPlus::seed_from_u64(deploy.seed);
-    let steps = u32::try_from(deploy.steps.len())?;
-    // A worker that drains takes as long as its calls, whatever the pace.
-    let length = (deploy.pace + Duration::from_millis(500)) * WORKERS * steps;
-    let policies = |number: usize| Policies {
-        input: if number.is_multiple_of(4) {
-            InputPolicy::Hold
-        } else {
-            InputPolicy::Off
-        },
-        output: [OutputPolicy::Off, OutputPolicy::Retract, OutputPolicy::Hold][number % 3],
-        ..Policies::default()
-    };
-    let stories =
-        (0..STORIES).map(|number| Ok((format!("story-{number}").parse()?, policies(number))));
-    let stories = stories.collect::<anyhow::Result<Vec<(StoryId, Policies)>>>()?;
-    let each = usize::try_from((length * RATE).as_secs())? / PUBLISHERS;
-    let mut actions = |publisher: usize| {
-        let action = |number: usize| {
-            anyhow::Ok(Planned {
-                at: length.mul_f64(number as f64 / each as f64),
-                id: format!("p{publisher}-{number}").parse()?,
-                story: random.random_range(0..STORIES),
-                text: "I open the door",
-                said: random.random_bool(0.3),
-            })
-        };
-        (0..each).map(action).collect::<anyhow::Result<Vec<_>>>()
-    };
-    let actions = (0..PUBLISHERS)
-        .map(&mut actions)
-        .collect::<anyhow::Result<_>>()?;
-    Ok(Plan {
-        seed: deploy.seed,
-        shards: SHARDS,
-        stories,
-        actions,
-        blows: Vec::new(),
-        watched: (0..WATCHED).collect(),
-    })
 }
