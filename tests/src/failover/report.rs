@@ -173,3 +173,42 @@ impl fmt::Display for Report {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failover::{Blow, Topology};
+
+    #[test]
+    fn whatever_the_account_calls_wrong_is_not_clean() {
+        let with = |account: Account| {
+            let trial = Trial {
+                topology: Topology::Sentinel,
+                blow: Blow::Kill,
+                wait_replicas: 1,
+            };
+            let mut report = Report::new(trial, Duration::ZERO);
+            report.audit = Some(Audit::default());
+            report.account(&account);
+            report.is_clean()
+        };
+        assert!(with(Account::default()));
+        let failed = [("provider".to_owned(), 1)].into();
+        for wrong in [
+            Account {
+                failed,
+                ..Account::default()
+            },
+            Account {
+                leaked: 1,
+                ..Account::default()
+            },
+            Account {
+                wrong: vec!["a log has no end".to_owned()],
+                ..Account::default()
+            },
+        ] {
+            assert!(!with(wrong.clone()), "{wrong:?}");
+        }
+    }
+}
