@@ -119,7 +119,7 @@ async fn subscriptions_over_a_connection_that_went_silent_begin_anew_though_one_
     for watch in &mut watches {
         assert_eq!(watch.next_or_caught_up().await.unwrap(), None);
     }
-    network.stall("PING");
+    network.stall("EXISTS");
     pass(Duration::from_secs(5)).await;
     let mut next = watches.iter_mut().map(|watch| Box::pin(watch.next()));
     let both = futures::future::join(next.next().unwrap(), next.next().unwrap());
