@@ -79,7 +79,7 @@ mod tests {
             event["character"] = "Sibyl".into();
             event["status"] = "complete".into();
             event["author"] = json!({"kind": "agent", "id": agent, "name": agent});
-            event["llm"] = json!({"model": "m", "ms": ms});
+            event["llm"] = json!({"model": "m", "prompt": "p@1#0", "ms": ms});
         }
         LogEntry {
             seq: Seq(seq),
