@@ -131,6 +131,7 @@ fn tell(found: Found, out: Output) -> anyhow::Result<()> {
         for Unreadable { story, why } in &audit.unreadable {
             out.line(&format!("{story} is left out: {}", one_line(why)))?;
         }
+        let is_all_there = sent.as_ref().is_none_or(|sent| sent.missing.is_empty());
         if let Some(Sent { events, missing }) = sent {
             for Accepted { story, id } in &missing {
                 out.line(&format!("{story}/{id} was accepted and is gone"))?;
@@ -138,7 +139,12 @@ fn tell(found: Found, out: Output) -> anyhow::Result<()> {
             let there = events - missing.len();
             out.line(&format!("{there} of {events} that were sent are there"))?;
         }
-        out.line(&summary(&audit))?;
+        out.line(&match is_all_there {
+            true => summary(&audit),
+            false => {
+                "not clean: what is gone was accepted, so have who sent it send it again".to_owned()
+            }
+        })?;
     }
     Ok(())
 }

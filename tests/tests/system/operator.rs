@@ -278,3 +278,44 @@ async fn the_doctor_says_so(url: &str) -> anyhow::Result<()> {
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn what_was_accepted_and_is_gone_is_named_and_nothing_else_is_said_of_it()
+-> anyhow::Result<()> {
+    let stack = Stack::start(Options::default()).await?;
+    let story = stack.story("castle", Policies::default()).await?;
+    stack.act(&story, "a1", "I wait.").await?;
+    let _narrator = stack.worker(Agent::Narrator)?;
+    stack.audit(1).await?;
+    let (folder, url) = (tempfile::tempdir()?, stack.redis_url());
+    let file = folder.path().join("sent.ndjson").display().to_string();
+    let audit = async |lines: &str| {
+        std::fs::write(&file, lines)?;
+        let ended = run(folder.path(), &["--redis", &url, "audit", "--sent", &file]).await?;
+        let told = [ended.stdout, ended.stderr].concat();
+        anyhow::Ok((ended.status.code(), String::from_utf8(told)?))
+    };
+    let there = r#"{"story":"castle","id":"a1","status":"sent","seq":1}"#;
+    let gone = r#"{"story":"castle","id":"a2"}"#;
+    let (code, told) = audit(&format!("{there}\n\n")).await?;
+    assert!(
+        code == Some(0) && told.contains("1 of 1"),
+        "{code:?} {told}"
+    );
+    let (code, told) = audit(&format!("{there}\n{gone}\n")).await?;
+    assert!(
+        code == Some(3) && told.contains("castle/a2 was accepted and is gone"),
+        "{told}"
+    );
+    assert!(
+        told.contains("not clean") && !told.contains("none was lost"),
+        "{told}"
+    );
+    let (code, told) = audit(&format!("{there}\n{{\"story\":7}}\n")).await?;
+    assert!(
+        code == Some(2) && told.contains("line 2"),
+        "{code:?} {told}"
+    );
+    stack.end().await;
+    Ok(())
+}
