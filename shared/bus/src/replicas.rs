@@ -1,9 +1,9 @@
 //! Waits until replicas have what a script wrote, where that is asked for: what they have outlives a failover.
 //!
-//! `WAIT` speaks of all that the server had written when the command before it on the same connection was done. So it
-//! follows the script in one pipeline: whatever happens to the connection or to the master, it never speaks of another
-//! server's writes, and it covers what an earlier try of the same script wrote. It stops its connection meanwhile; so
-//! scripts that are waited for have a connection of their own, and of those of one place one is under way at a time.
+//! `WAIT` speaks of what its own connection wrote (Redis 7 also of all that its server had written before). So it follows the
+//! script in one pipeline: whatever happens to the connection or to the master, it never speaks of another server's writes;
+//! and of a script that finds its work done by an earlier try nothing is known. It stops its connection meanwhile; so scripts
+//! that are waited for have a connection of their own, and of those of one place one is under way at a time.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +33,16 @@ pub enum Replicated {
     Enough,
     /// Only so many are known to have it yet, 0 where nobody waited: it is done, and a failover now may undo it.
     Short(u32),
+}
+
+impl Replicated {
+    /// Of what was not written now.
+    pub(crate) fn unknown(self) -> Self {
+        match self {
+            Self::Unasked => Self::Unasked,
+            Self::Enough | Self::Short(_) => Self::Short(0),
+        }
+    }
 }
 
 /// How many replicas are waited for, and how it went.
