@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+mod audit;
 mod copy;
 mod dead;
 mod node;
@@ -15,13 +16,13 @@ mod top;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 
 use ::story::{Cursor, EventId, StoryId};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mock_llm::scenario::Rate;
 use secrecy::SecretString;
 
+pub(crate) use self::audit::AuditArgs;
 pub(crate) use self::copy::{ExportArgs, ForkArgs, ImportArgs};
 pub(crate) use self::dead::{DeadCommand, Letter, RedriveArgs};
 pub(crate) use self::node::{NodeCommand, Part};
@@ -326,13 +327,6 @@ pub(crate) struct WatchArgs {
     /// End after this many events
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<NonZeroUsize>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct AuditArgs {
-    /// Also tell which of these events are gone: lines as `send --json` writes them; - for stdin
-    #[arg(long, value_name = "FILE")]
-    pub(crate) sent: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

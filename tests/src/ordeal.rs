@@ -1,13 +1,16 @@
 //! What the chaos runs have in common as programs: their last arguments, the signals that end them, how the report is told;
 //! and the whole log of a story, with which both compare.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use bus::Bus;
 use serde::Serialize;
 use story::{LogEntry, Seq, StoryId};
+use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
 const PAGE: usize = 500;
@@ -67,6 +70,45 @@ pub fn tell(
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// What a run found. What Redis and all processes wrote stays on disk when anything is wrong, and `kept` is told where.
+///
+/// # Errors
+/// Those of the run, with the folder.
+pub(crate) fn keep<R>(
+    folder: TempDir,
+    ran: anyhow::Result<R>,
+    is_clean: impl Fn(&R) -> bool,
+    kept: impl Fn(&mut R) -> &mut Option<PathBuf>,
+) -> anyhow::Result<R> {
+    if ran.as_ref().is_ok_and(is_clean) {
+        return ran;
+    }
+    let folder = folder.keep();
+    let mut report = ran.with_context(|| format!("kept: {}", folder.display()))?;
+    *kept(&mut report) = Some(folder);
+    Ok(report)
+}
+
+/// A report as text: what is wrong, its rows, where all is kept, and the verdict.
+pub(crate) fn rows(
+    f: &mut fmt::Formatter<'_>,
+    wrong: &[String],
+    rows: &[(&str, String)],
+    kept: Option<&Path>,
+    is_clean: bool,
+) -> fmt::Result {
+    for what in wrong {
+        writeln!(f, "WRONG {what}")?;
+    }
+    for (name, value) in rows {
+        writeln!(f, "{name:<16} {value}")?;
+    }
+    if let Some(kept) = kept {
+        writeln!(f, "{:<16} {}", "kept", kept.display())?;
+    }
+    f.write_str(if is_clean { "clean" } else { "NOT CLEAN" })
 }
 
 /// What comes of a run; `None` when a signal ends it. Dropping the run kills its children.

@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use bus::{Bus, NewStory};
 use story::{Agent, Character, EventId};
 use tempfile::TempDir;
@@ -26,7 +25,7 @@ use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::Model;
-use crate::ordeal::log;
+use crate::ordeal::{keep, log};
 use crate::redis::{self, Redis};
 use crate::wait::within;
 
@@ -83,15 +82,7 @@ struct Run {
 pub async fn run(seed: u64, length: Duration, tell: impl Fn(&str)) -> anyhow::Result<Report> {
     let folder = TempDir::with_prefix("storyfleet-chaos-")?;
     let ran = run_in(folder.path(), seed, length, tell).await;
-    match &ran {
-        Ok(report) if report.is_clean() => Ok(ran?),
-        _ => {
-            let kept = folder.keep();
-            let mut report = ran.with_context(|| format!("kept: {}", kept.display()))?;
-            report.kept = Some(kept);
-            Ok(report)
-        }
-    }
+    keep(folder, ran, Report::is_clean, |report| &mut report.kept)
 }
 
 async fn run_in(

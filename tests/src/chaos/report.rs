@@ -17,6 +17,7 @@ use crate::chaos::fleet::Blows;
 use crate::chaos::journal::Journal;
 use crate::chaos::plan::Plan;
 use crate::chaos::reader::Sight;
+use crate::ordeal::rows;
 
 /// What an action may fail of here: faults that no retry mends, or that outlast the retries, and deaths in a row.
 const FAILURES: [&str; 9] = [
@@ -238,21 +239,8 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for what in &self.wrong {
-            writeln!(f, "WRONG {what}")?;
-        }
-        for (name, value) in self.rows() {
-            writeln!(f, "{name:<16} {value}")?;
-        }
-        if let Some(kept) = &self.kept {
-            writeln!(f, "{:<16} {}", "kept", kept.display())?;
-        }
-        let clean = if self.is_clean() {
-            "clean"
-        } else {
-            "NOT CLEAN"
-        };
-        f.write_str(clean)
+        let kept = self.kept.as_deref();
+        rows(f, &self.wrong, &self.rows(), kept, self.is_clean())
     }
 }
 

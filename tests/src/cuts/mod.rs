@@ -20,7 +20,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use bus::{Bus, NewStory};
 use story::{Character, LogEntry, Payload};
 use tempfile::TempDir;
@@ -29,7 +28,7 @@ use tokio::time::{Instant, interval_at};
 
 use crate::Model;
 use crate::edge::Issuer;
-use crate::ordeal::log;
+use crate::ordeal::{keep, log};
 use crate::redis::{self, Redis};
 use crate::wait::within;
 
@@ -52,15 +51,7 @@ const TELL: Duration = Duration::from_secs(5);
 pub async fn run(size: Size, tell: impl Fn(&str)) -> anyhow::Result<Report> {
     let folder = TempDir::with_prefix("storyfleet-cuts-")?;
     let ran = run_in(folder.path(), size, tell).await;
-    match &ran {
-        Ok(report) if report.is_clean() => Ok(ran?),
-        _ => {
-            let kept = folder.keep();
-            let mut report = ran.with_context(|| format!("kept: {}", kept.display()))?;
-            report.kept = Some(kept);
-            Ok(report)
-        }
-    }
+    keep(folder, ran, Report::is_clean, |report| &mut report.kept)
 }
 
 async fn run_in(folder: &Path, size: Size, tell: impl Fn(&str)) -> anyhow::Result<Report> {

@@ -28,7 +28,7 @@ use crate::chaos::plan::{Plan, Planned};
 use crate::chaos::publish::{self, Span};
 use crate::chaos::{CHARACTER, account, journal};
 use crate::edge::{Issuer, Node, Person};
-use crate::ordeal::log;
+use crate::ordeal::{keep, log};
 use crate::redis::{self, Redis};
 use crate::wait::eventually;
 use crate::{Build, Model};
@@ -123,15 +123,7 @@ pub struct Deploy {
 pub async fn run(deploy: Deploy, tell: impl Fn(&str)) -> anyhow::Result<Report> {
     let folder = TempDir::with_prefix("storyfleet-rolling-")?;
     let ran = run_in(folder.path(), deploy, tell).await;
-    match &ran {
-        Ok(report) if report.is_clean() => Ok(ran?),
-        _ => {
-            let kept = folder.keep();
-            let mut report = ran.with_context(|| format!("kept: {}", kept.display()))?;
-            report.kept = Some(kept);
-            Ok(report)
-        }
-    }
+    keep(folder, ran, Report::is_clean, |report| &mut report.kept)
 }
 
 async fn run_in(folder: &Path, deploy: Deploy, tell: impl Fn(&str)) -> anyhow::Result<Report> {

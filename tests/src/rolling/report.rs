@@ -12,6 +12,7 @@ use story::{LogEntry, StoryId};
 use crate::chaos::account::Account;
 use crate::chaos::journal::Journal;
 use crate::cuts::screen::{Screen, Tally};
+use crate::ordeal::rows;
 use crate::rolling::fleet::Replaced;
 use crate::rolling::waits::Wait;
 use crate::rolling::{Deploy, Step, Way};
@@ -224,21 +225,8 @@ impl fmt::Display for Waits {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for what in &self.wrong {
-            writeln!(f, "WRONG {what}")?;
-        }
-        for (name, value) in self.rows() {
-            writeln!(f, "{name:<16} {value}")?;
-        }
-        if let Some(kept) = &self.kept {
-            writeln!(f, "{:<16} {}", "kept", kept.display())?;
-        }
-        let clean = if self.is_clean() {
-            "clean"
-        } else {
-            "NOT CLEAN"
-        };
-        f.write_str(clean)
+        let kept = self.kept.as_deref();
+        rows(f, &self.wrong, &self.rows(), kept, self.is_clean())
     }
 }
 

@@ -1,0 +1,12 @@
+//! `storyfleet audit …`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// Also tell which of these events are gone: lines as `send --json` writes them; - for stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sent: Option<PathBuf>,
+}
