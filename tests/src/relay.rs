@@ -1,4 +1,5 @@
-//! A network before Redis that loses what Redis replies to chosen commands: they are done, and nobody hears of it.
+//! A network before Redis that loses what Redis replies to chosen commands (they are done, and nobody hears of it), or that
+//! delivers everything late.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -17,6 +19,7 @@ const PIECE: usize = 64;
 pub struct Relay {
     address: SocketAddr,
     word: Word,
+    held: watch::Sender<bool>,
     _end: DropGuard,
 }
 
@@ -34,14 +37,16 @@ impl Relay {
         let (redis, end) = (redis.to_owned(), CancellationToken::new());
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let (address, word) = (listener.local_addr()?, Word::default());
+        let (held, holds) = watch::channel(false);
         let (loses, tasks, until) = (word.clone(), TaskTracker::new(), end.clone());
         let carries = async move {
             while let Ok((near, _)) = listener.accept().await {
-                let (redis, word) = (redis.clone(), loses.clone());
+                let (redis, word, holds) = (redis.clone(), loses.clone(), holds.clone());
                 let until = until.clone();
                 tasks.spawn(async move {
+                    let carried = carry(near, &redis, &word, holds);
                     // Either side may hang up at any time.
-                    let _ended = until.run_until_cancelled(carry(near, &redis, &word)).await;
+                    let _ended = until.run_until_cancelled(carried).await;
                 });
             }
         };
@@ -50,6 +55,7 @@ impl Relay {
         Ok(Self {
             address,
             word,
+            held,
             _end: end.drop_guard(),
         })
     }
@@ -68,6 +74,16 @@ impl Relay {
     pub fn mend(&self) {
         *self.word.get() = None;
     }
+
+    /// From now on nothing comes through, either way.
+    pub fn hold(&self) {
+        self.held.send_replace(true);
+    }
+
+    /// What was held comes through, in its order, even of those who hung up since; and so does all that follows.
+    pub fn release(&self) {
+        self.held.send_replace(false);
+    }
 }
 
 impl Word {
@@ -84,7 +100,13 @@ impl Word {
     }
 }
 
-async fn carry(mut near: TcpStream, redis: &str, word: &Word) -> std::io::Result<()> {
+async fn carry(
+    mut near: TcpStream,
+    redis: &str,
+    word: &Word,
+    mut holds: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    released(&mut holds).await;
     let mut far = TcpStream::connect(redis).await?;
     let (mut asked, mut replied) = (vec![0; 16 * 1_024], vec![0; 16 * 1_024]);
     let (mut loses, mut latest) = (false, Vec::new());
@@ -92,6 +114,7 @@ async fn carry(mut near: TcpStream, redis: &str, word: &Word) -> std::io::Result
         tokio::select! {
             read = near.read(&mut asked) => {
                 let bytes = &asked[..read?];
+                released(&mut holds).await;
                 if bytes.is_empty() {
                     return Ok(());
                 }
@@ -103,6 +126,7 @@ async fn carry(mut near: TcpStream, redis: &str, word: &Word) -> std::io::Result
             }
             read = far.read(&mut replied) => {
                 let bytes = &replied[..read?];
+                released(&mut holds).await;
                 // A script that Redis does not know yet is sent again whole: that reply is the one to lose. Others may come
                 // with the reply that another script is not known.
                 let mut lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
@@ -120,4 +144,9 @@ async fn carry(mut near: TcpStream, redis: &str, word: &Word) -> std::io::Result
             }
         }
     }
+}
+
+async fn released(holds: &mut watch::Receiver<bool>) {
+    // A relay that is gone ends all that it carries.
+    let _gone = holds.wait_for(|held| !held).await;
 }

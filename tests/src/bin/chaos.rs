@@ -7,10 +7,11 @@ use clap::Parser;
 use system_tests::chaos;
 use system_tests::ordeal::{Usual, say, unless_ended};
 
-/// Runs the fleet while its processes and its Redis are killed, ended and frozen and its model fails; then accounts for
-/// every action: none lost, none answered twice, none out of order, none seen that a story held back, no key left behind.
+/// Runs the fleet while its processes and its Redis are killed, ended and frozen, what they tell each other comes late, and
+/// its model fails; then accounts for every action: none lost, none answered twice, none out of order, none seen that a
+/// story held back, no key left behind.
 ///
-/// 4 processes of each agent, 50 stories, 3 publishers, 35 actions and 4 blows a second. Exit 0: clean; 1: not, with what
+/// 4 processes of each agent, 50 stories, 3 publishers, 35 actions and 5 blows a second. Exit 0: clean; 1: not, with what
 /// is wrong, and where the data and logs are. A run that did not show all it is for (each kind of blow, a fault of the
 /// model, a blocked action, a takeover, a zombie that was FENCED, a reader who came back) is not clean: in less than a
 /// minute that may happen.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::chaos::plan::{Blow, LEASE, SLOTS, agent};
 use crate::redis::Redis;
-use crate::{Process, Signal, program};
+use crate::{Process, Relay, Signal, program};
 
 /// How long a worker that was asked to end may go on with what it has.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -25,6 +25,7 @@ pub struct Blows {
     pub killed: u32,
     pub ended: u32,
     pub frozen: u32,
+    pub delayed: u32,
     pub redis_restarts: u32,
     pub redis_frozen: u32,
 }
@@ -39,12 +40,14 @@ pub(super) struct Fleet {
     /// Of the workers' logs, one file for each slot.
     logs: PathBuf,
     slots: Vec<Process>,
+    /// The way of each slot to Redis.
+    ways: Vec<Relay>,
     /// Told to end, and not gone yet.
     leaving: JoinSet<(usize, anyhow::Result<ExitStatus>)>,
 }
 
 impl Fleet {
-    pub(super) fn start(
+    pub(super) async fn start(
         redis: Redis,
         llm: String,
         shards: u16,
@@ -58,9 +61,12 @@ impl Fleet {
             shards,
             logs,
             slots: Vec::new(),
+            ways: Vec::new(),
             leaving: JoinSet::new(),
         };
         for slot in 0..SLOTS {
+            let way = Relay::before(&fleet.redis.url()).await?;
+            fleet.ways.push(way);
             let worker = fleet.worker(slot)?;
             fleet.slots.push(worker);
         }
@@ -100,6 +106,11 @@ impl Fleet {
                 self.blows.frozen += 1;
             }
             Blow::Thaw(slot) => self.slots[slot].thaw()?,
+            Blow::Delay(slot) => {
+                self.ways[slot].hold();
+                self.blows.delayed += 1;
+            }
+            Blow::Undelay(slot) => self.ways[slot].release(),
             Blow::KillRedis => self.redis.kill().await?,
             Blow::EndRedis => self.redis.end().await?,
             Blow::FreezeRedis => {
@@ -174,7 +185,7 @@ impl Fleet {
             .context("a worker's log cannot be written")?;
         let mut command = Command::new(program(agent(slot).as_str())?);
         command
-            .args(["run", "--redis", &self.redis.url(), "--llm", &self.llm])
+            .args(["run", "--redis", &self.ways[slot].url(), "--llm", &self.llm])
             .args(["--model", "mock", "--pod", &name, "--log", "json"])
             .args(["--shards", &self.shards.to_string()])
             .args(["--log-filter", "info", "--concurrency", "16"])

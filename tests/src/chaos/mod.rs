@@ -125,7 +125,7 @@ impl Run {
         let (over, mut ear) = (CancellationToken::new(), JoinSet::new());
         let (heard, port, end) = (Arc::clone(&plan), redis.port(), over.clone());
         ear.spawn(async move { ear::listen(port, &heard, end).await });
-        let fleet = Fleet::start(redis, model.url().to_owned(), plan.shards, logs)?;
+        let fleet = Fleet::start(redis, model.url().to_owned(), plan.shards, logs).await?;
         let start = Instant::now();
         let span = Span {
             start,

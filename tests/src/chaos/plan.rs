@@ -23,9 +23,9 @@ const RATE: u32 = 35;
 /// Readers for each way in which a story's output is judged.
 const READERS: usize = 4;
 const OUTPUTS: [OutputPolicy; 3] = [OutputPolicy::Off, OutputPolicy::Hold, OutputPolicy::Retract];
-const BETWEEN_BLOWS: Duration = Duration::from_millis(250);
+const BETWEEN_BLOWS: Duration = Duration::from_millis(200);
 
-/// Milliseconds that a process stays frozen: always past the lease.
+/// Milliseconds that a process stays frozen, or what it sends and is sent under way: always past the lease.
 const FROZEN: Range<u64> = 1_200..2_500;
 /// Milliseconds that Redis is there and away.
 const THERE: Range<u64> = 4_000..10_000;
@@ -75,6 +75,9 @@ pub(crate) enum Blow {
     Freeze(usize),
     /// SIGCONT
     Thaw(usize),
+    /// What it tells Redis and is told comes later. So its commit comes when another has its event.
+    Delay(usize),
+    Undelay(usize),
     KillRedis,
     EndRedis,
     StartRedis,
@@ -171,7 +174,7 @@ fn actions(
     times.into_iter().enumerate().map(action).collect()
 }
 
-/// One blow in each quarter of a second, to a process that is not frozen at that time.
+/// One blow in each fifth of a second, to a process that is neither frozen nor far away at that time.
 fn worker_blows(random: &mut Xoshiro256PlusPlus, length: Duration) -> Vec<(Duration, Blow)> {
     let mut blows = Vec::new();
     let mut thawed = [Duration::ZERO; SLOTS];
@@ -179,13 +182,16 @@ fn worker_blows(random: &mut Xoshiro256PlusPlus, length: Duration) -> Vec<(Durat
     while at < length {
         let awake: Vec<usize> = (0..SLOTS).filter(|slot| thawed[*slot] < at).collect();
         if let Some(slot) = awake.choose(random).copied() {
-            match random.random_range(0..3) {
+            match random.random_range(0..4) {
                 0 => blows.push((at, Blow::Kill(slot))),
                 1 => blows.push((at, Blow::End(slot))),
-                _ => {
+                kind => {
                     thawed[slot] = at + Duration::from_millis(random.random_range(FROZEN));
-                    blows.push((at, Blow::Freeze(slot)));
-                    blows.push((thawed[slot], Blow::Thaw(slot)));
+                    let (begins, ends) = match kind {
+                        2 => (Blow::Freeze(slot), Blow::Thaw(slot)),
+                        _ => (Blow::Delay(slot), Blow::Undelay(slot)),
+                    };
+                    blows.extend([(at, begins), (thawed[slot], ends)]);
                 }
             }
         }
@@ -252,6 +258,7 @@ mod tests {
             assert!(count(|blow| matches!(blow, Blow::Kill(_))) > 40);
             assert!(count(|blow| matches!(blow, Blow::End(_))) > 40);
             assert!(count(|blow| matches!(blow, Blow::Freeze(_))) > 40);
+            assert!(count(|blow| matches!(blow, Blow::Delay(_))) > 40);
             assert!(count(|blow| matches!(blow, Blow::StartRedis)) >= 2);
             assert!(count(|blow| matches!(blow, Blow::ThawRedis)) >= 1);
             assert_eq!(plan.watched.len(), OUTPUTS.len() * READERS);
@@ -259,17 +266,24 @@ mod tests {
     }
 
     #[test]
-    fn who_is_frozen_is_thawed_past_the_lease_and_left_alone_until_then() {
+    fn who_is_frozen_or_delayed_is_so_past_the_lease_and_left_alone_until_then() {
         let plan = Plan::new(3, MINUTE).unwrap();
-        let mut frozen = [None; SLOTS];
+        let mut out = [None; SLOTS];
         for (at, blow) in plan.blows {
             match blow {
-                Blow::Kill(slot) | Blow::End(slot) => assert_eq!(frozen[slot], None),
-                Blow::Freeze(slot) => assert_eq!(frozen[slot].replace(at), None),
-                Blow::Thaw(slot) => assert!(at - frozen[slot].take().unwrap() > LEASE),
+                Blow::Kill(slot) | Blow::End(slot) => assert_eq!(out[slot], None),
+                Blow::Freeze(slot) | Blow::Delay(slot) => {
+                    assert_eq!(out[slot].replace((at, blow)), None);
+                }
+                Blow::Thaw(slot) | Blow::Undelay(slot) => {
+                    let (since, before) = out[slot].take().unwrap();
+                    assert!(at - since > LEASE);
+                    let froze = matches!(before, Blow::Freeze(_));
+                    assert_eq!(froze, matches!(blow, Blow::Thaw(_)));
+                }
                 _ => {}
             }
         }
-        assert_eq!(frozen, [None; SLOTS]);
+        assert_eq!(out, [None; SLOTS]);
     }
 }

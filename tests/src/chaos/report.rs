@@ -160,6 +160,7 @@ impl Report {
             ("worker was killed", blows.killed.into()),
             ("worker was asked to end", blows.ended.into()),
             ("worker was frozen", blows.frozen.into()),
+            ("worker was far from Redis", blows.delayed.into()),
             ("Redis was restarted", blows.redis_restarts.into()),
             ("Redis was frozen", blows.redis_frozen.into()),
             ("call of the model failed", self.model_faults),
@@ -259,8 +260,8 @@ impl Report {
             (
                 "workers",
                 format!(
-                    "killed {}, ended {}, frozen {}",
-                    blows.killed, blows.ended, blows.frozen
+                    "killed {}, ended {}, frozen {}, delayed {}",
+                    blows.killed, blows.ended, blows.frozen, blows.delayed
                 ),
             ),
             (

@@ -9,6 +9,7 @@ fn report(failed: u64, class: &str) -> Report {
         killed: 1,
         ended: 1,
         frozen: 1,
+        delayed: 1,
         redis_restarts: 1,
         redis_frozen: 1,
     };
@@ -78,6 +79,13 @@ fn a_run_that_shows_nothing_is_not_clean() {
         (1, Blows { killed: 0, ..dealt }),
         (1, Blows { ended: 0, ..dealt }),
         (1, Blows { frozen: 0, ..dealt }),
+        (
+            1,
+            Blows {
+                delayed: 0,
+                ..dealt
+            },
+        ),
         (
             1,
             Blows {
