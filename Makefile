@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover lint deps docs bench bench-gateway bench-page golden tools test-rolling bench-fleet test-alerts rules image test-image deny sbom reproducible
+.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover lint deps docs bench bench-gateway bench-page golden tools test-rolling bench-fleet test-alerts rules image test-image deny sbom reproducible screenshots
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -34,6 +34,13 @@ test-rolling:
 	scripts/previous $(REF)
 	cargo build --workspace --bins --locked
 	target/debug/rolling --old target/previous $(ARGS)
+
+# The pictures in docs/images, of the page and of top, after either looks otherwise.
+screenshots:
+	scripts/need-redis
+	scripts/need-browser
+	cargo build --workspace --bins --locked
+	node gateway/web/tests/screenshots.js
 
 # Metrics, alerts and the dashboard: rules against promtool, tables against the programs, and a real Prometheus beside a fleet that
 # is broken in each way that an alert tells of. TESTS names some of them alone.

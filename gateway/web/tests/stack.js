@@ -10,7 +10,7 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-const BINARIES = process.env.STORYFLEET_BINARIES ?? fileURLToPath(new URL('../../../target/debug', import.meta.url));
+export const BINARIES = process.env.STORYFLEET_BINARIES ?? fileURLToPath(new URL('../../../target/debug', import.meta.url));
 const DEADLINE = 30_000;
 
 /** Asks until there is an answer; tells what it waited for. */
