@@ -145,7 +145,10 @@ Exit code 1 when anything is left to do.")]
 Examples:
   storyfleet audit
   storyfleet send castle 'I wait' --json >> sent.ndjson    what was accepted, kept by who sent it
-  storyfleet audit --sent sent.ndjson                      after a failover or a restore: what of it is gone")]
+  storyfleet audit --sent sent.ndjson                      after a failover or a restore: what of it is gone
+
+The id of what is trimmed, taken back or blocked is known for a day. So what is gone and was sent within the last day was lost:
+have who sent it send it again. Of what is older nobody knows which of these it was.")]
     Audit(AuditArgs),
 
     /// Watch the fleet live: who is answered, how fast, what waits and why, which worker is silent

@@ -17,6 +17,11 @@ use crate::output::{Output, one_line};
 /// What scripts test for; 1 would read as "could not look".
 const NOT_CLEAN: u8 = 3;
 
+/// Ids are remembered for a day ([`Bus::missing`]).
+const GONE: &str = "\
+not clean: what is gone and was sent within the last day was lost, so have who sent it send it again; what is older \
+may have been trimmed, taken back or blocked instead";
+
 /// The longest line of a file of what was sent.
 const MAX_LINE_BYTES: u64 = 64 * 1_024;
 
@@ -139,14 +144,18 @@ fn tell(found: Found, out: Output) -> anyhow::Result<()> {
             let there = events - missing.len();
             out.line(&format!("{there} of {events} that were sent are there"))?;
         }
-        out.line(&match is_all_there {
-            true => summary(&audit),
-            false => {
-                "not clean: what is gone was accepted, so have who sent it send it again".to_owned()
-            }
-        })?;
+        for line in endings(&audit, is_all_there) {
+            out.line(&line)?;
+        }
     }
     Ok(())
+}
+
+/// What it comes to, and what to do: each of what is wrong.
+fn endings(audit: &Audit, is_all_there: bool) -> Vec<String> {
+    let gone = (!is_all_there).then(|| GONE.to_owned());
+    let own = (is_all_there || !audit.is_clean()).then(|| summary(audit));
+    own.into_iter().chain(gone).collect()
 }
 
 fn summary(audit: &Audit) -> String {
@@ -217,6 +226,19 @@ mod tests {
             (audit, "clean: every action ended once"),
         ] {
             assert!(summary(&audit).contains(says), "{audit:?}");
+            assert_eq!(endings(&audit, true), [summary(&audit)]);
         }
+    }
+
+    #[test]
+    fn what_is_gone_hides_nothing_else_that_is_wrong() {
+        let clean = Audit {
+            events: 1,
+            answered: 1,
+            ..Audit::default()
+        };
+        assert_eq!(endings(&clean, false), [GONE]);
+        let lost = Audit { lost: 1, ..clean };
+        assert_eq!(endings(&lost, false), [&summary(&lost), GONE]);
     }
 }

@@ -13,7 +13,7 @@ const TOGETHER: usize = 1_000;
 
 impl Bus {
     /// Of these events of a story those that are nowhere: a failover or a restore took them. Retention and moderation leave
-    /// an event's id for a day; of what is older and was removed on purpose it is not known.
+    /// an event's id for a day: of what is older and is nowhere it is not known whether it was lost or removed on purpose.
     ///
     /// # Errors
     /// When Redis was not reached.

@@ -308,7 +308,8 @@ async fn what_was_accepted_and_is_gone_is_named_and_nothing_else_is_said_of_it()
         "{told}"
     );
     assert!(
-        told.contains("not clean") && !told.contains("none was lost"),
+        told.contains("not clean: what is gone and was sent within the last day was lost")
+            && !told.contains("none was lost"),
         "{told}"
     );
     let (code, told) = audit(&format!("{there}\n{{\"story\":7}}\n")).await?;
