@@ -1,8 +1,8 @@
 //! Which Redis a command talks to: `--redis`, else the one that `storyfleet up` runs in the data folder.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -219,13 +219,15 @@ pub(crate) fn write_public(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let new = path.with_extension("new");
-    let file = File::options()
+    let mut file = File::options()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(mode)
-        .open(&new);
-    file?.write_all(bytes)?;
+        .open(&new)?;
+    // A file that was left there keeps its mode, and a umask takes from that of a new one.
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.write_all(bytes)?;
     fs::rename(&new, path)
 }
 
@@ -256,6 +258,30 @@ mod tests {
         let mode = fs::metadata(&file).unwrap().mode();
         assert_eq!(mode & 0o777, 0o644);
         assert_eq!(fs::read(&file).unwrap(), b"[]");
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_does_not_decide_who_may_read() {
+        use std::os::unix::fs::MetadataExt;
+        let data = tempfile::tempdir().unwrap();
+        let mode = |file: &Path| fs::metadata(file).unwrap().mode() & 0o777;
+        for (name, write, left, wanted) in [
+            (
+                "public",
+                write_public as fn(&Path, &[u8]) -> _,
+                0o600,
+                0o644,
+            ),
+            ("private", write_private, 0o644, 0o600),
+        ] {
+            let file = data.path().join(name);
+            let new = file.with_extension("new");
+            fs::write(&new, b"half of it").unwrap();
+            fs::set_permissions(&new, Permissions::from_mode(left)).unwrap();
+            write(&file, b"[]").unwrap();
+            assert_eq!(mode(&file), wanted, "{name}");
+            assert_eq!(fs::read(&file).unwrap(), b"[]");
+        }
     }
 
     #[test]
