@@ -49,6 +49,14 @@ struct Spec {
 #[serde(rename_all = "camelCase", default)]
 struct Advanced {
     horizontal_pod_autoscaler_config: HpaConfig,
+    scaling_modifiers: Option<Modifiers>,
+}
+
+/// What several triggers come to.
+#[derive(Deserialize)]
+struct Modifiers {
+    formula: String,
+    target: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -82,10 +90,11 @@ struct Policed {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Trigger {
     #[serde(rename = "type")]
     kind: String,
+    #[serde(default)]
+    name: String,
     metadata: Metadata,
 }
 
@@ -138,12 +147,7 @@ impl Scaler {
             "workers are {min} to {max}"
         );
         ensure!(polling_interval > 0, "pollingInterval is 0");
-        let mut targets = triggers.iter().map(target).collect::<Result<Vec<_>, _>>()?;
-        targets.dedup();
-        // Of several shards all have the same, and are added up.
-        let [target] = targets[..] else {
-            bail!("it needs one streamLength, the same in each trigger");
-        };
+        let target = target(&triggers, advanced.scaling_modifiers.as_ref())?;
         let Behavior {
             scale_up,
             scale_down,
@@ -180,10 +184,39 @@ impl Scaler {
     }
 }
 
-fn target(trigger: &Trigger) -> anyhow::Result<u32> {
-    let length = trigger.metadata.stream_length.as_deref();
-    let length = length.filter(|_| trigger.kind == "redis-streams");
-    let length = length.context("a trigger is not of redis-streams with a streamLength")?;
+/// KEDA's client of one Redis, of a cluster and of Sentinel's. What they ask is the same.
+const KINDS: [&str; 3] = [
+    "redis-streams",
+    "redis-cluster-streams",
+    "redis-sentinel-streams",
+];
+
+fn target(triggers: &[Trigger], modifiers: Option<&Modifiers>) -> anyhow::Result<u32> {
+    let lengths = triggers.iter().map(|trigger| {
+        let length = trigger.metadata.stream_length.as_deref();
+        let length = length.filter(|_| KINDS.contains(&trigger.kind.as_str()));
+        length.with_context(|| {
+            let kinds = KINDS.join(", ");
+            format!("a trigger is not of {kinds} with a streamLength")
+        })
+    });
+    let mut lengths = lengths.collect::<Result<Vec<_>, _>>()?;
+    lengths.extend(modifiers.map(|modifiers| modifiers.target.as_str()));
+    lengths.dedup();
+    let [length] = lengths[..] else {
+        bail!("it needs one streamLength, the same in each trigger and the modifiers' target");
+    };
+    let is_sum = match modifiers {
+        Some(modifiers) => {
+            let names = triggers.iter().map(|trigger| trigger.name.as_str());
+            modifiers.formula.split('+').map(str::trim).eq(names)
+        }
+        None => triggers.len() == 1,
+    };
+    ensure!(
+        is_sum,
+        "its triggers are not added up: scalingModifiers has no formula `name + name`, else the longest stream counts for all"
+    );
     let target = length.parse().ok().filter(|target| *target > 0);
     target.context("a streamLength is no number above 0")
 }
@@ -259,7 +292,7 @@ mod tests {
             ("spec: {triggers: []}", "one streamLength"),
             (
                 "spec: {triggers: [{type: cpu, metadata: {}}]}",
-                "not of redis-streams",
+                "not of redis-streams, redis-cluster-streams, redis-sentinel-streams",
             ),
             (
                 &format!("spec: {{minReplicaCount: 7, maxReplicaCount: 3, {trigger}}}"),
@@ -267,6 +300,41 @@ mod tests {
             ),
         ] {
             let error = Scaler::read(bad).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    /// Two shards, on whichever Redis.
+    fn two(kind: &str, lengths: [u32; 2], modifiers: &str) -> anyhow::Result<Scaler> {
+        let [first, second] = lengths;
+        Scaler::read(&format!(
+            "spec:
+  advanced: {{{modifiers}}}
+  triggers:
+    - {{type: {kind}, name: shard0, metadata: {{stream: 's0', streamLength: '{first}'}}}}
+    - {{type: {kind}, name: shard1, metadata: {{stream: 's1', streamLength: '{second}'}}}}"
+        ))
+    }
+
+    #[test]
+    fn shards_are_added_up_on_one_redis_a_cluster_and_under_sentinel() {
+        let modifiers = "scalingModifiers: {formula: shard0 + shard1, target: '5'}";
+        for kind in KINDS {
+            assert_eq!(two(kind, [5, 5], modifiers).unwrap().target, 5, "{kind}");
+        }
+        for (kind, lengths, modifiers, says) in [
+            ("redis-cluster", [5, 5], modifiers, "not of redis-streams"),
+            (KINDS[1], [5, 6], modifiers, "the same in each trigger"),
+            (KINDS[1], [6, 6], modifiers, "the modifiers' target"),
+            (KINDS[1], [5, 5], "", "not added up"),
+            (
+                KINDS[1],
+                [5, 5],
+                "scalingModifiers: {formula: shard0, target: '5'}",
+                "not added up",
+            ),
+        ] {
+            let error = two(kind, lengths, modifiers).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
         }
     }
