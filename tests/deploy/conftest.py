@@ -36,6 +36,18 @@ def local():
 
 
 @pytest.fixture
+def cluster():
+    need(fleet.kubectl(), "there is no kubectl (1.27 or later) to render overlays with")
+    return fleet.Fleet(fleet.rendered("cluster"))
+
+
+@pytest.fixture
+def sentinel():
+    need(fleet.kubectl(), "there is no kubectl (1.27 or later) to render overlays with")
+    return fleet.Fleet(fleet.rendered("sentinel"))
+
+
+@pytest.fixture
 def addresses():
     """Where each finds the others: variables of the manifests that name a Service, and ports that pods share here."""
     redis, model, internal, public = free_port(), free_port(), free_port(), free_port()

@@ -339,8 +339,39 @@ def the_signal_is_xlen(fleet):
         streams = [trigger["metadata"]["stream"] for trigger in scaled["spec"]["triggers"]]
         if streams != [f"{settings['STORYFLEET_PREFIX']}:{{{shard}}}:work:{agent}" for shard in shards]:
             yield f"{name_of(scaled)} looks at {streams}, and there are {len(shards)} shards"
-        elif len(streams) > 1 and "formula" not in scaled["spec"].get("advanced", {}).get("scalingModifiers", {}):
-            yield f"{name_of(scaled)} takes the longest of its streams for all of them"
+        elif len(streams) > 1:
+            told = scaled["spec"].get("advanced", {}).get("scalingModifiers", {})
+            if told.get("formula") != " + ".join(trigger.get("name", "") for trigger in scaled["spec"]["triggers"]):
+                yield f"{name_of(scaled)} does not add up its streams: {told.get('formula')}"
+            if {trigger["metadata"].get("streamLength") for trigger in scaled["spec"]["triggers"]} != {told.get("target")}:
+                yield f"{name_of(scaled)} has another target than its streams"
+
+
+# How KEDA is told where Redis is, by the client that it asks with.
+CLIENTS = {"redis-streams": "address", "redis-cluster-streams": "addresses", "redis-sentinel-streams": "addresses"}
+
+
+@rule
+def the_scalers_client_finds_redis(fleet):
+    """Its plain client knows one server, that of a cluster follows streams from master to master, Sentinel's asks for the master."""
+    for scaled in fleet.of("ScaledObject"):
+        triggers = scaled["spec"]["triggers"]
+        kinds = {trigger["type"] for trigger in triggers}
+        if len(kinds) > 1 or not kinds <= CLIENTS.keys():
+            yield f"{name_of(scaled)} asks as {kinds}"
+            continue
+        [kind] = kinds
+        for trigger in triggers:
+            access = fleet.get("TriggerAuthentication", trigger["authenticationRef"]["name"])
+            given = {each["parameter"] for each in access["spec"]["secretTargetRef"]} if access else set()
+            if given & {"address", "addresses"} != {CLIENTS[kind]}:
+                yield f"{name_of(scaled)}: {kind} reads {CLIENTS[kind]}, and is told {given}"
+        if kind == "redis-sentinel-streams":
+            if not all(trigger["metadata"].get("sentinelMaster") for trigger in triggers):
+                yield f"{name_of(scaled)} does not name its master to Sentinel"
+            ways = [way for each in fleet.of("NetworkPolicy") for way in each["spec"].get("egress", [])]
+            if not any({6379, 26379} <= {port["port"] for port in way["ports"]} for way in ways):
+                yield f"{name_of(scaled)}: nobody is let out to Sentinel"
 
 
 @rule

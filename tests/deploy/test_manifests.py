@@ -1,11 +1,13 @@
 """Every overlay renders, is made of valid objects, and keeps to every rule of policy.py."""
 
 import copy
+import subprocess
 
 import fleet
 import policy
 import pytest
 import schema
+import yaml
 
 
 def test_every_object_is_valid(overlay):
@@ -24,6 +26,15 @@ def test_an_unknown_field_is_refused(production, kind):
 @pytest.mark.parametrize("rule", policy.RULES, ids=lambda rule: rule.__name__)
 def test_every_overlay_keeps_to(rule, overlay):
     assert list(rule(overlay)) == []
+
+
+def test_every_scaled_object_can_be_simulated(overlay, tmp_path):
+    (tmp_path / "load.csv").write_text("minute,events\n0,60\n1,60\n")
+    for scaled in overlay.of("ScaledObject"):
+        (tmp_path / "scaled.yaml").write_text(yaml.safe_dump(scaled))
+        command = [fleet.binary("storyfleet"), "simulate-scale", "--load", "load.csv", "--scaled-object", "scaled.yaml"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
 
 
 def test_every_component_is_part_of_an_overlay():

@@ -283,6 +283,44 @@ def replicas_set_back(fleet):
     fleet.get("Deployment", "dialogue")["spec"]["replicas"] = 2
 
 
+@spoils(policy.the_signal_is_xlen, of="cluster")
+def a_shard_that_is_not_added_up(fleet):
+    told = fleet.get("ScaledObject", "dialogue")["spec"]["advanced"]["scalingModifiers"]
+    told["formula"] = told["formula"].removesuffix(" + shard11")
+
+
+@spoils(policy.the_signal_is_xlen, of="cluster")
+def another_target_for_all(fleet):
+    fleet.get("ScaledObject", "dialogue")["spec"]["advanced"]["scalingModifiers"]["target"] = "24"
+
+
+@spoils(policy.the_scalers_client_finds_redis, of="cluster")
+def one_server_asked_for_all_streams(fleet):
+    for trigger in fleet.get("ScaledObject", "narrator")["spec"]["triggers"]:
+        trigger["type"] = "redis-streams"
+
+
+@spoils(policy.the_scalers_client_finds_redis, of="cluster")
+def lists_counted(fleet):
+    for trigger in fleet.get("ScaledObject", "narrator")["spec"]["triggers"]:
+        trigger["type"] = "redis-cluster"
+
+
+@spoils(policy.the_scalers_client_finds_redis)
+def a_cluster_at_one_address(fleet):
+    fleet.get("ScaledObject", "narrator")["spec"]["triggers"][0]["type"] = "redis-cluster-streams"
+
+
+@spoils(policy.the_scalers_client_finds_redis, of="sentinel")
+def a_master_without_a_name(fleet):
+    del fleet.get("ScaledObject", "moderator")["spec"]["triggers"][0]["metadata"]["sentinelMaster"]
+
+
+@spoils(policy.the_scalers_client_finds_redis, of="sentinel")
+def no_way_to_sentinel(fleet):
+    fleet.get("NetworkPolicy", "redis")["spec"]["egress"][0]["ports"].pop()
+
+
 @spoils(policy.one_short_lease)
 def two_leases(fleet):
     container(fleet)["env"].append({"name": "STORYFLEET_LEASE", "value": "20s"})
