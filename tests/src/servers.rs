@@ -129,6 +129,12 @@ impl Servers {
         format!("redis+sentinel://{}/{NAME}", addresses.join(","))
     }
 
+    /// The masters of a new cluster first.
+    #[must_use]
+    pub fn nodes(&self) -> &[Redis] {
+        &self.nodes
+    }
+
     /// The first of the nodes that is a master now, and its replica.
     ///
     /// # Errors
