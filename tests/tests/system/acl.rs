@@ -335,6 +335,30 @@ async fn each_may_do_its_own(redis: &Redis) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The URL in them is the operator's.
+#[tokio::test]
+async fn what_the_runbooks_ask_of_redis_the_operator_may() -> anyhow::Result<()> {
+    let runbooks = include_str!("../../../docs/runbooks.md");
+    let folder = tempfile::tempdir()?;
+    let redis = guarded(folder.path()).await?;
+    let lines = runbooks
+        .lines()
+        .filter_map(|line| line.strip_prefix("redis-cli "));
+    let mut asked = 0;
+    for line in lines {
+        let (_, command) = line.split_once(r#"-u "$NODE" "#).context("its server")?;
+        let command = command.split(" #").next().unwrap_or(command).trim();
+        // Its own options, as --latency-history, say PING.
+        if !command.starts_with("--") {
+            let words = command.replace('\'', "");
+            assert_eq!(may(&redis, "operator", &words).await?, "OK", "{words}");
+            asked += 1;
+        }
+    }
+    assert!(asked > 0, "the runbooks ask nothing");
+    Ok(())
+}
+
 /// Sentinel has it write its settings at each failover; a changed password is kept by `ACL SAVE`.
 #[tokio::test]
 async fn users_are_the_same_after_redis_wrote_its_settings_and_began_anew() -> anyhow::Result<()> {
