@@ -105,6 +105,16 @@ def test_what_is_asked_is_in_the_tables(where, query):
     assert named <= of_query, where
 
 
+@pytest.mark.parametrize("panel", written.panels(), ids=lambda panel: panel["title"])
+def test_no_two_lines_of_a_panel_have_one_name(panel):
+    for target in panel["targets"]:
+        # The first grouping is that of what is shown.
+        grouped = re.search(r"\bby \(([\w, ]*)\)", target["expr"])
+        labels = set(re.findall(r"\w+", grouped[1])) - {"le"} if grouped else set()
+        named = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+        assert labels == named, target["expr"]
+
+
 def test_the_dashboard_asks_the_chosen_source_and_namespace():
     for panel in written.panels():
         assert panel["datasource"]["uid"] == "${datasource}", panel["title"]
