@@ -1,6 +1,7 @@
 //! The harness of the system tests: a real Redis server, the mock model and workers, all real processes, behind verbs
 //! that read as a story of what happens. It waits for states, each within a deadline, and never for time to pass.
 
+mod address;
 pub mod chaos;
 pub mod cuts;
 pub mod edge;
@@ -18,6 +19,7 @@ mod stack;
 mod wait;
 mod watcher;
 
+pub use address::free_address;
 pub use model::Model;
 pub use output::Output;
 pub use process::{Build, Process, program};

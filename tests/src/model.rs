@@ -8,8 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::redis::port;
-use crate::{Process, program};
+use crate::{Process, free_address, program};
 
 #[derive(Debug)]
 pub struct Model {
@@ -29,7 +28,7 @@ impl Model {
     /// When it does not start.
     pub async fn start(scenario: &str, options: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let address = format!("127.0.0.1:{}", port()?);
+        let address = free_address()?.to_string();
         let mut arguments = vec!["--listen".to_owned(), address.clone()];
         arguments.extend(options.iter().map(ToString::to_string));
         if !scenario.is_empty() {

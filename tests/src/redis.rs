@@ -1,6 +1,6 @@
 //! A real Redis server in a folder of its own, that can be stopped and started with its data.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -13,7 +13,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::wait::{DEADLINE, eventually};
-use crate::{Process, Signal};
+use crate::{Process, Signal, free_address};
 
 /// Ports tried for a server.
 const PORTS: usize = 5;
@@ -70,9 +70,7 @@ impl Redis {
     /// When it does not end, or not start.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.end().await?;
-        self.resume()?;
-        ensure!(self.serves().await?, "Redis ended at once");
-        Ok(())
+        self.resume().await
     }
 
     async fn start_with(
@@ -83,14 +81,14 @@ impl Redis {
         // A port that was free, or the one that a node of a cluster has beside it, may be somebody's by now.
         for _ in 0..PORTS {
             let mut redis = Self {
-                port: port()?,
+                port: free_address()?.port(),
                 data: data.to_owned(),
                 file: file.map(Path::to_owned),
                 settings: settings.iter().map(ToString::to_string).collect(),
                 process: None,
                 _folder: None,
             };
-            redis.resume()?;
+            redis.spawn()?;
             if redis.serves().await? {
                 return Ok(redis);
             }
@@ -153,8 +151,17 @@ impl Redis {
         Ok(reply)
     }
 
-    /// Starts the server again on its data.
-    pub(crate) fn resume(&mut self) -> anyhow::Result<()> {
+    /// Starts the server again on its data, and waits until it serves.
+    pub(crate) async fn resume(&mut self) -> anyhow::Result<()> {
+        self.spawn()?;
+        if !self.serves().await? {
+            let log = std::fs::read_to_string(self.data.join(LOG))?;
+            bail!("Redis ended at once: {}", log.lines().last().unwrap_or("-"));
+        }
+        Ok(())
+    }
+
+    fn spawn(&mut self) -> anyhow::Result<()> {
         let program = ["redis-server", "valkey-server"]
             .into_iter()
             .find(|name| is_installed(name))
@@ -211,17 +218,26 @@ pub(crate) async fn answers(bus: &Bus) -> anyhow::Result<()> {
     eventually("Redis answers", async || Ok(bus.ping().await.ok())).await
 }
 
-/// A free port below those that outgoing connections are given: it must still be free when its server was away.
-pub(crate) fn port() -> anyhow::Result<u16> {
-    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    let mut ports = (0..1_000).map(|_| rand::random_range(10_000..32_000));
-    ports.find(free).context("no port is free")
-}
-
 pub(crate) fn is_installed(program: &str) -> bool {
     let version = std::process::Command::new(program)
         .arg("--version")
         .stdout(Stdio::null())
         .status();
     version.is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_whose_port_was_taken_meanwhile_does_not_come_back_unnoticed() {
+        let mut redis = Redis::start(&[]).await.unwrap();
+        redis.kill().await.unwrap();
+        let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, redis.port())).unwrap();
+        let error = redis.resume().await.unwrap_err().to_string();
+        assert!(error.contains("Failed listening on port"), "{error}");
+    }
 }

@@ -8,9 +8,9 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::redis::{Redis, is_installed, port};
+use crate::redis::{Redis, is_installed};
 use crate::wait::{DEADLINE, eventually};
-use crate::{Process, Signal};
+use crate::{Process, Signal, free_address};
 
 /// Of a cluster; each has one replica.
 const MASTERS: usize = 3;
@@ -202,12 +202,12 @@ impl Servers {
         self.nodes[node].kill().await
     }
 
-    /// Starts one again on its data.
+    /// Starts one again on its data; it serves when this returns.
     ///
     /// # Errors
-    /// When it does not start.
-    pub fn resume(&mut self, node: usize) -> anyhow::Result<()> {
-        self.nodes[node].resume()
+    /// When it does not.
+    pub async fn resume(&mut self, node: usize) -> anyhow::Result<()> {
+        self.nodes[node].resume().await
     }
 
     /// # Errors
@@ -261,7 +261,7 @@ impl Sentinel {
         std::fs::write(&file, settings)?;
         let programs = ["redis-server", "valkey-server"];
         let program = programs.into_iter().find(|name| is_installed(name));
-        let port = port()?;
+        let port = free_address()?.port();
         let mut command = Command::new(program.context("there is no Redis server")?);
         command
             .arg(&file)

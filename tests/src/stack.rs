@@ -300,7 +300,7 @@ impl Stack {
     /// # Errors
     /// When it does not answer.
     pub async fn resume_redis(&mut self) -> anyhow::Result<()> {
-        self.redis.resume()?;
+        self.redis.resume().await?;
         redis::answers(&self.bus).await
     }
 

@@ -119,7 +119,7 @@ impl Fleet {
             }
             Blow::ThawRedis => self.redis.signal(Signal::CONT)?,
             Blow::StartRedis => {
-                self.redis.resume()?;
+                self.redis.resume().await?;
                 self.blows.redis_restarts += 1;
             }
         }

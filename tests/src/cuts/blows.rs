@@ -122,7 +122,7 @@ impl Fleet {
                     stage.tides.goes();
                     self.redis.kill().await?;
                     sleep(away).await;
-                    self.redis.resume()?;
+                    self.redis.resume().await?;
                     redis::answers(bus).await?;
                     stage.tides.is_back();
                     self.blows.redis_restarts += 1;

@@ -1,7 +1,7 @@
 //! One node of the gateway as a process, which keeps its address when it is started again.
 
 use std::fs::OpenOptions;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
@@ -9,9 +9,8 @@ use anyhow::Context;
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
-use crate::redis::port;
 use crate::wait::eventually;
-use crate::{Build, Process, Signal};
+use crate::{Build, Process, Signal, free_address};
 
 /// Tests do as much as many people, and each test of a limit gives it itself.
 const UNLIMITED: [(&str, &str); 2] = [("--requests", "100000"), ("--publishes", "1000000")];
@@ -42,7 +41,7 @@ impl Node {
         folder: &Path,
         options: &[&str],
     ) -> anyhow::Result<Self> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port()?));
+        let address = free_address()?;
         let secrets = folder.join("secrets").display().to_string();
         let listen = address.to_string();
         let own = ["run", "--redis", redis, "--listen", &listen];

@@ -159,7 +159,7 @@ async fn suffer(
     load.answered(STEADY).await?;
     match blow {
         Blow::Freeze => servers.signal(old, Signal::CONT)?,
-        Blow::Kill | Blow::Lag => servers.resume(old)?,
+        Blow::Kill | Blow::Lag => servers.resume(old).await?,
     }
     servers.mended().await?;
     tell("the old master is a replica");

@@ -7,10 +7,9 @@ use anyhow::Context;
 use futures::future::try_join_all;
 use story::{Agent, Policies};
 use system_tests::edge::{Issuer, Node};
-use system_tests::{Model, Options, Process, Signal, Stack, eventually, program};
+use system_tests::{Model, Options, Process, Signal, Stack, eventually, free_address, program};
 use tokio::net::TcpListener;
 use tokio::process::Command;
-use tokio::time::Instant;
 
 /// Each program, the variable that tells it where its page is, and the page.
 const PROGRAMS: [(&str, &str, &str); 5] = [
@@ -98,8 +97,7 @@ async fn a_gateway_says_whether_it_is_ready_and_why_it_is_not() -> anyhow::Resul
     let mut stack = Stack::start(Options::default()).await?;
     let folder = tempfile::tempdir()?;
     Issuer::new(folder.path())?;
-    let page = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let listen = page.to_string();
+    let listen = free_address()?.to_string();
     let options = ["--internal-listen", &listen];
     let node = Node::start(&stack.redis_url(), folder.path(), &options).await?;
     assert_eq!(says("gateway", &listen, 0).await?, "ready");
@@ -134,9 +132,7 @@ async fn where_nobody_listens_or_speaks_nobody_is_well() -> anyhow::Result<()> {
     // Connections are taken, since the system does that, and nobody ever reads them.
     let silent = TcpListener::bind("127.0.0.1:0").await?;
     let silent = &silent.local_addr()?.to_string();
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let nobody = &nobody.to_string();
-    let began = Instant::now();
+    let nobody = "127.0.0.1:1";
     let each = PROGRAMS.map(|(name, _, page)| async move {
         let (code, line) = asked(name, nobody).await?;
         let words = format!(
@@ -149,7 +145,6 @@ async fn where_nobody_listens_or_speaks_nobody_is_well() -> anyhow::Result<()> {
         anyhow::Ok(())
     });
     try_join_all(each).await?;
-    assert!(began.elapsed() < Duration::from_secs(10));
     Ok(())
 }
 

@@ -1,11 +1,10 @@
 //! A machine whose clock is an hour wrong.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::process::Stdio;
 
 use anyhow::bail;
 use story::{Agent, Policies};
-use system_tests::{Options, Process, Stack, eventually, program};
+use system_tests::{Options, Process, Stack, eventually, free_address, program};
 use tokio::process::Command;
 
 /// libfaketime takes the place of the clock, in the process itself: it ends like any.
@@ -74,8 +73,7 @@ async fn a_gateway_with_a_wrong_clock_says_why_nobody_comes_in() -> anyhow::Resu
         "--listen",
         "127.0.0.1:0",
     ]);
-    // A port that was free.
-    let internal = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+    let internal = free_address()?;
     command.args(["--internal-listen", &internal.to_string(), "--jwt-secrets"]);
     let mut gateway = Process::start(command.arg(&secrets).stderr(Stdio::piped()))?;
     let mut log = gateway.errors()?;

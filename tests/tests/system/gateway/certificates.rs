@@ -1,6 +1,5 @@
 //! For how long the certificate is good: whoever looks after a node hears of it before its readers do.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use jiff::Timestamp;
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use serde_json::Value;
 use system_tests::edge::{Issuer, Node};
-use system_tests::{Redis, eventually, program};
+use system_tests::{Redis, eventually, free_address, program};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::process::Command;
@@ -85,8 +84,7 @@ async fn a_node_tells_of_its_certificate_at_the_start_and_when_there_is_another(
     let (redis, folder) = (Redis::start(&[]).await?, tempfile::tempdir()?);
     Issuer::new(folder.path())?;
     let files = Files::new(folder.path(), (-80, 5))?;
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-    let pages = free.to_string();
+    let pages = free_address()?.to_string();
     let options = [&files.options()[..], &["--internal-listen", &pages]].concat();
     let node = Node::start(&redis.url(), folder.path(), &options).await?;
     let counted = async || {

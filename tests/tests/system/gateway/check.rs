@@ -97,13 +97,11 @@ async fn what_may_come_is_1_and_what_must_be_changed_is_2() -> anyhow::Result<()
     Issuer::new(folder.path())?;
     let (secrets, short) = (folder.path().join("secrets"), folder.path().join("short"));
     std::fs::write(&short, "too short")?;
-    let nobody = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
-    let gone = format!("redis://{nobody}");
     let (url, issuer) = issuer("HTTP/1.1 503 No\r\nconnection: close\r\n\r\n".into()).await?;
     let (redis, secrets, short) = (redis.url(), text(&secrets)?, text(&short)?);
     for (options, code, words) in [
         (
-            &["--jwt-secrets", secrets, "--redis", &gone][..],
+            &["--jwt-secrets", secrets, "--redis", "redis://127.0.0.1:1"][..],
             1,
             "FAIL redis",
         ),

@@ -6,7 +6,7 @@ use bus::Revoked;
 use gateway::auth::Role;
 use serde_json::json;
 use system_tests::edge::Socket;
-use system_tests::{Signal, eventually};
+use system_tests::{Signal, eventually, free_address};
 use tokio::time::{Instant, timeout};
 
 use super::{Edge, join, publish};
@@ -79,9 +79,8 @@ async fn what_waits_when_a_token_is_revoked_is_not_done() -> anyhow::Result<()> 
 
 #[tokio::test]
 async fn who_reads_nothing_is_out_when_their_token_ends() -> anyhow::Result<()> {
-    let pages = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let listen = pages.to_string();
-    let edge = Edge::start(&["--messages", "10000", "--internal-listen", &listen]).await?;
+    let pages = free_address()?.to_string();
+    let edge = Edge::start(&["--messages", "10000", "--internal-listen", &pages]).await?;
     let token = edge.brief("slow", Duration::from_secs(9))?;
     let mut slow = Socket::open_as(edge.address(), &token).await?;
     assert_eq!(slow.ask_for(join(None)).await?["t"], "ok");

@@ -1,13 +1,13 @@
 //! What surrounds a node: variables that are there and empty, and fewer files than its connections need.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
 use system_tests::edge::Issuer;
-use system_tests::{Output, Process, Redis, eventually, program};
+use system_tests::{Output, Process, Redis, eventually, free_address, program};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -25,7 +25,7 @@ impl Place {
     async fn new() -> anyhow::Result<Self> {
         let (redis, folder) = (Redis::start(&[]).await?, tempfile::tempdir()?);
         Issuer::new(folder.path())?;
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let address = free_address()?;
         Ok(Self {
             redis,
             folder,

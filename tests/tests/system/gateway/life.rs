@@ -6,7 +6,7 @@ use anyhow::Context;
 use gateway::auth::Role;
 use serde_json::json;
 use system_tests::edge::{Heard, Sent, Socket, Stream};
-use system_tests::{Signal, eventually};
+use system_tests::{Signal, eventually, free_address};
 use tokio::time::{Instant, timeout};
 
 use super::{Edge, join, publish, says};
@@ -222,8 +222,8 @@ async fn what_is_written_as_the_node_goes_is_answered_before_the_bye() -> anyhow
 
 #[tokio::test]
 async fn only_what_a_reader_is_there_for_counts_as_delivered_live() -> anyhow::Result<()> {
-    let pages = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let edge = Edge::start(&["--internal-listen", &pages.to_string()]).await?;
+    let pages = free_address()?.to_string();
+    let edge = Edge::start(&["--internal-listen", &pages]).await?;
     let counted = async || {
         let page = edge.client.get(format!("http://{pages}/metrics"));
         let page = page.send().await?.text().await?;
@@ -254,9 +254,8 @@ async fn only_what_a_reader_is_there_for_counts_as_delivered_live() -> anyhow::R
 
 #[tokio::test]
 async fn whoever_stops_reading_is_let_go_of_and_loses_nothing() -> anyhow::Result<()> {
-    let pages = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let listen = pages.to_string();
-    let options = ["--messages", "10000", "--internal-listen", &listen];
+    let pages = free_address()?.to_string();
+    let options = ["--messages", "10000", "--internal-listen", &pages];
     let edge = Edge::start(&options).await?;
     let let_go = async || {
         let page = edge.client.get(format!("http://{pages}/metrics"));

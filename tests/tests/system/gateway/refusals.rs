@@ -1,13 +1,11 @@
 //! What is refused is counted by its reason, and an operator is told what to do about it.
 
-use std::net::{Ipv4Addr, TcpListener};
-
 use anyhow::ensure;
 use gateway::auth::Role;
 use reqwest::StatusCode;
 use serde_json::json;
 use system_tests::edge::Stream;
-use system_tests::eventually;
+use system_tests::{eventually, free_address};
 
 use super::{Edge, publish, tls};
 
@@ -16,8 +14,7 @@ struct Pages(String);
 
 impl Pages {
     fn new() -> anyhow::Result<Self> {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        Ok(Self(free.to_string()))
+        Ok(Self(free_address()?.to_string()))
     }
 
     /// How many were refused for that.
