@@ -24,7 +24,7 @@ pub use model::Model;
 pub use output::Output;
 pub use process::{Build, Process, program};
 pub use pty::{Modes, Terminal};
-pub use redis::Redis;
+pub use redis::{Redis, cli_program};
 pub use relay::Relay;
 pub use rustix::process::Signal;
 pub use servers::Servers;

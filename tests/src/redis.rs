@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::OnceLock;
 
 use anyhow::{Context, bail, ensure};
 use bus::Bus;
@@ -16,7 +17,7 @@ use crate::wait::{DEADLINE, eventually};
 use crate::{Process, Signal, free_address};
 
 /// Ports tried for a server.
-const PORTS: usize = 5;
+pub(crate) const PORTS: usize = 5;
 /// In the folder of its data.
 const LOG: &str = "redis.log";
 
@@ -162,11 +163,7 @@ impl Redis {
     }
 
     fn spawn(&mut self) -> anyhow::Result<()> {
-        let program = ["redis-server", "valkey-server"]
-            .into_iter()
-            .find(|name| is_installed(name))
-            .context("there is no Redis server: run scripts/need-redis")?;
-        let mut command = Command::new(program);
+        let mut command = Command::new(server_program()?);
         command
             .args(&self.file)
             .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
@@ -218,7 +215,32 @@ pub(crate) async fn answers(bus: &Bus) -> anyhow::Result<()> {
     eventually("Redis answers", async || Ok(bus.ping().await.ok())).await
 }
 
-pub(crate) fn is_installed(program: &str) -> bool {
+/// What runs as a server or a sentinel on this machine.
+pub(crate) fn server_program() -> anyhow::Result<&'static str> {
+    static FOUND: OnceLock<Option<&str>> = OnceLock::new();
+    one_of(["redis-server", "valkey-server"], &FOUND)
+}
+
+/// What asks a server from the command line on this machine.
+///
+/// # Errors
+/// When there is none.
+pub fn cli_program() -> anyhow::Result<&'static str> {
+    static FOUND: OnceLock<Option<&str>> = OnceLock::new();
+    one_of(["redis-cli", "valkey-cli"], &FOUND)
+}
+
+/// The first that is installed; it is looked for once.
+fn one_of(
+    programs: [&'static str; 2],
+    found: &OnceLock<Option<&'static str>>,
+) -> anyhow::Result<&'static str> {
+    let found = found.get_or_init(|| programs.into_iter().find(|name| is_installed(name)));
+    let [one, other] = programs;
+    found.with_context(|| format!("there is no {one} and no {other}: run scripts/need-redis"))
+}
+
+fn is_installed(program: &str) -> bool {
     let version = std::process::Command::new(program)
         .arg("--version")
         .stdout(Stdio::null())

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::redis::{Redis, is_installed};
+use crate::redis::{PORTS, Redis, cli_program, server_program};
 use crate::wait::{DEADLINE, eventually};
 use crate::{Process, Signal, free_address};
 
@@ -33,7 +33,7 @@ pub struct Servers {
 #[derive(Debug)]
 struct Sentinel {
     port: u16,
-    _process: Process,
+    process: Process,
     /// It writes its configuration anew.
     _folder: TempDir,
 }
@@ -83,7 +83,7 @@ impl Servers {
         })
         .await?;
         for _ in 0..SENTINELS {
-            servers.sentinels.push(Sentinel::start(&at)?);
+            servers.sentinels.push(Sentinel::start(&at).await?);
         }
         eventually(
             "the sentinels know each other and the replica",
@@ -105,7 +105,7 @@ impl Servers {
     /// Whether every node serves, and has its place beside a master or over a replica.
     async fn is_whole(&self) -> anyhow::Result<bool> {
         for node in &self.nodes {
-            let info = command(node, &["CLUSTER", "INFO"]).await?;
+            let info = ask(node.port(), &["CLUSTER", "INFO"]).await?;
             if !info.contains("cluster_state:ok") || !self.is_linked(node).await? {
                 return Ok(false);
             }
@@ -114,7 +114,7 @@ impl Servers {
     }
 
     async fn is_linked(&self, node: &Redis) -> anyhow::Result<bool> {
-        let role = command(node, &["INFO", "replication"]).await?;
+        let role = ask(node.port(), &["INFO", "replication"]).await?;
         Ok(role.contains("state=online") || role.contains("master_link_status:up"))
     }
 
@@ -171,7 +171,7 @@ impl Servers {
     /// When it does not.
     pub async fn promoted(&self, node: usize) -> anyhow::Result<()> {
         eventually("the replica takes over", async || {
-            let role = command(&self.nodes[node], &["ROLE"]).await?;
+            let role = ask(self.nodes[node].port(), &["ROLE"]).await?;
             Ok(role.starts_with("master").then_some(()))
         })
         .await
@@ -228,7 +228,7 @@ impl Servers {
             }
         }
         let [from, to, ..] = &masters[..] else {
-            anyhow::bail!("fewer than two masters");
+            bail!("fewer than two masters");
         };
         let address = address(&self.nodes[0]);
         redis_cli(&[
@@ -249,7 +249,28 @@ impl Servers {
 }
 
 impl Sentinel {
-    fn start(master: &str) -> anyhow::Result<Self> {
+    /// One that answers. A port that was free may be somebody's by now.
+    async fn start(master: &str) -> anyhow::Result<Self> {
+        for _ in 0..PORTS {
+            let mut sentinel = Self::spawn(master)?;
+            let port = sentinel.port;
+            let answers = eventually("a sentinel answers", async || {
+                if sentinel.process.ended()?.is_some() {
+                    return Ok(Some(false));
+                }
+                // Whoever else answers there watches over nothing.
+                let of = ask(port, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME]).await?;
+                Ok(of.contains(master).then_some(true))
+            })
+            .await?;
+            if answers {
+                return Ok(sentinel);
+            }
+        }
+        bail!("a sentinel ended at once, on {PORTS} ports");
+    }
+
+    fn spawn(master: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("sentinel.conf");
         let quorum = SENTINELS / 2 + 1;
@@ -259,10 +280,8 @@ impl Sentinel {
              sentinel failover-timeout {NAME} 10000\n"
         );
         std::fs::write(&file, settings)?;
-        let programs = ["redis-server", "valkey-server"];
-        let program = programs.into_iter().find(|name| is_installed(name));
         let port = free_address()?.port();
-        let mut command = Command::new(program.context("there is no Redis server")?);
+        let mut command = Command::new(server_program()?);
         command
             .arg(&file)
             .args(["--sentinel", "--bind", "127.0.0.1"]);
@@ -276,7 +295,7 @@ impl Sentinel {
         let process = Process::start(command.arg(folder.path()))?;
         Ok(Self {
             port,
-            _process: process,
+            process,
             _folder: folder,
         })
     }
@@ -290,25 +309,30 @@ fn at(port: u16) -> String {
     format!("127.0.0.1:{port}")
 }
 
+/// What a node says that must answer.
 async fn command(node: &Redis, words: &[&str]) -> anyhow::Result<String> {
-    ask(node.port(), words).await
+    redis_cli(&at_port(&node.port().to_string(), words)).await
 }
 
-/// Nothing where nobody listens, or there is no answer in a second.
+/// For who asks until it is as wanted: nothing yet where nobody listens, there is no answer in a second, or it is an error.
 async fn ask(port: u16, words: &[&str]) -> anyhow::Result<String> {
+    cli_program()?;
     let port = port.to_string();
-    let words = [&["-p", &port], words].concat();
+    let words = at_port(&port, words);
     let answer = timeout(Duration::from_secs(1), redis_cli(&words)).await;
     Ok(answer.ok().and_then(Result::ok).unwrap_or_default())
 }
 
+/// An error that the server replies is an error.
+fn at_port<'a>(port: &'a str, words: &[&'a str]) -> Vec<&'a str> {
+    [&["-e", "-p", port], words].concat()
+}
+
 async fn redis_cli(words: &[&str]) -> anyhow::Result<String> {
-    let program = ["redis-cli", "valkey-cli"];
-    let program = program.into_iter().find(|name| is_installed(name));
-    let program = program.context("there is no redis-cli: run scripts/need-redis")?;
-    let mut command = Command::new(program);
+    let mut command = Command::new(cli_program()?);
     let ran = command.args(words).kill_on_drop(true).output();
-    let ran = timeout(DEADLINE, ran).await.context("redis-cli hangs")??;
+    let ran = timeout(DEADLINE, ran).await;
+    let ran = ran.with_context(|| format!("{words:?} is not answered"))??;
     let [out, err] = [&ran.stdout, &ran.stderr].map(|told| String::from_utf8_lossy(told));
     ensure!(ran.status.success(), "{words:?}: {out}{err}");
     Ok(out.into_owned())

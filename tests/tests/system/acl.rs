@@ -8,7 +8,7 @@ use gateway::auth::Role;
 use serde_json::{Value, json};
 use story::Agent;
 use system_tests::edge::{Issuer, Node, Person, Socket, Stream};
-use system_tests::{Model, Process, Redis, action, eventually, program};
+use system_tests::{Model, Process, Redis, action, cli_program, eventually, program};
 use tokio::process::Command;
 
 use crate::command::{run, says};
@@ -48,9 +48,11 @@ fn url(redis: &Redis, user: &str) -> String {
 
 /// What one of the users is told.
 async fn ask(redis: &Redis, user: &str, words: &[&str]) -> anyhow::Result<String> {
-    let mut command = Command::new("redis-cli");
-    command.args(["-u", &url(redis, user), "--no-auth-warning"]);
+    let mut command = Command::new(cli_program()?);
+    command.args(["-e", "-u", &url(redis, user), "--no-auth-warning"]);
     let told = command.args(words).output().await?;
+    let errors = String::from_utf8_lossy(&told.stderr);
+    ensure!(told.status.success(), "{user} {words:?}: {errors}");
     Ok(String::from_utf8(told.stdout)?.trim().to_owned())
 }
 
