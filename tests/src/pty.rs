@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
@@ -67,14 +68,27 @@ impl Terminal {
         Ok(terminal)
     }
 
-    /// A program in it.
+    /// A program in it: the leader of a session whose terminal it is, as a shell's first program. `/dev/tty` is this one
+    /// then, whatever terminal the tests were started from, and the program is told of another size.
     ///
     /// # Errors
     /// When it does not start.
-    pub fn run(&self, command: &mut Command) -> anyhow::Result<Process> {
+    pub fn run(&self, command: &Command) -> anyhow::Result<Process> {
+        let command = command.as_std();
+        // It becomes the program: its id stays the same.
+        let mut session = Command::new("setsid");
+        session.arg("--ctty").arg(command.get_program());
+        session.args(command.get_args());
+        session.current_dir(command.get_current_dir().unwrap_or(Path::new(".")));
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => session.env(name, value),
+                None => session.env_remove(name),
+            };
+        }
+        session.env("TERM", "xterm-256color").env_remove("NO_COLOR");
         let end = || self.theirs.try_clone();
-        command.env("TERM", "xterm-256color").env_remove("NO_COLOR");
-        Process::start_with(command, end()?.into(), end()?.into(), end()?.into())
+        Process::start_with(&mut session, end()?.into(), end()?.into(), end()?.into())
     }
 
     /// # Errors

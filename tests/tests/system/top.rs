@@ -156,7 +156,7 @@ async fn the_terminal_is_given_back_however_it_ends() -> anyhow::Result<()> {
     for way in ["q", "\u{3}", "\u{1b}", "TERM", "HUP"] {
         let mut terminal = Terminal::open(80, 24)?;
         let before = terminal.modes()?;
-        let top = terminal.run(&mut live(&stack, &[])?)?;
+        let top = terminal.run(&live(&stack, &[])?)?;
         terminal.shows("narrator").await?;
         assert!(terminal.is_taken(), "{way:?}");
         assert_ne!(terminal.modes()?, before, "{way:?}");
@@ -180,7 +180,7 @@ async fn the_terminal_is_given_back_however_it_ends() -> anyhow::Result<()> {
 async fn keys_and_another_size_change_what_is_shown() -> anyhow::Result<()> {
     let stack = Stack::start(Options::default()).await?;
     let mut terminal = Terminal::open(80, 24)?;
-    let top = terminal.run(&mut live(&stack, &[])?)?;
+    let top = terminal.run(&live(&stack, &[])?)?;
     terminal.shows("AGENT▲").await?;
     terminal.press("\t")?;
     terminal.shows("WORKER▲").await?;
@@ -215,7 +215,7 @@ async fn keys_and_another_size_change_what_is_shown() -> anyhow::Result<()> {
 async fn a_redis_that_is_lost_is_waited_for() -> anyhow::Result<()> {
     let mut stack = Stack::start(Options::default()).await?;
     let mut terminal = Terminal::open(100, 24)?;
-    let top = terminal.run(&mut live(&stack, &[])?)?;
+    let top = terminal.run(&live(&stack, &[])?)?;
     terminal.shows("cmds/s").await?;
     stack.kill_redis().await?;
     terminal.shows("Redis is not reachable since").await?;
