@@ -22,7 +22,7 @@ mod watcher;
 pub use address::free_address;
 pub use model::Model;
 pub use output::Output;
-pub use process::{Build, Process, program};
+pub use process::{Build, Process, program, worker};
 pub use pty::{Modes, Terminal};
 pub use redis::{Redis, cli_program};
 pub use relay::Relay;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use story::Agent;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -44,6 +45,16 @@ impl Build {
         Self(folder)
     }
 
+    /// A worker of `agent` that is to be started, on the Redis and with the model at these addresses.
+    ///
+    /// # Errors
+    /// When it was not built.
+    pub fn worker(&self, agent: Agent, redis: &str, llm: &str) -> anyhow::Result<Command> {
+        let mut command = Command::new(self.program(agent.as_str())?);
+        command.args(["run", "--redis", redis, "--llm", llm, "--model", "mock"]);
+        Ok(command)
+    }
+
     /// Where its program `name` is.
     ///
     /// # Errors
@@ -57,6 +68,14 @@ impl Build {
         );
         Ok(path)
     }
+}
+
+/// A worker of this build.
+///
+/// # Errors
+/// When it was not built.
+pub fn worker(agent: Agent, redis: &str, llm: &str) -> anyhow::Result<Command> {
+    Build::current()?.worker(agent, redis, llm)
 }
 
 /// Where the workspace's program `name` was built.

@@ -74,7 +74,7 @@ impl Redis {
         self.resume().await
     }
 
-    async fn start_with(
+    pub(crate) async fn start_with(
         data: &Path,
         settings: &[&str],
         file: Option<&Path>,

@@ -1,10 +1,12 @@
 //! Redis on several real servers: a Cluster of three masters, each with a replica, or one master with a replica and the
 //! sentinels that watch them.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use tempfile::TempDir;
+use story::StoryId;
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -34,20 +36,15 @@ pub struct Servers {
 struct Sentinel {
     port: u16,
     process: Process,
-    /// It writes its configuration anew.
-    _folder: TempDir,
 }
 
 impl Servers {
-    /// A cluster that serves all slots, with replicas that have what their masters have.
+    /// A cluster that serves all slots, with replicas that have what their masters have; its data and logs are in `folder`.
     ///
     /// # Errors
     /// When it does not come about.
-    pub async fn cluster() -> anyhow::Result<Self> {
-        let mut nodes = Vec::new();
-        for _ in 0..2 * MASTERS {
-            nodes.push(Redis::start(&[&NODE[..], &EAGER].concat()).await?);
-        }
+    pub async fn cluster(folder: &Path) -> anyhow::Result<Self> {
+        let nodes = nodes(folder, 2 * MASTERS, &[&NODE[..], &EAGER].concat()).await?;
         let servers = Self {
             nodes,
             sentinels: Vec::new(),
@@ -64,17 +61,16 @@ impl Servers {
         Ok(servers)
     }
 
-    /// A master, a replica that has what it has, and three sentinels who know both.
+    /// A master, a replica that has what it has, and three sentinels who know both; all of them in `folder`.
     ///
     /// # Errors
     /// When they do not come about.
-    pub async fn sentinel() -> anyhow::Result<Self> {
-        let master = Redis::start(&EAGER).await?;
-        let replica = Redis::start(&EAGER).await?;
-        let at = master.port().to_string();
-        command(&replica, &["REPLICAOF", "127.0.0.1", &at]).await?;
+    pub async fn sentinel(folder: &Path) -> anyhow::Result<Self> {
+        let nodes = nodes(folder, 2, &EAGER).await?;
+        let at = nodes[0].port().to_string();
+        command(&nodes[1], &["REPLICAOF", "127.0.0.1", &at]).await?;
         let mut servers = Self {
-            nodes: vec![master, replica],
+            nodes,
             sentinels: Vec::new(),
         };
         eventually("the replica has what the master has", async || {
@@ -82,8 +78,10 @@ impl Servers {
             Ok(whole.then_some(()))
         })
         .await?;
-        for _ in 0..SENTINELS {
-            servers.sentinels.push(Sentinel::start(&at).await?);
+        for number in 0..SENTINELS {
+            let folder = folder.join(format!("sentinel-{number}"));
+            std::fs::create_dir(&folder)?;
+            servers.sentinels.push(Sentinel::start(&folder, &at).await?);
         }
         eventually(
             "the sentinels know each other and the replica",
@@ -216,43 +214,56 @@ impl Servers {
         self.nodes[node].signal(signal)
     }
 
-    /// Moves so many slots of a cluster, with what is in them, from one master to another.
+    /// The stories whose logs a node has.
     ///
     /// # Errors
-    /// When the cluster refuses.
-    pub async fn reshard(&self, slots: u32) -> anyhow::Result<()> {
-        let (mut masters, slots) = (Vec::new(), slots.to_string());
-        for node in &self.nodes {
-            if command(node, &["ROLE"]).await?.starts_with("master") {
-                masters.push(command(node, &["CLUSTER", "MYID"]).await?.trim().to_owned());
+    /// When it does not tell.
+    pub async fn stories(&self, node: usize) -> anyhow::Result<BTreeSet<StoryId>> {
+        let keys = command(&self.nodes[node], &["KEYS", "sf:*:log:*"]).await?;
+        let ids = keys.lines().filter_map(|key| key.rsplit(':').next());
+        ids.map(|id| Ok(id.parse()?)).collect()
+    }
+
+    /// Moves so many slots of a cluster, the first that one of its masters has, to another master; gives the stories that
+    /// went with them.
+    ///
+    /// # Errors
+    /// When the cluster refuses, or no story went.
+    pub async fn reshard(&self, from: usize, slots: u32) -> anyhow::Result<BTreeSet<StoryId>> {
+        let mut others = Vec::new();
+        for (number, node) in self.nodes.iter().enumerate() {
+            if number != from && command(node, &["ROLE"]).await?.starts_with("master") {
+                others.push(node);
             }
         }
-        let [from, to, ..] = &masters[..] else {
-            bail!("fewer than two masters");
-        };
-        let address = address(&self.nodes[0]);
+        let to = others.first().context("there is no other master")?;
+        let (from_id, to_id) = (id(&self.nodes[from]).await?, id(to).await?);
+        let before = self.stories(from).await?;
+        let address = address(&self.nodes[from]);
         redis_cli(&[
             "--cluster",
             "reshard",
             &address,
             "--cluster-from",
-            from,
+            &from_id,
             "--cluster-to",
-            to,
+            &to_id,
             "--cluster-slots",
-            &slots,
+            &slots.to_string(),
             "--cluster-yes",
         ])
-        .await
-        .map(drop)
+        .await?;
+        let moved = &before - &self.stories(from).await?;
+        ensure!(!moved.is_empty(), "no story was in the slots that moved");
+        Ok(moved)
     }
 }
 
 impl Sentinel {
     /// One that answers. A port that was free may be somebody's by now.
-    async fn start(master: &str) -> anyhow::Result<Self> {
+    async fn start(folder: &Path, master: &str) -> anyhow::Result<Self> {
         for _ in 0..PORTS {
-            let mut sentinel = Self::spawn(master)?;
+            let mut sentinel = Self::spawn(folder, master)?;
             let port = sentinel.port;
             let answers = eventually("a sentinel answers", async || {
                 if sentinel.process.ended()?.is_some() {
@@ -270,9 +281,9 @@ impl Sentinel {
         bail!("a sentinel ended at once, on {PORTS} ports");
     }
 
-    fn spawn(master: &str) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let file = folder.path().join("sentinel.conf");
+    fn spawn(folder: &Path, master: &str) -> anyhow::Result<Self> {
+        // It writes it anew.
+        let file = folder.join("sentinel.conf");
         let quorum = SENTINELS / 2 + 1;
         let settings = format!(
             "sentinel monitor {NAME} 127.0.0.1 {master} {quorum}\n\
@@ -292,13 +303,25 @@ impl Sentinel {
             "sentinel.log",
             "--dir",
         ]);
-        let process = Process::start(command.arg(folder.path()))?;
-        Ok(Self {
-            port,
-            process,
-            _folder: folder,
-        })
+        let process = Process::start(command.arg(folder))?;
+        Ok(Self { port, process })
     }
+}
+
+async fn nodes(folder: &Path, count: usize, settings: &[&str]) -> anyhow::Result<Vec<Redis>> {
+    let mut nodes = Vec::new();
+    for number in 0..count {
+        let data = folder.join(format!("redis-{number}"));
+        std::fs::create_dir(&data)?;
+        nodes.push(Redis::start_with(&data, settings, None).await?);
+    }
+    Ok(nodes)
+}
+
+/// What a node of a cluster is called.
+async fn id(node: &Redis) -> anyhow::Result<String> {
+    let id = command(node, &["CLUSTER", "MYID"]).await?;
+    Ok(id.trim().to_owned())
 }
 
 fn address(node: &Redis) -> String {

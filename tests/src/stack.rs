@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::redis::{self, Redis};
 use crate::wait::{DEADLINE, eventually};
-use crate::{Model, Output, Process, Signal, Watcher, program};
+use crate::{Model, Output, Process, Signal, Watcher, worker};
 
 /// Of the workers, unless a test says otherwise.
 const LEASE: Duration = Duration::from_secs(1);
@@ -129,11 +129,8 @@ impl Stack {
     }
 
     fn command_on(&self, agent: Agent, redis: &str) -> anyhow::Result<Command> {
-        let mut command = Command::new(program(agent.as_str())?);
-        command
-            .args(["run", "--redis", redis, "--llm", self.llm()])
-            .args(["--model", "mock"])
-            .env("STORYFLEET_LEASE", format!("{}ms", LEASE.as_millis()));
+        let mut command = worker(agent, redis, self.llm())?;
+        command.env("STORYFLEET_LEASE", format!("{}ms", LEASE.as_millis()));
         Ok(command)
     }
 

@@ -269,10 +269,6 @@ impl Account {
         }
     }
 
-    pub(crate) fn wrong(&self) -> &[String] {
-        &self.wrong
-    }
-
     /// The log ends before the story's own count of its events.
     pub(crate) fn lost_end(&mut self, found: usize, seq: Seq) {
         self.lost += 1;

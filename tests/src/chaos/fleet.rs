@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde::Serialize;
-use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::chaos::plan::{Blow, LEASE, SLOTS, agent};
 use crate::redis::Redis;
-use crate::{Process, Relay, Signal, program};
+use crate::{Process, Relay, Signal, worker};
 
 /// How long a worker that was asked to end may go on with what it has.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -183,10 +182,9 @@ impl Fleet {
             .append(true)
             .open(self.logs.join(format!("{name}.log")))
             .context("a worker's log cannot be written")?;
-        let mut command = Command::new(program(agent(slot).as_str())?);
+        let mut command = worker(agent(slot), &self.ways[slot].url(), &self.llm)?;
         command
-            .args(["run", "--redis", &self.ways[slot].url(), "--llm", &self.llm])
-            .args(["--model", "mock", "--pod", &name, "--log", "json"])
+            .args(["--pod", &name, "--log", "json"])
             .args(["--shards", &self.shards.to_string()])
             .args(["--log-filter", "info", "--concurrency", "16"])
             .args(["--lease", &format!("{}ms", LEASE.as_millis())])

@@ -9,14 +9,13 @@ use bus::Bus;
 use rand::RngExt;
 use serde::Serialize;
 use story::Agent;
-use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
 use crate::cuts::plan::{self, PROMPTS};
 use crate::cuts::stage::Stage;
 use crate::edge::Node;
 use crate::redis::{self, Redis};
-use crate::{Process, program};
+use crate::{Process, worker};
 
 /// Between two blows.
 const SHORTEST: Duration = Duration::from_millis(1_800);
@@ -173,10 +172,9 @@ impl Fleet {
             .create(true)
             .append(true)
             .open(self.folder.join(format!("{agent}.log")))?;
-        let mut command = Command::new(program(agent.as_str())?);
+        let mut command = worker(agent, &self.redis.url(), &self.llm)?;
         command
-            .args(["run", "--redis", &self.redis.url(), "--llm", &self.llm])
-            .args(["--model", "mock", "--lease", "2s", "--llm-timeout", "120s"])
+            .args(["--lease", "2s", "--llm-timeout", "120s"])
             .stderr(log);
         if agent == Agent::Narrator {
             command.arg("--prompts").arg(self.folder.join("prompts"));

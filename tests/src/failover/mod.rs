@@ -5,7 +5,9 @@ mod load;
 mod report;
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -14,15 +16,15 @@ use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::{Value, json};
 use story::{Agent, Policies, StoryId};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use crate::chaos::account;
-use crate::ordeal::log;
+use crate::chaos::{account, journal};
+use crate::ordeal::{keep, log};
 use crate::redis;
 use crate::wait::eventually;
-use crate::{Model, Process, Servers, Signal, program};
+use crate::{Model, Process, Servers, Signal, program, worker};
 
 use load::{Load, Played};
 pub use report::Report;
@@ -35,26 +37,26 @@ const WORKERS: usize = 3;
 const STEADY: usize = 5;
 /// A replica that is well is behind by less.
 const LAG: Duration = Duration::from_millis(100);
-/// Half of the time after which a master counts as dead.
-const LATE: Duration = Duration::from_secs(1);
-/// Slots that are moved at the end, where there are any.
-const SLOTS: u32 = 100;
+/// Slots that are moved at the end, where there are any: the first that the master had, with two of its stories.
+const SLOTS: u32 = 300;
 
 /// What watches over the master.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Topology {
     /// Three masters, each with a replica
+    #[default]
     Cluster,
     /// One master, its replica, three sentinels
     Sentinel,
 }
 
 /// What happens to the master.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Blow {
     /// It is killed (SIGKILL), and started again once the replica has taken over
+    #[default]
     Kill,
     /// It freezes (SIGSTOP): it takes connections and says nothing; it thaws once the replica has taken over
     Freeze,
@@ -63,31 +65,44 @@ pub enum Blow {
 }
 
 /// What is tried.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Trial {
     pub topology: Topology,
     pub blow: Blow,
     /// What publishers and workers wait for.
     pub wait_replicas: u32,
+    /// The longest that people may be kept waiting, beyond the failover itself.
+    #[serde(skip)]
+    pub patience: Duration,
 }
 
-/// When it happened.
+/// What happened.
 struct Blown {
-    /// The replica may be behind from then on,
-    behind: Instant,
-    /// until then: what the old master confirmed may be heard of a little later, and the new one confirms nothing so soon.
-    until: Instant,
+    /// The place of the replica that took over.
+    heir: usize,
+    /// What its master had,
+    stories: BTreeSet<StoryId>,
+    /// and it may not: what was confirmed from the one time on, until it was known to be master itself.
+    behind: (Instant, Instant),
     failover: Duration,
 }
 
-/// Runs it. `tell` is given a line now and then.
+/// Runs it. `tell` is given a line now and then. What all servers and processes wrote stays on disk when anything is wrong.
 ///
 /// # Errors
 /// When the run cannot be made, or does not come to its end; what it finds is in the report.
 pub async fn run(trial: Trial, tell: impl Fn(&str)) -> anyhow::Result<Report> {
+    let folder = TempDir::with_prefix("storyfleet-failover-")?;
+    let ran = run_in(folder.path(), trial, tell).await;
+    keep(folder, ran, Report::is_clean, |report| &mut report.kept)
+}
+
+async fn run_in(folder: &Path, trial: Trial, tell: impl Fn(&str)) -> anyhow::Result<Report> {
+    let logs = folder.join("workers");
+    std::fs::create_dir(&logs)?;
     let mut servers = match trial.topology {
-        Topology::Cluster => Servers::cluster().await?,
-        Topology::Sentinel => Servers::sentinel().await?,
+        Topology::Cluster => Servers::cluster(folder).await?,
+        Topology::Sentinel => Servers::sentinel(folder).await?,
     };
     let settings = bus::Settings {
         shards: SHARDS,
@@ -103,13 +118,17 @@ pub async fn run(trial: Trial, tell: impl Fn(&str)) -> anyhow::Result<Report> {
     }
     replicated(&settings, &stories).await?;
     let model = Model::start("", &[]).await?;
-    let fleet = fleet(&settings, &model)?;
+    let fleet = fleet(&settings, &model, &logs)?;
     let mut load = Load::start(&settings, &stories)?;
     load.answered(STEADY).await?;
     let blown = suffer(trial.blow, &mut servers, &mut load, &tell).await?;
     if trial.topology == Topology::Cluster {
-        servers.reshard(SLOTS).await?;
-        tell(&format!("{SLOTS} slots were moved"));
+        let moved = servers.reshard(blown.heir, SLOTS).await?;
+        let moved: Vec<_> = moved.iter().map(StoryId::as_str).collect();
+        tell(&format!(
+            "{SLOTS} slots were moved, with {}",
+            moved.join(", ")
+        ));
         load.answered(STEADY).await?;
     }
     let played = load.end().await?;
@@ -120,14 +139,16 @@ pub async fn run(trial: Trial, tell: impl Fn(&str)) -> anyhow::Result<Report> {
     }
     model.end().await?;
     let mut report = Report::new(trial, blown.failover);
-    report.missing = missing(&settings, &played).await?;
+    let missing = missing(&settings, &played).await?;
     for story in played {
         let entries = log(&bus, &story.id).await?;
-        let kept = report.story(&story, &entries, (blown.behind, blown.until));
+        let behind = blown.stories.contains(&story.id).then_some(blown.behind);
+        let kept = report.story(&story, &entries, behind);
         let account = account::account(&[kept], Policies::default(), &entries);
-        report.account(&account);
+        report.account(&story.id, account);
     }
-    report.audit = Some(bus.audit().await?);
+    report.journal = journal::read(&logs)?;
+    report.finish(missing, &bus.audit().await?);
     Ok(report)
 }
 
@@ -139,6 +160,7 @@ async fn suffer(
     tell: &impl Fn(&str),
 ) -> anyhow::Result<Blown> {
     let (old, new) = servers.pair().await?;
+    let stories = servers.stories(old).await?;
     let behind = Instant::now() - LAG;
     if blow == Blow::Lag {
         servers.part(old, new).await?;
@@ -154,7 +176,7 @@ async fn suffer(
         }
     }
     servers.promoted(new).await?;
-    let failover = at.elapsed();
+    let (until, failover) = (Instant::now(), at.elapsed());
     tell(&format!("the replica took over after {failover:.1?}"));
     load.answered(STEADY).await?;
     match blow {
@@ -165,24 +187,24 @@ async fn suffer(
     tell("the old master is a replica");
     load.answered(STEADY).await?;
     Ok(Blown {
-        behind,
-        until: at + LATE,
+        heir: new,
+        stories,
+        behind: (behind, until),
         failover,
     })
 }
 
-fn fleet(settings: &bus::Settings, model: &Model) -> anyhow::Result<Vec<Process>> {
+fn fleet(settings: &bus::Settings, model: &Model, logs: &Path) -> anyhow::Result<Vec<Process>> {
     let shards = settings.shards.to_string();
     let wait = settings.wait_replicas.to_string();
-    let worker = |_| {
-        let mut narrator = Command::new(program(Agent::Narrator.as_str())?);
-        narrator.args(["run", "--redis", &settings.url, "--shards", &shards]);
-        narrator.args(["--wait-replicas", &wait, "--lease", "2s"]);
-        narrator.args(["--llm", model.url(), "--model", "mock"]);
-        narrator.env("RUST_LOG", "error");
-        Process::start(&mut narrator)
+    let start = |number| {
+        let log = File::create(logs.join(format!("narrator-{number}.log")))?;
+        let mut narrator = worker(Agent::Narrator, &settings.url, model.url())?;
+        narrator.args(["--shards", &shards, "--wait-replicas", &wait]);
+        narrator.args(["--lease", "2s", "--log", "json", "--log-filter", "info"]);
+        Process::start(narrator.stderr(log))
     };
-    (0..WORKERS).map(worker).collect()
+    (0..WORKERS).map(start).collect()
 }
 
 /// Waits until replicas follow: one that has its copy and says that its link is up is sent nothing before its first word, a

@@ -2,21 +2,21 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bus::{Audit, Replicated};
 use serde::Serialize;
-use story::{EventId, LogEntry};
+use story::{EventId, LogEntry, StoryId};
 use tokio::time::Instant;
 
 use super::Trial;
 use super::load::Played;
 use crate::chaos::account::Account;
+use crate::chaos::journal::Journal;
+use crate::ordeal::rows;
 
-/// Beyond the failover itself.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Report {
     #[serde(flatten)]
     pub trial: Trial,
@@ -36,20 +36,15 @@ pub struct Report {
     pub missing: BTreeSet<String>,
     /// Of the lost, those that were not said to be on too few replicas.
     pub lost_unsaid: u64,
-    /// Of the lost, those that were confirmed while the replica had all that the master had.
+    /// Of the lost, those that were confirmed while a replica had all that its master had.
     pub lost_beyond_lag: u64,
-    pub twice: u64,
-    pub out_of_order: u64,
     /// Of what is there.
-    pub unanswered: u64,
-    /// Actions that were answered by a failure.
-    pub failed: u64,
-    /// Events that nobody was to see.
-    pub leaked: u64,
-    /// What is wrong, in words.
-    #[serde(skip)]
+    pub account: Account,
+    pub journal: Journal,
+    /// What is wrong; empty is success.
     pub wrong: Vec<String>,
-    pub audit: Option<Audit>,
+    /// Where the data and logs of a run with faults are.
+    pub kept: Option<PathBuf>,
 }
 
 impl Report {
@@ -57,31 +52,17 @@ impl Report {
         Self {
             trial,
             failover_ms: failover.as_millis(),
-            longest_silence_ms: 0,
-            longest_wait_ms: 0,
-            confirmed: 0,
-            confirmed_as_short: 0,
-            lost: BTreeSet::new(),
-            missing: BTreeSet::new(),
-            lost_unsaid: 0,
-            lost_beyond_lag: 0,
-            twice: 0,
-            out_of_order: 0,
-            unanswered: 0,
-            failed: 0,
-            leaked: 0,
-            wrong: Vec::new(),
-            audit: None,
+            ..Self::default()
         }
     }
 
-    /// Counts what was confirmed in a story against its log, and gives what of it is there. The replica was behind
-    /// from the one time on, until the other.
+    /// Counts what was confirmed in a story against its log, and gives what of it is there. Its replica was behind from the
+    /// one time until the other, if at all.
     pub(super) fn story(
         &mut self,
         played: &Played,
         log: &[LogEntry],
-        (behind, until): (Instant, Instant),
+        behind: Option<(Instant, Instant)>,
     ) -> Vec<EventId> {
         self.longest_silence_ms = self.longest_silence_ms.max(played.silence.as_millis());
         self.longest_wait_ms = self.longest_wait_ms.max(played.wait.as_millis());
@@ -97,45 +78,75 @@ impl Report {
             }
             self.lost.insert(format!("{}/{}", played.id, done.id));
             self.lost_unsaid += u64::from(!is_short);
-            self.lost_beyond_lag += u64::from(done.at < behind || done.at > until);
+            let may_lack = behind.is_some_and(|(from, until)| (from..=until).contains(&done.at));
+            self.lost_beyond_lag += u64::from(!may_lack);
         }
         kept
     }
 
-    pub(super) fn account(&mut self, account: &Account) {
-        self.twice += account.twice;
-        self.out_of_order += account.out_of_order;
-        self.unanswered += account.lost;
-        self.failed += account.failed.values().sum::<u64>();
-        self.leaked += account.leaked;
-        self.wrong.extend_from_slice(account.wrong());
+    pub(super) fn account(&mut self, id: &StoryId, mut account: Account) {
+        let wrong = account.wrong.drain(..);
+        self.wrong.extend(wrong.map(|what| format!("{id}: {what}")));
+        self.account.add(account);
     }
 
-    /// Whether nothing went wrong but what the trial says may be lost, and the audit names that.
+    /// The last look: whether anything was lost but what the trial says may be, the audit names that, and people were kept
+    /// waiting for the failover and little more.
+    pub(super) fn finish(&mut self, missing: BTreeSet<String>, audit: &Audit) {
+        self.missing = missing;
+        self.wrong.append(&mut self.journal.wrong);
+        let failed: u64 = self.account.failed.values().sum();
+        let unsaid = match self.trial.wait_replicas {
+            0 => ("were lost beyond the lag", self.lost_beyond_lag),
+            _ => ("were lost and said to be on replicas", self.lost_unsaid),
+        };
+        for (what, times) in [unsaid, ("failed", failed)] {
+            if times > 0 {
+                self.wrong.push(format!("{times} actions {what}"));
+            }
+        }
+        for (what, one, other) in [
+            (
+                "is lost, and the audit does not name it",
+                &self.lost,
+                &self.missing,
+            ),
+            (
+                "is there, and the audit says it is gone",
+                &self.missing,
+                &self.lost,
+            ),
+        ] {
+            let named = one
+                .difference(other)
+                .map(|action| format!("{action} {what}"));
+            self.wrong.extend(named);
+        }
+        if !audit.is_clean() {
+            self.wrong.push(format!("the audit says {audit:?}"));
+        }
+        let longest = self.failover_ms + self.trial.patience.as_millis();
+        for (what, waited) in [
+            ("took no action", self.longest_silence_ms),
+            ("got no answer", self.longest_wait_ms),
+        ] {
+            if waited > longest {
+                self.wrong.push(format!(
+                    "a story {what} for {waited} ms: more than {longest}"
+                ));
+            }
+        }
+    }
+
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        let may_lose = self.trial.wait_replicas == 0;
-        let lost = if may_lose {
-            self.lost_beyond_lag
-        } else {
-            self.lost_unsaid
-        };
-        let is_told = self.audit.as_ref().is_some_and(Audit::is_clean) && self.missing == self.lost;
-        let wrong = self.twice + self.out_of_order + self.unanswered + self.failed + self.leaked;
-        lost + wrong == 0 && self.wrong.is_empty() && is_told
+        self.wrong.is_empty()
     }
 
-    /// Whether people were kept waiting for the failover, and little more.
-    #[must_use]
-    pub fn is_soon(&self) -> bool {
-        let longest = self.failover_ms + PATIENCE.as_millis();
-        self.longest_silence_ms <= longest && self.longest_wait_ms <= longest
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, value) in [
+    fn rows(&self) -> [(&'static str, String); 14] {
+        let account = &self.account;
+        let failed: u64 = account.failed.values().sum();
+        [
             ("failover", format!("{} ms", self.failover_ms)),
             (
                 "no action taken",
@@ -148,49 +159,49 @@ impl fmt::Display for Report {
             ("the audit names", self.missing.len().to_string()),
             ("lost unsaid", self.lost_unsaid.to_string()),
             ("beyond the lag", self.lost_beyond_lag.to_string()),
-            ("unanswered", self.unanswered.to_string()),
-            ("failed", self.failed.to_string()),
-            ("leaked", self.leaked.to_string()),
-            ("twice", self.twice.to_string()),
-            ("out of order", self.out_of_order.to_string()),
-        ] {
-            writeln!(f, "{name:<17}{value}")?;
-        }
-        for lost in &self.lost {
-            writeln!(f, "lost {lost}")?;
-        }
-        for wrong in &self.wrong {
-            writeln!(f, "{wrong}")?;
-        }
-        match &self.audit {
-            Some(audit) if !audit.is_clean() => writeln!(f, "the audit: {audit:?}")?,
-            _ => {}
-        }
-        f.write_str(match (self.is_clean(), self.is_soon()) {
-            (true, true) => "clean",
-            (true, false) => "clean, but people waited for too long",
-            (false, _) => "NOT clean",
-        })
+            ("unanswered", account.lost.to_string()),
+            ("failed", failed.to_string()),
+            ("leaked", account.leaked.to_string()),
+            ("twice", account.twice.to_string()),
+            ("out of order", account.out_of_order.to_string()),
+        ]
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kept = self.kept.as_deref();
+        rows(f, &self.wrong, &self.rows(), kept, self.is_clean())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failover::{Blow, Topology};
+    use crate::failover::load::Done;
+
+    /// Of a trial that lets people wait for a second, after a failover of one.
+    fn report(wait_replicas: u32) -> Report {
+        let trial = Trial {
+            wait_replicas,
+            patience: Duration::from_secs(1),
+            ..Trial::default()
+        };
+        Report::new(trial, Duration::from_secs(1))
+    }
+
+    fn is_clean(mut report: Report, missing: &[&str]) -> bool {
+        let missing = missing.iter().map(ToString::to_string).collect();
+        report.finish(missing, &Audit::default());
+        report.is_clean()
+    }
 
     #[test]
     fn whatever_the_account_calls_wrong_is_not_clean() {
         let with = |account: Account| {
-            let trial = Trial {
-                topology: Topology::Sentinel,
-                blow: Blow::Kill,
-                wait_replicas: 1,
-            };
-            let mut report = Report::new(trial, Duration::ZERO);
-            report.audit = Some(Audit::default());
-            report.account(&account);
-            report.is_clean()
+            let mut report = report(1);
+            report.account(&"castle".parse().unwrap(), account);
+            is_clean(report, &[])
         };
         assert!(with(Account::default()));
         let failed = [("provider".to_owned(), 1)].into();
@@ -200,15 +211,52 @@ mod tests {
                 ..Account::default()
             },
             Account {
-                leaked: 1,
-                ..Account::default()
-            },
-            Account {
                 wrong: vec!["a log has no end".to_owned()],
                 ..Account::default()
             },
         ] {
             assert!(!with(wrong.clone()), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_a_replica_may_lack_or_was_said_to_lack_may_be_lost() {
+        let lost = |wait_replicas, behind: bool, replicated| {
+            let mut report = report(wait_replicas);
+            let at = Instant::now();
+            let played = Played {
+                id: "castle".parse().unwrap(),
+                done: vec![Done {
+                    id: "a1".parse().unwrap(),
+                    at,
+                    replicated,
+                }],
+                silence: Duration::ZERO,
+                wait: Duration::ZERO,
+            };
+            let second = Duration::from_secs(1);
+            let behind = behind.then_some((at - second, at + second));
+            assert!(report.story(&played, &[], behind).is_empty());
+            report
+        };
+        let (behind, named) = (true, &["castle/a1"]);
+        assert!(is_clean(lost(0, behind, Replicated::Unasked), named));
+        assert!(!is_clean(lost(0, behind, Replicated::Unasked), &[]));
+        assert!(!is_clean(lost(0, !behind, Replicated::Unasked), named));
+        assert!(is_clean(lost(1, behind, Replicated::Short(0)), named));
+        assert!(!is_clean(lost(1, behind, Replicated::Enough), named));
+    }
+
+    #[test]
+    fn nobody_may_wait_for_longer_than_the_failover_and_their_patience() {
+        for (waited, clean) in [(2_000, true), (2_001, false)] {
+            let mut silent = report(0);
+            silent.longest_silence_ms = waited;
+            let mut unanswered = report(0);
+            unanswered.longest_wait_ms = waited;
+            for report in [silent, unanswered] {
+                assert_eq!(is_clean(report, &[]), clean, "{waited}");
+            }
         }
     }
 }

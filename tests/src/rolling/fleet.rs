@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde::Serialize;
 use story::Agent;
-use tokio::process::Command;
 use tokio::time::{Instant, sleep_until};
 
 use crate::rolling::Way;
@@ -125,10 +124,9 @@ impl Fleet {
         self.lives += 1;
         let name = format!("{agent}-{}", self.lives);
         let log = self.logs.join(format!("{name}.log"));
-        let mut command = Command::new(build.program(agent.as_str())?);
+        let mut command = build.worker(agent, &self.redis, &self.llm)?;
         command
-            .args(["run", "--redis", &self.redis, "--llm", &self.llm])
-            .args(["--model", "mock", "--pod", &name, "--log", "json"])
+            .args(["--pod", &name, "--log", "json"])
             .args(["--shards", &self.shards.to_string()])
             .args(["--log-filter", "info"])
             .stderr(File::create(&log).context("a worker's log cannot be written")?);

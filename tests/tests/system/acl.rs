@@ -8,7 +8,7 @@ use gateway::auth::Role;
 use serde_json::{Value, json};
 use story::Agent;
 use system_tests::edge::{Issuer, Node, Person, Socket, Stream};
-use system_tests::{Model, Process, Redis, action, cli_program, eventually, program};
+use system_tests::{Model, Process, Redis, action, cli_program, eventually, program, worker};
 use tokio::process::Command;
 
 use crate::command::{run, says};
@@ -227,10 +227,8 @@ async fn each_part_does_its_work_as_its_user() -> anyhow::Result<()> {
     create(&redis, folder.path()).await?;
     let mut fleet = Vec::new();
     for agent in Agent::ALL {
-        let mut worker = Command::new(program(agent.as_str())?);
-        worker.args(["run", "--redis", &url(&redis, "agent")]);
-        worker.args(["--llm", model.url(), "--model", "mock", "--lease", "1s"]);
-        fleet.push(Process::start(&mut worker)?);
+        let mut worker = worker(agent, &url(&redis, "agent"), model.url())?;
+        fleet.push(Process::start(worker.args(["--lease", "1s"]))?);
     }
     let issuer = Issuer::new(folder.path())?;
     let node = Node::start(&url(&redis, "gateway"), folder.path(), &[]).await?;

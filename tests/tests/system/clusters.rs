@@ -1,10 +1,11 @@
 //! The fleet on a Redis Cluster and under sentinels: slots that move, masters that die or freeze.
 
+use std::time::Duration;
+
 use bus::{Bus, NewStory, Settings};
 use story::{Agent, StoryId};
 use system_tests::failover::{self, Blow, Report, Topology, Trial};
-use system_tests::{Model, Process, Servers, action, eventually, program};
-use tokio::process::Command;
+use system_tests::{Model, Process, Servers, action, eventually, worker};
 
 use crate::command::says;
 
@@ -16,7 +17,8 @@ const ACTIONS: usize = 6;
 /// Slots are moved while stories go on: nothing is lost, nothing is answered twice, all is in order.
 #[tokio::test]
 async fn a_fleet_goes_on_while_slots_are_moved() -> anyhow::Result<()> {
-    let cluster = Servers::cluster().await?;
+    let folder = tempfile::tempdir()?;
+    let cluster = Servers::cluster(folder.path()).await?;
     let url = cluster.url();
     let bus = Bus::new(Settings {
         shards: SHARDS,
@@ -31,9 +33,8 @@ async fn a_fleet_goes_on_while_slots_are_moved() -> anyhow::Result<()> {
     }
     let mut fleet = Vec::new();
     for _ in 0..2 {
-        let mut narrator = Command::new(program(Agent::Narrator.as_str())?);
-        narrator.args(["run", "--redis", &url, "--shards", &SHARDS.to_string()]);
-        narrator.args(["--llm", model.url(), "--model", "mock", "--lease", "2s"]);
+        let mut narrator = worker(Agent::Narrator, &url, model.url())?;
+        narrator.args(["--shards", &SHARDS.to_string(), "--lease", "2s"]);
         fleet.push(Process::start(&mut narrator)?);
     }
     let play = async {
@@ -45,8 +46,9 @@ async fn a_fleet_goes_on_while_slots_are_moved() -> anyhow::Result<()> {
         }
         anyhow::Ok(())
     };
-    // The first third of the slots but for a few, of some of the stories among them.
-    let (played, moved) = tokio::join!(play, cluster.reshard(2_000));
+    // Of the first third of the slots, with some of the stories.
+    let (first, _) = cluster.pair().await?;
+    let (played, moved) = tokio::join!(play, cluster.reshard(first, 2_000));
     played?;
     moved?;
     let all = u64::try_from(STORIES * ACTIONS)?;
@@ -57,7 +59,6 @@ async fn a_fleet_goes_on_while_slots_are_moved() -> anyhow::Result<()> {
     .await?;
     assert!(audit.is_clean(), "{audit:?}");
 
-    let folder = tempfile::tempdir()?;
     let shards = SHARDS.to_string();
     let operator = ["--redis", &url, "--shards", &shards];
     for (words, told) in [
@@ -80,8 +81,11 @@ async fn fails_over(topology: Topology, blow: Blow, wait_replicas: u32) -> anyho
         topology,
         blow,
         wait_replicas,
+        // Other tests run beside this one; `make failover`, alone, bounds it by 5 s.
+        patience: Duration::from_secs(60),
     };
-    let report = failover::run(trial, |_| {}).await?;
+    let report = failover::run(trial, |line| println!("{line}")).await?;
+    println!("{report}");
     assert!(report.is_clean(), "{report}");
     Ok(report)
 }
@@ -89,7 +93,9 @@ async fn fails_over(topology: Topology, blow: Blow, wait_replicas: u32) -> anyho
 /// What was confirmed to be on a replica outlives its master, whoever watches over it.
 #[tokio::test]
 async fn nothing_that_a_replica_has_is_lost_with_a_master_of_a_cluster() -> anyhow::Result<()> {
-    let report = fails_over(Topology::Cluster, Blow::Kill, 1).await?;
+    let report = fails_over(Topology::Cluster, Blow::Lag, 1).await?;
+    // What is lost was said to be on no replica, and the audit names it: else it is not clean.
+    assert!(!report.lost.is_empty(), "{report}");
     assert!(report.confirmed > report.confirmed_as_short, "{report}");
     Ok(())
 }
@@ -105,13 +111,5 @@ async fn nothing_that_a_replica_has_is_lost_with_a_master_under_sentinels() -> a
 #[tokio::test]
 async fn a_master_that_freezes_is_left_for_its_replica() -> anyhow::Result<()> {
     fails_over(Topology::Sentinel, Blow::Freeze, 0).await?;
-    Ok(())
-}
-
-/// Without waiting for replicas what they did not have yet is lost, and the audit names it.
-#[tokio::test]
-async fn what_a_replica_did_not_have_is_lost_and_named() -> anyhow::Result<()> {
-    let report = fails_over(Topology::Cluster, Blow::Lag, 0).await?;
-    assert!(!report.lost.is_empty(), "{report}");
     Ok(())
 }
