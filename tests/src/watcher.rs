@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use bus::{Seen, Watch};
-use story::{Event, EventId, Outcome, outcome};
+use story::{Cursor, Event, EventId, Outcome, outcome};
 use tokio::time::timeout;
 
 use crate::wait::DEADLINE;
@@ -19,6 +19,21 @@ impl Watcher {
     pub fn new(watch: Watch) -> Self {
         let seen = Vec::new();
         Self { watch, seen }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn cursor(&self) -> &Cursor {
+        self.watch.cursor()
+    }
+
+    /// Reads on until an event of this kind comes.
+    ///
+    /// # Errors
+    /// When it does not come in time.
+    pub async fn until_kind(&mut self, kind: &str) -> anyhow::Result<Event> {
+        let wanted = |seen: &Seen| matches!(seen, Seen::Event(entry) if entry.event.kind() == kind);
+        event(self.until(kind, wanted).await?)
     }
 
     /// Reads on until something is as wanted.
@@ -65,10 +80,7 @@ impl Watcher {
             return Ok(event);
         }
         let wanted = |seen: &Seen| matches!(seen, Seen::Event(entry) if ends(&entry.event, action));
-        match self.until(&format!("the end of {action}"), wanted).await? {
-            Seen::Event(entry) => Ok(entry.event),
-            other => bail!("{other:?} is no event"),
-        }
+        event(self.until(&format!("the end of {action}"), wanted).await?)
     }
 
     /// How many events seen so far end the action.
@@ -83,6 +95,13 @@ impl Watcher {
             Seen::Event(entry) => Some(&entry.event),
             _ => None,
         })
+    }
+}
+
+fn event(seen: Seen) -> anyhow::Result<Event> {
+    match seen {
+        Seen::Event(entry) => Ok(entry.event),
+        other => bail!("{other:?} is no event"),
     }
 }
 

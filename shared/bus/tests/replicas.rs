@@ -10,6 +10,8 @@ use redis::Commands;
 use rustix::process::{Pid, Signal, kill_process};
 use server::{Server, action, answered, create, one, user};
 use story::{Agent, Policies, Seq};
+use tokio::task::yield_now;
+use tokio::time::timeout;
 
 /// A master that has the story "castle", and its replica, which has it too.
 async fn pair() -> (Server, Server) {
@@ -25,12 +27,20 @@ async fn pair() -> (Server, Server) {
         .exec(&mut replica.raw());
     follow.expect("it answers");
     create(&master.bus(), "castle", Policies::default()).await;
-    // Only who follows is sent anything.
-    let mut raw = master.raw();
-    while !is_followed(&mut raw) {
-        tokio::task::yield_now().await;
-    }
+    followed(&master).await;
     (master, replica)
+}
+
+/// Waits until the replica follows: only who does is sent anything.
+async fn followed(master: &Server) {
+    let mut raw = master.raw();
+    let follows = async {
+        while !is_followed(&mut raw) {
+            yield_now().await;
+        }
+    };
+    let in_time = timeout(Duration::from_secs(60), follows).await;
+    in_time.expect("the replica follows");
 }
 
 fn is_followed(master: &mut redis::Connection) -> bool {
@@ -102,10 +112,7 @@ async fn without_the_replica_all_is_done_and_told_to_be_on_none() {
     assert_eq!(again.unwrap(), (Published::Duplicate, Replicated::Short(0)));
 
     signal(&replica, Signal::CONT);
-    let mut raw = master.raw();
-    while !is_followed(&mut raw) {
-        tokio::task::yield_now().await;
-    }
+    followed(&master).await;
     let waits = waiting_for(&master, Duration::from_secs(40));
     let again = waits.publish_replicated(&action("castle", "a0")).await;
     assert_eq!(again.unwrap(), (Published::Duplicate, Replicated::Short(0)));

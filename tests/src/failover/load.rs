@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bus::{Bus, Feeds, Replicated, Seen};
-use story::{EventId, Outcome, StoryId, outcome};
+use story::{Event, EventId, Outcome, StoryId, outcome};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::action;
-use crate::wait::eventually;
+use crate::wait::{DEADLINE, eventually};
 
 /// Between two actions of a story.
 const PACE: Duration = Duration::from_millis(100);
@@ -108,11 +108,16 @@ impl Load {
     /// Ends it, and gives what each did.
     pub(super) async fn end(mut self) -> anyhow::Result<Vec<Played>> {
         self.over.cancel();
-        let mut played = Vec::new();
-        while let Some(story) = self.players.join_next().await {
-            played.extend(story??);
-        }
-        Ok(played)
+        let ends = async {
+            let mut played = Vec::new();
+            while let Some(story) = self.players.join_next().await {
+                played.extend(story??);
+            }
+            Ok(played)
+        };
+        timeout(DEADLINE, ends)
+            .await
+            .context("a player does not end")?
     }
 }
 
@@ -148,13 +153,8 @@ async fn publish(
     while !over.is_cancelled() {
         ticks.tick().await;
         let event = action(story, &format!("a{}", done.len()), "I go on.", None)?;
-        let replicated = loop {
-            match bus.publish_replicated(&event).await {
-                Ok((_, replicated)) => break replicated,
-                Err(error) if error.is_passing() => {}
-                Err(error) => bail!("{} was not accepted: {error:?}", event.id),
-            }
-        };
+        let accepted = timeout(DEADLINE, insist(bus, &event)).await;
+        let replicated = accepted.with_context(|| format!("{} is never accepted", event.id))??;
         done.push(Done {
             id: event.id,
             at: Instant::now(),
@@ -163,6 +163,17 @@ async fn publish(
         progress.send_modify(|progress| progress.published += 1);
     }
     Ok(done)
+}
+
+/// Tries until it is accepted.
+async fn insist(bus: &Bus, event: &Event) -> anyhow::Result<Replicated> {
+    loop {
+        match bus.publish_replicated(event).await {
+            Ok((_, replicated)) => return Ok(replicated),
+            Err(error) if error.is_passing() => {}
+            Err(error) => bail!("{} was not accepted: {error:?}", event.id),
+        }
+    }
 }
 
 /// Someone who reads it live. The longest time between two answers.

@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde::Serialize;
 use story::Agent;
 use tokio::time::{Instant, sleep_until};
@@ -104,7 +104,7 @@ impl Fleet {
         if way == Way::Hurried {
             worker.process.signal(Signal::TERM)?;
             // Two signals at once may be one.
-            says(&worker.log, "asked to end").await?;
+            says(&mut worker.process, &worker.log, "asked to end").await?;
         }
         let status = worker.process.end().await?;
         ensure!(status.success(), "{log}: it was asked to end: {status}");
@@ -130,8 +130,8 @@ impl Fleet {
             .args(["--shards", &self.shards.to_string()])
             .args(["--log-filter", "info"])
             .stderr(File::create(&log).context("a worker's log cannot be written")?);
-        let process = Process::start(&mut command)?;
-        says(&log, "taking events").await?;
+        let mut process = Process::start(&mut command)?;
+        says(&mut process, &log, "taking events").await?;
         self.workers.push_back(Worker {
             agent,
             process,
@@ -141,11 +141,16 @@ impl Fleet {
     }
 }
 
-/// Waits until a worker's log has `words`.
-async fn says(log: &PathBuf, words: &str) -> anyhow::Result<()> {
+/// Waits until a worker's log has `words`, unless it ends before.
+async fn says(process: &mut Process, log: &Path, words: &str) -> anyhow::Result<()> {
     eventually(&format!("{words}: {}", log.display()), async || {
-        let has = std::fs::read_to_string(log)?.contains(words);
-        Ok(has.then_some(()))
+        let ended = process.ended()?;
+        let told = std::fs::read_to_string(log)?;
+        match ended {
+            _ if told.contains(words) => Ok(Some(())),
+            None => Ok(None),
+            Some(status) => bail!("{}: it ended with {status}: {told}", log.display()),
+        }
     })
     .await
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use bus::{Bus, NewStory};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -21,7 +21,7 @@ use story::{Agent, Character, EventId, LogEntry, StoryId};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::chaos::plan::{Plan, Planned};
@@ -30,7 +30,7 @@ use crate::chaos::{CHARACTER, account, journal};
 use crate::edge::{Issuer, Node, Person};
 use crate::ordeal::{keep, log};
 use crate::redis::{self, Redis};
-use crate::wait::eventually;
+use crate::wait::{DEADLINE, eventually};
 use crate::{Build, Model};
 
 use fleet::Fleet;
@@ -139,7 +139,6 @@ async fn run_in(folder: &Path, deploy: Deploy, tell: impl Fn(&str)) -> anyhow::R
     let published = scene.deploy(&mut fleet, &mut report, tell).await?;
     let logs_of = scene.rest(&ends).await?;
     fleet.end().await?;
-    report.replaced = fleet.replaced;
     scene.account(&mut report, &logs_of, &published).await?;
     read(&mut report, readers, &logs_of).await?;
     for node in nodes {
@@ -154,6 +153,8 @@ async fn run_in(folder: &Path, deploy: Deploy, tell: impl Fn(&str)) -> anyhow::R
     Ok(report)
 }
 
+/// Each with its number and how many of its actions it published.
+type Publishers = JoinSet<anyhow::Result<(usize, usize)>>;
 type Readers = JoinSet<anyhow::Result<Sight>>;
 /// Of each story that is read: its last event, once there will be no more.
 type Ends = HashMap<StoryId, watch::Sender<Option<u64>>>;
@@ -234,23 +235,17 @@ impl Scene {
         report: &mut Report,
         tell: impl Fn(&str),
     ) -> anyhow::Result<[usize; PUBLISHERS]> {
-        let (count, published) = watch::channel(0);
         let span = Span {
             start: Instant::now(),
             end: CancellationToken::new(),
         };
-        let mut publishers = JoinSet::new();
-        for publisher in 0..PUBLISHERS {
-            let (plan, count, span) = (Arc::clone(&self.plan), count.clone(), span.clone());
-            let bus = Bus::new(self.settings.clone())?;
-            publishers.spawn(async move {
-                let published = publish::publish(bus, &plan, publisher, span, &count).await?;
-                anyhow::Ok((publisher, published))
-            });
-        }
+        let (publishers, published) = self.publish(&span)?;
         // Something is under way when the first worker goes.
         let mut first = published.clone();
-        first.wait_for(|count| *count >= STORIES).await?;
+        let begun = timeout(DEADLINE, first.wait_for(|count| *count >= STORIES)).await;
+        if begun.context("the load does not begin")?.is_err() {
+            bail!("the load ended at once: {:?}", ended(publishers).await?);
+        }
         for step in &self.deploy.steps {
             if step.way == Way::Hurried && report.hurried_from.is_none() {
                 report.hurried_from = Some(Timestamp::now());
@@ -264,6 +259,8 @@ impl Scene {
             report.steps.push(*step);
             tell(&format!("{step}: published {}", *published.borrow()));
         }
+        // Not those who are asked to end once all is over.
+        report.replaced = fleet.replaced.clone();
         let all = self.plan.actions.iter().map(Vec::len).sum::<usize>();
         if *published.borrow() == all {
             report
@@ -271,13 +268,24 @@ impl Scene {
                 .push("the load ended before the last worker was replaced".to_owned());
         }
         span.end.cancel();
-        let mut of_each = [0; PUBLISHERS];
-        while let Some(ended) = publishers.join_next().await {
-            let (publisher, published) = ended??;
-            of_each[publisher] = published;
-        }
+        let of_each = timeout(DEADLINE, ended(publishers)).await;
         report.seconds = span.start.elapsed().as_secs_f64();
-        Ok(of_each)
+        of_each.context("a publisher does not end")?
+    }
+
+    /// Has all publishers begin; they count what they publish together.
+    fn publish(&self, span: &Span) -> anyhow::Result<(Publishers, watch::Receiver<usize>)> {
+        let (count, published) = watch::channel(0);
+        let mut publishers = JoinSet::new();
+        for publisher in 0..PUBLISHERS {
+            let (plan, count, span) = (Arc::clone(&self.plan), count.clone(), span.clone());
+            let bus = Bus::new(self.settings.clone())?;
+            publishers.spawn(async move {
+                let published = publish::publish(bus, &plan, publisher, span, &count).await?;
+                anyhow::Ok((publisher, published))
+            });
+        }
+        Ok((publishers, published))
     }
 
     /// Events that the model was asked about more than once.
@@ -333,6 +341,16 @@ impl Scene {
         report.audited(&self.bus.audit().await?, &self.bus.doctor(false).await?);
         Ok(())
     }
+}
+
+/// What each publisher published, once all have ended.
+async fn ended(mut publishers: Publishers) -> anyhow::Result<[usize; PUBLISHERS]> {
+    let mut of_each = [0; PUBLISHERS];
+    while let Some(ended) = publishers.join_next().await {
+        let (publisher, published) = ended??;
+        of_each[publisher] = published;
+    }
+    Ok(of_each)
 }
 
 async fn read(

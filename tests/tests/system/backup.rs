@@ -123,11 +123,10 @@ async fn operate(
     let doctor = says(nowhere.path(), &told(&["doctor"])).await?;
     println!("{doctor}");
     // Somebody who had read it all, and who comes back.
-    let mut reader = bus.watch(&stories[0], None).await?;
+    let mut reader = Watcher::new(bus.watch(&stories[0], None).await?);
     let end = bus.story(&stories[0]).await?.seq;
-    while reader.cursor().seq < end {
-        reader.next().await?;
-    }
+    let is_last = |seen: &Seen| matches!(seen, Seen::Event(entry) if entry.seq == end);
+    reader.until("the last event", is_last).await?;
     let renewed = says(nowhere.path(), &told(&["story", "renew"])).await?;
     assert_eq!(renewed.lines().count(), STORIES, "{renewed}");
     let cursor = reader.cursor().clone();

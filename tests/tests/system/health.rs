@@ -1,7 +1,6 @@
 //! `check --health`, as containers have it asked: with no argument more than the environment of the program that is asked.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use anyhow::Context;
 use futures::future::try_join_all;
@@ -33,14 +32,27 @@ async fn asked(name: &str, listen: &str) -> anyhow::Result<(Option<i32>, String)
     Ok((output.status.code(), lines[0].to_owned()))
 }
 
-/// Waits until it ends with this code, and gives its line.
-async fn says(name: &str, listen: &str, code: i32) -> anyhow::Result<String> {
-    let what = format!("{name} check --health ends with {code}");
-    eventually(&what, async || {
-        let (ended, line) = asked(name, listen).await?;
-        Ok((ended == Some(code)).then_some(line))
+/// Waits until it ends well.
+async fn is_ready(name: &str, listen: &str) -> anyhow::Result<()> {
+    eventually(&format!("the {name} is ready"), async || {
+        let ended = asked(name, listen).await?;
+        Ok((ended == (Some(0), "ready".to_owned())).then_some(()))
     })
     .await
+}
+
+/// Waits until it fails with these words in its line, and gives what comes before and after them: for a moment it may fail
+/// of something else.
+async fn is_not(name: &str, listen: &str, words: &str) -> anyhow::Result<(String, String)> {
+    let mut told = String::new();
+    eventually(&format!("the {name} {words:?}"), async || {
+        let (ended, line) = asked(name, listen).await?;
+        told.clone_from(&line);
+        let parts = line.split_once(words).filter(|_| ended == Some(1));
+        Ok(parts.map(|(before, after)| (before.to_owned(), after.to_owned())))
+    })
+    .await
+    .with_context(|| told.clone())
 }
 
 /// Where a worker of this agent serves its pages.
@@ -58,15 +70,14 @@ async fn a_worker_says_whether_it_is_ready_and_why_it_is_not() -> anyhow::Result
     for agent in Agent::ALL {
         let (worker, listen) = worker(&stack, agent).await?;
         let name = agent.as_str();
-        assert_eq!(says(name, &listen, 0).await?, "ready");
+        is_ready(name, &listen).await?;
         stack.kill_redis().await?;
-        let line = says(name, &listen, 1).await?;
         let words = "says 503: not ready: Redis does not answer, or refuses: ";
-        let (url, why) = line.split_once(words).context(line.clone())?;
+        let (url, why) = is_not(name, &listen, words).await?;
         assert_eq!(url, format!("error: http://{listen}/readyz "));
-        assert!(!why.is_empty(), "{line}");
+        assert!(!why.is_empty());
         stack.resume_redis().await?;
-        assert_eq!(says(name, &listen, 0).await?, "ready");
+        is_ready(name, &listen).await?;
         assert!(worker.end().await?.success());
     }
     stack.end().await;
@@ -75,19 +86,19 @@ async fn a_worker_says_whether_it_is_ready_and_why_it_is_not() -> anyhow::Result
 
 #[tokio::test]
 async fn a_worker_that_drains_says_so() -> anyhow::Result<()> {
-    let stack = Stack::start(Options {
-        between_tokens: Duration::from_millis(100),
-        ..Options::default()
-    })
-    .await?;
+    // So that it is not over before anybody asks.
+    let silent = Options::playing("rules: [{reply: {fault: stall(600)}}]");
+    let stack = Stack::start(silent).await?;
     let (worker, listen) = worker(&stack, Agent::Narrator).await?;
     let story = stack.story("castle", Policies::default()).await?;
     let action = stack.act(&story, "a1", "I go on.").await?;
     stack.asked(&action, 1).await?;
     worker.signal(Signal::TERM)?;
-    let line = says("narrator", &listen, 1).await?;
-    assert!(line.ends_with("says 503: not ready: it was asked to end, and takes nothing new"));
-    assert!(worker.gone().await?.success());
+    let words = "says 503: not ready: it was asked to end, and takes nothing new";
+    let (_, more) = is_not("narrator", &listen, words).await?;
+    assert_eq!(more, "");
+    // It hands on what it has.
+    assert!(worker.end().await?.success());
     stack.end().await;
     Ok(())
 }
@@ -100,16 +111,15 @@ async fn a_gateway_says_whether_it_is_ready_and_why_it_is_not() -> anyhow::Resul
     let listen = free_address()?.to_string();
     let options = ["--internal-listen", &listen];
     let node = Node::start(&stack.redis_url(), folder.path(), &options).await?;
-    assert_eq!(says("gateway", &listen, 0).await?, "ready");
+    is_ready("gateway", &listen).await?;
     stack.kill_redis().await?;
-    let line = says("gateway", &listen, 1).await?;
-    assert!(line.contains("/readyz says 503: Redis does not"), "{line}");
+    let words = "/readyz says 503: Redis does not";
+    is_not("gateway", &listen, words).await?;
     stack.resume_redis().await?;
-    assert_eq!(says("gateway", &listen, 0).await?, "ready");
+    is_ready("gateway", &listen).await?;
     // Connections are taken, and nothing is said: the page waits for Redis, and not as long as who asks.
     stack.signal_redis(Signal::STOP)?;
-    let line = says("gateway", &listen, 1).await?;
-    assert!(line.contains("/readyz says 503: Redis does not"), "{line}");
+    is_not("gateway", &listen, words).await?;
     stack.signal_redis(Signal::CONT)?;
     assert!(node.end().await?.success());
     stack.end().await;

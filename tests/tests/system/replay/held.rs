@@ -3,7 +3,7 @@
 use anyhow::Context;
 use futures::future::try_join_all;
 use serde_json::json;
-use story::{Agent, Event, EventId, InputPolicy, OutputPolicy, Payload, Policies, StoryId};
+use story::{Agent, Event, EventId, InputPolicy, OutputPolicy, Policies, StoryId};
 use system_tests::{Options, Stack, action};
 
 use super::{JSON, end, exactly, how, replay};
@@ -102,11 +102,7 @@ async fn an_answer_that_was_taken_back_goes_again_as_it_went() -> anyhow::Result
     let mut reader = stack.hear(&story).await?;
     let fleet = stack.fleet()?;
     let asked = stack.act(&story, "a1", "I ask for a number.").await?;
-    let taken = |seen: &bus::Seen| match seen {
-        bus::Seen::Event(entry) => matches!(entry.event.payload(), Payload::Retracted(_)),
-        _ => false,
-    };
-    reader.until("it is taken back", taken).await?;
+    reader.until_kind("retracted").await?;
     // What comes after is told without it.
     let after = stack.act(&story, "a2", "I wait.").await?;
     reader.end_of(&after).await?;
@@ -190,12 +186,8 @@ async fn each_of_two_lines_that_were_held_is_found_by_its_place_in_the_log() -> 
     let mut reader = stack.hear(&story).await?;
     let fleet = stack.fleet()?;
     stack.act(&story, "a1", "I open the door.").await?;
-    let speaks = |seen: &bus::Seen| match seen {
-        bus::Seen::Event(entry) => entry.event.kind() == "dialogue",
-        _ => false,
-    };
     for _ in 0..2 {
-        reader.until("a line", speaks).await?;
+        reader.until_kind("dialogue").await?;
     }
     end(fleet).await?;
     let log = stack.bus.log(&story, story::Seq(0), 100).await?;

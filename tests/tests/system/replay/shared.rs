@@ -114,9 +114,7 @@ async fn an_event_that_failed_and_was_sent_again_goes_both_ways_again() -> anyho
     let action = stack.act(&story, "a1", "I open the door.").await?;
     assert_eq!(reader.outcome_of(&action).await?, Outcome::Failed);
     stack.redrive_all(Agent::Narrator).await?;
-    let narration =
-        |seen: &Seen| matches!(seen, Seen::Event(entry) if entry.event.kind() == "narration");
-    reader.until("the answer", narration).await?;
+    reader.until_kind("narration").await?;
     end([narrator]).await?;
     let turns = exactly(&stack, &story).await?;
     let failed = turns.iter().map(|turn| turn.failed.is_some());

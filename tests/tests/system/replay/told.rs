@@ -88,14 +88,11 @@ async fn the_lines_of_a_replay_are_told_with_all_that_they_answer() -> anyhow::R
     stack.bus.patch_story(&story, &joe()).await?;
     let mut reader = stack.hear(&story).await?;
     let fleet = stack.fleet()?;
-    let speaks = |seen: &bus::Seen| match seen {
-        bus::Seen::Event(entry) => entry.event.kind() == "dialogue",
-        _ => false,
-    };
     for id in ["a1", "a2", "a3"] {
         stack.act(&story, id, "I open the door.").await?;
-        reader.until("one speaks", speaks).await?;
-        reader.until("and the other", speaks).await?;
+        // One speaks, then the other.
+        reader.until_kind("dialogue").await?;
+        reader.until_kind("dialogue").await?;
     }
     end(fleet).await?;
     let url = stack.redis_url();
@@ -340,11 +337,7 @@ async fn what_is_answered_stays_in_its_order_though_its_answers_do_not() -> anyh
         reader.end_of(&narration).await?;
     }
     stack.redrive_all(Agent::Dialogue).await?;
-    let speaks = |seen: &bus::Seen| match seen {
-        bus::Seen::Event(entry) => entry.event.kind() == "dialogue",
-        _ => false,
-    };
-    reader.until("the other line", speaks).await?;
+    reader.until_kind("dialogue").await?;
     end(fleet).await?;
     let url = stack.redis_url();
     let publish = ["--story", "castle", "--publish-to", "new"];
