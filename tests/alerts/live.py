@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from contextlib import contextmanager
 
 import written
 import yaml
@@ -114,11 +115,35 @@ class Fleet:
     def send(self, name, number):
         self.processes[name].send_signal(number)
 
-    def freeze(self, name):
+    @contextmanager
+    def frozen(self, name):
+        """It stands still, and goes on afterwards whatever happened."""
         self.send(name, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.send(name, signal.SIGCONT)
 
-    def thaw(self, name):
-        self.send(name, signal.SIGCONT)
+    @contextmanager
+    def without(self, *names):
+        """They are dead, and others are in their place afterwards."""
+        for name in names:
+            self.kill(name)
+        try:
+            yield
+        finally:
+            for name in names:
+                self.start(name)
+
+    @contextmanager
+    def told(self, name, **variables):
+        """Another one is in its place that is told these, and afterwards one as before."""
+        with self.without(name):
+            self.start(name, **variables)
+            try:
+                yield
+            finally:
+                self.kill(name)
 
     def command(self, name):
         here = f"127.0.0.1:{self.ports[name]}"
@@ -214,13 +239,16 @@ class Fleet:
         assert reader.recv(12) == b"HTTP/1.1 200"
         return reader
 
-    def play(self, scenario):
-        """How the mock model behaves from now on."""
+    @contextmanager
+    def playing(self, scenario):
+        """So the mock model behaves; afterwards it is well, and what failed is sent again."""
         status, words = ask(f"{self.model_url}/admin/scenario", scenario.encode())
         assert status == 200, words
-
-    def mend_the_model(self):
-        ask(f"{self.model_url}/admin/scenario", method="DELETE")
+        try:
+            yield
+        finally:
+            ask(f"{self.model_url}/admin/scenario", method="DELETE")
+            self.storyfleet("dead", "redrive", "--all")
 
     def prometheus(self, way, **query):
         url = f"{self.internal('prometheus')}/api/v1/{way}?{urllib.parse.urlencode(query)}"
@@ -239,13 +267,6 @@ class Fleet:
                 labels = alert["labels"]
                 found[labels["alertname"], labels.get("agent")] = alert
         return found
-
-    def fires(self, alert, agent=None, seconds=30):
-        """Waits for an alert, and sees that its words have the figures filled in."""
-        raised = eventually(f"{alert} {agent or ''} fires", lambda: self.firing().get((alert, agent)), seconds)
-        for words in raised["annotations"].values():
-            assert not re.search(r"%!|<no value>|<nil>|error|\{\{", words.lower()), words
-        return raised
 
     def is_quiet(self, *alerts):
         """Waits until none of these fires."""

@@ -27,6 +27,7 @@ class Pod:
         self.program = program
         self.root = folder / program
         self.root.mkdir()
+        self.log = folder / f"{program}.log"
         workload = manifests.get("Deployment", program)
         self.environment, self.arguments = {}, []
         if workload:
@@ -56,7 +57,8 @@ class Pod:
 
     def start(self):
         said = {"PATH": os.environ["PATH"], **self.environment}
-        return subprocess.Popen(self.command(self.arguments), env=said, stderr=subprocess.PIPE, text=True)
+        with open(self.log, "w") as log:
+            return subprocess.Popen(self.command(self.arguments), env=said, stderr=log)
 
     def run(self, *arguments):
         said = {"PATH": os.environ["PATH"], **self.environment}
@@ -85,7 +87,7 @@ def until(what, ask):
 
 def is_well(pod, process):
     if process.poll() is not None:
-        pytest.fail(f"{pod.program} ended with {process.returncode}: {process.stderr.read()}")
+        pytest.fail(f"{pod.program} ended with {process.returncode}: {pod.log.read_text()}")
     ran = pod.run("check", "--health")
     return ran.returncode == 0 or ran.stderr
 
@@ -124,11 +126,22 @@ def assert_agents_answer(pods, addresses):
         assert told.says("send", "castle", "Who are you?", "--to", "Sibyl", "--wait")["type"] == "dialogue"
         assert_answered_through_the_gateway(told, addresses)
     finally:
-        for process in running.values():
-            process.terminate()
+        end(running.values())
     for name, process in running.items():
-        _, logs = process.communicate(timeout=DEADLINE)
-        assert process.returncode == 0, f"{name}: {logs}"
+        assert process.returncode == 0, f"{name}: {pods[name].log.read_text()}"
+
+
+def end(processes):
+    """Asks them to end, and kills who does not in time."""
+    for process in processes:
+        process.terminate()
+    late = time.monotonic() + DEADLINE
+    for process in processes:
+        try:
+            process.wait(max(0, late - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def assert_answered_through_the_gateway(told, addresses):
