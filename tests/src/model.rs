@@ -92,16 +92,10 @@ impl Model {
     /// # Errors
     /// When it does not end.
     pub async fn end(mut self) -> anyhow::Result<()> {
-        if let Some(process) = self.process.take() {
-            process.end().await?;
-        }
-        Ok(())
+        Process::end_if(&mut self.process).await
     }
 
     pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
-        match self.process.take() {
-            Some(process) => process.kill().await,
-            None => Ok(()),
-        }
+        Process::kill_if(&mut self.process).await
     }
 }

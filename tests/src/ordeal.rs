@@ -1,17 +1,23 @@
 //! What the chaos runs have in common as programs: their last arguments, the signals that end them, how the report is told;
-//! and the whole log of a story, with which both compare.
+//! and the whole log of a story, with which both compare; the Redis
+//! and the stories of a run.
 
 use std::fmt::{self, Display};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
-use bus::Bus;
+use bus::{Bus, NewStory};
+use clap::Parser;
 use serde::Serialize;
-use story::{LogEntry, Seq, StoryId};
+use story::{Character, LogEntry, Policies, Seq, StoryId};
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::redis::{self, Redis};
+use crate::wait::within;
 
 const PAGE: usize = 500;
 
@@ -111,6 +117,16 @@ pub(crate) fn rows(
     f.write_str(if is_clean { "clean" } else { "NOT CLEAN" })
 }
 
+/// A run as a program: its arguments are read, and what goes wrong is told.
+pub async fn main<A: Parser>(run: impl AsyncFnOnce(&A) -> anyhow::Result<ExitCode>) -> ExitCode {
+    match A::try_parse() {
+        Ok(args) => run(&args)
+            .await
+            .unwrap_or_else(|error| exit::failed(&error)),
+        Err(error) => exit::usage(&error),
+    }
+}
+
 /// What comes of a run; `None` when a signal ends it. Dropping the run kills its children.
 ///
 /// # Errors
@@ -136,6 +152,63 @@ pub async fn unless_ended<T>(
 pub fn say(line: &str) {
     // Nobody needs to listen.
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Where a run takes place: a Redis whose data are in the folder of the run, and the stories on it.
+pub(crate) struct Stage {
+    pub(crate) redis: Redis,
+    pub(crate) settings: bus::Settings,
+    pub(crate) bus: Bus,
+}
+
+impl Stage {
+    /// In each story is a character of this name.
+    pub(crate) async fn set(
+        folder: &Path,
+        shards: u16,
+        stories: &[(StoryId, Policies)],
+        character: &str,
+    ) -> anyhow::Result<Self> {
+        let data = folder.join("redis");
+        std::fs::create_dir_all(&data)?;
+        let redis = Redis::start_in(&data).await?;
+        let settings = bus::Settings {
+            shards,
+            ..bus::Settings::new(redis.url())
+        };
+        let bus = Bus::new(settings.clone())?;
+        redis::answers(&bus).await?;
+        for (id, policies) in stories {
+            let mut story = NewStory::new(id.clone());
+            story.policies = *policies;
+            story.characters = [(character.to_owned(), Character::default())].into();
+            bus.create_story(&story).await?;
+        }
+        Ok(Self {
+            redis,
+            settings,
+            bus,
+        })
+    }
+}
+
+/// Waits until no agent has anything left to do in these stories. Nobody acts any more: one that is at rest stays so.
+pub(crate) async fn rest(
+    bus: &Bus,
+    stories: impl IntoIterator<Item = &StoryId>,
+    deadline: Duration,
+) -> anyhow::Result<()> {
+    let mut busy: Vec<_> = stories.into_iter().collect();
+    within(deadline, "the fleet comes to rest", async || {
+        while let Some(story) = busy.last() {
+            if !bus.is_idle(story).await? {
+                return Ok(None);
+            }
+            busy.pop();
+        }
+        Ok(Some(()))
+    })
+    .await
 }
 
 /// All of a story's log.

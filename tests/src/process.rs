@@ -164,6 +164,22 @@ impl Process {
         self.gone().await
     }
 
+    /// SIGTERM to one that may not run, and waits for its end.
+    pub(crate) async fn end_if(process: &mut Option<Self>) -> anyhow::Result<()> {
+        if let Some(process) = process.take() {
+            process.end().await?;
+        }
+        Ok(())
+    }
+
+    /// SIGKILL to one that may not run.
+    pub(crate) async fn kill_if(process: &mut Option<Self>) -> anyhow::Result<()> {
+        match process.take() {
+            Some(process) => process.kill().await,
+            None => Ok(()),
+        }
+    }
+
     /// Waits for its end, which something else brings.
     ///
     /// # Errors

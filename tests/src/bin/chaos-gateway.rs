@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use system_tests::cuts::{self, Size};
-use system_tests::ordeal::{Usual, say, unless_ended};
+use system_tests::ordeal::{self, Usual, say, unless_ended};
 
 /// Cuts readers off at any instant, in the middle of frames too, and has them come back to either of two nodes with their
 /// last cursor, while long answers stream, and nodes, agents and Redis are killed; then compares what each reader has with
@@ -34,14 +34,7 @@ struct Args {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) => return exit::usage(&error),
-    };
-    match run(&args).await {
-        Ok(code) => code,
-        Err(error) => exit::failed(&error),
-    }
+    ordeal::main(run).await
 }
 
 async fn run(args: &Args) -> anyhow::Result<ExitCode> {

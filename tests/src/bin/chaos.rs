@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use system_tests::chaos;
-use system_tests::ordeal::{Usual, say, unless_ended};
+use system_tests::ordeal::{self, Usual, say, unless_ended};
 
 /// Runs the fleet while its processes and its Redis are killed, ended and frozen, what they tell each other comes late, and
 /// its model fails; then accounts for every action: none lost, none answered twice, none out of order, none seen that a
@@ -31,14 +31,7 @@ struct Args {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) => return exit::usage(&error),
-    };
-    match run(&args).await {
-        Ok(code) => code,
-        Err(error) => exit::failed(&error),
-    }
+    ordeal::main(run).await
 }
 
 async fn run(args: &Args) -> anyhow::Result<ExitCode> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use system_tests::failover::{Blow, Topology, Trial, run};
-use system_tests::ordeal::{say, tell, unless_ended};
+use system_tests::ordeal::{self, say, tell, unless_ended};
 
 /// Beyond the failover itself, alone on a machine.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -36,14 +36,7 @@ struct Args {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) => return exit::usage(&error),
-    };
-    match failover(&args).await {
-        Ok(code) => code,
-        Err(error) => exit::failed(&error),
-    }
+    ordeal::main(failover).await
 }
 
 async fn failover(args: &Args) -> anyhow::Result<ExitCode> {

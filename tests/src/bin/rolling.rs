@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use system_tests::Build;
-use system_tests::ordeal::{Usual, say, unless_ended};
+use system_tests::ordeal::{self, Usual, say, unless_ended};
 use system_tests::rolling::{self, Deploy, STEPS};
 
 /// Replaces six workers one by one, from another build's to this one's and back, while people publish 8 actions a second
@@ -34,14 +34,7 @@ struct Args {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) => return exit::usage(&error),
-    };
-    match run(&args).await {
-        Ok(code) => code,
-        Err(error) => exit::failed(&error),
-    }
+    ordeal::main(run).await
 }
 
 async fn run(args: &Args) -> anyhow::Result<ExitCode> {

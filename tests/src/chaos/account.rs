@@ -58,13 +58,15 @@ struct Log<'a> {
     ends: HashMap<&'a EventId, Vec<(u64, Outcome)>>,
 }
 
-/// Accounts for a story. `published` has the actions of each publisher, in its order.
+/// Accounts for a story. `published` has the actions of each publisher, in its order; `seq` is the story's own count of the
+/// events in its log.
 pub(crate) fn account(
     published: &[Vec<EventId>],
     policies: Policies,
-    entries: &[LogEntry],
+    (entries, seq): (&[LogEntry], Seq),
 ) -> Account {
     let mut account = Account::default();
+    account.is_whole(entries.len(), seq);
     let log = Log::new(entries, &mut account);
     for id in published.iter().flatten() {
         account.action(&log, id);
@@ -143,6 +145,14 @@ impl<'a> Log<'a> {
 }
 
 impl Account {
+    fn is_whole(&mut self, found: usize, seq: Seq) {
+        if u64::try_from(found) != Ok(seq.0) {
+            self.lost += 1;
+            self.wrong
+                .push(format!("the log has {found} events of {seq}"));
+        }
+    }
+
     /// An action ends once. Before its end it is in the log, unless its end is the moderator's.
     fn action(&mut self, log: &Log<'_>, id: &EventId) {
         self.actions += 1;
@@ -267,13 +277,6 @@ impl Account {
             }
             latest = latest.max(place);
         }
-    }
-
-    /// The log ends before the story's own count of its events.
-    pub(crate) fn lost_end(&mut self, found: usize, seq: Seq) {
-        self.lost += 1;
-        self.wrong
-            .push(format!("the log has {found} events of {seq}"));
     }
 
     fn lost(&mut self, log: &Log<'_>, id: &EventId, what: &str) {

@@ -7,7 +7,7 @@ mod fleet;
 pub(crate) mod journal;
 pub(crate) mod plan;
 pub(crate) mod publish;
-pub(crate) mod reader;
+mod reader;
 mod report;
 mod secret;
 
@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{Bus, NewStory};
-use story::{Agent, Character, EventId};
+use bus::Bus;
+use story::Agent;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -25,9 +25,8 @@ use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::Model;
-use crate::ordeal::{keep, log};
-use crate::redis::{self, Redis};
-use crate::wait::within;
+use crate::ordeal::{Stage, keep, log, rest};
+use crate::redis;
 
 use ear::Heard;
 use fleet::Fleet;
@@ -107,20 +106,12 @@ async fn run_in(
 
 impl Run {
     async fn start(plan: Arc<Plan>, folder: &Path, logs: PathBuf) -> anyhow::Result<Self> {
-        let data = folder.join("redis");
-        std::fs::create_dir_all(&data)?;
         std::fs::create_dir_all(&logs)?;
-        let redis = Redis::start_in(&data).await?;
-        let mut settings = bus::Settings::new(redis.url());
-        settings.shards = plan.shards;
-        let bus = Bus::new(settings.clone())?;
-        redis::answers(&bus).await?;
-        for (id, policies) in &plan.stories {
-            let mut story = NewStory::new(id.clone());
-            story.policies = *policies;
-            story.characters = [(CHARACTER.to_owned(), Character::default())].into();
-            bus.create_story(&story).await?;
-        }
+        let Stage {
+            redis,
+            settings,
+            bus,
+        } = Stage::set(folder, plan.shards, &plan.stories, CHARACTER).await?;
         let model = model(plan.seed).await?;
         let (over, mut ear) = (CancellationToken::new(), JoinSet::new());
         let (heard, port, end) = (Arc::clone(&plan), redis.port(), over.clone());
@@ -181,15 +172,8 @@ impl Run {
     /// Waits until no agent has anything left to do.
     async fn rest(&self, tell: &impl Fn(&str)) -> anyhow::Result<()> {
         redis::answers(&self.bus).await?;
-        let idle = within(REST, "the fleet comes to rest", async || {
-            // Nobody acts any more: a story that is at rest stays so.
-            for (story, _) in &self.plan.stories {
-                if !self.bus.is_idle(story).await? {
-                    return Ok(None);
-                }
-            }
-            Ok(Some(()))
-        });
+        let stories = self.plan.stories.iter().map(|(story, _)| story);
+        let idle = rest(&self.bus, stories, REST);
         tokio::select! {
             idle = idle => match idle {
                 Ok(()) => Ok(()),
@@ -203,18 +187,10 @@ impl Run {
         let mut report = Report::new(&self.plan, self.start.elapsed(), self.fleet.blows);
         let mut logs = HashMap::new();
         for (number, (id, policies)) in self.plan.stories.iter().enumerate() {
-            let of = |publisher: &Vec<plan::Planned>| -> Vec<EventId> {
-                let here = publisher.iter().filter(|action| action.story == number);
-                here.map(|action| action.id.clone()).collect()
-            };
-            let published: Vec<Vec<EventId>> = self.plan.actions.iter().map(of).collect();
+            let published = self.plan.published(number, &self.plan.all());
             let entries = log(&self.bus, id).await?;
             let seq = self.bus.story(id).await?.seq;
-            let mut account = account::account(&published, *policies, &entries);
-            if u64::try_from(entries.len())? != seq.0 {
-                account.lost_end(entries.len(), seq);
-            }
-            report.story(id, account);
+            report.story(id, account::account(&published, *policies, (&entries, seq)));
             logs.insert(id.clone(), entries);
         }
         self.over.cancel();

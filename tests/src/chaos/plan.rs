@@ -10,9 +10,9 @@ use rand::{RngExt, SeedableRng};
 use story::{Agent, EventId, InputPolicy, OutputPolicy, Policies, StoryId};
 
 /// Worker processes of each agent.
-pub(crate) const PROCESSES: usize = 4;
-pub(crate) const SLOTS: usize = PROCESSES * Agent::ALL.len();
-pub(crate) const LEASE: Duration = Duration::from_secs(1);
+pub(super) const PROCESSES: usize = 4;
+pub(super) const SLOTS: usize = PROCESSES * Agent::ALL.len();
+pub(super) const LEASE: Duration = Duration::from_secs(1);
 
 const STORIES: usize = 50;
 const PUBLISHERS: usize = 3;
@@ -87,6 +87,21 @@ pub(crate) enum Blow {
 }
 
 impl Plan {
+    /// How many actions each publisher has.
+    pub(crate) fn all(&self) -> Vec<usize> {
+        self.actions.iter().map(Vec::len).collect()
+    }
+
+    /// What each publisher did in a story when it had done so many of its actions.
+    pub(crate) fn published(&self, story: usize, counts: &[usize]) -> Vec<Vec<EventId>> {
+        let of = |(actions, count): (&Vec<Planned>, &usize)| {
+            let done = actions.iter().take(*count);
+            let here = done.filter(|action| action.story == story);
+            here.map(|action| action.id.clone()).collect()
+        };
+        self.actions.iter().zip(counts).map(of).collect()
+    }
+
     /// # Errors
     /// Never: the names made here are well-formed.
     pub(crate) fn new(seed: u64, length: Duration) -> anyhow::Result<Self> {
@@ -113,7 +128,7 @@ impl Plan {
 }
 
 /// The agent of a worker's slot.
-pub(crate) fn agent(slot: usize) -> Agent {
+pub(super) fn agent(slot: usize) -> Agent {
     Agent::ALL[slot / PROCESSES]
 }
 

@@ -21,20 +21,20 @@ const STAY: usize = 23;
 
 /// What a reader saw.
 #[derive(Debug)]
-pub(crate) struct Sight {
-    pub(crate) story: StoryId,
+pub(super) struct Sight {
+    pub(super) story: StoryId,
     policies: Policies,
-    pub(crate) events: u64,
-    pub(crate) returns: u64,
+    pub(super) events: u64,
+    pub(super) returns: u64,
     /// Answers with a text.
-    pub(crate) answers: u64,
+    pub(super) answers: u64,
     /// Of them, those of which some text was there before.
-    pub(crate) drafted: u64,
+    pub(super) drafted: u64,
     /// Of those, the ones whose draft was not the beginning of what was published: their text was put in its place.
-    pub(crate) replaced: u64,
+    pub(super) replaced: u64,
     /// How often text was taken off the screen for a new attempt.
-    pub(crate) resets: u64,
-    pub(crate) wrong: Vec<String>,
+    pub(super) resets: u64,
+    pub(super) wrong: Vec<String>,
     drafts: HashMap<EventId, Draft>,
     /// The events in their order, each with its text.
     screen: Vec<(EventId, String)>,
@@ -50,7 +50,7 @@ struct Draft {
 }
 
 /// Watches until `end`, and then to the end of the log.
-pub(crate) async fn read(
+pub(super) async fn read(
     bus: Bus,
     (story, policies): (StoryId, Policies),
     end: CancellationToken,
@@ -210,7 +210,7 @@ impl Sight {
     }
 
     /// What is on the screen is what the log has: no event more or less, no other character.
-    pub(crate) fn compare(&mut self, log: &[LogEntry]) {
+    pub(super) fn compare(&mut self, log: &[LogEntry]) {
         if self.screen.len() != log.len() {
             let (seen, all) = (self.screen.len(), log.len());
             self.complain(format_args!("{seen} events of {all}"));

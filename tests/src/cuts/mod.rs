@@ -20,17 +20,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{Bus, NewStory};
-use story::{Character, LogEntry, Payload};
+use bus::Bus;
+use story::{LogEntry, Payload};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at};
 
-use crate::Model;
 use crate::edge::Issuer;
-use crate::ordeal::{keep, log};
-use crate::redis::{self, Redis};
-use crate::wait::within;
+use crate::ordeal::{keep, log, rest};
+use crate::{Model, ordeal};
 
 use blows::Fleet;
 use player::Played;
@@ -55,18 +53,9 @@ pub async fn run(size: Size, tell: impl Fn(&str)) -> anyhow::Result<Report> {
 }
 
 async fn run_in(folder: &Path, size: Size, tell: impl Fn(&str)) -> anyhow::Result<Report> {
-    let data = folder.join("redis");
-    std::fs::create_dir_all(&data)?;
-    let redis = Redis::start_in(&data).await?;
-    let bus = Bus::new(bus::Settings::new(redis.url()))?;
-    redis::answers(&bus).await?;
     let stories = plan::stories(size.stories)?;
-    for (id, policies) in &stories {
-        let mut story = NewStory::new(id.clone());
-        story.policies = *policies;
-        story.characters = [(plan::CHARACTER.to_owned(), Character::default())].into();
-        bus.create_story(&story).await?;
-    }
+    let ordeal::Stage { redis, bus, .. } =
+        ordeal::Stage::set(folder, 1, &stories, plan::CHARACTER).await?;
     let seed = size.seed.to_string();
     let options = ["--seed", &seed, "--itl", "20ms", "--chunk-tokens", "8"];
     let model = Model::start(&plan::scenario(), &options).await?;
@@ -117,10 +106,7 @@ async fn happen(
     let ((), played) = tokio::try_join!(blows, plays)?;
     let mut ends = Vec::new();
     for board in &stage.stories {
-        within(REST, "the agents come to rest", async || {
-            Ok(bus.is_idle(&board.id).await?.then_some(()))
-        })
-        .await?;
+        rest(bus, [&board.id], REST).await?;
         ends.push(bus.story(&board.id).await?.seq.0);
     }
     stage.ends.send_replace(Some(ends));

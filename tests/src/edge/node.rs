@@ -84,10 +84,7 @@ impl Node {
     /// # Errors
     /// When it cannot be killed.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
-        match self.process.take() {
-            Some(process) => process.kill().await,
-            None => Ok(()),
-        }
+        Process::kill_if(&mut self.process).await
     }
 
     /// Starts it again at its address.

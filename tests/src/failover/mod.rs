@@ -21,9 +21,9 @@ use tokio::process::Command;
 use tokio::time::Instant;
 
 use crate::chaos::{account, journal};
-use crate::ordeal::{keep, log};
+use crate::ordeal::{keep, log, rest};
 use crate::redis;
-use crate::wait::eventually;
+use crate::wait::{DEADLINE, eventually};
 use crate::{Model, Process, Servers, Signal, program, worker};
 
 use load::{Load, Played};
@@ -133,7 +133,7 @@ async fn run_in(folder: &Path, trial: Trial, tell: impl Fn(&str)) -> anyhow::Res
     }
     let played = load.end().await?;
     redis::answers(&bus).await?;
-    rest(&bus, &stories).await?;
+    rest(&bus, &stories, DEADLINE).await?;
     for worker in fleet {
         ensure!(worker.end().await?.success(), "a worker failed");
     }
@@ -144,7 +144,8 @@ async fn run_in(folder: &Path, trial: Trial, tell: impl Fn(&str)) -> anyhow::Res
         let entries = log(&bus, &story.id).await?;
         let behind = blown.stories.contains(&story.id).then_some(blown.behind);
         let kept = report.story(&story, &entries, behind);
-        let account = account::account(&[kept], Policies::default(), &entries);
+        let seq = bus.story(&story.id).await?.seq;
+        let account = account::account(&[kept], Policies::default(), (&entries, seq));
         report.account(&story.id, account);
     }
     report.journal = journal::read(&logs)?;
@@ -257,16 +258,4 @@ async fn missing(settings: &bus::Settings, played: &[Played]) -> anyhow::Result<
         ))
     };
     Ok(missing.iter().filter_map(name).collect())
-}
-
-async fn rest(bus: &Bus, stories: &[StoryId]) -> anyhow::Result<()> {
-    eventually("the fleet comes to rest", async || {
-        for story in stories {
-            if !bus.is_idle(story).await? {
-                return Ok(None);
-            }
-        }
-        Ok(Some(()))
-    })
-    .await
 }

@@ -14,23 +14,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use bus::{Bus, NewStory};
+use bus::Bus;
 use jiff::Timestamp;
 use serde::Serialize;
-use story::{Agent, Character, EventId, LogEntry, StoryId};
+use story::{Agent, LogEntry, StoryId};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::chaos::plan::{Plan, Planned};
+use crate::chaos::plan::Plan;
 use crate::chaos::publish::{self, Span};
 use crate::chaos::{CHARACTER, account, journal};
 use crate::edge::{Issuer, Node, Person};
-use crate::ordeal::{keep, log};
-use crate::redis::{self, Redis};
-use crate::wait::{DEADLINE, eventually};
+use crate::ordeal::{Stage, keep, log, rest};
+use crate::wait::DEADLINE;
 use crate::{Build, Model};
 
 use fleet::Fleet;
@@ -134,7 +133,7 @@ async fn run_in(folder: &Path, deploy: Deploy, tell: impl Fn(&str)) -> anyhow::R
     let nodes = scene.nodes(folder).await?;
     let mut report = Report::new(&scene.deploy);
     let (ends, readers) = scene.readers(&issuer, &nodes)?;
-    let address = (scene.redis.url(), scene.model.url().to_owned());
+    let address = (scene.stage.redis.url(), scene.model.url().to_owned());
     let mut fleet = Fleet::start(&scene.deploy.old, address, SHARDS, logs.clone()).await?;
     let published = scene.deploy(&mut fleet, &mut report, tell).await?;
     let logs_of = scene.rest(&ends).await?;
@@ -162,43 +161,27 @@ type Ends = HashMap<StoryId, watch::Sender<Option<u64>>>;
 struct Scene {
     deploy: Deploy,
     plan: Arc<Plan>,
-    redis: Redis,
-    settings: bus::Settings,
-    bus: Bus,
+    stage: Stage,
     model: Model,
 }
 
 impl Scene {
     async fn start(folder: &Path, deploy: Deploy) -> anyhow::Result<Self> {
-        let data = folder.join("redis");
-        std::fs::create_dir_all(&data)?;
-        let redis = Redis::start_in(&data).await?;
-        let mut settings = bus::Settings::new(redis.url());
-        settings.shards = SHARDS;
-        let bus = Bus::new(settings.clone())?;
-        redis::answers(&bus).await?;
         let plan = plan(&deploy)?;
-        for (id, policies) in &plan.stories {
-            let mut story = NewStory::new(id.clone());
-            story.policies = *policies;
-            story.characters = [(CHARACTER.to_owned(), Character::default())].into();
-            bus.create_story(&story).await?;
-        }
+        let stage = Stage::set(folder, SHARDS, &plan.stories, CHARACTER).await?;
         let seed = plan.seed.to_string();
         let model = Model::start("", &[&MODEL[..], &["--seed", &seed]].concat()).await?;
         Ok(Self {
             deploy,
             plan: Arc::new(plan),
-            redis,
-            settings,
-            bus,
+            stage,
             model,
         })
     }
 
     /// One of each build, beside each other all the time.
     async fn nodes(&self, folder: &Path) -> anyhow::Result<[Node; 2]> {
-        let (redis, shards) = (self.redis.url(), SHARDS.to_string());
+        let (redis, shards) = (self.stage.redis.url(), SHARDS.to_string());
         let options = ["--shards", &shards];
         let node = |build: &Build| Node::start_of(build.clone(), &redis, folder, &options);
         Ok([node(&self.deploy.old).await?, node(&self.deploy.new).await?])
@@ -261,7 +244,7 @@ impl Scene {
         }
         // Not those who are asked to end once all is over.
         report.replaced = fleet.replaced.clone();
-        let all = self.plan.actions.iter().map(Vec::len).sum::<usize>();
+        let all = self.plan.all().iter().sum::<usize>();
         if *published.borrow() == all {
             report
                 .wrong
@@ -279,7 +262,7 @@ impl Scene {
         let mut publishers = JoinSet::new();
         for publisher in 0..PUBLISHERS {
             let (plan, count, span) = (Arc::clone(&self.plan), count.clone(), span.clone());
-            let bus = Bus::new(self.settings.clone())?;
+            let bus = Bus::new(self.stage.settings.clone())?;
             publishers.spawn(async move {
                 let published = publish::publish(bus, &plan, publisher, span, &count).await?;
                 anyhow::Ok((publisher, published))
@@ -301,13 +284,10 @@ impl Scene {
     async fn rest(&self, ends: &Ends) -> anyhow::Result<HashMap<StoryId, Vec<LogEntry>>> {
         let mut logs = HashMap::new();
         for (id, _) in &self.plan.stories {
-            eventually("the fleet comes to rest", async || {
-                Ok(self.bus.is_idle(id).await?.then_some(()))
-            })
-            .await?;
-            logs.insert(id.clone(), log(&self.bus, id).await?);
+            rest(&self.stage.bus, [id], DEADLINE).await?;
+            logs.insert(id.clone(), log(&self.stage.bus, id).await?);
             if let Some(end) = ends.get(id) {
-                end.send_replace(Some(self.bus.story(id).await?.seq.0));
+                end.send_replace(Some(self.stage.bus.story(id).await?.seq.0));
             }
         }
         Ok(logs)
@@ -320,25 +300,19 @@ impl Scene {
         published: &[usize; PUBLISHERS],
     ) -> anyhow::Result<()> {
         for (number, (id, policies)) in self.plan.stories.iter().enumerate() {
-            let of = |(actions, published): (&Vec<Planned>, &usize)| -> Vec<EventId> {
-                let done = actions.iter().take(*published);
-                let here = done.filter(|action| action.story == number);
-                here.map(|action| action.id.clone()).collect()
-            };
-            let published = self.plan.actions.iter().zip(published).map(of);
-            let published: Vec<Vec<EventId>> = published.collect();
-            let mut account = account::account(&published, *policies, &logs[id]);
-            let seq = self.bus.story(id).await?.seq;
-            if u64::try_from(logs[id].len())? != seq.0 {
-                account.lost_end(logs[id].len(), seq);
-            }
+            let published = self.plan.published(number, published);
+            let seq = self.stage.bus.story(id).await?.seq;
+            let account = account::account(&published, *policies, (&logs[id], seq));
             report.story(id, account, waits(&logs[id]));
         }
         for agent in Agent::ALL {
-            report.letters(&self.bus.dead(agent).await?);
+            report.letters(&self.stage.bus.dead(agent).await?);
         }
         report.handed_on_calls = self.paid_twice().await? - report.paid_twice;
-        report.audited(&self.bus.audit().await?, &self.bus.doctor(false).await?);
+        report.audited(
+            &self.stage.bus.audit().await?,
+            &self.stage.bus.doctor(false).await?,
+        );
         Ok(())
     }
 }

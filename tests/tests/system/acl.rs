@@ -11,7 +11,7 @@ use system_tests::edge::{Issuer, Node, Person, Socket, Stream};
 use system_tests::{Model, Process, Redis, action, cli_program, eventually, program, worker};
 use tokio::process::Command;
 
-use crate::command::{run, says};
+use crate::command::{run, told};
 
 /// What refuses one line to die for good, and has a character speak.
 const SCENARIO: &str = r#"
@@ -79,9 +79,8 @@ async fn may(redis: &Redis, user: &str, words: &str) -> anyhow::Result<String> {
     ask(redis, "admin", &dry.collect::<Vec<_>>()).await
 }
 
-async fn operate(redis: &Redis, folder: &Path, words: &[&str]) -> anyhow::Result<String> {
-    let url = url(redis, "operator");
-    says(folder, &[&["--redis", &url][..], words].concat()).await
+async fn operate(redis: &Redis, words: &[&str]) -> anyhow::Result<String> {
+    told(&url(redis, "operator"), words).await
 }
 
 /// An action fails, is sent again, fails again, and is given up.
@@ -97,58 +96,49 @@ async fn mourn(redis: &Redis, folder: &Path) -> anyhow::Result<()> {
     ];
     let failed = run(folder, &idol).await?;
     ensure!(failed.status.code() == Some(1), "{failed:?}");
-    let dead = operate(redis, folder, &["dead", "list", "--json"]).await?;
+    let dead = operate(redis, &["dead", "list", "--json"]).await?;
     let letter: Value = serde_json::from_str(dead.lines().next().context("a dead letter")?)?;
     let id = letter["id"].as_str().context("its id")?;
-    operate(redis, folder, &["dead", "show", "narrator", id]).await?;
-    operate(redis, folder, &["dead", "redrive", "--all"]).await?;
+    operate(redis, &["dead", "show", "narrator", id]).await?;
+    operate(redis, &["dead", "redrive", "--all"]).await?;
     eventually("it fails again", async || {
-        let dead = operate(redis, folder, &["dead", "list"]).await?;
+        let dead = operate(redis, &["dead", "list"]).await?;
         Ok(dead.contains("narrator").then_some(()))
     })
     .await?;
-    for letter in operate(redis, folder, &["dead", "list", "--json"])
-        .await?
-        .lines()
-    {
+    for letter in operate(redis, &["dead", "list", "--json"]).await?.lines() {
         let letter: Value = serde_json::from_str(letter)?;
         let id = letter["id"].as_str().context("its id")?;
-        operate(redis, folder, &["dead", "purge", "narrator", id]).await?;
+        operate(redis, &["dead", "purge", "narrator", id]).await?;
     }
     Ok(())
 }
 
 /// The first one on an empty Redis: it records the number of shards.
-async fn create(redis: &Redis, folder: &Path) -> anyhow::Result<()> {
+async fn create(redis: &Redis) -> anyhow::Result<()> {
     let sibyl = "Sibyl=Keeps the lamp.";
     let create = [
         "story", "create", "castle", "--input", "hold", "--output", "retract",
     ];
-    operate(
-        redis,
-        folder,
-        &[&create[..], &["--character", sibyl]].concat(),
-    )
-    .await?;
+    operate(redis, &[&create[..], &["--character", sibyl]].concat()).await?;
     Ok(())
 }
 
 /// Stories are played, looked after and copied.
 async fn operators(redis: &Redis, folder: &Path) -> anyhow::Result<()> {
-    operate(redis, folder, &["send", "castle", "I wait.", "--wait"]).await?;
+    operate(redis, &["send", "castle", "I wait.", "--wait"]).await?;
     operate(
         redis,
-        folder,
         &["send", "castle", "Who are you?", "--to", "Sibyl", "--wait"],
     )
     .await?;
     mourn(redis, folder).await?;
     let file = folder.join("castle.ndjson").display().to_string();
-    let exported = operate(redis, folder, &["export", "--story", "castle"]).await?;
+    let exported = operate(redis, &["export", "--story", "castle"]).await?;
     std::fs::write(&file, exported)?;
-    operate(redis, folder, &["import", &file, "copy"]).await?;
-    operate(redis, folder, &["fork", "castle", "branch", "--at", "2"]).await?;
-    let sent = operate(redis, folder, &["send", "castle", "I go.", "--json"]).await?;
+    operate(redis, &["import", &file, "copy"]).await?;
+    operate(redis, &["fork", "castle", "branch", "--at", "2"]).await?;
+    let sent = operate(redis, &["send", "castle", "I go.", "--json"]).await?;
     let kept = folder.join("sent.ndjson").display().to_string();
     std::fs::write(&kept, sent)?;
     for words in [
@@ -162,14 +152,14 @@ async fn operators(redis: &Redis, folder: &Path) -> anyhow::Result<()> {
         &["doctor"],
         &["doctor", "--fix"],
     ] {
-        operate(redis, folder, words).await?;
+        operate(redis, words).await?;
     }
     let agent = self::url(redis, "agent");
     let mut replay = Command::new(program("narrator")?);
     replay.args(["replay", "--redis", &agent, "--story", "castle"]);
     let played = replay.output().await?;
     ensure!(played.status.success(), "{played:?}");
-    operate(redis, folder, &["story", "renew"]).await?;
+    operate(redis, &["story", "renew"]).await?;
     Ok(())
 }
 
@@ -224,7 +214,7 @@ async fn each_part_does_its_work_as_its_user() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let redis = guarded(folder.path()).await?;
     let model = Model::start(SCENARIO, &[]).await?;
-    create(&redis, folder.path()).await?;
+    create(&redis).await?;
     let mut fleet = Vec::new();
     for agent in Agent::ALL {
         let mut worker = worker(agent, &url(&redis, "agent"), model.url())?;
@@ -248,8 +238,7 @@ async fn each_part_does_its_work_as_its_user() -> anyhow::Result<()> {
     assert_eq!(denied(&redis).await?, [r#"Some("smembers") Some("keda")"#]);
 
     let producer = url(&redis, "producer");
-    let send = ["--redis", &producer, "send", "forest", "I wait."];
-    says(folder.path(), &send).await?;
+    told(&producer, &["send", "forest", "I wait."]).await?;
     Ok(())
 }
 

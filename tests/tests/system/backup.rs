@@ -13,7 +13,7 @@ use system_tests::{Options, Redis, Servers, Stack, Watcher, action, eventually};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use crate::command::{run, says};
+use crate::command::told;
 
 const DOCUMENT: &str = include_str!("../../../docs/operations.md");
 const STORIES: usize = 6;
@@ -114,20 +114,15 @@ async fn operate(
     bus: &Bus,
     stories: &[StoryId],
 ) -> anyhow::Result<()> {
-    let (nowhere, url) = (tempfile::tempdir()?, redis.url());
-    let told = |command: &[&'static str]| [&["--redis", url.as_str()], command].concat();
-    let audit = run(nowhere.path(), &told(&["audit"])).await?;
-    let said = String::from_utf8(audit.stdout)?;
-    println!("{said}");
-    ensure!(audit.status.success(), "{said}");
-    let doctor = says(nowhere.path(), &told(&["doctor"])).await?;
-    println!("{doctor}");
+    let url = redis.url();
+    println!("{}", told(&url, &["audit"]).await?);
+    println!("{}", told(&url, &["doctor"]).await?);
     // Somebody who had read it all, and who comes back.
     let mut reader = Watcher::new(bus.watch(&stories[0], None).await?);
     let end = bus.story(&stories[0]).await?.seq;
     let is_last = |seen: &Seen| matches!(seen, Seen::Event(entry) if entry.seq == end);
     reader.until("the last event", is_last).await?;
-    let renewed = says(nowhere.path(), &told(&["story", "renew"])).await?;
+    let renewed = told(&url, &["story", "renew"]).await?;
     assert_eq!(renewed.lines().count(), STORIES, "{renewed}");
     let cursor = reader.cursor().clone();
     let mut again = Watcher::new(bus.watch(&stories[0], Some(cursor)).await?);

@@ -12,19 +12,22 @@ use tokio::time::timeout;
 
 const DEADLINE: Duration = Duration::from_secs(120);
 
-#[tokio::test]
-async fn the_bench_measures_both_sides_alike_and_its_figures_agree() -> anyhow::Result<()> {
+async fn bench(of: &str) -> anyhow::Result<Value> {
     let mut command = Command::new(program("storyfleet")?);
     command
-        .args(["bench", "--floor", "--quick", "--json"])
+        .args(["bench", of, "--quick", "--json"])
         .kill_on_drop(true);
     let output = timeout(DEADLINE, command.output())
         .await
         .context("it does not end")??;
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {errors}", output.status);
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
 
-    let report: Value = serde_json::from_slice(&output.stdout)?;
+#[tokio::test]
+async fn the_bench_measures_both_sides_alike_and_its_figures_agree() -> anyhow::Result<()> {
+    let report = bench("--floor").await?;
     let figure = |path: &str| {
         let figure = report.pointer(path).and_then(Value::as_f64);
         figure.with_context(|| format!("no {path} in {report}"))
@@ -57,16 +60,7 @@ async fn the_bench_measures_both_sides_alike_and_its_figures_agree() -> anyhow::
 
 #[tokio::test]
 async fn a_bench_of_a_fleet_measures_shards_scale_and_memory() -> anyhow::Result<()> {
-    let mut command = Command::new(program("storyfleet")?);
-    command
-        .args(["bench", "--fleet", "--quick", "--json"])
-        .kill_on_drop(true);
-    let output = timeout(DEADLINE, command.output())
-        .await
-        .context("it does not end")??;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {errors}", output.status);
-    let report: Value = serde_json::from_slice(&output.stdout)?;
+    let report = bench("--fleet").await?;
     let workers: Vec<_> = report["scale"]
         .as_array()
         .context("rounds")?

@@ -44,6 +44,12 @@ pub(crate) async fn says(data: &Path, arguments: &[&str]) -> anyhow::Result<Stri
     Ok(String::from_utf8(output.stdout)?)
 }
 
+/// The same of a command that is given this Redis and no folder.
+pub(crate) async fn told(redis: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    let nowhere = tempfile::tempdir()?;
+    says(nowhere.path(), &[&["--redis", redis], arguments].concat()).await
+}
+
 /// A running `up` and its `ready` line.
 pub(crate) async fn up(data: &Path, arguments: &[&str]) -> anyhow::Result<(Process, Value)> {
     let arguments = [&["up", "--json"], arguments].concat();

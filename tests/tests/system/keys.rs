@@ -1,6 +1,7 @@
 //! Keys that are exchanged while everything runs: the model's, and those of tokens.
 
-use std::fs::write;
+use std::fs;
+use std::path::Path;
 
 use anyhow::Context;
 use gateway::auth::{NewToken, Role, Secrets, mint};
@@ -11,6 +12,13 @@ use system_tests::{Options, Stack, eventually};
 
 const NEW: &str = "there is a new key";
 const REFUSED: &str = "the model's key file does not do";
+
+/// As secrets are exchanged: in one step, so that nobody who looks in between finds a part of it.
+fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+    let new = file.with_extension("new");
+    fs::write(&new, text)?;
+    Ok(fs::rename(new, file)?)
+}
 
 #[tokio::test]
 async fn a_new_key_of_the_model_is_taken_while_a_worker_runs() -> anyhow::Result<()> {
@@ -78,7 +86,7 @@ async fn a_new_secret_of_tokens_is_taken_while_a_gateway_runs() -> anyhow::Resul
     };
     let (before, after) = (token(&old)?, token(&new)?);
     assert_eq!((status(&before).await?, status(&after).await?), (200, 401));
-    write(&file, format!("{old}\n{new}\n"))?;
+    write(&file, &format!("{old}\n{new}\n"))?;
     eventually("both are good", async || {
         let good = (status(&before).await?, status(&after).await?) == (200, 200);
         Ok(good.then_some(()))

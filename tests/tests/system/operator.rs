@@ -9,7 +9,7 @@ use story::{Agent, Policies};
 use system_tests::{Options, Stack, eventually, program};
 use tokio::process::Command;
 
-use crate::command::{run, says, storyfleet};
+use crate::command::{run, storyfleet, told};
 
 /// Ends with 1 and says this on one line.
 async fn refused(stack: &Stack, arguments: &[&str], words: &str) -> anyhow::Result<()> {
@@ -27,11 +27,6 @@ async fn refused(stack: &Stack, arguments: &[&str], words: &str) -> anyhow::Resu
     Ok(())
 }
 
-async fn told(stack: &Stack, arguments: &[&str]) -> anyhow::Result<String> {
-    let (nowhere, url) = (tempfile::tempdir()?, stack.redis_url());
-    says(nowhere.path(), &[&["--redis", &url], arguments].concat()).await
-}
-
 #[tokio::test]
 async fn an_audit_is_clean_only_when_nothing_is_under_way() -> anyhow::Result<()> {
     let stack = Stack::start(Options::default()).await?;
@@ -39,7 +34,7 @@ async fn an_audit_is_clean_only_when_nothing_is_under_way() -> anyhow::Result<()
     for id in ["a1", "a2"] {
         stack.act(&story, id, "I wait.").await?;
     }
-    let audit = told(&stack, &["audit"]).await?;
+    let audit = told(&stack.redis_url(), &["audit"]).await?;
     assert!(
         audit.contains("nothing lost so far, 2 under way"),
         "{audit}"
@@ -47,7 +42,7 @@ async fn an_audit_is_clean_only_when_nothing_is_under_way() -> anyhow::Result<()
     assert!(!audit.contains("clean"), "{audit}");
     let _narrator = stack.worker(Agent::Narrator)?;
     stack.audit(2).await?;
-    let audit = told(&stack, &["audit"]).await?;
+    let audit = told(&stack.redis_url(), &["audit"]).await?;
     assert!(audit.contains("clean: every action ended once"), "{audit}");
     stack.end().await;
     Ok(())
@@ -135,12 +130,12 @@ async fn all_dead_letters_are_sent_again_once() -> anyhow::Result<()> {
     .await?;
     assert!(narrator.end().await?.success());
 
-    let listed = told(&stack, &["dead", "list", "--json"]).await?;
+    let listed = told(&stack.redis_url(), &["dead", "list", "--json"]).await?;
     for line in listed.lines() {
         let letter: Value = serde_json::from_str(line)?;
         assert_eq!(letter["agent"], "narrator", "{letter}");
     }
-    let none = told(&stack, &["dead", "redrive", "--class", "rate"]).await?;
+    let none = told(&stack.redis_url(), &["dead", "redrive", "--class", "rate"]).await?;
     assert_eq!(none, "in their lanes again: 0\n");
     let (nowhere, url) = (tempfile::tempdir()?, stack.redis_url());
     for redriven in [2, 0] {

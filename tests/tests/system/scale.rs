@@ -4,20 +4,15 @@ use serde_json::Value;
 use story::{Agent, Policies, StoryId};
 use system_tests::{Options, Stack, eventually};
 
-use crate::command::{run, says};
+use crate::command::{run, says, told};
 
 const SILENT: &str = "rules: [{reply: {fault: stall(600)}}]";
 const STORIES: u64 = 9;
 
-async fn told(stack: &Stack, words: &[&str]) -> anyhow::Result<Value> {
-    let (nowhere, url) = (tempfile::tempdir()?, stack.redis_url());
-    let line = says(nowhere.path(), &[&["--redis", &url], words].concat()).await?;
-    Ok(serde_json::from_str(&line)?)
-}
-
 /// XLEN and the number that a first-read entry has among all.
 async fn counts(stack: &Stack) -> anyhow::Result<(u64, u64)> {
-    let state = told(stack, &["top", "--once", "--json", "--every", "100ms"]).await?;
+    let top = ["top", "--once", "--json", "--every", "100ms"];
+    let state: Value = serde_json::from_str(&told(&stack.redis_url(), &top).await?)?;
     let rows = state["agents"].as_array().cloned().unwrap_or_default();
     let row = rows
         .into_iter()

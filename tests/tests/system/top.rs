@@ -8,20 +8,16 @@ use serde_json::Value;
 use story::{Agent, Policies};
 use system_tests::{Options, Process, Signal, Stack, Terminal, eventually};
 
-use crate::command::{run, says, storyfleet, up};
+use crate::command::{run, says, storyfleet, told, up};
 
 /// A model that never says anything: who asked it stays in flight.
 const SILENT: &str = "rules: [{reply: {fault: stall(600)}}]";
 
-async fn top(stack: &Stack, arguments: &[&str]) -> anyhow::Result<String> {
-    let (nowhere, url) = (tempfile::tempdir()?, stack.redis_url());
-    let options = ["--redis", &url, "top", "--every", "200ms"];
-    says(nowhere.path(), &[&options, arguments].concat()).await
-}
-
-async fn state(stack: &Stack, arguments: &[&str]) -> anyhow::Result<Value> {
-    let arguments = [&["--once", "--json"], arguments].concat();
-    Ok(serde_json::from_str(&top(stack, &arguments).await?)?)
+async fn state(stack: &Stack) -> anyhow::Result<Value> {
+    let top = ["top", "--every", "200ms", "--once", "--json"];
+    Ok(serde_json::from_str(
+        &told(&stack.redis_url(), &top).await?,
+    )?)
 }
 
 fn row<'a>(state: &'a Value, agent: &str) -> &'a Value {
@@ -47,13 +43,13 @@ async fn what_waits_is_in_flight_parked_and_dead_is_what_redis_has() -> anyhow::
     }
     stack.smuggle(Agent::Moderator, &[("e", b"{}")]).await?;
     eventually("four calls and a dead letter", async || {
-        let state = state(&stack, &[]).await?;
+        let state = state(&stack).await?;
         let there =
             row(&state, "narrator")["in_flight"] == 4 && row(&state, "moderator")["dead"] == 1;
         Ok(there.then_some(()))
     })
     .await?;
-    let state = state(&stack, &[]).await?;
+    let state = state(&stack).await?;
     let narrator = row(&state, "narrator");
     assert_eq!(stack.bus.backlog(Agent::Narrator).await?, 10);
     assert_eq!(
@@ -68,7 +64,8 @@ async fn what_waits_is_in_flight_parked_and_dead_is_what_redis_has() -> anyhow::
     );
     assert!(narrator["oldest_ms"].as_u64().context("an age")? > 0);
     assert_eq!(narrator["answered_per_s"], 0.0);
-    let audit: Value = serde_json::from_str(&told(&stack, &["audit", "--json"]).await?)?;
+    let audit: Value =
+        serde_json::from_str(&told(&stack.redis_url(), &["audit", "--json"]).await?)?;
     let all = ["waiting", "in_flight", "parked"].map(|name| narrator[name].as_u64().unwrap_or(0));
     assert_eq!(audit["in_flight"], all.iter().sum::<u64>());
     assert_eq!(
@@ -89,11 +86,6 @@ async fn what_waits_is_in_flight_parked_and_dead_is_what_redis_has() -> anyhow::
     );
     stack.end().await;
     Ok(())
-}
-
-async fn told(stack: &Stack, arguments: &[&str]) -> anyhow::Result<String> {
-    let (nowhere, url) = (tempfile::tempdir()?, stack.redis_url());
-    says(nowhere.path(), &[&["--redis", &url], arguments].concat()).await
 }
 
 #[tokio::test]

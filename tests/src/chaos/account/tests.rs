@@ -48,7 +48,14 @@ fn account_of(published: &[&str], policies: Policies, events: Vec<Event>) -> Acc
         .map(|(seq, event)| LogEntry { seq, event })
         .collect();
     let published = published.iter().map(|id| id.parse().unwrap());
-    account(&[published.collect()], policies, &entries)
+    let seq = entries.last().map_or(Seq(0), |entry| entry.seq);
+    account(&[published.collect()], policies, (&entries, seq))
+}
+
+#[test]
+fn a_log_that_ends_before_its_story_counts_is_found() {
+    let account = account(&[], Policies::default(), (&[], Seq(1)));
+    assert_eq!((account.lost, account.wrong.len()), (1, 1));
 }
 
 /// Lost, twice and out of order in a log of `events`, when `a` and then `b` were published.

@@ -25,7 +25,7 @@ use system_tests::{Options, Process, Stack, program};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::command::says;
+use crate::command::told;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Nobody listens there.
@@ -127,9 +127,8 @@ async fn castle(options: Options, actions: &[&str]) -> anyhow::Result<(Stack, St
 
 /// Writes what there is of the story to a file.
 async fn export(stack: &Stack, story: &StoryId, to: &Path) -> anyhow::Result<()> {
-    let (nowhere, url) = (tempfile::tempdir()?, stack.redis_url());
-    let export = ["--redis", &url, "export", "--story", story.as_str()];
-    std::fs::write(to, says(nowhere.path(), &export).await?)?;
+    let export = ["export", "--story", story.as_str()];
+    std::fs::write(to, told(&stack.redis_url(), &export).await?)?;
     Ok(())
 }
 
