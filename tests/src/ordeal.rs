@@ -1,6 +1,5 @@
-//! What the chaos runs have in common as programs: their last arguments, the signals that end them, how the report is told;
-//! and the whole log of a story, with which both compare; the Redis
-//! and the stories of a run.
+//! What the runs have in common: as programs, their last arguments, the signals that end them, how the report is told; the
+//! Redis and the stories that they take place on, their rest, and the whole log of a story, with which they compare.
 
 use std::fmt::{self, Display};
 use std::io::Write;
