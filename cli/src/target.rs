@@ -6,6 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use agent::flags::RedisTls;
 use anyhow::{Context, bail};
 use bus::{Bus, Error};
 use clap::Args;
@@ -70,6 +71,10 @@ pub(crate) struct Target {
         value_parser = clap::value_parser!(u32).range(..=16)
     )]
     wait_replicas: u32,
+
+    // For `--redis`: what `storyfleet up` was given is beside its address.
+    #[command(flatten, next_help_heading = GLOBAL)]
+    tls: RedisTls,
 }
 
 const PREFIX: &str = "sf";
@@ -83,6 +88,9 @@ pub(crate) struct State {
     pub(crate) redis_pid: Option<u32>,
     pub(crate) prefix: String,
     pub(crate) shards: u16,
+    /// Of its TLS.
+    #[serde(default)]
+    pub(crate) encryption: bus::Encryption,
 }
 
 /// Nothing listens where the data folder says that the Redis of `up` is: both were killed.
@@ -132,6 +140,7 @@ impl Target {
             (None, Some(state)) => bus::Settings {
                 prefix: self.prefix.clone().unwrap_or(state.prefix),
                 shards: self.shards.unwrap_or(state.shards),
+                encryption: state.encryption,
                 ..self.settings(state.redis)
             },
             (None, None) => bail!(
@@ -157,6 +166,10 @@ impl Target {
             shards: self.shards.unwrap_or(SHARDS),
             timeout: TIMEOUT,
             wait_replicas: self.wait_replicas,
+            encryption: match self.redis {
+                Some(_) => self.tls.encryption(),
+                None => bus::Encryption::default(),
+            },
             ..bus::Settings::new(url)
         }
     }
@@ -294,6 +307,7 @@ mod tests {
             redis_pid: Some(7),
             prefix: PREFIX.to_owned(),
             shards: SHARDS,
+            encryption: bus::Encryption::default(),
         };
         state.write(data.path()).unwrap();
         assert_eq!(

@@ -24,7 +24,6 @@ mod said;
 mod seldom;
 mod server;
 mod session;
-mod shown;
 mod socket;
 mod stream;
 mod ticket;
@@ -59,7 +58,7 @@ pub use address::{Network, NetworkError};
 pub use check::{Report, check, health};
 pub use options::Options;
 pub use session::Rate;
-pub use tls::{Tls, TlsError};
+pub use tls::Tls;
 
 /// Actions of one person.
 const PUBLISHES_AT_ONCE: u32 = 20;
@@ -319,7 +318,7 @@ pub fn openapi() -> &'static str {
 async fn fit(bus: &Bus) -> anyhow::Result<()> {
     match bus.check_shards().await {
         // It may come.
-        Err(bus::Error::Unreachable(error)) => {
+        Err(error @ bus::Error::Unreachable(_)) => {
             tracing::warn!(%error, "Redis is away: trying until it is there");
             return Ok(());
         }

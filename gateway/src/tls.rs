@@ -21,7 +21,6 @@ use crate::app::now;
 use crate::metrics::Metrics;
 use crate::seldom::Seldom;
 pub(crate) use files::HTTP2;
-pub use files::TlsError;
 use files::{Files, Pair, Stamp};
 pub(crate) use validity::Validity;
 
@@ -54,7 +53,7 @@ impl Tls {
     ///
     /// # Errors
     /// When one of them cannot be used, or they do not belong together.
-    pub fn load(certificate: PathBuf, key: PathBuf) -> Result<Self, TlsError> {
+    pub fn load(certificate: PathBuf, key: PathBuf) -> Result<Self, certificates::Error> {
         let files = Files { certificate, key };
         // Before they are read: what changes meanwhile is seen.
         let first = files.stamp();
@@ -193,7 +192,7 @@ mod tests {
         (cert.pem(), signing_key.serialize_pem())
     }
 
-    fn load(folder: &TempDir, certificate: &str, key: &str) -> Result<Tls, TlsError> {
+    fn load(folder: &TempDir, certificate: &str, key: &str) -> Result<Tls, certificates::Error> {
         let paths = ["certificate", "key"].map(|name| folder.path().join(name));
         for (path, text) in paths.iter().zip([certificate, key]) {
             std::fs::write(path, text).expect("written");
@@ -233,7 +232,7 @@ mod tests {
     }
 
     /// The errors of a chain, as whoever logs them may write them.
-    fn told(error: &TlsError) -> String {
+    fn told(error: &certificates::Error) -> String {
         let mut told = format!("{error} {error:?} {error:#?}");
         let mut source = error.source();
         while let Some(cause) = source {

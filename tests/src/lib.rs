@@ -2,6 +2,7 @@
 //! that read as a story of what happens. It waits for states, each within a deadline, and never for time to pass.
 
 mod address;
+mod authority;
 pub mod chaos;
 pub mod cuts;
 pub mod edge;
@@ -20,6 +21,7 @@ mod wait;
 mod watcher;
 
 pub use address::free_address;
+pub use authority::{Authority, Vouched};
 pub use model::Model;
 pub use output::Output;
 pub use process::{Build, Process, program, worker};

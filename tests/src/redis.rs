@@ -13,8 +13,9 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::authority::{Encrypted, listening};
 use crate::wait::{DEADLINE, eventually};
-use crate::{Process, Signal, free_address};
+use crate::{Authority, Process, Signal, free_address};
 
 /// Ports tried for a server.
 pub(crate) const PORTS: usize = 5;
@@ -29,9 +30,19 @@ pub struct Redis {
     file: Option<PathBuf>,
     /// Settings that only this server has.
     settings: Vec<String>,
+    /// `None` = it speaks in the clear.
+    tls: Option<Encrypted>,
     process: Option<Process>,
     /// Removed with the server, unless the data are somebody else's.
     _folder: Option<TempDir>,
+}
+
+/// What a server is beside its settings.
+pub(crate) enum Kind<'a> {
+    Usual,
+    /// With a file of its own.
+    Of(&'a Path),
+    Encrypted(&'a Encrypted),
 }
 
 impl Redis {
@@ -41,7 +52,7 @@ impl Redis {
     /// When it does not start.
     pub async fn start(settings: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let mut redis = Self::start_with(folder.path(), settings, None).await?;
+        let mut redis = Self::start_with(folder.path(), settings, Kind::Usual).await?;
         redis._folder = Some(folder);
         Ok(redis)
     }
@@ -52,7 +63,19 @@ impl Redis {
     /// When it does not start.
     pub async fn start_from(file: &Path) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let mut redis = Self::start_with(folder.path(), &[], Some(file)).await?;
+        let mut redis = Self::start_with(folder.path(), &[], Kind::Of(file)).await?;
+        redis._folder = Some(folder);
+        Ok(redis)
+    }
+
+    /// A server that speaks TLS and nothing else, with whoever `authority` vouches for.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_encrypted(authority: &Authority, settings: &[&str]) -> anyhow::Result<Self> {
+        let (folder, tls) = (tempfile::tempdir()?, Encrypted::by(authority)?);
+        let kind = Kind::Encrypted(&tls);
+        let mut redis = Self::start_with(folder.path(), settings, kind).await?;
         redis._folder = Some(folder);
         Ok(redis)
     }
@@ -62,7 +85,7 @@ impl Redis {
     /// # Errors
     /// When it does not start.
     pub async fn start_in(data: &Path) -> anyhow::Result<Self> {
-        Self::start_with(data, &[], None).await
+        Self::start_with(data, &[], Kind::Usual).await
     }
 
     /// Ends it in order and starts it again on its data and settings.
@@ -77,15 +100,21 @@ impl Redis {
     pub(crate) async fn start_with(
         data: &Path,
         settings: &[&str],
-        file: Option<&Path>,
+        kind: Kind<'_>,
     ) -> anyhow::Result<Self> {
+        let (file, tls) = match kind {
+            Kind::Usual => (None, None),
+            Kind::Of(file) => (Some(file.to_owned()), None),
+            Kind::Encrypted(tls) => (None, Some(tls.clone())),
+        };
         // A port that was free, or the one that a node of a cluster has beside it, may be somebody's by now.
         for _ in 0..PORTS {
             let mut redis = Self {
                 port: free_address()?.port(),
                 data: data.to_owned(),
-                file: file.map(Path::to_owned),
+                file: file.clone(),
                 settings: settings.iter().map(ToString::to_string).collect(),
+                tls: tls.clone(),
                 process: None,
                 _folder: None,
             };
@@ -115,6 +144,11 @@ impl Redis {
         .await
     }
 
+    /// How it speaks TLS, if it does.
+    pub(crate) fn tls(&self) -> Option<&Encrypted> {
+        self.tls.as_ref()
+    }
+
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
@@ -128,7 +162,12 @@ impl Redis {
     /// For who logs in: `user:password@`.
     #[must_use]
     pub fn url_of(&self, login: &str) -> String {
-        format!("redis://{login}127.0.0.1:{}", self.port)
+        let scheme = if self.tls.is_some() {
+            "rediss"
+        } else {
+            "redis"
+        };
+        format!("{scheme}://{login}127.0.0.1:{}", self.port)
     }
 
     /// One command without the bus: what a program of other people, or an accident, could put there. Gives the first
@@ -166,7 +205,8 @@ impl Redis {
         let mut command = Command::new(server_program()?);
         command
             .args(&self.file)
-            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
+            .args(["--bind", "127.0.0.1"])
+            .args(listening(self.tls.as_ref(), self.port))
             .args([
                 "--appendonly",
                 "yes",

@@ -10,9 +10,10 @@ use story::StoryId;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::redis::{PORTS, Redis, cli_program, server_program};
+use crate::authority::{Encrypted, asking, listening};
+use crate::redis::{Kind, PORTS, Redis, cli_program, server_program};
 use crate::wait::{DEADLINE, eventually};
-use crate::{Process, Signal, free_address};
+use crate::{Authority, Process, Signal, free_address};
 
 /// Of a cluster; each has one replica.
 const MASTERS: usize = 3;
@@ -30,6 +31,8 @@ pub struct Servers {
     /// The masters first, as long as all live.
     nodes: Vec<Redis>,
     sentinels: Vec<Sentinel>,
+    /// `None` = they speak in the clear.
+    tls: Option<Encrypted>,
 }
 
 #[derive(Debug)]
@@ -44,16 +47,42 @@ impl Servers {
     /// # Errors
     /// When it does not come about.
     pub async fn cluster(folder: &Path) -> anyhow::Result<Self> {
-        let nodes = nodes(folder, 2 * MASTERS, &[&NODE[..], &EAGER].concat()).await?;
+        Self::cluster_of(folder, None, &[]).await
+    }
+
+    /// The same with further settings of its nodes.
+    ///
+    /// # Errors
+    /// When it does not come about.
+    pub async fn cluster_with(folder: &Path, settings: &[&str]) -> anyhow::Result<Self> {
+        Self::cluster_of(folder, None, settings).await
+    }
+
+    /// The same under TLS, with whoever `authority` vouches for.
+    ///
+    /// # Errors
+    /// When it does not come about.
+    pub async fn encrypted_cluster(folder: &Path, authority: &Authority) -> anyhow::Result<Self> {
+        Self::cluster_of(folder, Some(authority), &[]).await
+    }
+
+    async fn cluster_of(
+        folder: &Path,
+        authority: Option<&Authority>,
+        settings: &[&str],
+    ) -> anyhow::Result<Self> {
+        let tls = authority.map(Encrypted::by).transpose()?;
+        let settings = [&NODE[..], &EAGER, settings].concat();
         let servers = Self {
-            nodes,
+            nodes: nodes(folder, 2 * MASTERS, &settings, tls.as_ref()).await?,
             sentinels: Vec::new(),
+            tls,
         };
         let addresses: Vec<String> = servers.nodes.iter().map(address).collect();
         let mut create = vec!["--cluster", "create", "--cluster-yes"];
         create.extend(["--cluster-replicas", "1"]);
         create.extend(addresses.iter().map(String::as_str));
-        redis_cli(&create).await?;
+        redis_cli(servers.tls.as_ref(), &create).await?;
         eventually("the cluster serves, with replicas", async || {
             servers.is_whole().await.map(|whole| whole.then_some(()))
         })
@@ -66,12 +95,26 @@ impl Servers {
     /// # Errors
     /// When they do not come about.
     pub async fn sentinel(folder: &Path) -> anyhow::Result<Self> {
-        let nodes = nodes(folder, 2, &EAGER).await?;
+        Self::sentinel_of(folder, None).await
+    }
+
+    /// The same under TLS, with whoever `authority` vouches for.
+    ///
+    /// # Errors
+    /// When they do not come about.
+    pub async fn encrypted_sentinel(folder: &Path, authority: &Authority) -> anyhow::Result<Self> {
+        Self::sentinel_of(folder, Some(authority)).await
+    }
+
+    async fn sentinel_of(folder: &Path, authority: Option<&Authority>) -> anyhow::Result<Self> {
+        let tls = authority.map(Encrypted::by).transpose()?;
+        let nodes = nodes(folder, 2, &EAGER, tls.as_ref()).await?;
         let at = nodes[0].port().to_string();
         command(&nodes[1], &["REPLICAOF", "127.0.0.1", &at]).await?;
         let mut servers = Self {
             nodes,
             sentinels: Vec::new(),
+            tls,
         };
         eventually("the replica has what the master has", async || {
             let whole = servers.is_linked(&servers.nodes[1]).await?;
@@ -81,14 +124,25 @@ impl Servers {
         for number in 0..SENTINELS {
             let folder = folder.join(format!("sentinel-{number}"));
             std::fs::create_dir(&folder)?;
-            servers.sentinels.push(Sentinel::start(&folder, &at).await?);
+            let sentinel = Sentinel::start(&folder, &at, servers.tls.as_ref()).await?;
+            servers.sentinels.push(sentinel);
         }
         eventually(
             "the sentinels know each other and the replica",
             async || {
                 for sentinel in &servers.sentinels {
-                    let ready = ask(sentinel.port, &["SENTINEL", "CKQUORUM", NAME]).await?;
-                    let known = ask(sentinel.port, &["SENTINEL", "REPLICAS", NAME]).await?;
+                    let ready = ask(
+                        servers.tls.as_ref(),
+                        sentinel.port,
+                        &["SENTINEL", "CKQUORUM", NAME],
+                    )
+                    .await?;
+                    let known = ask(
+                        servers.tls.as_ref(),
+                        sentinel.port,
+                        &["SENTINEL", "REPLICAS", NAME],
+                    )
+                    .await?;
                     if !ready.starts_with("OK 3") || !known.contains("master-link-status\nok") {
                         return Ok(None);
                     }
@@ -103,7 +157,7 @@ impl Servers {
     /// Whether every node serves, and has its place beside a master or over a replica.
     async fn is_whole(&self) -> anyhow::Result<bool> {
         for node in &self.nodes {
-            let info = ask(node.port(), &["CLUSTER", "INFO"]).await?;
+            let info = ask(node.tls(), node.port(), &["CLUSTER", "INFO"]).await?;
             if !info.contains("cluster_state:ok") || !self.is_linked(node).await? {
                 return Ok(false);
             }
@@ -112,19 +166,24 @@ impl Servers {
     }
 
     async fn is_linked(&self, node: &Redis) -> anyhow::Result<bool> {
-        let role = ask(node.port(), &["INFO", "replication"]).await?;
+        let role = ask(node.tls(), node.port(), &["INFO", "replication"]).await?;
         Ok(role.contains("state=online") || role.contains("master_link_status:up"))
     }
 
     #[must_use]
     pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() {
+            "rediss"
+        } else {
+            "redis"
+        };
         if self.sentinels.is_empty() {
             let addresses: Vec<String> = self.nodes.iter().map(address).collect();
-            return format!("redis+cluster://{}", addresses.join(","));
+            return format!("{scheme}+cluster://{}", addresses.join(","));
         }
         let addresses = self.sentinels.iter().map(|each| at(each.port));
         let addresses: Vec<String> = addresses.collect();
-        format!("redis+sentinel://{}/{NAME}", addresses.join(","))
+        format!("{scheme}+sentinel://{}/{NAME}", addresses.join(","))
     }
 
     /// The masters of a new cluster first.
@@ -169,7 +228,7 @@ impl Servers {
     /// When it does not.
     pub async fn promoted(&self, node: usize) -> anyhow::Result<()> {
         eventually("the replica takes over", async || {
-            let role = ask(self.nodes[node].port(), &["ROLE"]).await?;
+            let role = ask(self.nodes[node].tls(), self.nodes[node].port(), &["ROLE"]).await?;
             Ok(role.starts_with("master").then_some(()))
         })
         .await
@@ -240,7 +299,8 @@ impl Servers {
         let (from_id, to_id) = (id(&self.nodes[from]).await?, id(to).await?);
         let before = self.stories(from).await?;
         let address = address(&self.nodes[from]);
-        redis_cli(&[
+        let slots = slots.to_string();
+        let reshard = [
             "--cluster",
             "reshard",
             &address,
@@ -249,10 +309,10 @@ impl Servers {
             "--cluster-to",
             &to_id,
             "--cluster-slots",
-            &slots.to_string(),
+            &slots,
             "--cluster-yes",
-        ])
-        .await?;
+        ];
+        redis_cli(self.tls.as_ref(), &reshard).await?;
         let moved = &before - &self.stories(from).await?;
         ensure!(!moved.is_empty(), "no story was in the slots that moved");
         Ok(moved)
@@ -261,16 +321,16 @@ impl Servers {
 
 impl Sentinel {
     /// One that answers. A port that was free may be somebody's by now.
-    async fn start(folder: &Path, master: &str) -> anyhow::Result<Self> {
+    async fn start(folder: &Path, master: &str, tls: Option<&Encrypted>) -> anyhow::Result<Self> {
         for _ in 0..PORTS {
-            let mut sentinel = Self::spawn(folder, master)?;
+            let mut sentinel = Self::spawn(folder, master, tls)?;
             let port = sentinel.port;
             let answers = eventually("a sentinel answers", async || {
                 if sentinel.process.ended()?.is_some() {
                     return Ok(Some(false));
                 }
                 // Whoever else answers there watches over nothing.
-                let of = ask(port, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME]).await?;
+                let of = ask(tls, port, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME]).await?;
                 Ok(of.contains(master).then_some(true))
             })
             .await?;
@@ -281,7 +341,7 @@ impl Sentinel {
         bail!("a sentinel ended at once, on {PORTS} ports");
     }
 
-    fn spawn(folder: &Path, master: &str) -> anyhow::Result<Self> {
+    fn spawn(folder: &Path, master: &str, tls: Option<&Encrypted>) -> anyhow::Result<Self> {
         // It writes it anew.
         let file = folder.join("sentinel.conf");
         let quorum = SENTINELS / 2 + 1;
@@ -296,24 +356,26 @@ impl Sentinel {
         command
             .arg(&file)
             .args(["--sentinel", "--bind", "127.0.0.1"]);
-        command.args([
-            "--port",
-            &port.to_string(),
-            "--logfile",
-            "sentinel.log",
-            "--dir",
-        ]);
+        command
+            .args(listening(tls, port))
+            .args(["--logfile", "sentinel.log", "--dir"]);
         let process = Process::start(command.arg(folder))?;
         Ok(Self { port, process })
     }
 }
 
-async fn nodes(folder: &Path, count: usize, settings: &[&str]) -> anyhow::Result<Vec<Redis>> {
+async fn nodes(
+    folder: &Path,
+    count: usize,
+    settings: &[&str],
+    tls: Option<&Encrypted>,
+) -> anyhow::Result<Vec<Redis>> {
     let mut nodes = Vec::new();
     for number in 0..count {
         let data = folder.join(format!("redis-{number}"));
         std::fs::create_dir(&data)?;
-        nodes.push(Redis::start_with(&data, settings, None).await?);
+        let kind = tls.map_or(Kind::Usual, Kind::Encrypted);
+        nodes.push(Redis::start_with(&data, settings, kind).await?);
     }
     Ok(nodes)
 }
@@ -334,15 +396,15 @@ fn at(port: u16) -> String {
 
 /// What a node says that must answer.
 async fn command(node: &Redis, words: &[&str]) -> anyhow::Result<String> {
-    redis_cli(&at_port(&node.port().to_string(), words)).await
+    redis_cli(node.tls(), &at_port(&node.port().to_string(), words)).await
 }
 
 /// For who asks until it is as wanted: nothing yet where nobody listens, there is no answer in a second, or it is an error.
-async fn ask(port: u16, words: &[&str]) -> anyhow::Result<String> {
+async fn ask(tls: Option<&Encrypted>, port: u16, words: &[&str]) -> anyhow::Result<String> {
     cli_program()?;
     let port = port.to_string();
     let words = at_port(&port, words);
-    let answer = timeout(Duration::from_secs(1), redis_cli(&words)).await;
+    let answer = timeout(Duration::from_secs(1), redis_cli(tls, &words)).await;
     Ok(answer.ok().and_then(Result::ok).unwrap_or_default())
 }
 
@@ -351,8 +413,9 @@ fn at_port<'a>(port: &'a str, words: &[&'a str]) -> Vec<&'a str> {
     [&["-e", "-p", port], words].concat()
 }
 
-async fn redis_cli(words: &[&str]) -> anyhow::Result<String> {
+async fn redis_cli(tls: Option<&Encrypted>, words: &[&str]) -> anyhow::Result<String> {
     let mut command = Command::new(cli_program()?);
+    command.args(asking(tls));
     let ran = command.args(words).kill_on_drop(true).output();
     let ran = timeout(DEADLINE, ran).await;
     let ran = ran.with_context(|| format!("{words:?} is not answered"))??;

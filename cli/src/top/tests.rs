@@ -259,7 +259,7 @@ fn a_redis_that_is_lost_is_told_with_what_was_seen_before() {
     let lost = || {
         Err(Failure {
             is_away: true,
-            why: "Redis is not reachable (is its URL right, and is it up?): refused".to_owned(),
+            why: "Redis is not reachable (is its URL right, with rediss:// for TLS, and is it up?): refused".to_owned(),
         })
     };
     model.take(look(start, 8, lost(), Vec::new()));

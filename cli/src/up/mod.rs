@@ -63,6 +63,7 @@ pub(crate) async fn run(args: UpArgs, target: Target, out: Output) -> anyhow::Re
         redis_pid: server.as_ref().and_then(Server::pid),
         prefix: settings.prefix.clone(),
         shards: settings.shards,
+        encryption: settings.encryption.clone(),
     };
     state.write(folder.path())?;
     let redis = without_password(&state.redis);

@@ -5,9 +5,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use certificates::shown;
 use secrecy::{ExposeSecret, SecretString};
-
-use crate::shown::shown;
 
 /// The shortest secret, in bytes: as long as what HS256 makes of it.
 const MIN_BYTES: usize = 32;

@@ -12,6 +12,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use certificates::shown;
 use reqwest::Client;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -23,7 +24,6 @@ use tracing::{info, warn};
 use super::fetch::{self, FetchError, JwksUrl};
 use super::keys::{Algorithm, KeySet, KeysError};
 use super::secret::{self, Secrets};
-use crate::shown::shown;
 
 /// A file is read again after this time: a change shows soon, and a read costs little.
 const FILE_AGE: Duration = Duration::from_secs(1);

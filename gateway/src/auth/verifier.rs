@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use certificates::shown;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,7 +19,6 @@ use super::keys::{Algorithm, KeySet, KeysError};
 use super::refusal::Refusal;
 use super::secret;
 use super::source::{Current, Place, Source};
-use crate::shown::shown;
 
 /// Whose tokens are taken, and where the keys for them are. All places given are used.
 #[derive(Debug, Clone)]

@@ -1,6 +1,7 @@
 //! The flags that every long-running program of the fleet has: where Redis is, how logs are written, and how durations are.
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::Resettable;
@@ -40,6 +41,44 @@ pub struct Redis {
         value_parser = clap::value_parser!(u32).range(..=16)
     )]
     wait_replicas: u32,
+    #[command(flatten)]
+    tls: RedisTls,
+}
+
+/// Whom is trusted to be Redis, and who we are to it.
+#[derive(Debug, Clone, Args)]
+pub struct RedisTls {
+    /// A file (PEM) of the authorities that vouch for Redis's certificate (rediss://), in the place of those that this
+    /// machine trusts
+    // Global in commands of commands; and what is in a file of a key may be given in the place of any path.
+    #[arg(
+        long,
+        global = true,
+        env = "STORYFLEET_REDIS_CA",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    redis_ca: Option<PathBuf>,
+    /// A file (PEM) of our certificate and those that vouch for it, for a Redis that asks who we are
+    #[arg(
+        long,
+        global = true,
+        env = "STORYFLEET_REDIS_CERT",
+        hide_env_values = true,
+        value_name = "FILE",
+        requires = "redis_key"
+    )]
+    redis_cert: Option<PathBuf>,
+    /// A file (PEM) of its key. The three are read anew for each connection
+    #[arg(
+        long,
+        global = true,
+        env = "STORYFLEET_REDIS_KEY",
+        hide_env_values = true,
+        value_name = "FILE",
+        requires = "redis_cert"
+    )]
+    redis_key: Option<PathBuf>,
 }
 
 /// The logs on stderr.
@@ -89,7 +128,18 @@ impl Redis {
             prefix: self.prefix.clone(),
             shards: self.shards,
             wait_replicas: self.wait_replicas,
+            encryption: self.tls.encryption(),
             ..bus::Settings::new(&self.redis)
+        }
+    }
+}
+
+impl RedisTls {
+    #[must_use]
+    pub fn encryption(&self) -> bus::Encryption {
+        bus::Encryption {
+            ca: self.redis_ca.clone(),
+            own: self.redis_cert.clone().zip(self.redis_key.clone()),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Reaches Redis: where it is, and how a connection to it is opened. [`crate::link`] keeps one.
 
+use std::io;
 use std::time::Duration;
 
 use futures::future::try_join_all;
@@ -9,73 +10,29 @@ use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
-    RedisResult, TlsMode, Value,
+    RedisError, RedisResult, TlsCertificates, TlsMode, Value,
 };
+use tokio::task::spawn_blocking;
 
-use crate::Error;
+use crate::{Encryption, Error, encryption};
 
 /// What a Redis URL begins with.
 const SCHEMES: &str = "it starts with redis://, rediss://, redis+sentinel:// or redis+cluster://, as redis://127.0.0.1:6379 does";
 
-/// Where Redis is, how keys are laid out there, and what is waited for. `Debug` hides the password.
+/// Which servers to talk to, and how.
 #[derive(Clone)]
-pub struct Settings {
-    /// `redis://`, `rediss://` (TLS), `redis+sentinel://host:port,host:port/name`, `redis+cluster://host:port,…`; the
-    /// latter two also as `rediss+…`. Credentials of an ACL user: `user:password@` before the hosts.
-    pub url: String,
-    /// The first part of every key, so that environments can share a server.
-    pub prefix: String,
-    /// How many hash tags stories are spread over. Fixed for the life of an installation.
-    pub shards: u16,
-    /// How long to wait for a connection, and for an answer.
-    pub timeout: Duration,
-    /// The longest wait between two tries to connect.
-    pub reconnect: Duration,
-    /// How many replicas must have what is published and committed before it is said to be; 0 = none. What they have when
-    /// a quarter of the timeout is over counts: it is done all the same, and [`crate::Replicated`] tells.
-    pub wait_replicas: u32,
+pub(crate) struct Topology {
+    servers: Servers,
+    /// `None` = in the clear.
+    encryption: Option<Encryption>,
 }
 
-impl Settings {
-    /// The defaults for a server at `url`.
-    pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            prefix: "sf".into(),
-            shards: 1,
-            timeout: Duration::from_secs(2),
-            reconnect: Duration::from_secs(2),
-            wait_replicas: 0,
-        }
-    }
-}
-
-impl std::fmt::Debug for Settings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let url = match (self.url.split_once("://"), self.url.rsplit_once('@')) {
-            (Some((scheme, _)), Some((_, hosts))) => format!("{scheme}://…@{hosts}"),
-            (None, Some((_, hosts))) => format!("…@{hosts}"),
-            _ => self.url.clone(),
-        };
-        f.debug_struct("Settings")
-            .field("url", &url)
-            .field("prefix", &self.prefix)
-            .field("shards", &self.shards)
-            .field("timeout", &self.timeout)
-            .field("reconnect", &self.reconnect)
-            .field("wait_replicas", &self.wait_replicas)
-            .finish()
-    }
-}
-
-/// Which servers to talk to.
 #[derive(Clone)]
-pub(crate) enum Topology {
+enum Servers {
     Standalone(ConnectionInfo),
     Sentinel {
         nodes: Vec<ConnectionInfo>,
         name: String,
-        tls: bool,
     },
     Cluster(Vec<ConnectionInfo>),
 }
@@ -88,7 +45,142 @@ pub(crate) enum Wire {
 }
 
 impl Topology {
-    pub(crate) fn parse(url: &str) -> Result<Self, Error> {
+    /// Reads the files of TLS: what is wrong with them at the start is a matter of settings.
+    pub(crate) fn new(url: &str, encryption: &Encryption) -> Result<Self, Error> {
+        let servers = Servers::parse(url)?;
+        if url.starts_with("rediss") {
+            let unusable = |error| Error::Settings(encryption::words(&error));
+            encryption.read().map_err(unusable)?;
+        } else if !encryption.is_default() {
+            return Err(wrong(
+                "certificates are for TLS, and then it starts with rediss:// in the place of redis://",
+            ));
+        }
+        let encryption = url.starts_with("rediss").then(|| encryption.clone());
+        Ok(Self {
+            servers,
+            encryption,
+        })
+    }
+
+    pub(crate) fn is_cluster(&self) -> bool {
+        matches!(self.servers, Servers::Cluster(_))
+    }
+
+    /// Opens a connection that waits at most `response` for each answer.
+    pub(crate) async fn open(&self, connect: Duration, response: Duration) -> RedisResult<Wire> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(connect))
+            .set_response_timeout(Some(response));
+        let nobody = None::<fn(redis::PushInfo) -> Result<(), ()>>;
+        let connected = self.connect(config, nobody, response).await;
+        connected.map_err(|error| self.explained(error))
+    }
+
+    /// Opens a connection (RESP3) on which the messages of its subscriptions go to `sender`.
+    pub(crate) async fn open_pushing(
+        &self,
+        connect: Duration,
+        response: Duration,
+        sender: impl AsyncPushSender + Clone,
+    ) -> RedisResult<Wire> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(connect))
+            .set_response_timeout(Some(response))
+            .set_push_sender(sender.clone());
+        let connected = self.connect(config, Some(sender), response).await;
+        connected.map_err(|error| self.explained(error))
+    }
+
+    async fn connect(
+        &self,
+        config: AsyncConnectionConfig,
+        push: Option<impl AsyncPushSender>,
+        response: Duration,
+    ) -> RedisResult<Wire> {
+        let protocol = if push.is_some() {
+            ProtocolVersion::RESP3
+        } else {
+            ProtocolVersion::RESP2
+        };
+        let certificates = self.certificates().await?;
+        match &self.servers {
+            Servers::Standalone(info) => {
+                let redis = info.redis_settings().clone().set_protocol(protocol);
+                let info = info.clone().set_redis_settings(redis);
+                let client = match certificates {
+                    Some(certificates) => redis::Client::build_with_tls(info, certificates)?,
+                    None => redis::Client::open(info)?,
+                };
+                let wire = client.get_multiplexed_async_connection_with_config(&config);
+                self.greeted(wire.await?).await.map(Wire::Single)
+            }
+            Servers::Sentinel { nodes, name } => {
+                let mut client = sentinel(nodes, name, certificates, protocol)?;
+                let wire = client.get_async_connection_with_config(&config);
+                self.greeted(wire.await?).await.map(Wire::Single)
+            }
+            Servers::Cluster(nodes) => {
+                let mut builder = ClusterClientBuilder::new(nodes.clone())
+                    .response_timeout(response)
+                    .use_protocol(protocol);
+                if let Some(push) = push {
+                    builder = builder.push_sender(push);
+                }
+                if let Some(certificates) = certificates {
+                    builder = builder.certs(certificates);
+                }
+                Ok(Wire::Cluster(
+                    builder.build()?.get_async_connection().await?,
+                ))
+            }
+        }
+    }
+
+    /// In TLS 1.3 we have a connection before the server has seen who we are. If that does not do, we hear of it by asking
+    /// something, and anybody may say HELLO.
+    async fn greeted(&self, mut wire: MultiplexedConnection) -> RedisResult<MultiplexedConnection> {
+        if self.encryption.is_some() {
+            let _about_itself: Value = redis::cmd("HELLO").query_async(&mut wire).await?;
+        }
+        Ok(wire)
+    }
+
+    /// Why there is no connection, where the client's words for it leave out that it was to be one of TLS.
+    fn explained(&self, error: RedisError) -> RedisError {
+        if self.encryption.is_none() {
+            error
+        } else if error.is_timeout() {
+            self.silence()
+        } else {
+            encryption::cut(error)
+        }
+    }
+
+    /// Why there is no connection when nobody answered in time.
+    pub(crate) fn silence(&self) -> RedisError {
+        let kind = io::ErrorKind::TimedOut;
+        let error = match self.encryption {
+            // It waits for the end of a first line.
+            Some(_) => io::Error::new(kind, "timed out, as it does where Redis speaks no TLS"),
+            None => kind.into(),
+        };
+        error.into()
+    }
+
+    async fn certificates(&self) -> RedisResult<Option<TlsCertificates>> {
+        let Some(encryption) = self.encryption.clone() else {
+            return Ok(None);
+        };
+        // A file may hang, on a mount that is gone: the wait for a connection ends all the same.
+        let read = spawn_blocking(move || encryption.read()).await;
+        let read = read.map_err(io::Error::other)?;
+        read.map(Some).map_err(encryption::unusable)
+    }
+}
+
+impl Servers {
+    fn parse(url: &str) -> Result<Self, Error> {
         let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong(SCHEMES))?;
         let (secure, kind) = scheme.split_once('+').unwrap_or((scheme, ""));
         if !matches!(secure, "redis" | "rediss") {
@@ -114,73 +206,8 @@ impl Topology {
             "sentinel" => Ok(Self::Sentinel {
                 nodes: nodes()?,
                 name: path.to_owned(),
-                tls: secure == "rediss",
             }),
             _ => Err(wrong(SCHEMES)),
-        }
-    }
-
-    /// Opens a connection that waits at most `response` for each answer.
-    pub(crate) async fn open(&self, connect: Duration, response: Duration) -> RedisResult<Wire> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(connect))
-            .set_response_timeout(Some(response));
-        self.connect(
-            config,
-            None::<fn(redis::PushInfo) -> Result<(), ()>>,
-            response,
-        )
-        .await
-    }
-
-    /// Opens a connection (RESP3) on which the messages of its subscriptions go to `sender`.
-    pub(crate) async fn open_pushing(
-        &self,
-        connect: Duration,
-        response: Duration,
-        sender: impl AsyncPushSender + Clone,
-    ) -> RedisResult<Wire> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(connect))
-            .set_response_timeout(Some(response))
-            .set_push_sender(sender.clone());
-        self.connect(config, Some(sender), response).await
-    }
-
-    async fn connect(
-        &self,
-        config: AsyncConnectionConfig,
-        push: Option<impl AsyncPushSender>,
-        response: Duration,
-    ) -> RedisResult<Wire> {
-        let protocol = if push.is_some() {
-            ProtocolVersion::RESP3
-        } else {
-            ProtocolVersion::RESP2
-        };
-        match self {
-            Self::Standalone(info) => {
-                let redis = info.redis_settings().clone().set_protocol(protocol);
-                let client = redis::Client::open(info.clone().set_redis_settings(redis))?;
-                let wire = client.get_multiplexed_async_connection_with_config(&config);
-                Ok(Wire::Single(wire.await?))
-            }
-            Self::Sentinel { nodes, name, tls } => {
-                let mut client = sentinel(nodes, name, *tls, protocol)?;
-                let wire = client.get_async_connection_with_config(&config);
-                Ok(Wire::Single(wire.await?))
-            }
-            Self::Cluster(nodes) => {
-                let mut builder = ClusterClientBuilder::new(nodes.clone())
-                    .response_timeout(response)
-                    .use_protocol(protocol);
-                if let Some(push) = push {
-                    builder = builder.push_sender(push);
-                }
-                Ok(Wire::Cluster(
-                    builder.build()?.get_async_connection().await?,
-                ))
-            }
         }
     }
 }
@@ -194,6 +221,11 @@ fn node(url: impl IntoConnectionInfo) -> Result<ConnectionInfo, Error> {
             "{reason}: write it like redis://user:password@127.0.0.1:6379"
         ))
     })?;
+    if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
+        return Err(wrong(
+            "it asks for TLS with whoever answers (#insecure): leave that away, and say who vouches for Redis (--redis-ca)",
+        ));
+    }
     // What a user of few rights may not say, and Redis writes into its log each time.
     let settings = info.redis_settings().clone().set_skip_set_lib_name();
     Ok(info.set_redis_settings(settings))
@@ -207,16 +239,18 @@ fn wrong(what: &str) -> Error {
 fn sentinel(
     nodes: &[ConnectionInfo],
     name: &str,
-    tls: bool,
+    certificates: Option<TlsCertificates>,
     protocol: ProtocolVersion,
 ) -> RedisResult<redis::sentinel::SentinelClient> {
     let addresses: Vec<ConnectionAddr> = nodes.iter().map(|node| node.addr().clone()).collect();
     let mut builder = SentinelClientBuilder::new(addresses, name, SentinelServerType::Master)?
         .set_client_to_redis_protocol(protocol);
-    if tls {
+    if let Some(certificates) = certificates {
         builder = builder
             .set_client_to_redis_tls_mode(TlsMode::Secure)
-            .set_client_to_sentinel_tls_mode(TlsMode::Secure);
+            .set_client_to_sentinel_tls_mode(TlsMode::Secure)
+            .set_client_to_redis_certificates(certificates.clone())
+            .set_client_to_sentinel_certificates(certificates);
     }
     let settings = nodes.first().map(ConnectionInfo::redis_settings);
     if let Some(user) = settings.and_then(|s| s.username()) {
@@ -305,21 +339,21 @@ mod tests {
     fn each_topology_has_its_url() {
         for url in ["redis://h:1/2", "rediss://user:word@h", "redis://h"] {
             assert!(
-                matches!(Topology::parse(url), Ok(Topology::Standalone(_))),
+                matches!(Servers::parse(url), Ok(Servers::Standalone(_))),
                 "{url}"
             );
         }
-        let Ok(Topology::Cluster(nodes)) = Topology::parse("redis+cluster://u:p@h:1,h2:2") else {
+        let Ok(Servers::Cluster(nodes)) = Servers::parse("redis+cluster://u:p@h:1,h2:2") else {
             panic!("not a cluster");
         };
         assert_eq!(nodes.len(), 2);
         assert_eq!(nodes[1].redis_settings().username(), Some("u"));
-        let Ok(Topology::Sentinel { nodes, name, tls }) =
-            Topology::parse("rediss+sentinel://h:1,h2:2/main")
+        let Ok(Servers::Sentinel { nodes, name }) =
+            Servers::parse("rediss+sentinel://h:1,h2:2/main")
         else {
             panic!("not sentinels");
         };
-        assert_eq!((nodes.len(), name.as_str(), tls), (2, "main", true));
+        assert_eq!((nodes.len(), name.as_str()), (2, "main"));
     }
 
     #[test]
@@ -331,21 +365,12 @@ mod tests {
             "redis+sentinel://h:1",
             "redis+x://h",
             "redis://",
+            "rediss://h/#insecure",
+            "rediss+cluster://h:1#insecure",
         ] {
             assert!(
-                matches!(Topology::parse(bad), Err(Error::Settings(_))),
+                matches!(Servers::parse(bad), Err(Error::Settings(_))),
                 "{bad}"
-            );
-        }
-    }
-
-    #[test]
-    fn no_password_is_shown() {
-        for url in ["redis://user:se@cret@host:1/0", "user:se@cret@host:1/0"] {
-            let shown = format!("{:?}", Settings::new(url));
-            assert!(
-                shown.contains("host:1/0") && !shown.contains("cret") && !shown.contains("user"),
-                "{shown}"
             );
         }
     }

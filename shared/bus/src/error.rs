@@ -2,6 +2,8 @@
 
 use story::StoryId;
 
+use crate::encryption;
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The settings are wrong: nothing will help but changing them.
@@ -159,7 +161,9 @@ fn away(error: &redis::RedisError) -> String {
             "this Redis Cluster does not serve: a slot has no master; bring one of its nodes back (CLUSTER INFO tells): {error}"
         ),
         Some("LOADING") => "Redis is loading its data: it can be used when that is done".to_owned(),
-        _ => format!("Redis is not reachable (is its URL right, and is it up?): {error}"),
+        _ => encryption::fault(error).unwrap_or_else(|| {
+            format!("Redis is not reachable (is its URL right, with rediss:// for TLS, and is it up?): {error}")
+        }),
     }
 }
 

@@ -15,6 +15,7 @@ mod dead;
 mod digest;
 mod doctor;
 mod draft;
+mod encryption;
 mod error;
 mod feeds;
 mod fleet;
@@ -40,6 +41,7 @@ mod room;
 mod script;
 mod sent;
 mod server;
+mod settings;
 mod stage;
 mod stories;
 mod tickets;
@@ -57,11 +59,11 @@ use replicas::Replicas;
 
 pub use audit::{Audit, Unreadable};
 pub use bare::{Bare, Progress, Tail};
-pub use connect::Settings;
 pub use context::Fetched;
 pub use dead::DeadLetter;
 pub use doctor::Finding;
 pub use draft::{Draft, DraftChunk, Drafted};
+pub use encryption::Encryption;
 pub use error::Error;
 pub use feeds::Feeds;
 pub use fleet::{Backlog, Fleet, Parked, ServerLoad, Worker};
@@ -79,6 +81,7 @@ pub use revocations::{MAX_ID_BYTES, Revocation, Revocations, Revoked};
 pub use rights::Role;
 pub use room::{Hint, MAX_HINT_BYTES, Room};
 pub use server::{Identity, ServerReport};
+pub use settings::Settings;
 pub use stage::Stage;
 pub use stories::{MAX_STORY_BYTES, MAX_TITLE_BYTES, Made, NewStory, Story, StoryPatch};
 pub use view::Seen;
@@ -101,12 +104,13 @@ pub struct Bus {
 }
 
 impl Bus {
-    /// Does no I/O: the first call connects, and later ones reconnect by themselves.
+    /// Reads the files of TLS, if there are any, and asks nobody: the first call connects, and later ones reconnect by
+    /// themselves.
     ///
     /// # Errors
-    /// [`Error::Settings`] when the URL, the prefix or the number of shards cannot be used.
+    /// [`Error::Settings`] when the URL, a file, the prefix or the number of shards cannot be used.
     pub fn new(settings: Settings) -> Result<Self, Error> {
-        let topology = Topology::parse(&settings.url)?;
+        let topology = Topology::new(&settings.url, &settings.encryption)?;
         let keys = Keys::new(&settings.prefix, settings.shards)?;
         let link = || Link::new(topology.clone(), &settings, settings.timeout);
         let (link, renewing) = (link(), link());
@@ -115,7 +119,7 @@ impl Bus {
             0 => link.clone(),
             wanted => {
                 let waits = (wanted, settings.timeout / 4);
-                let is_cluster = matches!(topology, Topology::Cluster(_));
+                let is_cluster = topology.is_cluster();
                 let replicas = Replicas::new(waits, is_cluster, Arc::clone(&unreplicated));
                 Link::replicating(topology.clone(), &settings, replicas)
             }

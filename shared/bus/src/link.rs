@@ -10,9 +10,10 @@ use futures::future::{BoxFuture, FutureExt, Shared};
 use redis::{RedisError, RedisResult, Value};
 
 use crate::Error;
-use crate::connect::{Settings, Topology, Wire};
+use crate::connect::{Topology, Wire};
 use crate::feeds::Routes;
 use crate::replicas::{Replicas, Replicated};
+use crate::settings::Settings;
 
 type Connecting = Shared<BoxFuture<'static, RedisResult<Wire>>>;
 
@@ -263,11 +264,7 @@ fn connecting(shape: Arc<Shape>, generation: u64, failures: u32) -> Connecting {
         // The client bounds each of its steps; this bounds them all.
         tokio::time::timeout(shape.connect, shape.open(generation))
             .await
-            .unwrap_or_else(|_| {
-                Err(RedisError::from(std::io::Error::from(
-                    std::io::ErrorKind::TimedOut,
-                )))
-            })
+            .unwrap_or_else(|_| Err(shape.topology.silence()))
     }
     .boxed()
     .shared()

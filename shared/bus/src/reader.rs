@@ -6,7 +6,6 @@ use std::time::Duration;
 use redis::{Cmd, Value};
 use story::Agent;
 
-use crate::connect::Topology;
 use crate::keys::{GROUP, Keys};
 use crate::lease::millis;
 use crate::link::Link;
@@ -44,9 +43,10 @@ impl Bus {
             agent,
             consumer: consumer.to_owned(),
             first: 0,
-            together: match self.topology {
-                Topology::Cluster(_) => 1,
-                Topology::Standalone(_) | Topology::Sentinel { .. } => usize::MAX,
+            together: if self.topology.is_cluster() {
+                1
+            } else {
+                usize::MAX
             },
         }
     }

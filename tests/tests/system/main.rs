@@ -13,6 +13,7 @@ mod clusters;
 mod command;
 mod deaths;
 mod drain;
+mod encryption;
 mod faults;
 mod gateway;
 mod golden;

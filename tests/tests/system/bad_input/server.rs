@@ -285,7 +285,7 @@ async fn a_redis_that_is_not_there_fails_a_command_and_is_waited_for_by_a_worker
         "storyfleet",
         &audit,
         FAILED,
-        "is its URL right, and is it up?",
+        "is its URL right, with rediss:// for TLS, and is it up?",
     )
     .await?;
 

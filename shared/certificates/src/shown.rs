@@ -6,7 +6,8 @@ use std::path::Path;
 const NOT_SHOWN: &str = "(not shown: no part of it is there, and it may be what is in a file)";
 
 /// The path, where a part of it is there.
-pub(crate) fn shown(path: &Path) -> String {
+#[must_use]
+pub fn shown(path: &Path) -> String {
     let text = path.to_string_lossy();
     let is_there = |part: &Path| part.parent().is_some() && part.symlink_metadata().is_ok();
     if text.contains(['\n', '\r']) || !path.ancestors().any(is_there) {
