@@ -25,8 +25,19 @@ def kubectl():
 @functools.cache
 def rendered(overlay):
     """The YAML of an overlay, as it would be applied."""
-    command = [kubectl(), "kustomize", str(DEPLOY / "k8s/overlays" / overlay)]
+    return built(DEPLOY / "k8s/overlays" / overlay)
+
+
+def built(folder):
+    command = [kubectl(), "kustomize", str(folder)]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def with_component(overlay, component, folder):
+    """The YAML of an overlay in `folder`, which is empty, that has one component more."""
+    overlay, component = (os.path.relpath(DEPLOY / "k8s" / path, folder) for path in (f"overlays/{overlay}", f"components/{component}"))
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump({"resources": [overlay], "components": [component]}))
+    return built(folder)
 
 
 class Fleet:

@@ -201,7 +201,9 @@ def references(fleet):
 
     for thing in fleet.workloads():
         for kind, name, key in asked(thing):
-            there = (name, key) in secrets if kind == "Secret" else name in maps and key in [None, *maps[name]]
+            # Without a key it is all that there are.
+            keys = [each for secret, each in secrets if secret == name] if kind == "Secret" else maps.get(name, [])
+            there = bool(keys) if key is None else key in keys
             if not there:
                 yield f"{name_of(thing)}: nobody gives {kind} {name} {key or ''}"
     for thing in fleet.of("TriggerAuthentication"):

@@ -41,3 +41,18 @@ def test_every_component_is_part_of_an_overlay():
     texts = [path.read_text() for path in (fleet.DEPLOY / "k8s/overlays").glob("*/kustomization.yaml")]
     for component in (fleet.DEPLOY / "k8s/components").iterdir():
         assert any(f"components/{component.name}" in text for text in texts), component.name
+
+
+def test_whoever_talks_to_redis_reads_its_authority(production, tmp_path):
+    trusting = fleet.Fleet(fleet.with_component("production", "redis-tls", tmp_path))
+    for thing in trusting.objects:
+        assert schema.faults(thing) == [], fleet.name_of(thing)
+    for rule in policy.RULES:
+        assert list(rule(trusting)) == list(rule(production)), rule.__name__
+    for name in [*fleet.AGENTS, "gateway"]:
+        container = fleet.containers(trusting.get("Deployment", name))[0]
+        path = trusting.environment(container)["STORYFLEET_REDIS_CA"]
+        mounts = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "redis-tls"]
+        assert [f"{mount}/ca.crt" for mount in mounts] == [path], name
+    parameters = [each["parameter"] for each in trusting.get("TriggerAuthentication", "redis")["spec"]["secretTargetRef"]]
+    assert "ca" in parameters
