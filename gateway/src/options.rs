@@ -316,7 +316,10 @@ mod tests {
             .get_arguments()
             .find(|one| one.get_id() == "log_filter");
         let default = filter.and_then(|filter| filter.get_default_values().first());
-        assert_eq!(default.and_then(|one| one.to_str()), Some("info,h2=error"));
+        assert_eq!(
+            default.and_then(|one| one.to_str()),
+            Some("info,h2=error,redis=error")
+        );
     }
 
     #[test]

@@ -91,8 +91,9 @@ pub struct Logs {
     #[arg(
         long,
         env = "RUST_LOG",
-        // What a client does wrong over HTTP/2 is h2's to warn of, as often as the client likes.
-        default_value = "info,h2=error",
+        // What a client does wrong over HTTP/2 is h2's to warn of, as often as the client likes; a node of a cluster that is
+        // away is redis's, ten times a second.
+        default_value = "info,h2=error,redis=error",
         value_name = "DIRECTIVES"
     )]
     log_filter: String,

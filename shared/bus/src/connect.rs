@@ -14,7 +14,7 @@ use redis::{
 };
 use tokio::task::spawn_blocking;
 
-use crate::{Encryption, Error, encryption};
+use crate::{Encryption, Error, coverage, encryption};
 
 /// What a Redis URL begins with.
 const SCHEMES: &str = "it starts with redis://, rediss://, redis+sentinel:// or redis+cluster://, as redis://127.0.0.1:6379 does";
@@ -270,7 +270,10 @@ impl Wire {
     pub(crate) async fn query(&mut self, cmd: &redis::Cmd) -> RedisResult<Value> {
         match self {
             Self::Single(wire) => cmd.query_async(wire).await,
-            Self::Cluster(wire) => cmd.query_async(wire).await,
+            Self::Cluster(wire) => {
+                let reply = cmd.query_async(wire).await;
+                told(wire, reply).await
+            }
         }
     }
 
@@ -306,7 +309,10 @@ impl Wire {
         let count = pipe.len();
         match self {
             Self::Single(wire) => wire.req_packed_commands(pipe, 0, count).await,
-            Self::Cluster(wire) => wire.req_packed_commands(pipe, 0, count).await,
+            Self::Cluster(wire) => {
+                let replies = wire.req_packed_commands(pipe, 0, count).await;
+                told(wire, replies).await
+            }
         }
     }
 
@@ -325,9 +331,17 @@ impl Wire {
                     let mut wire = wire.clone();
                     async move { cmd.query_async(&mut wire).await }
                 });
-                try_join_all(asked).await
+                told(wire, try_join_all(asked).await).await
             }
         }
+    }
+}
+
+/// What came of it, with what the client of a cluster leaves out.
+async fn told<T>(wire: &ClusterConnection, reply: RedisResult<T>) -> RedisResult<T> {
+    match reply {
+        Err(error) => Err(coverage::explained(wire.clone(), error).await),
+        reply => reply,
     }
 }
 

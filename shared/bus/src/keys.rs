@@ -223,6 +223,11 @@ fn crc16(bytes: &[u8]) -> u16 {
     })
 }
 
+/// Where a cluster has the keys of a shard.
+pub(crate) fn slot(shard: u16) -> u16 {
+    crc16(shard.to_string().as_bytes()) % 16_384
+}
+
 /// The hash tag of a key or a channel.
 pub(crate) fn tag(key: &str) -> &str {
     let rest = key.split_once('{').map_or("", |(_, rest)| rest);

@@ -46,7 +46,10 @@ impl Bus {
         leases: &[LeaseId],
     ) -> Result<Lost, Error> {
         let mut lost = Lost::default();
-        for (shard, entries) in by_shard(leases) {
+        // Of the others nothing is known, nor can anybody take them over.
+        let served = self.coverage.shards().await;
+        let leases = by_shard(leases).into_iter();
+        for (shard, entries) in leases.filter(|(shard, _)| served.contains(shard)) {
             let mut call = RENEW.call();
             call.key(self.keys.work(agent, shard)).arg(consumer);
             for entry in entries {
@@ -59,9 +62,15 @@ impl Bus {
                 reply => reply,
             };
             let reply = match reply {
-                // What is known to be lost is told; the others are asked for again in a moment.
-                Err(_) if !lost.is_empty() => break,
-                reply => reply?,
+                Ok(reply) => reply,
+                Err(error) => {
+                    self.coverage.doubt(&error).await;
+                    // What is known to be lost is told; the others are asked for again in a moment.
+                    if !lost.is_empty() {
+                        break;
+                    }
+                    return Err(error);
+                }
             };
             let (taken, gone): (Vec<String>, Vec<String>) = read(reply)?;
             let lease = |entry| LeaseId { shard, entry };
@@ -108,7 +117,7 @@ impl Bus {
         count: usize,
     ) -> Result<Vec<Delivery>, Error> {
         let mut found = Vec::new();
-        for shard in self.keys.shards() {
+        for shard in self.coverage.shards().await {
             if found.len() >= count {
                 break;
             }
@@ -119,9 +128,14 @@ impl Bus {
                 .arg((count - found.len()).to_string());
             let claimed: Vec<Claimed> = match call.run(&self.link).await.and_then(read) {
                 Ok(claimed) => claimed,
-                // What the other shards gave is ours: dropping it would leave it to its lease.
-                Err(_) if !found.is_empty() => break,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.coverage.doubt(&error).await;
+                    // What the other shards gave is ours: dropping it would leave it to its lease.
+                    if !found.is_empty() {
+                        break;
+                    }
+                    return Err(error);
+                }
             };
             found.extend(
                 claimed

@@ -11,6 +11,7 @@ mod clock;
 mod connect;
 mod consumers;
 mod context;
+mod coverage;
 mod dead;
 mod digest;
 mod doctor;
@@ -53,6 +54,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use connect::Topology;
+use coverage::Coverage;
 use keys::Keys;
 use link::Link;
 use replicas::Replicas;
@@ -99,6 +101,8 @@ pub struct Bus {
     writing: Link,
     /// For leases alone: what is slow elsewhere must not let them run out.
     renewing: Link,
+    /// What is asked in many shards is asked in those that are served.
+    coverage: Coverage,
     /// Writes that fewer replicas than asked for have.
     unreplicated: Arc<AtomicU64>,
 }
@@ -124,9 +128,11 @@ impl Bus {
                 Link::replicating(topology.clone(), &settings, replicas)
             }
         };
+        let cluster = topology.is_cluster().then(|| link.clone());
         Ok(Self {
             settings,
             topology,
+            coverage: Coverage::new(keys.clone(), cluster),
             keys,
             link,
             writing,

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt, Shared};
+use redis::cluster_async::ClusterConnection;
 use redis::{RedisError, RedisResult, Value};
 
 use crate::Error;
@@ -169,6 +170,14 @@ impl Link {
         match connecting.await {
             Ok(mut wire) => self.judged(generation, wire.each(commands).await),
             Err(error) => Err(self.not_connected(generation, error)),
+        }
+    }
+
+    /// The connection to a cluster, if there is one.
+    pub(crate) async fn cluster(&self) -> Option<ClusterConnection> {
+        match self.wire().1.await {
+            Ok(Wire::Cluster(wire)) => Some(wire),
+            Ok(Wire::Single(_)) | Err(_) => None,
         }
     }
 

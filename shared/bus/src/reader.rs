@@ -6,6 +6,7 @@ use std::time::Duration;
 use redis::{Cmd, Value};
 use story::Agent;
 
+use crate::coverage::Coverage;
 use crate::keys::{GROUP, Keys};
 use crate::lease::millis;
 use crate::link::Link;
@@ -22,6 +23,7 @@ const TURN: Duration = Duration::from_millis(50);
 /// One consumer of one agent's work.
 pub struct Reader {
     keys: Keys,
+    coverage: Coverage,
     link: Link,
     agent: Agent,
     consumer: String,
@@ -39,6 +41,7 @@ impl Bus {
         let answer = BLOCK + Duration::from_secs(1);
         Reader {
             keys: self.keys.clone(),
+            coverage: self.coverage.clone(),
             link: Link::new(self.topology.clone(), &self.settings, answer.max(timeout)),
             agent,
             consumer: consumer.to_owned(),
@@ -75,15 +78,22 @@ impl Reader {
         if free == 0 {
             return Ok(Vec::new());
         }
-        let wait = wait.min(BLOCK);
+        let read = self.around(free, wait.min(BLOCK)).await;
+        if let Err(error) = &read {
+            self.coverage.doubt(error).await;
+        }
+        read
+    }
+
+    async fn around(&mut self, free: usize, wait: Duration) -> Result<Vec<Delivery>, Error> {
         // COUNT is for each stream, and no more may come than there are free slots.
         let together = free.min(self.together);
-        let all: Vec<u16> = self.keys.shards().collect();
+        let all = self.coverage.shards().await;
         if together >= all.len() {
             return self.read(&all, free, Some(wait)).await;
         }
-        let circle = [&all[self.first..], &all[..self.first]].concat();
         self.first = (self.first + 1) % all.len();
+        let circle = [&all[self.first..], &all[..self.first]].concat();
         let mut found = Vec::new();
         for shards in circle.chunks(together) {
             let left = free - found.len();

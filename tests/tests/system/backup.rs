@@ -171,7 +171,8 @@ async fn restore(way: &str, backup: &Path, data: &Path) -> anyhow::Result<()> {
 /// Slots were moved since, so that what is in a backup would not be found by where slots are now.
 #[tokio::test]
 async fn a_cluster_is_restored_with_the_slots_that_it_had() -> anyhow::Result<()> {
-    let mut servers = Servers::cluster().await?;
+    let folder = tempfile::tempdir()?;
+    let mut servers = Servers::cluster(folder.path()).await?;
     let bus = Bus::new(bus::Settings {
         shards: 16,
         ..bus::Settings::new(servers.url())

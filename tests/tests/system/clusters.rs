@@ -1,18 +1,25 @@
 //! The fleet on a Redis Cluster and under sentinels: slots that move, masters that die or freeze.
 
+use std::process::Stdio;
 use std::time::Duration;
 
+use anyhow::Context;
 use bus::{Bus, NewStory, Settings};
-use story::{Agent, StoryId};
+use futures::future::try_join_all;
+use serde_json::Value;
+use story::{Agent, Outcome, StoryId};
 use system_tests::failover::{self, Blow, Report, Topology, Trial};
-use system_tests::{Model, Process, Servers, action, eventually, worker};
+use system_tests::{Model, Process, Servers, Watcher, action, eventually, program, worker};
+use tokio::process::Command;
 
-use crate::command::told;
+use crate::command::{run, says, told};
 
 /// Over three masters.
 const SHARDS: u16 = 16;
 const STORIES: usize = 8;
 const ACTIONS: usize = 6;
+/// What is said of slots whose master is gone.
+const UNSERVED: &str = "slots of this cluster are served by nobody";
 
 /// Slots are moved while stories go on: nothing is lost, nothing is answered twice, all is in order.
 #[tokio::test]
@@ -73,6 +80,98 @@ async fn a_fleet_goes_on_while_slots_are_moved() -> anyhow::Result<()> {
         assert!(narrator.end().await?.success());
     }
     Ok(())
+}
+
+/// Where a master is gone with its replica, stories of its slots wait and whoever asks is told why; all others go on.
+#[tokio::test]
+async fn slots_that_nobody_serves_stop_their_own_stories_alone_and_are_told_of()
+-> anyhow::Result<()> {
+    let settings = ["--cluster-require-full-coverage", "no"];
+    let servers = tempfile::tempdir()?;
+    let mut cluster = Servers::cluster_with(servers.path(), &settings).await?;
+    let (url, shards) = (cluster.url(), SHARDS.to_string());
+    let bus = Bus::new(Settings {
+        shards: SHARDS,
+        ..Settings::new(url.clone())
+    })?;
+    let model = Model::start("", &[]).await?;
+    let mut narrator = worker(Agent::Narrator, &url, model.url())?;
+    narrator.args(["--shards", &shards, "--lease", "2s", "--log", "json"]);
+    narrator.args(["--metrics-listen", "127.0.0.1:0"]);
+    let mut narrator = Process::start(narrator.stderr(Stdio::piped()))?;
+    let mut log = narrator.errors()?;
+    let serving: Value = serde_json::from_str(&log.line("/readyz").await?)?;
+    let page = serving["address"].as_str().context("an address")?;
+    let page = format!("http://{page}/readyz");
+    let mut stories: Vec<StoryId> = Vec::new();
+    for n in 0..2 * STORIES {
+        let story = NewStory::new(format!("s{n}").parse()?);
+        bus.create_story(&story).await?;
+        stories.push(story.id);
+    }
+    // The first third of the slots, where nothing lies that all stories need.
+    let (master, replica) = cluster.pair().await?;
+    cluster.kill(replica).await?;
+    cluster.kill(master).await?;
+    eventually("the worker says why", async || {
+        let text = reqwest::get(&page).await?.text().await?;
+        Ok(text.contains(UNSERVED).then_some(()))
+    })
+    .await?;
+    let sent = stories.iter().map(async |story| {
+        let event = action(story, "a1", "I go on.", None)?;
+        anyhow::Ok((story.clone(), bus.publish(&event).await))
+    });
+    let sent = try_join_all(sent).await?;
+    let (told, stopped): (Vec<_>, Vec<_>) = sent.into_iter().partition(|(_, sent)| sent.is_ok());
+    assert!(
+        told.len() >= 2 && stopped.len() >= 2,
+        "{told:?} {stopped:?}"
+    );
+    for (_, sent) in &stopped {
+        let told = sent.as_ref().expect_err("refused").to_string();
+        assert!(told.contains(UNSERVED), "{told}");
+    }
+    for (story, _) in &told {
+        let mut watcher = Watcher::new(bus.watch(story, None).await?);
+        let outcome = watcher.outcome_of(&"a1".parse()?).await?;
+        assert_eq!(outcome, Outcome::Answered);
+    }
+    let folder = tempfile::tempdir()?;
+    let send = |story| {
+        [
+            "--redis", &url, "--shards", &shards, "send", story, "And on.", "--wait",
+        ]
+    };
+    let (goes_on, waits) = (told[0].0.as_str(), stopped[0].0.as_str());
+    let answered = run(folder.path(), &send(goes_on)).await?;
+    assert!(answered.status.success(), "{answered:?}");
+    let refused = run(folder.path(), &send(waits)).await?;
+    let line = String::from_utf8(refused.stderr)?;
+    assert!(line.contains(UNSERVED), "{line}");
+    let warnings = log.with("WARN");
+    assert!(warnings.len() <= 3, "{warnings:#?}");
+    // All is answered once they are back.
+    cluster.resume(master)?;
+    cluster.resume(replica)?;
+    cluster.mended().await?;
+    for (story, _) in &stopped {
+        let event = action(story, "a1", "I go on.", None)?;
+        eventually("it is sent", async || Ok(bus.publish(&event).await.ok())).await?;
+    }
+    eventually("all is answered", async || {
+        let audit = bus.audit().await.ok();
+        let all = u64::try_from(stories.len() + 1)?;
+        Ok(audit.filter(|audit| audit.answered == all && audit.is_clean()))
+    })
+    .await?;
+    eventually("the worker is ready", async || {
+        let text = reqwest::get(&page).await?.text().await?;
+        Ok((text == "ready\n").then_some(()))
+    })
+    .await?;
+    assert!(worker.end().await?.success());
+    model.end().await
 }
 
 async fn fails_over(topology: Topology, blow: Blow, wait_replicas: u32) -> anyhow::Result<Report> {

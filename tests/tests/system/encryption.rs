@@ -154,7 +154,7 @@ async fn a_story_is_told_over_a_redis_that_asks_nobody_who_they_are() -> anyhow:
 async fn a_story_is_told_over_a_cluster_under_tls() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let authority = Authority::new(folder.path())?;
-    let cluster = Servers::encrypted_cluster(&authority).await?;
+    let cluster = Servers::encrypted_cluster(folder.path(), &authority).await?;
     let asker = Asker::new(&authority)?;
     told(&cluster.url(), &asker.options()).await
 }
@@ -163,7 +163,7 @@ async fn a_story_is_told_over_a_cluster_under_tls() -> anyhow::Result<()> {
 async fn a_story_is_told_over_sentinels_under_tls() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let authority = Authority::new(folder.path())?;
-    let servers = Servers::encrypted_sentinel(&authority).await?;
+    let servers = Servers::encrypted_sentinel(folder.path(), &authority).await?;
     let asker = Asker::new(&authority)?;
     told(&servers.url(), &asker.options()).await
 }
