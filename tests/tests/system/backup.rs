@@ -207,7 +207,7 @@ async fn a_cluster_is_restored_with_the_slots_that_it_had() -> anyhow::Result<()
         )?;
     }
     // All but a few of the first master's.
-    servers.reshard(5_000).await?;
+    servers.reshard(0, 5_000).await?;
     for node in 0..2 * masters {
         servers.kill(node).await?;
     }
@@ -219,7 +219,7 @@ async fn a_cluster_is_restored_with_the_slots_that_it_had() -> anyhow::Result<()
         if node < masters {
             restore("aof", &place(node), data).await?;
         }
-        servers.resume(node)?;
+        servers.resume(node).await?;
     }
     servers.mended().await?;
     let bus = Bus::new(bus::Settings {

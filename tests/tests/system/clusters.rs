@@ -9,10 +9,9 @@ use futures::future::try_join_all;
 use serde_json::Value;
 use story::{Agent, Outcome, StoryId};
 use system_tests::failover::{self, Blow, Report, Topology, Trial};
-use system_tests::{Model, Process, Servers, Watcher, action, eventually, program, worker};
-use tokio::process::Command;
+use system_tests::{Model, Process, Servers, Watcher, action, eventually, worker};
 
-use crate::command::{run, says, told};
+use crate::command::{run, told};
 
 /// Over three masters.
 const SHARDS: u16 = 16;
@@ -152,8 +151,8 @@ async fn slots_that_nobody_serves_stop_their_own_stories_alone_and_are_told_of()
     let warnings = log.with("WARN");
     assert!(warnings.len() <= 3, "{warnings:#?}");
     // All is answered once they are back.
-    cluster.resume(master)?;
-    cluster.resume(replica)?;
+    cluster.resume(master).await?;
+    cluster.resume(replica).await?;
     cluster.mended().await?;
     for (story, _) in &stopped {
         let event = action(story, "a1", "I go on.", None)?;
@@ -170,7 +169,7 @@ async fn slots_that_nobody_serves_stop_their_own_stories_alone_and_are_told_of()
         Ok((text == "ready\n").then_some(()))
     })
     .await?;
-    assert!(worker.end().await?.success());
+    assert!(narrator.end().await?.success());
     model.end().await
 }
 
