@@ -171,13 +171,12 @@ impl Metrics {
         self.publishes.with_label_values(&[result]).inc();
     }
 
-    /// Of all writes so far, those that fewer replicas had than were waited for.
+    /// So many writes more that fewer replicas had than were waited for.
     pub(crate) fn unreplicated(&self, writes: u64) {
-        let counted = &self.redis.unreplicated;
-        counted.inc_by(writes - counted.get());
+        self.redis.unreplicated.inc_by(writes);
     }
 
-    /// What the last PING took; `None` when it had no answer.
+    /// What the slowest server with a shard took to answer; `None` when one did not.
     pub(crate) fn redis(&self, took: Option<Duration>) {
         self.redis.is_up.set(took.is_some().into());
         if let Some(took) = took {
@@ -206,12 +205,12 @@ impl Redis {
     fn new(registry: &Registry) -> Self {
         let seconds = HistogramOpts::new(
             "storyfleet_gateway_redis_seconds",
-            "What Redis takes to answer a PING, asked every 5 s while it answers.",
+            "What the slowest server with a shard takes to answer, asked every 5 s while all answer.",
         )
         .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 1.0]);
         let is_up = IntGauge::new(
             "storyfleet_gateway_redis_up",
-            "1 when Redis answered the last PING, asked every 5 s; else 0.",
+            "1 when each server with a shard answered when it was asked last, every 5 s; else 0.",
         );
         let unreplicated = IntCounter::new(
             "storyfleet_gateway_unreplicated_total",

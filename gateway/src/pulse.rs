@@ -12,12 +12,15 @@ const EVERY: Duration = Duration::from_secs(5);
 pub(crate) async fn follow(app: App) {
     let mut looks = interval(EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut unreplicated = 0;
     loop {
         looks.tick().await;
         let asked = Instant::now();
         let clock = app.bus.clock().await;
         app.metrics.redis(clock.is_ok().then(|| asked.elapsed()));
-        app.metrics.unreplicated(app.bus.unreplicated());
+        let writes = app.bus.unreplicated();
+        app.metrics.unreplicated(writes - unreplicated);
+        unreplicated = writes;
         if let Ok(concern) = clock {
             app.clock.send_if_modified(|told| tell(told, concern));
         }

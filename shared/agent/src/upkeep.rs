@@ -1,4 +1,5 @@
-//! What a worker does for the fleet besides answering: counts what waits, and forgets dead workers.
+//! What a worker does for the fleet besides answering: counts what waits, tells what too few replicas have, and forgets
+//! dead workers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::worker::Worker;
 use crate::{Agent, exit};
 
-/// How often it is counted what waits for our own agent, unless the lease is shorter.
+/// How often is told what is counted here, and is counted what waits for our own agent, unless the lease is shorter.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// In counts, about: how often it is counted what waits for the other agents. Their own workers tell it sooner, and it is
@@ -43,6 +44,25 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
         }
     }
     counter.lost(&worker);
+}
+
+/// Tells how much too few replicas have, until `end`: what ends while the worker drains counts too.
+pub(crate) async fn unreplicated<A: Agent>(worker: Arc<Worker<A>>, end: CancellationToken) {
+    let mut tells = interval(EVERY);
+    // The counter may be that of several workers.
+    let mut told = 0;
+    loop {
+        let is_end = tokio::select! {
+            _ = tells.tick() => false,
+            () = end.cancelled() => true,
+        };
+        let writes = worker.bus.unreplicated();
+        worker.meters.unreplicated.inc_by(writes - told);
+        told = writes;
+        if is_end {
+            return;
+        }
+    }
 }
 
 /// Whether dead workers could be forgotten when it was last tried. Only a change is logged.
@@ -102,8 +122,6 @@ impl Counter {
         for (agent, queue) in queues {
             self.tell(agent, queue.unreadable);
         }
-        let counted = &worker.meters.unreplicated;
-        counted.inc_by(worker.bus.unreplicated() - counted.get());
         Ok(())
     }
 

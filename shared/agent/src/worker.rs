@@ -117,6 +117,7 @@ pub async fn run<A: Agent>(
     if let Some(file) = worker.setup.key_file.clone() {
         loops.spawn(key::follow(Arc::clone(&worker), file, end.clone()));
     }
+    loops.spawn(upkeep::unreplicated(Arc::clone(&worker), end.clone()));
     let (mut renewing, over) = (JoinSet::new(), CancellationToken::new());
     renewing.spawn(lease::renew(Arc::clone(&worker), over.clone()));
     let mut taking = JoinSet::new();

@@ -1,4 +1,6 @@
-//! What a worker tells of the fleet's queues.
+//! What a worker tells of the fleet's queues, and of what no replica has.
+
+use agent::Metrics;
 
 use super::LEASE;
 use super::actor::Act;
@@ -40,4 +42,30 @@ async fn what_lies_wrong_under_another_agents_key_keeps_no_worker_from_being_rea
         .await;
     assert!(worker.is_ready().await);
     worker.end().await;
+}
+
+/// Nobody follows this Redis.
+#[tokio::test]
+async fn what_no_replica_has_is_counted_of_all_workers_and_of_one_that_drains() {
+    let stage = Stage::with(&["one"]).await;
+    let metrics = Metrics::new();
+    let counted = |count| format!("storyfleet_unreplicated_total{{agent=\"narrator\"}} {count}");
+    let mut first = stage.worker_with_replicas(&metrics, |_| Act::AnswerWhenTold);
+    first.begun("one").await;
+    first.drain();
+    let second = stage.worker_with_replicas(&metrics, |_| Act::Answer);
+    stage.story("b").await;
+    stage.say("b", "two").await;
+    let seconds = counted(1);
+    stage
+        .until("the second's", async || second.counts(&seconds))
+        .await;
+    first.tell();
+    let both = counted(2);
+    stage
+        .until("the first's", async || first.counts(&both))
+        .await;
+    first.end().await;
+    second.end().await;
+    assert!(metrics.encode().unwrap().contains(&both));
 }

@@ -42,6 +42,20 @@ impl Stage {
         Worker::start(settings(url, lease), nobody(), merges, act)
     }
 
+    /// A worker that waits for a replica, with one slot and time for its turn when it ends. It shares its numbers.
+    pub(crate) fn worker_with_replicas(
+        &self,
+        metrics: &Metrics,
+        act: impl Fn(&str) -> Act + Send + Sync + 'static,
+    ) -> Worker {
+        let mut settings = settings(&self.url(), super::LEASE);
+        settings.metrics = metrics.clone();
+        settings.concurrency = 1;
+        settings.drain = PATIENCE;
+        settings.bus.wait_replicas = 1;
+        Worker::start(settings, nobody(), 0, act)
+    }
+
     /// A worker with the prompts of a folder, and two events more in a beat.
     pub(crate) fn worker_with(
         &self,
@@ -184,8 +198,13 @@ impl Worker {
     }
 
     /// As SIGTERM does.
-    pub(crate) async fn end(mut self) {
+    pub(crate) fn drain(&self) {
         self.shutdown.drain.cancel();
+    }
+
+    /// The same, until it has ended.
+    pub(crate) async fn end(mut self) {
+        self.drain();
         let ended = timeout(PATIENCE, self.running.join_next()).await;
         ended
             .expect("the worker ends")
