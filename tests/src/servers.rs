@@ -211,6 +211,15 @@ impl Servers {
         anyhow::bail!("no node is a master")
     }
 
+    /// Whether a node of a cluster has a key.
+    ///
+    /// # Errors
+    /// When the node cannot be asked.
+    pub async fn has(&self, node: usize, key: &str) -> anyhow::Result<bool> {
+        let found = command(&self.nodes[node], &["KEYS", key]).await?;
+        Ok(found.trim() == key)
+    }
+
     /// Freezes a replica, and cuts it off: of what its master writes from now on it has nothing.
     ///
     /// # Errors

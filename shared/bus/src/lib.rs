@@ -45,6 +45,7 @@ mod server;
 mod settings;
 mod stage;
 mod stories;
+mod subscriber;
 mod tickets;
 mod view;
 mod watch;

@@ -12,11 +12,10 @@ use redis::{RedisError, RedisResult, Value};
 
 use crate::Error;
 use crate::connect::{Topology, Wire};
-use crate::feeds::Routes;
 use crate::replicas::{Replicas, Replicated};
 use crate::settings::Settings;
 
-type Connecting = Shared<BoxFuture<'static, RedisResult<Wire>>>;
+pub(crate) type Connecting = Shared<BoxFuture<'static, RedisResult<Wire>>>;
 
 /// A connection shared by everyone who holds a clone. Who uses it tells people that Redis is away: a program has several
 /// links, and they would all say the same. It connects when first used; after a drop or a timeout the next
@@ -29,8 +28,6 @@ struct Shape {
     connect: Duration,
     response: Duration,
     reconnect: Duration,
-    /// Where the messages of subscriptions go.
-    routes: Option<Routes>,
     /// Who must have what is written.
     replicas: Option<Replicas>,
     state: Mutex<State>,
@@ -53,7 +50,6 @@ impl Link {
             connect: settings.timeout,
             response,
             reconnect: settings.reconnect,
-            routes: None,
             replicas: None,
             state: Mutex::default(),
         }))
@@ -66,49 +62,9 @@ impl Link {
             connect: settings.timeout,
             response: settings.timeout,
             reconnect: settings.reconnect,
-            routes: None,
             replicas: Some(replicas),
             state: Mutex::default(),
         }))
-    }
-
-    /// One for subscriptions.
-    pub(crate) fn pushing(topology: Topology, settings: &Settings, routes: Routes) -> Self {
-        Self(Arc::new(Shape {
-            topology,
-            connect: settings.timeout,
-            response: settings.timeout,
-            reconnect: settings.reconnect,
-            routes: Some(routes),
-            replicas: None,
-            state: Mutex::default(),
-        }))
-    }
-
-    /// Subscribes to a channel. `add` is told the connection's generation before its first message.
-    pub(crate) async fn subscribe(
-        &self,
-        channel: &str,
-        add: impl FnOnce(u64),
-    ) -> Result<(), Error> {
-        let (generation, connecting) = self.wire();
-        let mut wire = match connecting.await {
-            Ok(wire) => wire,
-            Err(error) => return Err(self.not_connected(generation, error)),
-        };
-        add(generation);
-        self.judged(generation, wire.ssubscribe(channel).await)
-    }
-
-    /// Leaves a channel of that connection. With a connection that is lost all were left.
-    pub(crate) async fn unsubscribe(&self, channel: &str, generation: u64) -> Result<(), Error> {
-        let (current, connecting) = self.wire();
-        match connecting.now_or_never() {
-            Some(Ok(mut wire)) if current == generation => {
-                self.judged(generation, wire.sunsubscribe(channel).await)
-            }
-            _ => Ok(()),
-        }
     }
 
     pub(crate) async fn query(&self, cmd: &redis::Cmd) -> Result<Value, Error> {
@@ -186,7 +142,7 @@ impl Link {
         let (generation, failures) = (state.generation, state.failures);
         let wire = state
             .wire
-            .get_or_insert_with(|| connecting(Arc::clone(&self.0), generation, failures))
+            .get_or_insert_with(|| self.0.connecting(failures))
             .clone();
         (generation, wire)
     }
@@ -231,9 +187,6 @@ impl Link {
     }
 
     fn lose(&self, generation: u64) -> bool {
-        if let Some(routes) = &self.0.routes {
-            routes.lost(generation);
-        }
         self.state().lose(generation)
     }
 
@@ -264,31 +217,37 @@ impl State {
     }
 }
 
-fn connecting(shape: Arc<Shape>, generation: u64, failures: u32) -> Connecting {
+impl Shape {
+    fn connecting(&self, failures: u32) -> Connecting {
+        let (connect, response) = (self.connect, self.response);
+        let delay = backoff(failures, self.reconnect);
+        connecting(&self.topology, delay, connect, move |topology| async move {
+            topology.open(connect, response).await
+        })
+    }
+}
+
+/// Opens after `delay`, within `limit`: the client bounds each of its steps, this bounds them all.
+pub(crate) fn connecting<F>(
+    topology: &Topology,
+    delay: Duration,
+    limit: Duration,
+    open: impl FnOnce(Topology) -> F,
+) -> Connecting
+where
+    F: Future<Output = RedisResult<Wire>> + Send + 'static,
+{
+    let (topology, open) = (topology.clone(), open(topology.clone()));
     async move {
-        let delay = backoff(failures, shape.reconnect);
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
-        // The client bounds each of its steps; this bounds them all.
-        tokio::time::timeout(shape.connect, shape.open(generation))
+        tokio::time::timeout(limit, open)
             .await
-            .unwrap_or_else(|_| Err(shape.topology.silence()))
+            .unwrap_or_else(|_| Err(topology.silence()))
     }
     .boxed()
     .shared()
-}
-
-impl Shape {
-    async fn open(&self, generation: u64) -> RedisResult<Wire> {
-        let Some(routes) = self.routes.clone() else {
-            return self.topology.open(self.connect, self.response).await;
-        };
-        let push = move |info| routes.arrived(generation, info);
-        self.topology
-            .open_pushing(self.connect, self.response, push)
-            .await
-    }
 }
 
 /// How long to wait before the next try, after so many failed ones: not at all at first, then 50 ms doubled with each

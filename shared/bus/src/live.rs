@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
 
 use crate::Error;
-use crate::feeds::{Feeds, Push};
+use crate::feeds::Feeds;
+use crate::feeds::routes::Push;
 use crate::view::Message;
 
 /// What a live message may have: an event and what is around it, or a piece of a draft.

@@ -3,13 +3,14 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::Context;
-use bus::{Bus, NewStory, Settings};
+use anyhow::{Context, ensure};
+use bus::{Bus, Feeds, NewStory, Seen, Settings, Watch};
 use futures::future::try_join_all;
 use serde_json::Value;
 use story::{Agent, Outcome, StoryId};
 use system_tests::failover::{self, Blow, Report, Topology, Trial};
-use system_tests::{Model, Process, Servers, Watcher, action, eventually, worker};
+use system_tests::{Model, Process, Servers, Signal, Watcher, action, eventually, worker};
+use tokio::time::timeout;
 
 use crate::command::{run, told};
 
@@ -19,6 +20,8 @@ const STORIES: usize = 8;
 const ACTIONS: usize = 6;
 /// What is said of slots whose master is gone.
 const UNSERVED: &str = "slots of this cluster are served by nobody";
+/// For a replica to take over, and to be found.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Slots are moved while stories go on: nothing is lost, nothing is answered twice, all is in order.
 #[tokio::test]
@@ -208,5 +211,66 @@ async fn nothing_that_a_replica_has_is_lost_with_a_master_under_sentinels() -> a
 #[tokio::test]
 async fn a_master_that_freezes_is_left_for_its_replica() -> anyhow::Result<()> {
     fails_over(Topology::Sentinel, Blow::Freeze, 0).await?;
+    Ok(())
+}
+
+/// Who reads a story of another master is not torn from it, and who reads one of its own finds its successor.
+#[tokio::test]
+async fn a_master_that_freezes_takes_nobody_from_the_stories_of_another() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let cluster = Servers::cluster(folder.path()).await?;
+    let bus = Bus::new(Settings {
+        shards: SHARDS,
+        ..Settings::new(cluster.url())
+    })?;
+    let feeds = bus.feeds();
+    tokio::select! {
+        () = feeds.tidy() => anyhow::bail!("subscriptions are tidied no more"),
+        is_so = freezes(&cluster, &bus, &feeds) => is_so,
+    }
+}
+
+async fn freezes(cluster: &Servers, bus: &Bus, feeds: &Feeds) -> anyhow::Result<()> {
+    let (master, replica) = cluster.pair().await?;
+    let (mut well, mut frozen) = (None, None);
+    for n in 0..STORIES {
+        let story: StoryId = format!("s{n}").parse()?;
+        bus.create_story(&NewStory::new(story.clone())).await?;
+        let mut is_there = false;
+        for shard in 0..SHARDS {
+            let context = format!("sf:{{{shard}}}:ctx:{story}");
+            is_there |= cluster.has(master, &context).await?;
+        }
+        let place = if is_there { &mut frozen } else { &mut well };
+        *place = Some((feeds.watch(&story, None).await?, story));
+    }
+    let (mut well, mut frozen) = well.zip(frozen).context("all stories have one master")?;
+    let reading = well.0.read_again();
+    for watch in [&mut well.0, &mut frozen.0] {
+        while !watch.is_caught_up() {
+            watch.next_or_caught_up().await?;
+        }
+    }
+    cluster.signal(master, Signal::STOP)?;
+    while !frozen.0.is_lost() {
+        // Cancel-safe.
+        let seen = timeout(Duration::from_millis(50), frozen.0.next_or_caught_up()).await;
+        ensure!(seen.is_err(), "seen of a master that is frozen: {seen:?}");
+    }
+    say_and_see(bus, &mut well).await?;
+    let again = well.0.read_again() - reading;
+    ensure!(again == 1, "its log was read {} times more", again - 1);
+    cluster.promoted(replica).await?;
+    say_and_see(bus, &mut frozen).await
+}
+
+async fn say_and_see(bus: &Bus, (watch, story): &mut (Watch, StoryId)) -> anyhow::Result<()> {
+    let action = action(story, "a0", "I go on.", None)?;
+    eventually("the action is taken", async || {
+        Ok(bus.publish(&action).await.ok())
+    })
+    .await?;
+    let seen = timeout(DEADLINE, watch.next()).await??;
+    ensure!(matches!(seen, Seen::Event(_)), "{seen:?}");
     Ok(())
 }
