@@ -9,15 +9,16 @@ use crate::reply::read;
 use crate::script::QUEUE;
 use crate::{Bus, Error};
 
-/// What is in an agent's work streams, of all shards.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What is in an agent's work streams, of all shards. What cannot be counted in one of them is not told at all: a part of it
+/// would be taken for the whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Queue {
     /// Events that wait or are in flight. Parked ones do not count: no second worker could answer them sooner.
-    pub backlog: u64,
+    pub backlog: Option<u64>,
     /// How long the oldest of them is there, by Redis's clock; zero when there is none.
-    pub oldest: Duration,
-    pub dead: u64,
-    /// The agent's keys under which something else lies: what should be there is not counted.
+    pub oldest: Option<Duration>,
+    pub dead: Option<u64>,
+    /// The agent's keys under which something else lies: what should be there cannot be counted.
     pub unreadable: Vec<String>,
 }
 
@@ -41,21 +42,19 @@ impl Bus {
                 readable(dead, async |key| self.length(key).await),
             )
         });
-        let mut queue = Queue::default();
-        for (waiting, dead) in try_join_all(shards).await? {
-            match waiting {
-                Ok((backlog, oldest)) => {
-                    queue.backlog += backlog;
-                    queue.oldest = queue.oldest.max(oldest);
-                }
-                Err(key) => queue.unreadable.push(key),
-            }
-            match dead {
-                Ok(dead) => queue.dead += dead,
-                Err(key) => queue.unreadable.push(key),
-            }
-        }
-        Ok(queue)
+        let looked = try_join_all(shards).await?.into_iter();
+        let (waiting, dead): (Vec<_>, Vec<_>) = looked.unzip();
+        let mut unreadable = Vec::new();
+        let waiting = all(waiting, &mut unreadable);
+        let dead = all(dead, &mut unreadable);
+        let waiting = waiting.map(|shards| shards.into_iter().unzip());
+        let (backlog, oldest): (Option<Vec<u64>>, Option<Vec<_>>) = waiting.unzip();
+        Ok(Queue {
+            backlog: backlog.map(|counts| counts.iter().sum()),
+            oldest: oldest.map(|ages| ages.into_iter().max().unwrap_or_default()),
+            dead: dead.map(|counts| counts.iter().sum()),
+            unreadable,
+        })
     }
 
     /// How many entries a work stream has, and how long the oldest is there.
@@ -80,4 +79,13 @@ async fn readable<T>(
         Err(error) if error.is_of_the_data() => Ok(Err(key)),
         found => found.map(Ok),
     }
+}
+
+/// What was found in all shards, if it can be read in each.
+fn all<T>(shards: Vec<Result<T, String>>, unreadable: &mut Vec<String>) -> Option<Vec<T>> {
+    let known = unreadable.len();
+    let found = shards.into_iter();
+    let found = found.filter_map(|shard| shard.map_err(|key| unreadable.push(key)).ok());
+    let found: Vec<_> = found.collect();
+    (unreadable.len() == known).then_some(found)
 }

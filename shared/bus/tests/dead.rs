@@ -4,7 +4,9 @@
 
 mod server;
 
-use bus::{Bus, Delivery, DraftChunk, Drafted, Queue};
+use std::time::Duration;
+
+use bus::{Bus, Delivery, DraftChunk, Drafted, Queue, Settings};
 use redis::Commands;
 use server::{action, answered, castle, draft, failure, given_up};
 use story::Agent;
@@ -38,6 +40,15 @@ async fn a_dead_letter_keeps_the_event_and_says_why() {
     assert_eq!(bus.dead_count(NARRATOR).await.unwrap(), 1);
 }
 
+fn empty() -> Queue {
+    Queue {
+        backlog: Some(0),
+        oldest: Some(Duration::ZERO),
+        dead: Some(0),
+        unreadable: Vec::new(),
+    }
+}
+
 #[tokio::test]
 async fn every_queue_is_told_with_its_oldest_event_and_its_dead() {
     let (server, bus) = castle(&[]).await;
@@ -45,15 +56,15 @@ async fn every_queue_is_told_with_its_oldest_event_and_its_dead() {
         let queues = bus.queues(&Agent::ALL).await.unwrap();
         queues.into_iter().find(|(of, _)| *of == agent).unwrap().1
     };
-    assert_eq!(queue(NARRATOR).await, Queue::default());
+    assert_eq!(queue(NARRATOR).await, empty());
     bury(&bus, "a").await;
     let letter = Queue {
-        dead: 1,
-        ..Queue::default()
+        dead: Some(1),
+        ..empty()
     };
     assert_eq!(queue(NARRATOR).await, letter);
     bus.publish(&action("castle", "b")).await.unwrap();
-    assert_eq!(queue(NARRATOR).await.backlog, 1);
+    assert_eq!(queue(NARRATOR).await.backlog, Some(1));
     // By the id of its entry, and the oldest alone counts: that of 1970 is older than any.
     let _id: String = server
         .raw()
@@ -64,16 +75,16 @@ async fn every_queue_is_told_with_its_oldest_event_and_its_dead() {
         .xadd("sf:{0}:work:dialogue", "*", &[("story", "castle")])
         .unwrap();
     let dialogue = queue(Agent::Dialogue).await;
-    assert_eq!((dialogue.backlog, dialogue.dead), (2, 0));
-    let years = dialogue.oldest.as_secs() / (365 * 24 * 60 * 60);
+    assert_eq!((dialogue.backlog, dialogue.dead), (Some(2), Some(0)));
+    let years = dialogue.oldest.unwrap().as_secs() / (365 * 24 * 60 * 60);
     assert!((50..100).contains(&years), "{dialogue:?}");
     // A server that was started anew knows no script.
     let _done: () = redis::cmd("SCRIPT")
         .arg("FLUSH")
         .query(&mut server.raw())
         .unwrap();
-    assert_eq!(queue(Agent::Dialogue).await.backlog, 2);
-    assert_eq!(queue(Agent::Moderator).await, Queue::default());
+    assert_eq!(queue(Agent::Dialogue).await.backlog, Some(2));
+    assert_eq!(queue(Agent::Moderator).await, empty());
 }
 
 #[tokio::test]
@@ -93,16 +104,24 @@ async fn what_lies_wrong_under_one_key_hides_no_other_queue() {
     let queues = bus.queues(&Agent::ALL).await.unwrap();
     for (agent, queue) in queues {
         let (backlog, dead, unreadable) = match agent {
-            Agent::Moderator => (0, 0, Vec::new()),
-            Agent::Narrator => (0, 1, vec![wrong[1].to_owned()]),
-            Agent::Dialogue => (1, 0, vec![wrong[0].to_owned()]),
+            Agent::Moderator => (Some(0), Some(0), Vec::new()),
+            Agent::Narrator => (None, Some(1), vec![wrong[1].to_owned()]),
+            Agent::Dialogue => (Some(1), None, vec![wrong[0].to_owned()]),
         };
+        assert_eq!(queue.oldest.is_some(), backlog.is_some(), "{agent}");
         let counts = (queue.backlog, queue.dead, queue.unreadable);
         assert_eq!(counts, (backlog, dead, unreadable), "{agent}");
     }
+    // What is in the other shards is not the whole.
+    let shards = Settings {
+        shards: 2,
+        ..Settings::new(server.url())
+    };
+    let queues = Bus::new(shards).unwrap().queues(&[Agent::Narrator]).await;
+    assert_eq!(queues.unwrap()[0].1.backlog, None);
     // Of the others nothing is asked.
     let queues = bus.queues(&[Agent::Moderator]).await.unwrap();
-    assert_eq!(queues, [(Agent::Moderator, Queue::default())]);
+    assert_eq!(queues, [(Agent::Moderator, empty())]);
 }
 
 #[tokio::test]

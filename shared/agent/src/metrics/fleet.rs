@@ -1,5 +1,6 @@
 //! What every worker reads of the whole fleet: how much waits for each agent, since an agent without workers cannot tell.
 
+use prometheus::core::{Atomic, GenericGaugeVec};
 use prometheus::{GaugeVec, IntGaugeVec, Opts, Registry};
 
 use super::register;
@@ -34,20 +35,27 @@ impl Fleet {
         }
     }
 
+    /// What cannot be counted is not told: a number that stays, or 0, would be taken for what is.
     pub(super) fn queue(&self, agent: story::Agent, queue: &bus::Queue) {
-        let label = &[agent.as_str()];
         let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        self.backlog
-            .with_label_values(label)
-            .set(count(queue.backlog));
-        self.dead.with_label_values(label).set(count(queue.dead));
-        let oldest = self.oldest.with_label_values(label);
-        oldest.set(queue.oldest.as_secs_f64());
+        tell(&self.backlog, agent, queue.backlog.map(count));
+        let oldest = queue.oldest.map(|age| age.as_secs_f64());
+        tell(&self.oldest, agent, oldest);
+        tell(&self.dead, agent, queue.dead.map(count));
     }
 
     pub(super) fn forget(&self) {
         self.backlog.reset();
         self.oldest.reset();
         self.dead.reset();
+    }
+}
+
+fn tell<P: Atomic>(gauges: &GenericGaugeVec<P>, agent: story::Agent, number: Option<P::T>) {
+    let label = &[agent.as_str()];
+    match number {
+        Some(number) => gauges.with_label_values(label).set(number),
+        // It is an error where there is none.
+        None => drop(gauges.remove_label_values(label)),
     }
 }

@@ -32,15 +32,37 @@ async fn a_worker_that_cannot_count_tells_of_no_queue() {
 }
 
 #[tokio::test]
-async fn what_lies_wrong_under_another_agents_key_keeps_no_worker_from_being_ready() {
+async fn what_cannot_be_counted_is_not_told_and_keeps_no_worker_from_being_ready() {
     let stage = Stage::new().await;
     stage.misplace("sf:{0}:dead:dialogue").await;
+    stage.misplace("sf:{0}:work:moderator").await;
     let worker = stage.worker(LEASE, 0, |_| Act::AnswerWhenTold);
-    let told = "storyfleet_backlog{agent=\"dialogue\"} 0";
+    let told = |queue: &str| worker.counts(&format!("storyfleet_{queue}\"}}"));
     stage
-        .until("all are counted", async || worker.counts(told))
+        .until("all are counted", async || told("backlog{agent=\"dialogue"))
         .await;
+    for queue in [
+        "oldest_event_seconds{agent=\"dialogue",
+        "dead_letters{agent=\"moderator",
+    ] {
+        assert!(told(queue), "{queue}");
+    }
+    let hidden = [
+        "dead_letters{agent=\"dialogue",
+        "backlog{agent=\"moderator",
+        "oldest_event_seconds{agent=\"moderator",
+    ];
+    for queue in hidden {
+        assert!(!told(queue), "{queue}");
+    }
     assert!(worker.is_ready().await);
+    // What was told is told no more.
+    stage.misplace("sf:{0}:dead:moderator").await;
+    stage
+        .until("that it is hidden too", async || {
+            !told("dead_letters{agent=\"moderator")
+        })
+        .await;
     worker.end().await;
 }
 
