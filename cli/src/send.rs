@@ -196,7 +196,7 @@ async fn terminal(
     let (from, upto) = match published {
         Published::Logged(seq) => {
             let cursor = Cursor {
-                epoch: known.epoch,
+                epoch: known.cursor_epoch().to_owned(),
                 seq,
                 tag: Tag::of(id),
                 draft: None,

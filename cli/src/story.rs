@@ -167,6 +167,7 @@ fn value(id: &StoryId, story: &Story) -> serde_json::Value {
         "recording": story.policies.recording,
         "seq": story.seq,
         "epoch": story.epoch,
+        "renewed": story.renewed,
         "characters": story.characters,
         "lore": story.lore,
     })

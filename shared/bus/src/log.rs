@@ -58,15 +58,16 @@ impl Bus {
         // Before the entries: the log reaches at least to this end.
         pipe.cmd("HMGET")
             .arg(self.keys.ctx(story))
-            .arg("epoch")
-            .arg("seq");
+            .arg(&["epoch", "renewed", "seq"]);
         pipe.cmd("XRANGE")
             .arg(self.keys.log(story))
             .arg(format!("{}-0", after.0.saturating_add(1)));
         pipe.arg("+").arg("COUNT").arg(limit);
         let mut replies = self.link.pipe(&pipe).await?.into_iter();
-        let (epoch, end): (Option<String>, Option<u64>) = next(&mut replies)?;
+        let (epoch, renewed, end): (Option<String>, Option<String>, Option<u64>) =
+            next(&mut replies)?;
         let epoch = epoch.ok_or_else(|| Error::NoStory(story.clone()))?;
+        let epoch = renewed.unwrap_or(epoch);
         let stored: Vec<Entry> = next(&mut replies)?;
         let mut entries = stored
             .iter()

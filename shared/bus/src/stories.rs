@@ -48,6 +48,9 @@ pub struct Story {
     pub id: StoryId,
     /// The log's life: changes if the log was ever lost.
     pub epoch: String,
+    /// What cursors have in its place since [`Bus::renew_story`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed: Option<String>,
     /// The place of the last event; 0 = none yet.
     pub seq: Seq,
     pub created: jiff::Timestamp,
@@ -58,6 +61,14 @@ pub struct Story {
     pub policies: Policies,
     pub characters: BTreeMap<String, Character>,
     pub lore: BTreeMap<String, String>,
+}
+
+impl Story {
+    /// What cursors into its log begin with.
+    #[must_use]
+    pub fn cursor_epoch(&self) -> &str {
+        self.renewed.as_ref().unwrap_or(&self.epoch)
+    }
 }
 
 /// What to change of a story; what is `None` stays.
@@ -187,15 +198,16 @@ impl Bus {
         done(call.run_until_answered(&self.writing).await?, id).map(drop)
     }
 
-    /// Begins another life of the story's log: every reader begins anew, whatever cursor they come with. For a log that was
-    /// put back to what it was before: what was told since may be told otherwise, under the same names.
+    /// Has every reader begin anew, whatever cursor they come with. For a log that was put back to what it was before: what
+    /// was told since may be told otherwise, under the same names. The log's own life goes on, and so its recordings are
+    /// still of what is in it.
     ///
     /// # Errors
     /// Those of [`Bus::patch_story`].
     pub async fn renew_story(&self, id: &StoryId) -> Result<(), Error> {
         let mut call = self.story_call("patch", id);
         call.arg("");
-        set_and_remove(&mut call, &[("epoch", letters())], &[]);
+        set_and_remove(&mut call, &[("renewed", letters())], &[]);
         for _ in ["characters", "lore"] {
             set_and_remove::<&str, &str>(&mut call, &[], &[]);
         }
@@ -304,9 +316,11 @@ pub(crate) fn known(
             Err(e) => Err(Error::data(format!("the character {name}: {e}"))),
         })
         .collect::<Result<_, _>>()?;
+    let renewed = ctx.remove("renewed");
     let mut text = |name: &str| ctx.remove(name).unwrap_or_default();
     Ok(Story {
         id: id.clone(),
+        renewed,
         epoch: text("epoch"),
         seq,
         created,

@@ -6,7 +6,7 @@ mod server;
 
 use std::time::Duration;
 
-use bus::{Burial, Bus, Commit, Committed, Keep, Kept, Recording};
+use bus::{Burial, Bus, Commit, Committed, Keep, Kept, Recording, Seen};
 use futures::TryStreamExt;
 use server::network::Network;
 use server::{Server, answered, castle, create, failure, given_up, one, story};
@@ -153,4 +153,32 @@ async fn what_is_older_than_it_may_be_is_forgotten() {
         .query(&mut server.raw())
         .unwrap();
     assert!((59_000..=67_500).contains(&left), "{left}");
+}
+
+#[tokio::test]
+async fn the_recordings_of_a_story_that_is_renewed_are_still_of_its_log_and_cursors_are_not() {
+    let (_server, bus) = castle(&["a"]).await;
+    let castle = story("castle");
+    let before = bus.story(&castle).await.unwrap();
+    let delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
+    let mut commit = recorded(&delivery);
+    let recording = commit.recording.as_mut().unwrap();
+    recording.epoch.clone_from(&before.epoch);
+    bus.commit(&delivery, &commit).await.unwrap();
+    let mut watch = bus.watch(&castle, None).await.unwrap();
+    for place in 1..3 {
+        assert_eq!(server::place(&watch.next().await.unwrap()).0, place);
+    }
+    let cursor = watch.cursor().clone();
+    assert_eq!(cursor.epoch, before.cursor_epoch());
+
+    bus.renew_story(&castle).await.unwrap();
+    let after = bus.story(&castle).await.unwrap();
+    let kept: Vec<Kept> = bus.all_recordings(&castle).try_collect().await.unwrap();
+    assert_eq!((kept.len(), &kept[0].epoch), (1, &after.epoch));
+    assert_ne!(after.cursor_epoch(), cursor.epoch);
+    let mut watch = bus.watch(&castle, Some(cursor)).await.unwrap();
+    assert_eq!(watch.next().await.unwrap(), Seen::Gap);
+    assert_eq!(server::place(&watch.next().await.unwrap()), (1, "a"));
+    assert_eq!(watch.cursor().epoch, after.cursor_epoch());
 }
