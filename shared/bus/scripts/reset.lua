@@ -6,7 +6,10 @@
 --
 -- Invariants
 -- - Fenced as draft.lua. Attempts of a response only grow, and one attempt has a list at a time. A repeated call only
---   skips a number. None has the number of one that this server never heard of: it is not less than the time in seconds.
+--   skips a number.
+-- - It is not less than the time in seconds: a server that took over, and never heard of an attempt, gives a later number,
+--   since a failover takes longer than its clock is behind. Where it does not, readers leave the new attempt's text aside
+--   until the response itself; only in the very second of an attempt that was lost would two texts be joined.
 
 local row = redis.call('XPENDING', KEYS[1], 'fleet', ARGV[1], ARGV[1], 1)[1]
 if not row or row[2] ~= ARGV[2] then

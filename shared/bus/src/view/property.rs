@@ -51,11 +51,12 @@ enum Step {
     },
     /// The reader goes away and another one comes with its cursor.
     Resume,
-    /// The last events are lost to a failover; sometimes the whole log. The reader's connection may outlive it: then
-    /// only an event that comes in the place of another one tells.
+    /// The last events are lost to a failover; sometimes the whole log, and the drafts. The reader's connection may
+    /// outlive it: then only an event that comes in the place of another one tells.
     Failover {
         lost: usize,
         all: bool,
+        drafts: bool,
         noticed: bool,
     },
     /// Retention removes the oldest events.
@@ -84,8 +85,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (1..4_usize).prop_map(|messages| Step::Overflow { messages }),
         1 => (1..4_usize).prop_map(|messages| Step::Lose { messages }),
         2 => Just(Step::Resume),
-        1 => (1..4_usize, prop::bool::weighted(0.3), prop::bool::ANY)
-            .prop_map(|(lost, all, noticed)| Step::Failover { lost, all, noticed }),
+        1 => (1..4_usize, prop::bool::weighted(0.3), prop::bool::ANY, prop::bool::ANY)
+            .prop_map(|(lost, all, drafts, noticed)| Step::Failover { lost, all, drafts, noticed }),
         1 => (1..6_usize).prop_map(|keep| Step::Trim { keep }),
         1 => (0..6_usize).prop_map(|back| Step::Destroy { back }),
         1 => Just(Step::Miscount),
@@ -105,7 +106,9 @@ fn happens(server: &mut Server, step: &Step) {
         Step::Commit { writer } => server.commit(writer),
         Step::Bury { writer } => server.bury(writer),
         Step::Redrive { writer } => server.redrive(writer),
-        Step::Failover { lost, all, .. } => server.failover(lost, all),
+        Step::Failover {
+            lost, all, drafts, ..
+        } => server.failover(lost, all, drafts),
         Step::Trim { keep } => {
             let excess = server.log.len().saturating_sub(keep);
             server.log.drain(..excess);
@@ -195,13 +198,14 @@ proptest! {
         }
         for (re, (attempt, _, shown)) in &screen.drafts {
             let running = server.drafts.values().any(|draft| draft.re == *re);
+            let orphan = server.orphans.values().any(|orphan| orphan == re);
             let begins = |draft: &Running| draft.re == *re && (*attempt < draft.attempt || text(draft).starts_with(shown));
             let buried = server.buried.iter().any(begins);
             // Its event was trimmed before the reader came to it, or is no more.
             let unseen = |id: &EventId| server.history.range(..first).any(|(_, unseen)| unseen == id);
             let missed = |id: &EventId| unseen(id) || server.lost.contains(id) || destroyed(id);
             let failed = buried && server.failures.get(re).is_some_and(missed);
-            prop_assert!(running || failed || missed(re), "a draft of {re} is left");
+            prop_assert!(running || orphan || failed || missed(re), "a draft of {re} is left");
         }
         let at = reader.view.cursor().draft.as_ref();
         prop_assert!(at.is_none_or(|at| screen.drafts.contains_key(&at.response)), "{at:?} is over");

@@ -144,7 +144,11 @@ impl Screen {
                 text,
             } => {
                 assert!(self.expects(&re, attempt), "a chunk after its end");
-                let draft = self.drafts.entry(re).or_insert((attempt, 0, String::new()));
+                let draft = self.drafts.entry(re).or_default();
+                // The page does so too: who came back is not told that what they have began anew.
+                if draft.0 < attempt {
+                    *draft = (attempt, 0, String::new());
+                }
                 assert_eq!((draft.0, draft.1), (attempt, i), "a chunk out of place");
                 draft.1 += n;
                 draft.2.push_str(&text);

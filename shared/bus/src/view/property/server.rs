@@ -26,6 +26,10 @@ pub(super) struct Server {
     /// Events that something else took out of the log.
     pub(super) destroyed: Vec<EventId>,
     pub(super) drafts: BTreeMap<usize, Running>,
+    /// Responses whose drafts a failover took away, by their writers: the next that these write is a new attempt.
+    pub(super) orphans: BTreeMap<usize, EventId>,
+    /// In seconds.
+    clock: u32,
     /// Drafts of events that were given up on.
     pub(super) buried: Vec<Running>,
     /// What each response answers.
@@ -66,20 +70,30 @@ impl Server {
         self.channel.push_back(Message::Event { seq, event });
     }
 
-    pub(super) fn write(&mut self, writer: usize, n: u32) {
-        if !self.drafts.contains_key(&writer) {
+    /// As reset.lua and a worker's first attempt: of an attempt that it does not know a server has the time alone.
+    fn number(&self, known: u32) -> u32 {
+        self.clock.max(known + 1)
+    }
+
+    fn begin(&mut self, writer: usize) {
+        let re = self.orphans.remove(&writer).unwrap_or_else(|| {
             let cause = self.id();
             let re = cause.derive(&castle(), NARRATOR, 0, AT);
             self.causes.insert(re.clone(), cause);
-            let (attempt, chunks) = (1, Vec::new());
-            self.drafts.insert(
-                writer,
-                Running {
-                    re,
-                    attempt,
-                    chunks,
-                },
-            );
+            re
+        });
+        let (attempt, chunks) = (self.number(0), Vec::new());
+        let draft = Running {
+            re,
+            attempt,
+            chunks,
+        };
+        self.drafts.insert(writer, draft);
+    }
+
+    pub(super) fn write(&mut self, writer: usize, n: u32) {
+        if !self.drafts.contains_key(&writer) {
+            self.begin(writer);
         }
         let draft = self.drafts.get_mut(&writer).unwrap();
         let i = draft.chunks.last().map_or(0, |last| last.i + last.n);
@@ -102,23 +116,33 @@ impl Server {
     }
 
     pub(super) fn reset(&mut self, writer: usize) {
+        let known = self.drafts.get(&writer).map(|draft| draft.attempt);
+        let attempt = self.number(known.unwrap_or(0));
         if let Some(draft) = self.drafts.get_mut(&writer) {
-            draft.attempt += 1;
+            draft.attempt = attempt;
             draft.chunks.clear();
-            let (re, attempt) = (draft.re.clone(), draft.attempt);
+            let re = draft.re.clone();
             self.channel.push_back(Message::Reset { re, attempt });
         }
     }
 
+    /// What a writer ends.
+    fn ended(&mut self, writer: usize) -> Option<Running> {
+        if self.orphans.contains_key(&writer) {
+            self.begin(writer);
+        }
+        self.drafts.remove(&writer)
+    }
+
     pub(super) fn commit(&mut self, writer: usize) {
-        if let Some(draft) = self.drafts.remove(&writer) {
+        if let Some(draft) = self.ended(writer) {
             let text = text(&draft);
             self.append(draft.re, told(text), draft.attempt);
         }
     }
 
     pub(super) fn bury(&mut self, writer: usize) {
-        if let Some(draft) = self.drafts.remove(&writer) {
+        if let Some(draft) = self.ended(writer) {
             let id = self.id();
             self.failures.insert(draft.re.clone(), id.clone());
             let failed = Failed {
@@ -133,7 +157,7 @@ impl Server {
     }
 
     pub(super) fn redrive(&mut self, writer: usize) {
-        if self.drafts.contains_key(&writer) {
+        if self.drafts.contains_key(&writer) || self.orphans.contains_key(&writer) {
             return;
         }
         if let Some(mut draft) = self.buried.pop() {
@@ -144,7 +168,17 @@ impl Server {
         }
     }
 
-    pub(super) fn failover(&mut self, lost: usize, all: bool) {
+    /// Of a draft that it takes away, too, the other server has not even the name.
+    pub(super) fn failover(&mut self, lost: usize, all: bool, drafts: bool) {
+        // It takes seconds, and no response has more attempts than one a second.
+        let attempts = self.drafts.values().chain(&self.buried);
+        let last = attempts.map(|draft| draft.attempt).max();
+        self.clock = self.clock.max(last.unwrap_or(0)) + 1;
+        if drafts {
+            let taken = std::mem::take(&mut self.drafts).into_iter();
+            self.orphans
+                .extend(taken.map(|(writer, draft)| (writer, draft.re)));
+        }
         let lost = if all { self.log.len() } else { lost };
         let kept = self.log.len().saturating_sub(lost);
         if let Some(first) = self.log.drain(kept..).next() {
