@@ -1,10 +1,10 @@
 -- Lets leases go at drain: the entries can be claimed at once, and this delivery is not counted as an attempt.
 --
 -- KEYS  1 work:<agent>
--- ARGV  1 consumer  2 lease, ms  3 … entries
+-- ARGV  1 consumer  2 how old they are made, ms: past every lease  3 … entries
 -- Reply  how many were let go; those that it does not hold any more are left alone
 
-local work, consumer, lease = KEYS[1], ARGV[1], ARGV[2]
+local work, consumer, age = KEYS[1], ARGV[1], ARGV[2]
 local released = 0
 for i = 3, #ARGV do
   local rows = redis.pcall('XPENDING', work, 'fleet', ARGV[i], ARGV[i], 1)
@@ -13,7 +13,7 @@ for i = 3, #ARGV do
   end
   if rows[1] and rows[1][2] == consumer then
     local count = math.max(rows[1][4] - 1, 0)
-    redis.call('XCLAIM', work, 'fleet', consumer, 0, ARGV[i], 'IDLE', lease, 'RETRYCOUNT', count, 'JUSTID')
+    redis.call('XCLAIM', work, 'fleet', consumer, 0, ARGV[i], 'IDLE', age, 'RETRYCOUNT', count, 'JUSTID')
     released = released + 1
   end
 end

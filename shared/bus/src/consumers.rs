@@ -101,6 +101,6 @@ fn consumer(row: &HashMap<String, Value>) -> Consumer {
 }
 
 /// Neither the stream nor its group is there: nobody has read from it.
-pub(crate) fn is_absent(error: &redis::RedisError) -> bool {
+fn is_absent(error: &redis::RedisError) -> bool {
     error.code() == Some("NOGROUP") || error.to_string().contains("no such key")
 }

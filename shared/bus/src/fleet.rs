@@ -9,9 +9,9 @@ use futures::future::{try_join, try_join_all};
 use redis::Value;
 use story::{Agent, StoryId};
 
-use crate::consumers::{Consumer, SILENT, is_absent};
-use crate::reply::{Entry, read};
-use crate::work::field;
+use crate::consumers::{Consumer, SILENT};
+use crate::reply::read;
+use crate::script::LOOK;
 use crate::{Bus, Error};
 
 /// Lanes of an agent, in all shards, of which it is looked how many events are parked there.
@@ -112,8 +112,17 @@ impl Worker {
     }
 }
 
+/// What one look finds of an agent in one shard.
+struct Look {
+    work: Counts,
+    dead: Counts,
+    oldest: Option<Duration>,
+    /// Entries that were looked at, and the stories that they are of.
+    looked: usize,
+    stories: Vec<StoryId>,
+}
+
 /// How long a stream is, and how many entries it ever had.
-#[derive(Debug, Clone, Copy, Default)]
 struct Counts {
     length: u64,
     added: u64,
@@ -128,14 +137,9 @@ impl Bus {
         let places = Agent::ALL
             .into_iter()
             .flat_map(|agent| self.keys.shards().map(move |shard| (agent, shard)));
-        let now = self.now_ms().await?;
         let looks = places.map(async |(agent, shard)| {
-            match try_join(
-                self.queue(agent, shard, now),
-                self.consumers_of(agent, shard),
-            )
-            .await
-            {
+            let consumers = self.consumers_of(agent, shard);
+            match try_join(self.queue(agent, shard), consumers).await {
                 Err(error) if error.is_of_the_data() => Ok(((agent, shard), None)),
                 looked => Ok(((agent, shard), Some(looked?))),
             }
@@ -164,24 +168,18 @@ impl Bus {
     }
 
     /// All but what is in flight: its consumers tell.
-    async fn queue(&self, agent: Agent, shard: u16, now: u64) -> Result<Backlog, Error> {
-        let counts = try_join(
-            self.counts(self.keys.work(agent, shard)),
-            self.counts(self.keys.dead(agent, shard)),
-        );
+    async fn queue(&self, agent: Agent, shard: u16) -> Result<Backlog, Error> {
         let lanes = (LANES / self.keys.shards().len()).max(LANES_OF_A_SHARD);
-        let ((work, dead), first) = try_join(counts, self.first(agent, shard, lanes)).await?;
-        let oldest = first.first().and_then(|(id, _)| age(id, now));
-        let stories = first.iter().filter_map(|(_, fields)| {
-            let story: StoryId = std::str::from_utf8(field(fields, "story")?)
-                .ok()?
-                .parse()
-                .ok()?;
-            (self.keys.shard(&story) == shard).then_some(story)
-        });
-        let parked = stories.map(|story| {
+        let Look {
+            work,
+            dead,
+            oldest,
+            looked,
+            stories,
+        } = self.look(agent, shard, lanes).await?;
+        let parked = stories.iter().map(|story| {
             let mut cmd = redis::cmd("LLEN");
-            cmd.arg(self.keys.lane(agent, &story).parked);
+            cmd.arg(self.keys.lane(agent, story).parked);
             cmd
         });
         let parked: Vec<_> = parked.collect();
@@ -202,7 +200,7 @@ impl Bus {
             oldest,
             parked: Parked {
                 events,
-                is_all: first.len() < lanes,
+                is_all: looked < lanes,
             },
             // Every end deletes its entry, and nothing else does.
             ended: work.added.saturating_sub(work.length),
@@ -211,35 +209,25 @@ impl Bus {
         })
     }
 
-    /// None of a stream that is not there.
-    async fn counts(&self, key: String) -> Result<Counts, Error> {
-        let mut cmd = redis::cmd("XINFO");
-        cmd.arg("STREAM").arg(key);
-        let rows: HashMap<String, Value> = match self.link.query(&cmd).await {
-            Err(Error::Refused(error)) if is_absent(&error) => return Ok(Counts::default()),
-            reply => read(reply?)?,
-        };
-        let number = |name| match rows.get(name) {
-            Some(Value::Int(number)) => u64::try_from(*number).unwrap_or(0),
-            _ => 0,
-        };
-        Ok(Counts {
-            length: number("length"),
-            added: number("entries-added"),
+    async fn look(&self, agent: Agent, shard: u16, lanes: usize) -> Result<Look, Error> {
+        let mut call = LOOK.call();
+        call.key(self.keys.work(agent, shard))
+            .key(self.keys.dead(agent, shard))
+            .arg(lanes.to_string());
+        type Reply = ((u64, u64), (u64, u64), u64, String, usize, Vec<Vec<u8>>);
+        let (work, dead, now, first, looked, stories): Reply = read(call.read(&self.link).await?)?;
+        let counts = |(length, added)| Counts { length, added };
+        let named = stories.iter().filter_map(|name| {
+            let story: StoryId = std::str::from_utf8(name).ok()?.parse().ok()?;
+            (self.keys.shard(&story) == shard).then_some(story)
+        });
+        Ok(Look {
+            work: counts(work),
+            dead: counts(dead),
+            oldest: age(&first, now),
+            looked,
+            stories: named.collect(),
         })
-    }
-
-    /// The oldest entries of a work stream.
-    async fn first(&self, agent: Agent, shard: u16, count: usize) -> Result<Vec<Entry>, Error> {
-        let mut cmd = redis::cmd("XRANGE");
-        cmd.arg(self.keys.work(agent, shard)).arg("-").arg("+");
-        cmd.arg("COUNT").arg(count);
-        read(self.link.query(&cmd).await?)
-    }
-
-    async fn now_ms(&self) -> Result<u64, Error> {
-        let (seconds, micros): (u64, u64) = read(self.link.query(&redis::cmd("TIME")).await?)?;
-        Ok(seconds * 1_000 + micros / 1_000)
     }
 
     async fn servers(&self) -> Result<Vec<ServerLoad>, Error> {

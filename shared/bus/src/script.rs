@@ -41,6 +41,7 @@ pub(crate) static RELEASE: Script = Script::new(include_str!("../scripts/release
 pub(crate) static RECLAIM: Script = Script::new(include_str!("../scripts/reclaim.lua"));
 pub(crate) static JANITOR: Script = Script::new(include_str!("../scripts/janitor.lua"));
 pub(crate) static QUEUE: Script = Script::new(include_str!("../scripts/queue.lua"));
+pub(crate) static LOOK: Script = Script::new(include_str!("../scripts/look.lua"));
 pub(crate) static STORY: Script = Script::new(include_str!("../scripts/story.lua"));
 
 /// A script in the tree; its head says what it takes, gives and keeps true.

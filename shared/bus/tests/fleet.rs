@@ -77,6 +77,8 @@ async fn what_waits_is_taken_parked_ends_and_fails_is_counted() {
 #[tokio::test]
 async fn a_thousand_stories_cost_no_more_commands_than_a_hundred() {
     let (server, bus) = castle(&[]).await;
+    // Redis has its script from then on.
+    bus.fleet().await.unwrap();
     let mut costs = Vec::new();
     for stories in [0..100, 100..1_000] {
         for story in stories {
@@ -115,4 +117,33 @@ async fn a_user_who_may_not_ask_how_redis_is_sees_the_rest() {
     assert!(fleet.servers.is_empty());
     assert_eq!(narrator(&bus).await.length, 1);
     assert_eq!(narrator(&limited).await.length, 1);
+}
+
+#[tokio::test]
+async fn a_look_takes_no_entry_out_of_redis_and_tells_ages_by_its_clock() {
+    let (server, bus) = castle(&["a"]).await;
+    let queue = narrator(&bus).await;
+    assert!(queue.oldest.unwrap().as_secs() < 60, "{queue:?}");
+    // An entry without a story, and of one that is not of this shard's names.
+    for story in ["", "No story"] {
+        let _id: String = server
+            .raw()
+            .xadd("sf:{0}:work:narrator", "*", &[("story", story)])
+            .unwrap();
+    }
+    let queue = narrator(&bus).await;
+    assert_eq!((queue.length, queue.parked.is_all), (3, true));
+    // Nothing of an entry that is as large as can be leaves Redis.
+    let large = "x".repeat(1 << 20);
+    let _id: String = server
+        .raw()
+        .xadd("sf:{0}:work:narrator", "*", &[("e", &large)])
+        .unwrap();
+    let sent = |server: &Server| -> u64 {
+        let info: redis::InfoDict = redis::cmd("INFO").query(&mut server.raw()).unwrap();
+        info.get("total_net_output_bytes").unwrap()
+    };
+    let before = sent(&server);
+    assert_eq!(narrator(&bus).await.length, 4);
+    assert!(sent(&server) - before < 100_000);
 }
