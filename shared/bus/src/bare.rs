@@ -99,21 +99,25 @@ impl Bare {
         self.bus.link.pipe(&pipe).await.map(|_| ())
     }
 
-    /// Of the agent's work streams; `None` before anyone has asked for work.
+    /// Of the agent's work streams; `None` before anyone has asked for work of each.
     ///
     /// # Errors
     /// As above.
     pub async fn progress(&self) -> Result<Option<Progress>, Error> {
-        let mut progress = None;
-        for shard in self.bus.keys.shards() {
+        let asks = self.bus.keys.shards().map(|shard| {
             let mut cmd = redis::cmd("XINFO");
             cmd.arg("GROUPS").arg(self.bus.keys.work(self.agent, shard));
-            let reply = match self.bus.link.query(&cmd).await {
-                // There is no such stream yet.
-                Err(Error::Refused(_)) => continue,
-                reply => read::<StreamInfoGroupsReply>(reply?)?,
-            };
-            let groups = reply.groups.into_iter();
+            cmd
+        });
+        // In one round trip: it is asked often, and one for each shard would be measured too.
+        let replies = match self.bus.link.each(&asks.collect::<Vec<_>>()).await {
+            // A stream is not there yet.
+            Err(Error::Refused(_)) => return Ok(None),
+            replies => replies?,
+        };
+        let mut progress = None;
+        for reply in replies {
+            let groups = read::<StreamInfoGroupsReply>(reply)?.groups.into_iter();
             for group in groups.filter(|group| group.name == GROUP) {
                 let all: &mut Progress = progress.get_or_insert_default();
                 let read = group.entries_read.unwrap_or(0);
