@@ -8,6 +8,7 @@ mod dead;
 mod doctor;
 mod output;
 mod render;
+mod replicas;
 mod revoke;
 mod scale;
 mod send;

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::args::RevokeArgs;
 use crate::output::{Output, one_line};
+use crate::replicas::{add_short, note_short};
 
 pub(crate) async fn run(args: RevokeArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
     let now = SystemTime::now()
@@ -21,13 +22,16 @@ pub(crate) async fn run(args: RevokeArgs, bus: &Bus, out: Output) -> anyhow::Res
         // It is one token, whenever some other clock says that it was issued.
         (None, jti) => (Revoked::Token(jti.context("--sub or --jti")?), until),
     };
-    let revoked = bus.revoke(&what, at, until).await?;
+    let (revoked, replicated) = bus.revoke_replicated(&what, at, until).await?;
+    note_short(replicated);
     let (kind, id) = match &revoked.what {
         Revoked::User(sub) => ("sub", sub),
         Revoked::Token(jti) => ("jti", jti),
     };
     if out.json {
-        out.value(&json!({kind: id, "at": revoked.at, "until": revoked.until}))?;
+        let mut told = json!({kind: id, "at": revoked.at, "until": revoked.until});
+        add_short(&mut told, replicated);
+        out.value(&told)?;
     } else {
         let whose = match &revoked.what {
             Revoked::User(_) => "the tokens that they have count no more",

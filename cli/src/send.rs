@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use crate::args::{SendArgs, SendMode};
 use crate::output::{Output, note, one_line};
 use crate::render;
+use crate::replicas::{add_short, note_short};
 use crate::target::Target;
 use crate::watch::{QUIET, Sight};
 
@@ -33,11 +34,7 @@ pub(crate) async fn run(args: SendArgs, target: &Target, out: Output) -> anyhow:
     let event = action(args, mode);
     let published = bus.publish_replicated(&event).await;
     let (published, replicated) = published.map_err(|error| refused(error, &event.id))?;
-    if let Replicated::Short(have) = replicated {
-        note(&format!(
-            "it is done, and only {have} replicas have it yet: a failover now may lose it"
-        ));
-    }
+    note_short(replicated);
     if !wait || !out.json {
         tell(&event, (published, replicated), out).with_context(|| sent(&event.id))?;
     }
@@ -170,9 +167,7 @@ fn tell(
     };
     if out.json {
         let mut told = json!({"story": story, "id": id, "status": status, "seq": seq});
-        if let Replicated::Short(have) = replicated {
-            told["replicas"] = have.into();
-        }
+        add_short(&mut told, replicated);
         out.value(&told)?;
         return Ok(());
     }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use ::story::{Character, Policies, StoryId};
 use agent::exit;
 use anyhow::anyhow;
-use bus::{Bus, NewStory, Retention, Role, Story};
+use bus::{Bus, NewStory, Replicated, Retention, Role, Story};
 use serde_json::json;
 
 use crate::args::{CreateArgs, StoryCommand, TrimArgs};
 use crate::output::{Output, Style, one_line, plain};
+use crate::replicas::{add_short, note_short};
 use crate::target::Target;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -41,9 +42,12 @@ async fn create(args: CreateArgs, bus: &Bus, out: Output) -> anyhow::Result<()> 
     // The first to write here records the number of shards.
     bus.check_server().await?;
     bus.check_rights(Role::Author).await?;
-    bus.create_story(&new).await?;
+    let replicated = bus.create_story_replicated(&new).await?;
+    note_short(replicated);
     if out.json {
-        out.value(&json!({"story": new.id}))?;
+        let mut told = json!({"story": new.id});
+        add_short(&mut told, replicated);
+        out.value(&told)?;
     } else {
         out.line(&format!("created {0}: storyfleet send {0} \"…\"", new.id))?;
     }
@@ -94,14 +98,19 @@ async fn trim(args: TrimArgs, bus: &Bus, out: Output) -> anyhow::Result<()> {
 
 async fn renew(story: Option<StoryId>, bus: &Bus, out: Output) -> anyhow::Result<()> {
     bus.check_rights(Role::Author).await?;
+    let mut fewest = Replicated::Unasked;
     for id in named(story, bus).await? {
-        bus.renew_story(&id).await?;
+        let replicated = bus.renew_story(&id).await?;
+        fewest = fewest.or_fewer(replicated);
         if out.json {
-            out.value(&json!({"story": id}))?;
+            let mut told = json!({"story": id});
+            add_short(&mut told, replicated);
+            out.value(&told)?;
         } else {
             out.line(&format!("{id}: readers begin anew"))?;
         }
     }
+    note_short(fewest);
     Ok(())
 }
 

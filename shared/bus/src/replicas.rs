@@ -36,6 +36,16 @@ pub enum Replicated {
 }
 
 impl Replicated {
+    /// Of two writes that of which fewer replicas are known to have it.
+    #[must_use]
+    pub fn or_fewer(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Short(one), Self::Short(another)) => Self::Short(one.min(another)),
+            (Self::Short(_), _) => self,
+            (_, other) => other,
+        }
+    }
+
     /// Of what was not written now.
     pub(crate) fn unknown(self) -> Self {
         match self {

@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 
 use crate::channel::{Channel, Heard};
 use crate::feeds::Feeds;
+use crate::replicas::Replicated;
 use crate::reply::{Fields, read};
 use crate::script::Script;
 use crate::{Bus, Error};
@@ -68,6 +69,20 @@ impl Bus {
     /// # Errors
     /// [`Error::Oversized`] when the id has more than 256 bytes; or Redis was not reached or refuses.
     pub async fn revoke(&self, what: &Revoked, at: u64, until: u64) -> Result<Revocation, Error> {
+        let (revocation, _) = self.revoke_replicated(what, at, until).await?;
+        Ok(revocation)
+    }
+
+    /// The same; tells also whether replicas have it.
+    ///
+    /// # Errors
+    /// Those of [`Bus::revoke`].
+    pub async fn revoke_replicated(
+        &self,
+        what: &Revoked,
+        at: u64,
+        until: u64,
+    ) -> Result<(Revocation, Replicated), Error> {
         Error::check_size("the id of what is revoked", what.id().len(), MAX_ID_BYTES)?;
         let mut call = REVOKE.call();
         call.keys([
@@ -79,9 +94,10 @@ impl Bus {
             .number(at.min(LAST_SECOND))
             .number(until.min(LAST_SECOND))
             .number(REMOVED_AT_ONCE);
-        let (at, until) = read(call.run_until_answered(&self.writing).await?)?;
+        let (reply, replicated) = call.run_until_replicated(&self.writing).await?;
+        let (at, until) = read(reply)?;
         let what = what.clone();
-        Ok(Revocation { what, at, until })
+        Ok((Revocation { what, at, until }, replicated))
     }
 
     /// All that is revoked, in no order. Some may be over: their tokens are, too.

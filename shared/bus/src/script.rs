@@ -122,6 +122,18 @@ impl Call {
         done.map(|(reply, _)| reply).map_err(|(error, _)| error)
     }
 
+    /// Runs an idempotent script until a reply comes, and tells whether replicas have what it wrote.
+    pub(crate) async fn run_until_replicated(
+        &self,
+        link: &Link,
+    ) -> Result<(Value, Replicated), Error> {
+        match self.run_until_known(link).await {
+            // It may be asked for again, so that nobody need know whether it was done.
+            Err(Error::Unheard(error)) => Err(*error),
+            done => done,
+        }
+    }
+
     /// The same, and whether replicas have it; with an error whether it may have been done.
     async fn ask(&self, link: &Link) -> Result<(Value, Replicated), (Error, bool)> {
         let (by_hash, tag) = (self.command("EVALSHA", self.script.sha()), self.tag());

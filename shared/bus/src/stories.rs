@@ -9,6 +9,7 @@ use serde_json::json;
 use story::{Character, Context, LogEntry, Policies, Seq, StoryId};
 
 use crate::digest::sha256;
+use crate::replicas::Replicated;
 use crate::reply::{next, read, verdict};
 use crate::script::{Call, STORY};
 use crate::{Bus, Error};
@@ -126,11 +127,28 @@ impl Bus {
         self.make_story(new, &letters()).await.map(drop)
     }
 
+    /// The same; tells also whether replicas have it.
+    ///
+    /// # Errors
+    /// Those of [`Bus::create_story`].
+    pub async fn create_story_replicated(&self, new: &NewStory) -> Result<Replicated, Error> {
+        let (made, replicated) = self.make(new, &letters()).await?;
+        Ok(match made {
+            Made::Now(_) => replicated,
+            // A try whose reply was lost made it: WAIT need not speak of that.
+            Made::Before(_) => replicated.unknown(),
+        })
+    }
+
     /// The same for whoever may not hear that it was done, and asks again for the same under the same name of the request.
     ///
     /// # Errors
     /// Those of [`Bus::create_story`], also where another story was made under this name.
     pub async fn make_story(&self, new: &NewStory, request: &str) -> Result<Made, Error> {
+        self.make(new, request).await.map(|(made, _)| made)
+    }
+
+    async fn make(&self, new: &NewStory, request: &str) -> Result<(Made, Replicated), Error> {
         Error::check_size("the title", new.title.len(), MAX_TITLE_BYTES)?;
         let mut call = self.story_call("create", &new.id);
         call.arg(sha256(json!([request, new]).to_string().as_bytes()));
@@ -160,12 +178,16 @@ impl Bus {
         set_and_remove(&mut call, &lore, &[]);
         let mut keys = self.keys.of_story(&new.id);
         keys.push((self.keys.stories(self.keys.shard(&new.id)), "set"));
-        let reply = call.run_until_answered(&self.writing).await;
+        let (reply, replicated) = match call.run_until_replicated(&self.writing).await {
+            Ok((reply, replicated)) => (Ok(reply), replicated),
+            Err(error) => (Err(error), Replicated::Unasked),
+        };
         let (is_new, more) = done(self.naming(reply, keys).await?, &new.id)?;
         let created = jiff::Timestamp::from_millisecond(next(&mut more.into_iter())?);
-        created
+        let made = created
             .map(if is_new { Made::Now } else { Made::Before })
-            .map_err(|e| Error::data(e.to_string()))
+            .map_err(|e| Error::data(e.to_string()))?;
+        Ok((made, replicated))
     }
 
     /// Changes what is known of a story.
@@ -200,18 +222,20 @@ impl Bus {
 
     /// Has every reader begin anew, whatever cursor they come with. For a log that was put back to what it was before: what
     /// was told since may be told otherwise, under the same names. The log's own life goes on, and so its recordings are
-    /// still of what is in it.
+    /// still of what is in it. Tells whether replicas have it.
     ///
     /// # Errors
     /// Those of [`Bus::patch_story`].
-    pub async fn renew_story(&self, id: &StoryId) -> Result<(), Error> {
+    pub async fn renew_story(&self, id: &StoryId) -> Result<Replicated, Error> {
         let mut call = self.story_call("patch", id);
         call.arg("");
         set_and_remove(&mut call, &[("renewed", letters())], &[]);
         for _ in ["characters", "lore"] {
             set_and_remove::<&str, &str>(&mut call, &[], &[]);
         }
-        done(call.run_until_answered(&self.writing).await?, id).map(drop)
+        let (reply, replicated) = call.run_until_replicated(&self.writing).await?;
+        done(reply, id)?;
+        Ok(replicated)
     }
 
     /// All stories, in the order of their names.
