@@ -50,6 +50,8 @@ pub(crate) struct Parts {
     pub(crate) drain_limit: Duration,
     /// What is wrong with this machine's clock, or Redis's.
     pub(crate) clock: watch::Sender<Option<String>>,
+    /// Why Redis refuses what people do, and answers all the same.
+    pub(crate) refusal: watch::Sender<Option<String>>,
 }
 
 /// Why nobody is let in.

@@ -107,10 +107,12 @@ async fn redis(settings: &Settings) -> anyhow::Result<String> {
         let bus = Bus::new(settings.bus.clone())?;
         bus.ping().await?;
         bus.check_shards().await?;
-        bus.check_rights(Role::Gateway).await
+        bus.check_rights(Role::Gateway).await?;
+        bus.write_refusal().await
     };
     match asked.await {
-        Ok(()) => {
+        Ok(Some(refusal)) => Err(refusal).context("people could only read"),
+        Ok(None) => {
             let shards = settings.bus.shards;
             Ok(format!("answers, with every right, and shards: {shards}"))
         }

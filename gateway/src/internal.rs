@@ -17,7 +17,8 @@ pub(crate) fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// Whether new connections are welcome: not while the node goes, nor while Redis is away, nor before it can know anybody.
+/// Whether new connections are welcome: not while the node goes, nor while Redis is away, nor before it can know anybody. While
+/// Redis answers and takes no writes they are, and told so: people read, and what they do is refused in words.
 async fn ready(State(app): State<App>) -> (StatusCode, String) {
     if app.drain.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
@@ -35,10 +36,22 @@ async fn ready(State(app): State<App>) -> (StatusCode, String) {
         let words = "the issuer's keys are not read yet\n".to_owned();
         return (StatusCode::SERVICE_UNAVAILABLE, words);
     }
-    // Which of the clocks is wrong nobody knows here: sending everybody away would mend nothing.
-    match &*app.clock.borrow() {
-        Some(concern) => (StatusCode::OK, format!("ready, but {concern}\n")),
-        None => (StatusCode::OK, "ready\n".to_owned()),
+    (StatusCode::OK, well(&app))
+}
+
+/// What it is ready for. Sending everybody away would mend nothing where which of the clocks is wrong is not known here, nor
+/// where Redis is full: every node has the same one, and what is there can be read.
+fn well(app: &App) -> String {
+    let clock = app.clock.borrow().clone();
+    let refusal = app.refusal.borrow().clone();
+    let refusal = refusal.map(|why| format!("only to read: {why}"));
+    match [refusal, clock]
+        .into_iter()
+        .flatten()
+        .reduce(|one, other| one + "; " + &other)
+    {
+        Some(concerns) => format!("ready, but {concerns}\n"),
+        None => "ready\n".to_owned(),
     }
 }
 

@@ -208,6 +208,7 @@ impl Gateway {
             drain: shutdown.drain.clone(),
             drain_limit: limits.drain,
             clock: watch::Sender::default(),
+            refusal: watch::Sender::default(),
         });
         let internal = match settings.internal {
             Some(address) => Some(listen(address).await?),

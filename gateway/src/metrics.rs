@@ -184,6 +184,11 @@ impl Metrics {
         }
     }
 
+    /// It answered, and takes nothing new.
+    pub(crate) fn redis_refuses(&self) {
+        self.redis.is_up.set(0);
+    }
+
     /// `kind`: `write`, `read`, `told`.
     pub(crate) fn presence(&self, kind: &str) {
         self.presence.with_label_values(&[kind]).inc();
@@ -210,7 +215,7 @@ impl Redis {
         .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 1.0]);
         let is_up = IntGauge::new(
             "storyfleet_gateway_redis_up",
-            "1 when each server with a shard answered when it was asked last, every 5 s; else 0.",
+            "1 when each server with a shard answered the last look, every 5 s, and takes writes; else 0.",
         );
         let unreplicated = IntCounter::new(
             "storyfleet_gateway_unreplicated_total",

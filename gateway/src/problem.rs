@@ -15,6 +15,9 @@ use crate::auth::{Refusal, URL_PAUSE};
 use crate::hub::Unwatched;
 use crate::quota;
 
+/// A store that is full is not made larger within moments.
+const FULL: Duration = Duration::from_secs(5);
+
 /// Of another's words, in characters.
 const MOST_WORDS: usize = 200;
 
@@ -116,6 +119,11 @@ impl From<&Error> for Problem {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "full", says).later(Duration::from_secs(1))
             }
             // Where the store is and what is wrong with it is nobody's affair but ours.
+            error if error.refuses_writes() => {
+                tracing::warn!(%error, "a request was refused");
+                let says = "the story's store takes nothing new now, and nothing of this was done: try again later";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", says).later(FULL)
+            }
             error => {
                 tracing::warn!(%error, "a request failed");
                 let says = "the story's store cannot be reached now: try again";

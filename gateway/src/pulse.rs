@@ -1,4 +1,5 @@
-//! Looks every few seconds whether Redis answers and how fast, and whether its clock and ours agree, for operators.
+//! Looks every few seconds whether Redis answers and how fast, whether it takes writes, and whether its clock and ours agree,
+//! for operators.
 
 use std::time::Duration;
 
@@ -17,14 +18,37 @@ pub(crate) async fn follow(app: App) {
         looks.tick().await;
         let asked = Instant::now();
         let clock = app.bus.clock().await;
-        app.metrics.redis(clock.is_ok().then(|| asked.elapsed()));
+        let took = clock.is_ok().then(|| asked.elapsed());
+        let refusal = app.bus.write_refusal().await;
+        app.metrics.redis(took);
+        if matches!(refusal, Ok(Some(_))) {
+            app.metrics.redis_refuses();
+        }
         let writes = app.bus.unreplicated();
         app.metrics.unreplicated(writes - unreplicated);
         unreplicated = writes;
         if let Ok(concern) = clock {
             app.clock.send_if_modified(|told| tell(told, concern));
         }
+        if let Ok(refusal) = refusal {
+            let refusal = refusal.map(|error| error.to_string());
+            app.refusal
+                .send_if_modified(|told| tell_refusal(told, refusal));
+        }
     }
+}
+
+/// Only a change is logged.
+fn tell_refusal(told: &mut Option<String>, refusal: Option<String>) -> bool {
+    match (&*told, &refusal) {
+        (None, Some(why)) => tracing::warn!("people can only read: {why}"),
+        // As loud as its loss.
+        (Some(_), None) => tracing::warn!("Redis takes what people do again"),
+        _ => {}
+    }
+    let is_new = *told != refusal;
+    *told = refusal;
+    is_new
 }
 
 /// Only a change is logged. By how much the clocks differ is none.

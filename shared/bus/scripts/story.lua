@@ -62,11 +62,12 @@ local created
 if create then
   -- Whoever else uses the list's key is met here, with nothing written yet.
   redis.call('SISMEMBER', KEYS[4], story)
-  redis.call('DEL', unpack(KEYS, 2, 3))
-  redis.call('DEL', unpack(KEYS, 5))
   local now = redis.call('TIME')
   created = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
+  -- A full Redis refuses the first write alone, and only one that adds: so that comes first.
   redis.call('HSET', KEYS[1], 'seq', 0, 'created', created, 'mark', ARGV[4])
+  redis.call('DEL', unpack(KEYS, 2, 3))
+  redis.call('DEL', unpack(KEYS, 5))
   redis.call('SADD', KEYS[4], story)
 end
 

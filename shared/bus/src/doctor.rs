@@ -122,21 +122,13 @@ impl Round<'_> {
         Ok(stories)
     }
 
-    /// Whether Redis takes writes: not with a full disk or memory, nor as a replica. Asked with one that changes nothing.
-    /// Where it does not, nothing can be repaired now.
+    /// Whether Redis takes writes. Where it does not, nothing can be repaired now.
     async fn writes(&mut self, shard: u16) -> Result<(), Error> {
-        let mut nothing = redis::cmd("SETRANGE");
-        nothing.arg(self.bus.keys.probe(shard)).arg(0).arg("");
-        match self.bus.link.query(&nothing).await {
-            Err(error) if error.refuses_writes() => {
-                self.fix = false;
-                self.found(error.to_string(), false);
-                Ok(())
-            }
-            // A user may be allowed no more than a worker does.
-            Ok(_) | Err(Error::Denied(_)) => Ok(()),
-            Err(error) => Err(error),
+        if let Some(refusal) = self.bus.write_refusal_of(shard).await? {
+            self.fix = false;
+            self.found(refusal.to_string(), false);
         }
+        Ok(())
     }
 
     /// Whether every key is of its type, or not there.

@@ -132,9 +132,13 @@ impl Error {
         }
     }
 
-    /// Whether Redis is there and answers, only not to this.
-    pub(crate) fn refuses_writes(&self) -> bool {
-        matches!(self, Self::Refused(_)) || self.code() == Some("READONLY")
+    /// Whether Redis is there and answers, and takes nothing new from anybody: what was asked was not done.
+    #[must_use]
+    pub fn refuses_writes(&self) -> bool {
+        matches!(
+            self.code(),
+            Some("OOM" | "MISCONF" | "NOREPLICAS" | "READONLY")
+        )
     }
 
     /// Whether nothing will help but changing the settings, of ours or of the server.

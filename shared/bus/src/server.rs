@@ -2,10 +2,15 @@
 
 use std::collections::HashMap;
 
+use futures::future::try_join_all;
 use redis::Value;
 
 use crate::reply::read;
+use crate::script::Script;
 use crate::{Bus, Error};
+
+/// Does nothing. Since its first line does not say that it only reads, Redis refuses it wherever it would refuse a write.
+static NOTHING: Script = Script::new("#!lua\nreturn 1");
 
 /// The oldest Redis that has all that the scripts use (sharded channels). Valkey calls itself Redis 7.2.
 const OLDEST: (u32, u32) = (7, 0);
@@ -130,6 +135,26 @@ impl Bus {
                 .collect()
         };
         Ok(texts.iter().map(fields).collect())
+    }
+
+    /// Why Redis refuses every write that adds something, if it does: its memory or its disk is full, it has too few replicas, or it is one. Writes
+    /// nothing. Of several shards the first one's is told.
+    ///
+    /// # Errors
+    /// When Redis was not reached.
+    pub async fn write_refusal(&self) -> Result<Option<Error>, Error> {
+        let shards = self.keys.shards().map(|shard| self.write_refusal_of(shard));
+        Ok(try_join_all(shards).await?.into_iter().flatten().next())
+    }
+
+    pub(crate) async fn write_refusal_of(&self, shard: u16) -> Result<Option<Error>, Error> {
+        let mut call = NOTHING.call();
+        call.key(self.keys.probe(shard));
+        match call.read(&self.link).await {
+            Ok(_) => Ok(None),
+            Err(error) if error.refuses_writes() => Ok(Some(error)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether our number of shards is the recorded one, if there is one: with another, every key would be elsewhere.

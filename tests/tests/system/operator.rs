@@ -84,11 +84,62 @@ async fn a_redis_without_memory_is_told_in_words_that_help() -> anyhow::Result<(
         "raise its maxmemory",
     )
     .await?;
+    for command in [
+        &[
+            "story",
+            "create",
+            "forest",
+            "--character",
+            "Sibyl=Keeps the lamp.",
+        ][..],
+        &["story", "renew"],
+        &["revoke", "--sub", "mira"],
+    ] {
+        refused(&stack, command, "raise its maxmemory").await?;
+    }
     let (nowhere, url) = (tempfile::tempdir()?, stack.redis_url());
     let doctor = run(nowhere.path(), &["--redis", &url, "doctor", "--fix"]).await?;
     let said = String::from_utf8(doctor.stdout)?;
     assert_eq!(doctor.status.code(), Some(1), "{said}");
     assert!(said.contains("found: Redis has no memory left"), "{said}");
+    // Nothing of the story is there.
+    stack.redis(&["CONFIG", "SET", "maxmemory", "0"]).await?;
+    assert_eq!(told(&stack, &["story", "list"]).await?, "castle\n");
+    assert_eq!(
+        told(&stack, &["doctor"]).await?.matches("forest").count(),
+        0
+    );
+    told(&stack, &["story", "create", "forest"]).await?;
+    stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_no_replica_has_is_told_by_every_command_that_writes() -> anyhow::Result<()> {
+    let stack = Stack::start(Options::default()).await?;
+    let (nowhere, url) = (tempfile::tempdir()?, stack.redis_url());
+    for command in [
+        &["story", "create", "castle"][..],
+        &["send", "castle", "I wait."],
+        &["story", "renew", "castle"],
+        &["revoke", "--sub", "mira"],
+    ] {
+        for (options, is_told) in [(&["--wait-replicas", "1"][..], true), (&[], false)] {
+            let command: Vec<&str> = match (command, is_told) {
+                (["story", "create", ..], false) => vec!["story", "create", "forest"],
+                _ => command.to_vec(),
+            };
+            let words = [&["--redis", &url, "--json"], &command[..], options].concat();
+            let ended = run(nowhere.path(), &words).await?;
+            assert!(ended.status.success(), "{ended:?}");
+            let value: Value = serde_json::from_slice(&ended.stdout)?;
+            let replicas = is_told.then_some(0);
+            assert_eq!(value["replicas"].as_u64(), replicas, "{command:?}: {value}");
+            let errors = String::from_utf8(ended.stderr)?;
+            let words = "it is done, and only 0 replicas have it yet: a failover now may lose it";
+            assert_eq!(errors.contains(words), is_told, "{command:?}: {errors}");
+        }
+    }
     stack.end().await;
     Ok(())
 }

@@ -68,6 +68,9 @@ async fn redis<O: Args>(options: &Options<O>) -> anyhow::Result<Usable> {
     let bus = Bus::new(options.bus())?;
     let report = bus.check_server().await?;
     bus.check_rights(bus::Role::Worker).await?;
+    if let Some(refusal) = bus.write_refusal().await? {
+        return Err(refusal.into());
+    }
     Ok(Usable {
         says: format!("version {}", report.version),
         warnings: report.warnings,

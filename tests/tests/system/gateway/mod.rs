@@ -12,6 +12,7 @@ mod early;
 mod ends;
 mod environment;
 mod frames;
+mod full;
 mod holes;
 mod http2;
 mod life;

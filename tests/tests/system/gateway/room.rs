@@ -57,7 +57,7 @@ async fn counted(edge: &Edge, internal: &str, kind: &str) -> anyhow::Result<u64>
     Ok(value.unwrap_or("0").parse()?)
 }
 
-fn free() -> anyhow::Result<String> {
+pub(super) fn free() -> anyhow::Result<String> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     Ok(listener.local_addr()?.to_string())
 }
