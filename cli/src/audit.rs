@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
-use bus::{Audit, Bus, Unreadable};
+use bus::{Audit, Bus, Cut, Unreadable};
 use serde::{Deserialize, Serialize};
 use story::{EventId, StoryId};
 
@@ -124,6 +124,7 @@ fn tell(found: Found, out: Output) -> anyhow::Result<()> {
             ("dead", audit.dead),
             ("in flight", audit.in_flight),
             ("lost", audit.lost),
+            ("unknown", audit.unknown),
             ("duplicates", audit.duplicates),
             ("out of order", audit.out_of_order),
             ("orphans", audit.orphans),
@@ -132,6 +133,20 @@ fn tell(found: Found, out: Output) -> anyhow::Result<()> {
         }
         for story in &audit.wrong {
             out.line(&format!("{story} is not clean"))?;
+        }
+        for Cut {
+            story,
+            begins,
+            actions,
+        } in &audit.cut
+        {
+            let what = match begins {
+                Some(begins) => format!("its log begins at {begins}"),
+                None => "its log is gone".to_owned(),
+            };
+            out.line(&format!(
+                "{story}: {what}, and with what was before how {actions} actions ended"
+            ))?;
         }
         for Unreadable { story, why } in &audit.unreadable {
             out.line(&format!("{story} is left out: {}", one_line(why)))?;
@@ -162,6 +177,10 @@ fn summary(audit: &Audit) -> String {
     match audit.in_flight {
         _ if audit.lost + audit.orphans > 0 || !audit.unreadable.is_empty() => {
             "not clean: `storyfleet doctor` looks for the cause".to_owned()
+        }
+        _ if !audit.cut.is_empty() => {
+            "not clean: a log was destroyed, by something else than `story trim`: only a backup has it"
+                .to_owned()
         }
         _ if !audit.is_clean() => {
             "not clean: what was told twice or out of order stays in the story's log".to_owned()
@@ -215,6 +234,17 @@ mod tests {
                     ..audit.clone()
                 },
                 "stays in the story's log",
+            ),
+            (
+                Audit {
+                    cut: vec![Cut {
+                        story: "castle".parse().unwrap(),
+                        begins: None,
+                        actions: 1,
+                    }],
+                    ..audit.clone()
+                },
+                "only a backup has it",
             ),
             (
                 Audit {

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::Serialize;
 use story::{
     Agent, Event, EventId, LogEntry, Outcome, OutputPolicy, Payload, Seq, StoryId, outcome,
+    responses,
 };
 
-use crate::lanes::Orphan;
+use crate::cut::Cut;
+use crate::lanes::{Lanes, Orphan};
 use crate::reply::read;
 use crate::{Bus, Error};
 
@@ -28,6 +30,8 @@ pub struct Audit {
     pub in_flight: u64,
     /// Actions without an end that are nowhere.
     pub lost: u64,
+    /// Actions whose end went with a log that was destroyed, if they had one.
+    pub unknown: u64,
     /// Ends after the first, except one more for each time that what had failed was redriven.
     pub duplicates: u64,
     /// Responses and failures of an agent for something earlier than what it ended before. Where responses are held a
@@ -35,9 +39,12 @@ pub struct Audit {
     pub out_of_order: u64,
     /// Turns, waiting events and drafts that nobody will go on with.
     pub orphans: u64,
-    /// The stories that these four are of.
+    /// The stories that what is lost, told twice, out of order or orphaned is of.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub wrong: Vec<StoryId>,
+    /// The stories whose log was destroyed from its beginning on, though retention let nothing of it go.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cut: Vec<Cut>,
     /// Stories that are not in the account, since what is stored of them is not what this version writes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<Unreadable>,
@@ -61,12 +68,13 @@ pub(crate) struct Inspected {
     pub(crate) holes: Vec<(u64, u64)>,
     /// How many events the story counts, when its log ends before.
     pub(crate) ahead: Option<Seq>,
+    pub(crate) cut: Option<Cut>,
 }
 
 impl Audit {
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.faults() == 0 && self.unreadable.is_empty()
+        self.faults() == 0 && self.cut.is_empty() && self.unreadable.is_empty()
     }
 
     fn faults(&self) -> u64 {
@@ -110,14 +118,14 @@ impl Bus {
         let mut account = Account::default();
         self.read_log(story, &mut account).await?;
         let (held, since) = self.settled(story).await?;
-        account.expect(accepted, since);
+        account.expect(story, &accepted, since);
         let mut lanes = self.lanes(story).await?;
         // What left its lane since then has its end in the log by now; what was accepted since then is left out.
         self.read_log(story, &mut account).await?;
         account.redriven = self.redriven(story).await?;
         account.held = held;
-        let end = account.read;
-        let ahead = Some(account.counted).filter(|counted| end > Seq(0) && *counted > end);
+        let (end, counted) = (account.read, account.counted);
+        let ahead = Some(counted).filter(|counted| end > Seq(0) && *counted > end);
         let mut holes = std::mem::take(&mut account.holes);
         if !holes.is_empty() {
             // Retention may have run meanwhile: what is missing before the first event is its work.
@@ -125,19 +133,12 @@ impl Bus {
             holes.retain(|(from, _)| first.as_ref().is_some_and(|first| first.seq.0 < *from));
         }
         let mut missing = account.close(&lanes.waiting, audit);
-        if !missing.is_empty() {
-            let ids = missing.iter().map(|(id, _)| id.clone()).collect();
-            let strays = self.in_work(story, &ids).await?;
-            missing.retain(|(id, _)| !strays.contains_key(id));
-            audit.in_flight += count(strays.len());
-            let agents: HashSet<Agent> = strays.into_values().collect();
-            let known = |agent: &Agent| lanes.orphans.iter().any(|orphan| orphan.agent == *agent);
-            let unknown: Vec<Agent> = agents.into_iter().filter(|agent| !known(agent)).collect();
-            lanes.orphans.extend(unknown.into_iter().map(|agent| {
-                let what = "an entry is there without its turn";
-                Orphan { agent, what }
-            }));
-        }
+        self.strays(story, &mut missing, &mut lanes, audit).await?;
+        let cut = self
+            .cut(story, (end, counted), &accepted, &mut missing)
+            .await?;
+        audit.unknown += cut.as_ref().map_or(0, |cut| cut.actions);
+        audit.cut.extend(cut.clone());
         audit.lost += count(missing.len());
         let mut lost = Vec::new();
         for (id, place) in missing {
@@ -154,7 +155,33 @@ impl Bus {
             end,
             holes,
             ahead,
+            cut,
         })
+    }
+
+    /// Takes out of `missing` what a work stream has though no lane says so.
+    async fn strays(
+        &self,
+        story: &StoryId,
+        missing: &mut Vec<(EventId, Option<Seq>)>,
+        lanes: &mut Lanes,
+        audit: &mut Audit,
+    ) -> Result<(), Error> {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let ids = missing.iter().map(|(id, _)| id.clone()).collect();
+        let strays = self.in_work(story, &ids).await?;
+        missing.retain(|(id, _)| !strays.contains_key(id));
+        audit.in_flight += count(strays.len());
+        let agents: HashSet<Agent> = strays.into_values().collect();
+        let known = |agent: &Agent| lanes.orphans.iter().any(|orphan| orphan.agent == *agent);
+        let unknown: Vec<Agent> = agents.into_iter().filter(|agent| !known(agent)).collect();
+        lanes.orphans.extend(unknown.into_iter().map(|agent| {
+            let what = "an entry is there without its turn";
+            Orphan { agent, what }
+        }));
+        Ok(())
     }
 
     async fn read_log(&self, story: &StoryId, account: &mut Account) -> Result<(), Error> {
@@ -168,6 +195,9 @@ impl Bus {
                 let (from, upto) = (account.read.0 + 1, entry.seq.0 - 1);
                 if account.read > Seq(0) && from <= upto {
                     account.holes.push((from, upto));
+                }
+                if account.read == Seq(0) {
+                    account.begins = entry.seq;
                 }
                 account.read = entry.seq;
                 account.entry(entry);
@@ -217,6 +247,8 @@ impl Bus {
 #[derive(Default)]
 struct Account {
     read: Seq,
+    /// The first place that was read; 0 = none.
+    begins: Seq,
     /// The log's end by its own count.
     counted: Seq,
     holes: Vec<(u64, u64)>,
@@ -249,13 +281,20 @@ impl Account {
     }
 
     /// Expects an end of every action read so far, and of what was accepted and is not in the log: the moderator has it.
-    /// Retention may have removed what was accepted up to `since`.
-    fn expect(&mut self, accepted: Vec<(EventId, f64)>, since: f64) {
+    /// Retention may have removed what was accepted up to `since`, and something else even more: answers among it, too.
+    fn expect(&mut self, story: &StoryId, accepted: &[(EventId, f64)], since: f64) {
         self.expected = std::mem::take(&mut self.actions);
-        let held = accepted
-            .into_iter()
+        let unplaced = accepted
+            .iter()
             .filter(|(id, at)| !self.places.contains_key(id) && *at > since);
-        self.expected.extend(held.map(|(id, _)| id));
+        let unplaced: Vec<&EventId> = unplaced.map(|(id, _)| id).collect();
+        let is_whole = self.counted == Seq(0) || (self.begins == Seq(1) && self.holes.is_empty());
+        let answers = match is_whole || unplaced.is_empty() {
+            true => HashSet::new(),
+            false => responses(story, accepted.iter().map(|(id, _)| id)),
+        };
+        let actions = unplaced.into_iter().filter(|id| !answers.contains(id));
+        self.expected.extend(actions.cloned());
     }
 
     /// Gives the actions that are nowhere, each with its place in the log, in the log's order.

@@ -221,6 +221,16 @@ impl Round<'_> {
                 false,
             );
         }
+        if let Some(cut) = &inspected.cut {
+            let what = match cut.begins {
+                Some(begins) => format!("the log {log} begins at {begins}"),
+                None => format!("the log {log} is gone"),
+            };
+            self.found(
+                format!("{what}: something else than `story trim` destroyed what was before, and nothing tells how so many of its actions ended: {}; only a backup has it", cut.actions),
+                false,
+            );
+        }
         if let Some(counted) = inspected.ahead {
             let end = inspected.end;
             self.found(

@@ -4,16 +4,20 @@
 
 mod server;
 
-use bus::{Audit, Bus};
+use bus::{Audit, Bus, Cut};
 use redis::Commands;
-use server::{Server, action, answer_to, answered, castle, create, event, failure, held_castle};
+use server::{
+    Server, action, answer_to, answered, castle, create, event, failure, held_castle, story,
+};
 use story::{Action, Agent, AuthorKind, Event, Mode, OutputPolicy, Payload, Policies, Seq};
 
 const NARRATOR: Agent = Agent::Narrator;
 
 async fn answer_next(bus: &Bus) {
     let delivery = bus.reader(NARRATOR, "w1").next(1).await.unwrap().remove(0);
-    let effects = answered(&delivery);
+    let mut effects = answered(&delivery);
+    // The name that an agent gives it.
+    effects.emit[0].event.id = delivery.work.as_ref().unwrap().response(NARRATOR);
     bus.commit(&delivery, &effects).await.unwrap();
 }
 
@@ -274,4 +278,46 @@ async fn a_missing_group_and_a_wrong_policy_are_found_and_fixed() {
     );
     assert_eq!(bus.doctor(false).await.unwrap(), []);
     answer_next(&bus).await;
+}
+
+#[tokio::test]
+async fn what_went_with_a_destroyed_log_is_not_called_lost() {
+    let (server, bus) = half_answered().await;
+    let _: u64 = server.raw().del("sf:{0}:log:castle").unwrap();
+    let gone = Audit {
+        events: 2,
+        in_flight: 1,
+        unknown: 1,
+        cut: vec![Cut {
+            story: story("castle"),
+            begins: None,
+            actions: 1,
+        }],
+        ..Audit::default()
+    };
+    let audit = bus.audit().await.unwrap();
+    assert_eq!(audit, gone);
+    assert!(!audit.is_clean());
+    let found = bus.doctor(true).await.unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].what.contains("log:castle is gone"), "{found:?}");
+
+    // What comes after it is told of as ever: an answer, and one that is lost.
+    answer_next(&bus).await;
+    bus.publish(&action("castle", "c")).await.unwrap();
+    for key in ["sf:{0}:turn:narrator:castle", "sf:{0}:work:narrator"] {
+        let _: u64 = server.raw().del(key).unwrap();
+    }
+    let audit = bus.audit().await.unwrap();
+    assert_eq!(
+        (audit.answered, audit.unknown, audit.lost),
+        (1, 1, 1),
+        "{audit:?}"
+    );
+    assert_eq!(audit.cut[0].begins, Some(Seq(4)));
+    let found = bus.doctor(false).await.unwrap();
+    assert!(
+        found[0].what.contains("log:castle begins at 4"),
+        "{found:?}"
+    );
 }

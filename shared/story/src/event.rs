@@ -18,7 +18,7 @@ pub const MAX_AUDIENCE: usize = 256;
 pub const MAX_USER_BYTES: usize = 64;
 
 /// The steps that one event may cause for an agent.
-const MAX_PARTS: u32 = 16;
+pub(crate) const MAX_PARTS: u32 = 16;
 
 /// The wire version that this code writes.
 pub const VERSION: u32 = 1;

@@ -1,10 +1,14 @@
 //! Identifiers that can only be made well-formed: stories, events, places in a log.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::Agent;
+use crate::event::MAX_PARTS;
 
 /// Why a text is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,6 +106,29 @@ impl FromStr for EventId {
             Err(IdError::Event(excerpt(text)))
         }
     }
+}
+
+/// Those of the ids of a story that agents gave to what they made of others among them.
+#[must_use]
+pub fn responses<'a>(
+    story: &StoryId,
+    ids: impl Iterator<Item = &'a EventId> + Clone,
+) -> HashSet<&'a EventId> {
+    let steps = Agent::ALL.map(|agent| (0..MAX_PARTS).map(move |part| (agent, part)));
+    let steps: Vec<(Agent, u32)> = steps.into_iter().flatten().collect();
+    let hashes = |id: &'a EventId| {
+        let steps = steps.iter();
+        steps.map(move |(agent, part)| ulid(0, id.digest(story, agent.as_str(), *part)))
+    };
+    let made: HashSet<String> = ids.clone().flat_map(hashes).collect();
+    let timeless = ulid(0, [0; 10]);
+    let is_made = |id: &&EventId| {
+        let hash =
+            id.0.get(TIME_DIGITS..)
+                .filter(|_| id.0.len() == timeless.len());
+        hash.is_some_and(|hash| made.contains(&(timeless[..TIME_DIGITS].to_owned() + hash)))
+    };
+    ids.filter(is_made).collect()
 }
 
 /// An event's place in its story's log: 1, 2, 3 … without holes; 0 is before the first.
@@ -203,6 +230,20 @@ mod tests {
         assert_ne!(made, id.derive(&story, "dialogue", 0, at));
         let other: EventId = "e2".parse().unwrap();
         assert_ne!(made, other.derive(&story, "narrator", 0, at));
+    }
+
+    #[test]
+    fn what_agents_made_is_told_from_what_people_did() {
+        let story: StoryId = "castle".parse().unwrap();
+        let act = |id: &str| id.parse::<EventId>().unwrap();
+        let now = jiff::Timestamp::now();
+        let (a, b, sent) = (act("a"), act("b"), EventId::new(7, [3; 10]));
+        let narration = a.derive(&story, "narrator", 0, now);
+        let lines = [0, 15].map(|part| narration.derive(&story, "dialogue", part, now));
+        let elsewhere = a.derive(&"moor".parse().unwrap(), "narrator", 0, now);
+        let all = [&a, &b, &sent, &narration, &lines[0], &lines[1], &elsewhere];
+        let made = responses(&story, all.into_iter());
+        assert_eq!(made, HashSet::from([&narration, &lines[0], &lines[1]]));
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub use cursor::{Cursor, CursorError, Position, Tag};
 pub use event::{
     Author, AuthorKind, DecodeError, Event, MAX_AUDIENCE, MAX_EVENT_BYTES, MAX_USER_BYTES, VERSION,
 };
-pub use id::{EventId, IdError, Seq, StoryId};
+pub use id::{EventId, IdError, Seq, StoryId, responses};
 pub use name::{MAX_NAME, hides, is_name, shows, steers};
 pub use payload::{
     Action, Choice, Decision, Dialogue, Failed, LlmReport, Mode, Narration, Payload, Retracted,
