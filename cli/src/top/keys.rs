@@ -6,11 +6,23 @@ use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Controls {
     pub(crate) paused: bool,
-    pub(crate) help: bool,
     pub(crate) sort: Sort,
     pub(crate) reversed: bool,
-    /// Workers above the first one that is shown.
+    /// Beneath the help.
+    pub(crate) page: Page,
+    pub(crate) help: bool,
+    /// Workers, or lines, above the first one that is shown.
     pub(crate) scroll: usize,
+}
+
+/// What is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Page {
+    #[default]
+    All,
+    Notes,
+    Workers,
+    Help,
 }
 
 /// By what workers are sorted.
@@ -47,6 +59,19 @@ impl Sort {
 }
 
 impl Controls {
+    pub(super) fn page(&self) -> Page {
+        if self.help { Page::Help } else { self.page }
+    }
+
+    fn turn(&mut self) {
+        self.scroll = 0;
+        self.page = match self.page {
+            Page::All => Page::Notes,
+            Page::Notes => Page::Workers,
+            Page::Workers | Page::Help => Page::All,
+        };
+    }
+
     pub(super) fn take(&mut self, event: &Event) -> Flow {
         match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => self.press(*key),
@@ -63,7 +88,11 @@ impl Controls {
             KeyCode::Char('q') => return Flow::End,
             KeyCode::Esc if self.help => self.help = false,
             KeyCode::Esc => return Flow::End,
-            KeyCode::Char('?' | 'h') => self.help = !self.help,
+            KeyCode::Char('?' | 'h') => {
+                self.scroll = 0;
+                self.help = !self.help;
+            }
+            KeyCode::Char('v') if !self.help => self.turn(),
             KeyCode::Char('p' | ' ') => self.paused = !self.paused,
             KeyCode::Char('r') => self.reversed = !self.reversed,
             KeyCode::Right | KeyCode::Tab => self.sort = self.sort.moved(1),
@@ -103,6 +132,18 @@ mod tests {
             KeyModifiers::NONE,
         );
         assert_eq!(plain, Flow::On);
+    }
+
+    #[test]
+    fn one_key_goes_through_what_there_is_to_see() {
+        let mut controls = Controls::default();
+        for page in [Page::Notes, Page::Workers, Page::All] {
+            controls.scroll = 3;
+            pressed(&mut controls, KeyCode::Char('v'), KeyModifiers::NONE);
+            assert_eq!((controls.page(), controls.scroll), (page, 0));
+        }
+        pressed(&mut controls, KeyCode::Char('?'), KeyModifiers::NONE);
+        assert_eq!(controls.page(), Page::Help);
     }
 
     #[test]

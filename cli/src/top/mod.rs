@@ -10,6 +10,7 @@ mod notes;
 mod screen;
 mod source;
 mod state;
+mod table;
 #[cfg(test)]
 mod tests;
 mod view;

@@ -14,7 +14,7 @@ use super::source::Source;
 use super::state::{Away, Readers, Row, Server, ShardRow, State, Worker};
 use crate::output::one_line;
 
-/// Rates are of so long, or from one look to the next where they are further apart.
+/// Rates are of so long at most, or from one look to the next where they are further apart.
 const RATES: Duration = Duration::from_secs(10);
 /// So are times of turns.
 const TIMES: Duration = Duration::from_secs(60);
@@ -53,6 +53,8 @@ pub(crate) struct Model {
     pages: Vec<Page>,
     time: Timestamp,
     away: Option<(Instant, Away)>,
+    /// The first look since Redis was away.
+    back: Option<Instant>,
 }
 
 /// What of a look is needed later.
@@ -85,6 +87,7 @@ impl Model {
             pages: Vec::new(),
             time: Timestamp::UNIX_EPOCH,
             away: None,
+            back: None,
         }
     }
 
@@ -99,7 +102,9 @@ impl Model {
         (self.pages, self.time) = (pages, time);
         match fleet {
             Ok(fleet) => {
-                self.away = None;
+                if self.away.take().is_some() {
+                    self.back = Some(at);
+                }
                 let turns = turns(&fleet);
                 self.fleet = fleet;
                 self.past.push_back(Past { at, turns, times });
@@ -150,7 +155,12 @@ impl Model {
             } else {
                 Vec::new()
             },
-            workers: self.fleet.workers.iter().map(worker).collect(),
+            workers: self
+                .fleet
+                .workers
+                .iter()
+                .map(|each| worker(each, self.is_unheard(each)))
+                .collect(),
             readers: self.readers(),
             pages: self.pages.len(),
             notes: Vec::new(),
@@ -166,15 +176,10 @@ impl Model {
                 .iter()
                 .filter(|queue| queue.agent == agent)
         };
-        let workers = self.fleet.workers.iter();
-        let alive = workers
-            .filter(|worker| worker.agent == agent && worker.is_alive() == Some(true))
-            .count();
-        let alive = u64::try_from(alive).unwrap_or(u64::MAX);
+        let length: u64 = mine().map(|queue| queue.length).sum();
         let (answered_per_s, failed_per_s) = self.rates(agent).unzip();
         let turns = self.histogram(agent, TURNS, recent);
         let in_flight: u64 = mine().map(|queue| queue.in_flight).sum();
-        let length: u64 = mine().map(|queue| queue.length).sum();
         Row {
             agent: agent.as_str(),
             answered_per_s,
@@ -189,15 +194,39 @@ impl Model {
             parked_is_all: mine().all(|queue| queue.parked.is_all),
             oldest_ms: mine().filter_map(|queue| queue.oldest).max().map(millis),
             dead: mine().map(|queue| queue.dead).sum(),
-            workers: Some(alive).filter(|alive| *alive + length > 0 || self.fleet.tells_idle),
+            workers: self.workers(agent, length),
         }
     }
 
-    /// Turns answered and failed in a second; `None` until there were two looks, or when a stream began anew.
+    /// Those that were heard of; `None` where nobody can tell whether there are any.
+    fn workers(&self, agent: Agent, length: u64) -> Option<u64> {
+        let mine = || {
+            let workers = self.fleet.workers.iter();
+            workers.filter(|worker| worker.agent == agent)
+        };
+        let is_heard =
+            |worker: &&bus::Worker| !self.is_unheard(worker) && worker.is_alive() == Some(true);
+        match u64::try_from(mine().filter(is_heard).count()).unwrap_or(u64::MAX) {
+            0 if mine().any(|worker| self.is_unheard(worker)) => None,
+            0 if length == 0 && !self.fleet.tells_idle => None,
+            alive => Some(alive),
+        }
+    }
+
+    fn is_unheard(&self, worker: &bus::Worker) -> bool {
+        let back = self.back.zip(self.past.back());
+        worker.is_unheard(back.map(|(back, last)| last.at.duration_since(back)))
+    }
+
+    /// Turns answered and failed in a second; `None` until there were two looks, or when a stream began anew. None of what
+    /// came while Redis was away.
     fn rates(&self, agent: Agent) -> Option<(f64, f64)> {
         let last = self.past.back()?;
-        let is_old = |past: &&Past| last.at.duration_since(past.at) >= RATES;
-        let first = self.past.iter().rfind(is_old).or(self.past.front())?;
+        let seen = self.past.iter().rev().skip(1);
+        let mut seen = seen.take_while(|past| self.back.is_none_or(|back| past.at >= back));
+        let before = seen.next()?;
+        let is_young = |past: &&Past| last.at.duration_since(past.at) <= RATES;
+        let first = seen.take_while(is_young).last().unwrap_or(before);
         let seconds = last.at.duration_since(first.at).as_secs_f64();
         let (is, was) = (last.turns.get(&agent)?, first.turns.get(&agent)?);
         let ended = is.ended.checked_sub(was.ended)?;
@@ -279,14 +308,15 @@ fn shard(queue: &Backlog) -> ShardRow {
     }
 }
 
-fn worker(worker: &bus::Worker) -> Worker {
+fn worker(worker: &bus::Worker, is_unheard: bool) -> Worker {
     Worker {
         agent: worker.agent.as_str(),
         worker: one_line(&worker.consumer),
         in_flight: worker.in_flight,
         quiet_ms: worker.quiet.map(millis),
         seen_ms: millis(worker.seen),
-        alive: worker.is_alive(),
+        alive: worker.is_alive().filter(|_| !is_unheard),
+        unheard: is_unheard,
     }
 }
 

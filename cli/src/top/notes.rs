@@ -57,7 +57,7 @@ fn of_agent(row: &Row, notes: &mut Vec<Note>) {
             Level::Bad,
             format!("no {agent} runs, and so many stories wait for one: {stories}"),
         ));
-    } else if *waiting > 0 {
+    } else if *waiting > 0 && workers.is_some() {
         let text = format!(
             "{agent}: {waiting} wait for a place, its workers hold {in_flight}: more workers help"
         );

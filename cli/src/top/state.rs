@@ -63,7 +63,8 @@ pub(crate) struct Row {
     pub(crate) parked_is_all: bool,
     pub(crate) oldest_ms: Option<u64>,
     pub(crate) dead: u64,
-    /// Those that were heard of in the last seconds; `None` where nothing is to do and Redis does not tell of idle ones.
+    /// Those that were heard of in the last seconds; `None` where nothing is to do and Redis does not tell of idle ones, or
+    /// where it has just begun or is back, and none was heard of since.
     pub(crate) workers: Option<u64>,
 }
 
@@ -87,8 +88,10 @@ pub(crate) struct Worker {
     /// Since it was given anything; Redis before 7.2 does not tell.
     pub(crate) quiet_ms: Option<u64>,
     pub(crate) seen_ms: u64,
-    /// `None`: idle or gone, Redis before 7.2 does not tell.
+    /// `None`: nobody can tell. It is idle or gone, and Redis is older than 7.2, or it is unheard.
     pub(crate) alive: Option<bool>,
+    /// Redis has just begun, or is back, and it did not ask since.
+    pub(crate) unheard: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

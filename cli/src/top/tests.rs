@@ -1,5 +1,8 @@
 //! Looks in, lines out: the whole way from figures to a screen, without Redis and without a terminal.
 
+mod gaps;
+mod sizes;
+
 use std::time::Duration;
 
 use ::story::Agent;
@@ -44,6 +47,7 @@ fn worker(agent: Agent, consumer: &str, in_flight: u64, seen: u64) -> bus::Worke
         in_flight,
         seen: Duration::from_millis(seen),
         quiet: (in_flight == 0).then_some(Duration::from_secs(75)),
+        is_read: false,
     }
 }
 
@@ -168,14 +172,6 @@ fn the_shards_that_have_most_to_do_are_shown() {
     let text = view::text(&state, &Controls::default(), LOOKS, 100);
     assert!(text.contains("narrator      19      19       0"), "{text}");
     assert!(text.contains("and 10 that have less to do"), "{text}");
-}
-
-#[test]
-fn no_terminal_is_too_small() {
-    let state = model().0.state();
-    for (width, height) in [(1, 1), (80, 2), (20, 5), (300, 100)] {
-        screen(&state, &mut Controls::default(), width, height);
-    }
 }
 
 #[test]

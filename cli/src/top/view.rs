@@ -7,10 +7,12 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
+use ratatui::widgets::{Paragraph, Widget, Wrap};
 
-use super::keys::{Controls, Sort};
-use super::state::{Level, Note, Row, Server, ShardRow, State, Worker};
-use super::words::{at_least, bytes, rate, seconds, time};
+use super::keys::{Controls, Page};
+use super::state::{Level, Note, Server, State};
+use super::table;
+use super::words::{bytes, time};
 
 /// How it is shown.
 #[derive(Debug, Clone, Copy)]
@@ -21,13 +23,13 @@ pub(super) struct Looks {
 
 /// Notes on a terminal of 24 lines; a larger one has room for more.
 const FEWEST_NOTES: usize = 4;
-const SHARDS_SHOWN: usize = 12;
 
 const HELP: &str = "\
 q, Esc, Ctrl-C   end
 p, Space         hold still, and go on
 Tab, Left, Right the column by which workers are sorted; r: the other way round
 Up, Down, Page   workers above and below
+v                all notes, the workers alone, everything again
 ?                this help, and away with it
 
 ANS/S    turns answered in a second, of the last 10 s: every worker's
@@ -43,6 +45,9 @@ WRK      workers heard of in 10 s; –: Redis before 7.2 tells of no idle one
 QUIET    since a worker was given anything: Redis 7.2 or later tells
 SEEN     since a worker asked for work (before 7.2: was given any) or renewed it";
 
+/// Workers that a terminal shows before all else goes.
+const FEWEST_WORKERS: usize = 2;
+
 pub(super) fn draw(
     state: &State,
     controls: &mut Controls,
@@ -50,39 +55,70 @@ pub(super) fn draw(
     area: Rect,
     buffer: &mut Buffer,
 ) {
-    let height = usize::from(area.height);
-    let mut lines = if controls.help {
-        HELP.lines()
-            .map(|line| Line::raw(line.to_owned()))
-            .collect()
-    } else {
-        let mut lines = above(state, looks, height / 4);
-        let room = height.saturating_sub(lines.len() + 2);
-        controls.scroll = controls
-            .scroll
-            .min(state.workers.len().saturating_sub(room));
-        lines.push(workers_head(controls));
-        lines.extend(
-            sorted(state, controls)
-                .skip(controls.scroll)
-                .map(|each| worker(each, looks)),
-        );
-        lines
+    let Some(y) = area.bottom().checked_sub(1).filter(|_| area.height > 0) else {
+        return;
     };
-    lines.truncate(height.saturating_sub(1));
-    for (line, y) in lines.iter().zip(area.y..) {
-        buffer.set_line(area.x, y, line, area.width);
+    let room = Rect {
+        height: area.height - 1,
+        ..area
+    };
+    match controls.page() {
+        Page::Help => {
+            let help = HELP.lines().map(|line| Line::raw(line.to_owned()));
+            wrapped(help.collect(), controls, room, buffer);
+        }
+        Page::Notes => {
+            let notes = state.notes.iter().map(|note| note_line(note, looks));
+            let head = Line::raw(format!("Notes: {}", state.notes.len()));
+            wrapped(
+                [head].into_iter().chain(notes).collect(),
+                controls,
+                room,
+                buffer,
+            );
+        }
+        Page::Workers => tables(Vec::new(), state, controls, looks, room, buffer),
+        Page::All => {
+            let above = fitting(state, looks, room);
+            tables(above, state, controls, looks, room, buffer);
+        }
     }
-    if let Some(y) = area.bottom().checked_sub(1).filter(|_| height > 0) {
-        buffer.set_line(area.x, y, &foot(controls, looks), area.width);
+    buffer.set_line(area.x, y, &foot(controls, looks), area.width);
+}
+
+/// Lines that may be longer than the terminal is wide.
+fn wrapped(lines: Vec<Line<'static>>, controls: &mut Controls, area: Rect, buffer: &mut Buffer) {
+    controls.scroll = controls.scroll.min(lines.len().saturating_sub(1));
+    let above = u16::try_from(controls.scroll).unwrap_or(u16::MAX);
+    let text = Paragraph::new(lines).wrap(Wrap { trim: false });
+    text.scroll((above, 0)).render(area, buffer);
+}
+
+/// What is above, and below it the workers.
+fn tables(
+    mut lines: Vec<Line<'static>>,
+    state: &State,
+    controls: &mut Controls,
+    looks: Looks,
+    area: Rect,
+    buffer: &mut Buffer,
+) {
+    let height = usize::from(area.height);
+    let room = height.saturating_sub(lines.len() + 1);
+    let last = state.workers.len().saturating_sub(room);
+    controls.scroll = controls.scroll.min(last);
+    let mut workers = table::workers(state, controls, looks, area.width.into()).into_iter();
+    lines.extend(workers.next());
+    lines.extend(workers.skip(controls.scroll));
+    for (line, y) in lines.iter().take(height).zip(area.y..) {
+        buffer.set_line(area.x, y, line, area.width);
     }
 }
 
 /// The same without a terminal, all of it.
 pub(super) fn text(state: &State, controls: &Controls, looks: Looks, width: u16) -> String {
-    let mut lines = above(state, looks, usize::MAX);
-    lines.push(workers_head(controls));
-    lines.extend(sorted(state, controls).map(|each| worker(each, looks)));
+    let mut lines = above(state, looks, ALL, width);
+    lines.extend(table::workers(state, controls, looks, width.into()));
     let mut text = String::new();
     for line in lines {
         let area = Rect::new(0, 0, width.max(line.width().try_into().unwrap_or(width)), 1);
@@ -99,28 +135,80 @@ pub(super) fn text(state: &State, controls: &Controls, looks: Looks, width: u16)
     text
 }
 
+/// How much of it is shown above the workers.
+#[derive(Debug, Clone, Copy)]
+struct Detail {
+    /// Whether empty lines set its parts apart.
+    airy: bool,
+    /// Where readers and times come from.
+    readers: bool,
+    shards: bool,
+    /// Redis's servers; while they are away, why.
+    servers: bool,
+    /// Of one alone it is not said how many more there are.
+    notes: usize,
+}
+
+const ALL: Detail = Detail {
+    airy: true,
+    readers: true,
+    shards: true,
+    servers: true,
+    notes: usize::MAX,
+};
+
+/// As much of it as leaves room for some workers: people's answers and what is worst stay longest.
+fn fitting(state: &State, looks: Looks, area: Rect) -> Vec<Line<'static>> {
+    let height = usize::from(area.height);
+    // Of the whole terminal, with its last line.
+    let notes = ((height + 1) / 4).max(FEWEST_NOTES);
+    let mut detail = Detail { notes, ..ALL };
+    let workers = 1 + state.workers.len().min(FEWEST_WORKERS);
+    loop {
+        let lines = above(state, looks, detail, area.width);
+        if lines.len() + workers <= height {
+            return lines;
+        }
+        match detail {
+            Detail { airy: true, .. } => detail.airy = false,
+            Detail { readers: true, .. } => detail.readers = false,
+            Detail { shards: true, .. } => detail.shards = false,
+            Detail { servers: true, .. } => detail.servers = false,
+            Detail { notes: 2.., .. } => detail.notes -= 1,
+            _ => return lines,
+        }
+    }
+}
+
 /// All but the workers.
-fn above(state: &State, looks: Looks, notes: usize) -> Vec<Line<'static>> {
+fn above(state: &State, looks: Looks, detail: Detail, width: u16) -> Vec<Line<'static>> {
+    let gap = || detail.airy.then(Line::default);
     let mut lines = vec![title(state, looks)];
-    if let Some(away) = &state.away {
+    if let (Some(away), true) = (&state.away, detail.servers) {
         lines.push(Line::raw(away.why.clone()));
         lines.push(Line::raw("All below is what was seen before."));
     }
-    lines.extend(state.servers.iter().map(server));
-    lines.push(readers(state));
-    lines.push(Line::default());
-    lines.push(head(&agents_head()));
-    lines.extend(state.agents.iter().map(|row| agent(row, looks)));
-    lines.extend(shards(state));
-    lines.push(Line::default());
-    let room = notes.max(FEWEST_NOTES);
-    let shown = state.notes.iter().take(room);
+    if detail.servers {
+        lines.extend(state.servers.iter().map(server));
+    }
+    if detail.readers {
+        lines.push(readers(state));
+    }
+    lines.extend(gap());
+    lines.extend(table::agents(state, looks, width.into()));
+    if detail.shards && !state.shards.is_empty() {
+        lines.extend(gap());
+        lines.extend(table::shards(state));
+    }
+    lines.extend(gap());
+    let shown = state.notes.iter().take(detail.notes);
     lines.extend(shown.map(|note| note_line(note, looks)));
-    if let Some(more) = state.notes.len().checked_sub(room).filter(|more| *more > 0) {
-        lines.push(Line::raw(format!("  and {more} more")));
+    let more = state.notes.len().saturating_sub(detail.notes);
+    if more > 0 && detail.notes > 1 {
+        lines.push(Line::raw(format!("  and {more} more: v")));
     }
     if !state.notes.is_empty() {
-        lines.push(Line::default());
+        lines.extend(gap());
     }
     lines
 }
@@ -180,95 +268,6 @@ fn readers(state: &State) -> Line<'static> {
     })
 }
 
-fn agents_head() -> String {
-    cells(
-        "AGENT",
-        &[
-            "ANS/S", "FAIL/S", "P50", "P99", "FIRST", "WAIT", "FLIGHT", "PARKED", "OLDEST", "DEAD",
-            "WRK",
-        ],
-    )
-}
-
-/// A name, and figures that end below each other: 79 columns.
-fn cells(name: &str, figures: &[&str; 11]) -> String {
-    let widths = [6, 7, 6, 6, 6, 6, 7, 7, 7, 5, 4];
-    let mut text = format!("{name:<10}");
-    for (figure, width) in figures.iter().zip(widths) {
-        text += &format!("{figure:>width$}");
-    }
-    text
-}
-
-fn agent(row: &Row, looks: Looks) -> Line<'static> {
-    let text = cells(
-        row.agent,
-        &[
-            &rate(row.answered_per_s),
-            &rate(row.failed_per_s),
-            &seconds(row.turn_p50_s),
-            &seconds(row.turn_p99_s),
-            &seconds(row.first_words_p50_s),
-            &row.waiting.to_string(),
-            &row.in_flight.to_string(),
-            &at_least(row.parked, row.parked_is_all),
-            &time(row.oldest_ms),
-            &row.dead.to_string(),
-            &row.workers
-                .map_or_else(|| "–".to_owned(), |count| count.to_string()),
-        ],
-    );
-    let unattended = row.workers == Some(0) && row.waiting + row.in_flight > 0;
-    let failing = row.failed_per_s.is_some_and(|rate| rate > 0.0);
-    let style = if unattended || failing {
-        bad(looks)
-    } else {
-        Style::default()
-    };
-    Line::styled(text, style)
-}
-
-fn shards(state: &State) -> Vec<Line<'static>> {
-    if state.shards.is_empty() {
-        return Vec::new();
-    }
-    let mut busiest: Vec<&ShardRow> = state.shards.iter().collect();
-    busiest.sort_by_key(|row| {
-        (
-            std::cmp::Reverse(row.waiting + row.in_flight + row.parked),
-            row.agent,
-            row.shard,
-        )
-    });
-    let row = |row: &&ShardRow| {
-        let parked = at_least(row.parked, row.parked_is_all);
-        Line::raw(format!(
-            "{:<10}{:>6}{:>8}{:>8}{:>8}{:>8}{:>6}",
-            row.agent,
-            row.shard,
-            row.waiting,
-            row.in_flight,
-            parked,
-            time(row.oldest_ms),
-            row.dead
-        ))
-    };
-    let columns = format!(
-        "{:<10}{:>6}{:>8}{:>8}{:>8}{:>8}{:>6}",
-        "AGENT", "SHARD", "WAIT", "FLIGHT", "PARKED", "OLDEST", "DEAD"
-    );
-    let mut lines = vec![Line::default(), head(&columns)];
-    lines.extend(busiest.iter().take(SHARDS_SHOWN).map(row));
-    if let Some(more) = busiest
-        .len()
-        .checked_sub(SHARDS_SHOWN)
-        .filter(|more| *more > 0)
-    {
-        lines.push(Line::raw(format!("  and {more} that have less to do")));
-    }
-    lines
-}
-
 fn note_line(note: &Note, looks: Looks) -> Line<'static> {
     let (mark, style) = match note.level {
         Level::Bad => ("! ", bad(looks)),
@@ -276,66 +275,6 @@ fn note_line(note: &Note, looks: Looks) -> Line<'static> {
         Level::Info => ("- ", Style::default()),
     };
     Line::styled(format!("{mark}{}", note.text), style)
-}
-
-fn workers_head(controls: &Controls) -> Line<'static> {
-    let mut spans = Vec::new();
-    for column in Sort::ALL {
-        let (name, width) = match column {
-            Sort::Agent => ("AGENT", 0),
-            Sort::Worker => ("WORKER", 0),
-            Sort::InFlight => ("FLIGHT", 7),
-            Sort::Quiet => ("QUIET", 7),
-            Sort::Seen => ("SEEN", 7),
-        };
-        let arrow = if controls.reversed { "▼" } else { "▲" };
-        let name = if column == controls.sort {
-            format!("{name}{arrow}")
-        } else {
-            name.to_owned()
-        };
-        let text = match column {
-            Sort::Agent => format!("{name:<10}"),
-            Sort::Worker => format!("{name:<40}"),
-            _ => format!("{name:>width$}"),
-        };
-        spans.push(Span::styled(text, head_style()));
-    }
-    Line::from(spans)
-}
-
-/// In the order that was chosen.
-fn sorted<'a>(state: &'a State, controls: &Controls) -> impl Iterator<Item = &'a Worker> {
-    let mut workers: Vec<&Worker> = state.workers.iter().collect();
-    match controls.sort {
-        Sort::Agent => workers.sort_by_key(|each| (each.agent, &each.worker)),
-        Sort::Worker => workers.sort_by_key(|each| &each.worker),
-        // Whoever sorts by a figure looks for the largest.
-        Sort::InFlight => workers.sort_by_key(|each| std::cmp::Reverse(each.in_flight)),
-        Sort::Quiet => workers.sort_by_key(|each| std::cmp::Reverse(each.quiet_ms)),
-        Sort::Seen => workers.sort_by_key(|each| std::cmp::Reverse(each.seen_ms)),
-    }
-    if controls.reversed {
-        workers.reverse();
-    }
-    workers.into_iter()
-}
-
-fn worker(worker: &Worker, looks: Looks) -> Line<'static> {
-    let name: String = worker.worker.chars().take(39).collect();
-    let text = format!(
-        "{:<10}{name:<40}{:>7}{:>7}{:>7}",
-        worker.agent,
-        worker.in_flight,
-        time(worker.quiet_ms),
-        time(Some(worker.seen_ms))
-    );
-    match (worker.alive, worker.in_flight) {
-        (Some(true), _) => Line::raw(text),
-        (None, _) => Line::styled(text + " quiet", Modifier::DIM),
-        (Some(false), 0) => Line::styled(text + " gone", Modifier::DIM),
-        (Some(false), _) => Line::styled(text + " silent", bad(looks)),
-    }
 }
 
 fn foot(controls: &Controls, looks: Looks) -> Line<'static> {
@@ -348,21 +287,13 @@ fn foot(controls: &Controls, looks: Looks) -> Line<'static> {
         ))
     };
     let keys = Span::styled(
-        " q end  p hold still  Tab sort  r reverse  arrows scroll  ? help",
+        " q end  ? help  v view  p hold  Tab sort  r reverse  arrows scroll",
         Modifier::DIM,
     );
     Line::from(vec![state, keys])
 }
 
-fn head(text: &str) -> Line<'static> {
-    Line::styled(text.to_owned(), head_style())
-}
-
-fn head_style() -> Style {
-    Style::default().add_modifier(Modifier::BOLD | Modifier::UNDERLINED)
-}
-
-fn bad(looks: Looks) -> Style {
+pub(super) fn bad(looks: Looks) -> Style {
     coloured(Color::Red, looks).add_modifier(Modifier::BOLD)
 }
 

@@ -24,7 +24,8 @@ pub(crate) struct Consumer {
 }
 
 impl Bus {
-    /// Whether any worker of that agent was heard of in the last seconds.
+    /// Whether any worker of that agent was heard of in the last seconds. A Redis that has just begun cannot tell who was: it
+    /// says so of everybody.
     ///
     /// # Errors
     /// When Redis is not reached or refuses.
@@ -34,7 +35,7 @@ impl Bus {
     }
 
     /// How many stories wait for an agent of whom no worker was heard of in the last seconds, of each such agent. Streams
-    /// that are none are left out.
+    /// that are none are left out; so is everybody while Redis has just begun and cannot tell.
     ///
     /// # Errors
     /// When Redis is not reached or refuses.

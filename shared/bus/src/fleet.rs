@@ -18,6 +18,8 @@ use crate::{Bus, Error};
 const LANES: usize = 96;
 /// The fewest of a shard.
 const LANES_OF_A_SHARD: usize = 8;
+/// Between the start of Redis's process, which it tells in full seconds, and the end of its reading of usual files.
+const READING: Duration = Duration::from_secs(1);
 
 /// What all there is to see costs the same to look at, however many stories there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,6 +75,9 @@ pub struct Worker {
     pub seen: Duration,
     /// Since it last was given anything; Redis before 7.2 does not tell.
     pub quiet: Option<Duration>,
+    /// Whether it was not heard of since Redis began, which is not long ago: then `seen` is since Redis read it from its
+    /// files, and may be of the dead.
+    pub is_read: bool,
 }
 
 /// How one Redis server is.
@@ -98,17 +103,28 @@ pub struct ServerLoad {
     pub master_link: Option<bool>,
     /// Whether its last write to the append-only file failed.
     pub disk_failed: bool,
+    /// Since its process began, in full seconds; `None` where it does not tell.
+    pub up: Option<Duration>,
 }
 
 impl Worker {
     /// Whether it was heard of in the last seconds: a worker asks every 2 s, or renews its leases. `None` where nobody can
-    /// tell: before 7.2 Redis takes no notice of who asks and is given nothing.
+    /// tell: before 7.2 Redis takes no notice of who asks and is given nothing, and one that has just begun says of
+    /// everybody that they were seen when it read its files.
     #[must_use]
     pub fn is_alive(&self) -> Option<bool> {
         if self.seen < SILENT {
-            return Some(true);
+            return (!self.is_read).then_some(true);
         }
         (self.in_flight > 0 || self.quiet.is_some()).then_some(false)
+    }
+
+    /// Whether nobody can tell for some seconds: it was not heard of since Redis began, or since it is back, for so long, in
+    /// the sight of whoever had lost it. Another server may serve by now.
+    #[must_use]
+    pub fn is_unheard(&self, back: Option<Duration>) -> bool {
+        let is_read = self.is_read && self.seen < SILENT;
+        is_read || back.is_some_and(|back| back < SILENT && self.seen >= back)
     }
 }
 
@@ -145,6 +161,8 @@ impl Bus {
             }
         });
         let (looked, servers) = try_join(try_join_all(looks), self.servers()).await?;
+        // Which server has a shard is not known here: of several the youngest counts.
+        let up = servers.iter().filter_map(|server| server.up).min();
         let mut fleet = Fleet {
             tells_idle: servers.iter().any(tells_idle),
             servers,
@@ -160,6 +178,9 @@ impl Bus {
             for consumer in consumers {
                 fleet.add(agent, consumer);
             }
+        }
+        for worker in &mut fleet.workers {
+            worker.is_read = up.is_some_and(|up| worker.seen + READING >= up);
         }
         fleet
             .workers
@@ -272,6 +293,7 @@ impl Fleet {
                 in_flight: consumer.pending,
                 seen: consumer.idle,
                 quiet: consumer.quiet,
+                is_read: false,
             });
             return;
         };
@@ -321,6 +343,7 @@ fn server(address: String, info: &str) -> ServerLoad {
         behind: confirmed.min().map(|offset| end.saturating_sub(offset)),
         master_link: (field("role") == "slave").then(|| field("master_link_status") == "up"),
         disk_failed: field("aof_last_write_status") == "err",
+        up: number("uptime_in_seconds").map(Duration::from_secs),
     }
 }
 
@@ -345,7 +368,7 @@ mod tests {
         assert_eq!((load.replicas, load.behind), (2, Some(30)));
         assert_eq!((load.memory, load.memory_limit), (1_024, None));
         assert_eq!((load.commands_per_second, load.clients), (7, 3));
-        assert_eq!(load.master_link, None);
+        assert_eq!((load.master_link, load.up), (None, None));
         let replica = server(String::new(), "role:slave\r\nmaster_link_status:down\r\n");
         assert_eq!(replica.master_link, Some(false));
     }
