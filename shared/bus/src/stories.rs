@@ -133,9 +133,9 @@ impl Bus {
     /// Those of [`Bus::create_story`].
     pub async fn create_story_replicated(&self, new: &NewStory) -> Result<Replicated, Error> {
         let (made, replicated) = self.make(new, &letters()).await?;
+        // A try whose reply was lost may have made it: WAIT need not speak of that.
         Ok(match made {
             Made::Now(_) => replicated,
-            // A try whose reply was lost made it: WAIT need not speak of that.
             Made::Before(_) => replicated.unknown(),
         })
     }
@@ -170,10 +170,8 @@ impl Bus {
         ctx.extend(policy_fields(new.policies));
         set_and_remove(&mut call, &ctx, &[]);
         let characters = new.characters.iter();
-        let characters: Vec<_> = characters
-            .map(|(name, c)| (name, character_json(c)))
-            .collect();
-        set_and_remove(&mut call, &characters, &[]);
+        let characters = characters.map(|(name, c)| (name, character_json(c)));
+        set_and_remove(&mut call, &characters.collect::<Vec<_>>(), &[]);
         let lore: Vec<_> = new.lore.iter().collect();
         set_and_remove(&mut call, &lore, &[]);
         let mut keys = self.keys.of_story(&new.id);
@@ -184,10 +182,9 @@ impl Bus {
         };
         let (is_new, more) = done(self.naming(reply, keys).await?, &new.id)?;
         let created = jiff::Timestamp::from_millisecond(next(&mut more.into_iter())?);
-        let made = created
-            .map(if is_new { Made::Now } else { Made::Before })
-            .map_err(|e| Error::data(e.to_string()))?;
-        Ok((made, replicated))
+        let created = created.map_err(|e| Error::data(e.to_string()))?;
+        let made = if is_new { Made::Now } else { Made::Before };
+        Ok((made(created), replicated))
     }
 
     /// Changes what is known of a story.
