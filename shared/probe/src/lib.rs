@@ -39,10 +39,17 @@ pub async fn ask(listen: &[SocketAddr], page: &str) -> anyhow::Result<String> {
         .map_err(|_| anyhow!("no answer within {PATIENCE:?}"))
         .flatten()
         .with_context(|| format!("{url} cannot be read"))?;
-    if status != StatusCode::OK {
-        bail!("{url} says {}: {says}", status.as_u16());
+    match (status, says.as_str()) {
+        (StatusCode::OK, _) => Ok(says),
+        (StatusCode::NOT_FOUND, _) => bail!(
+            "{url} is not there (404): another program listens at {first}, or this one has its readers there; give the address that it was told to have its own pages at"
+        ),
+        (_, "") => bail!(
+            "{url} says {} and not why: see that what listens at {first} is this program",
+            status.as_u16()
+        ),
+        (_, why) => bail!("{url} says {}: {why}", status.as_u16()),
     }
-    Ok(says)
 }
 
 async fn get(addresses: &[SocketAddr], page: &str) -> anyhow::Result<(StatusCode, String)> {
@@ -104,6 +111,7 @@ mod tests {
         let router = Router::new()
             .route("/well", get("well\n"))
             .route("/ill", get(words))
+            .route("/mute", get(StatusCode::BAD_GATEWAY))
             .route("/long", get("x".repeat(LONGEST + 1)));
         let at = serve("127.0.0.1:0", router).await;
         assert_eq!(ask(&[at], "/well").await.unwrap(), "well");
@@ -111,6 +119,15 @@ mod tests {
         assert_eq!(
             told(ask(&[at], "/ill").await),
             format!("{url}/ill says 503: not [2J ready")
+        );
+        let nowhere = told(ask(&[at], "/nowhere").await);
+        let words = format!("{url}/nowhere is not there (404): another program listens at {at}, ");
+        assert!(nowhere.starts_with(&words), "{nowhere}");
+        assert_eq!(
+            told(ask(&[at], "/mute").await),
+            format!(
+                "{url}/mute says 502 and not why: see that what listens at {at} is this program"
+            )
         );
         assert_eq!(
             told(ask(&[at], "/long").await),
