@@ -13,6 +13,7 @@ use story::{EventId, StoryId};
 
 use crate::args::AuditArgs;
 use crate::output::{Output, one_line};
+use crate::target::Target;
 
 /// What scripts test for; 1 would read as "could not look".
 const NOT_CLEAN: u8 = 3;
@@ -48,8 +49,14 @@ struct Accepted {
     id: EventId,
 }
 
-pub(crate) async fn run(args: &AuditArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
-    let known = args.sent.as_deref().map(read).transpose()?;
+pub(crate) async fn run(
+    args: &AuditArgs,
+    target: &Target,
+    out: Output,
+) -> anyhow::Result<ExitCode> {
+    let known = args.sent.as_deref().map(read).transpose();
+    let known = known.map_err(exit::configuration)?;
+    let bus = &target.bus().await?;
     let audit = bus.audit().await?;
     let sent = match known {
         Some(known) => Some(look(&known, bus).await?),
@@ -101,10 +108,10 @@ fn read(path: &Path) -> anyhow::Result<BTreeMap<StoryId, Vec<EventId>>> {
             continue;
         }
         let Accepted { story, id } = serde_json::from_slice(&line).map_err(|error| {
-            exit::configuration(anyhow!(
+            anyhow!(
                 "{name}, line {number}: it is not {{\"story\":…,\"id\":…}}, as `send --json` writes it: {}",
                 one_line(&error.to_string())
-            ))
+            )
         })?;
         known.entry(story).or_default().push(id);
     }

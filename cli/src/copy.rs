@@ -16,6 +16,7 @@ use story::{Seq, StoryId};
 
 use crate::args::{ExportArgs, ForkArgs, ImportArgs};
 use crate::output::Output;
+use crate::target::Target;
 
 /// Events written at once.
 const PAGE: usize = 200;
@@ -73,8 +74,13 @@ fn unpacked(kept: bus::Kept) -> anyhow::Result<Kept> {
     })
 }
 
-pub(crate) async fn import(args: ImportArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
+pub(crate) async fn import(
+    args: ImportArgs,
+    target: &Target,
+    out: Output,
+) -> anyhow::Result<ExitCode> {
     let archive = Archive::open(&args.file).map_err(exit::configuration)?;
+    let bus = &target.bus().await?;
     let stage = begin(bus, &args.story).await?;
     let done = stage.through(async |stage| put(stage, archive).await).await;
     let done = done.with_context(|| format!("{} is not made", args.story))?;

@@ -55,10 +55,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let bus = target.bus().await?;
             Box::pin(copy::export(args, &bus, out)).await
         }
-        Command::Import(args) => {
-            let bus = target.bus().await?;
-            Box::pin(copy::import(args, &bus, out)).await
-        }
+        Command::Import(args) => Box::pin(copy::import(args, &target, out)).await,
         Command::Fork(args) => {
             let bus = target.bus().await?;
             Box::pin(copy::fork(args, &bus, out)).await
@@ -66,7 +63,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Dead(command) => dead::run(command, &target.bus().await?, out).await,
         Command::Doctor(args) => doctor::run(args, &target, out).await,
         Command::Top(args) => Box::pin(top::run(args, &target, out)).await,
-        Command::Audit(args) => audit::run(&args, &target.bus().await?, out).await,
+        Command::Audit(args) => audit::run(&args, &target, out).await,
         Command::Token(args) => token::run(args, out),
         Command::Revoke(args) => revoke::run(args, &target.bus().await?, out).await,
         Command::SimulateScale(args) => scale::run(&args, out),

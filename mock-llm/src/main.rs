@@ -42,7 +42,8 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
-    let filter = EnvFilter::try_new(&args.log).context("--log holds no tracing directives")?;
+    let filter = EnvFilter::try_new(&args.log).context("--log holds no tracing directives");
+    let filter = filter.map_err(exit::configuration)?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -50,7 +51,8 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     let listener = TcpListener::bind(&args.listen).await;
     let listener = listener.with_context(|| format!("cannot listen on {}", args.listen))?;
     let ready = args.ready(listener.local_addr()?);
-    let (options, shutdown) = (args.options()?, CancellationToken::new());
+    let options = args.options().map_err(exit::configuration)?;
+    let shutdown = CancellationToken::new();
     say(&ready)?;
     let serving = mock_llm::serve(listener, options, shutdown.clone());
     let stop = async {
@@ -65,7 +67,8 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
 }
 
 fn check(script: &Path) -> anyhow::Result<()> {
-    let rules = Scenario::read(script)?.rules();
+    let scenario = Scenario::read(script).map_err(exit::configuration)?;
+    let rules = scenario.rules();
     say(&format!("{} is well, rules: {rules}", script.display()))
 }
 

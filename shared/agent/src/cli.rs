@@ -47,6 +47,13 @@ Examples, of any agent:
         worker: options::Worker,
     },
     /// Answer one event and print the effects as JSON; nothing is written
+    #[command(after_help = "\
+Examples, of the narrator, with an event.json of
+  {\"v\":1,\"id\":\"turn-1\",\"type\":\"action\",\"story\":\"demo\",\"author\":{\"kind\":\"user\",\"id\":\"u1\",\"name\":\"Mira\"},\"mode\":\"do\",\"text\":\"I open the door\",\"at\":\"2026-11-24T01:02:03Z\"}
+  narrator once event.json --llm http://127.0.0.1:8080/v1 --model tiny                in a story that nothing is known of
+  narrator once event.json --llm http://127.0.0.1:8080/v1 --model tiny --story demo   in that of --redis
+
+Exit codes: 0 answered, 1 failed, 2 wrong usage or configuration, a file among it that cannot be used.")]
     Once {
         #[command(flatten)]
         options: options::Options<O>,

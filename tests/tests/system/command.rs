@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) fn storyfleet(data: &Path, arguments: &[&str]) -> anyhow::Result<Command> {
     let mut command = Command::new(program("storyfleet")?);

@@ -15,6 +15,7 @@ mod deaths;
 mod drain;
 mod encryption;
 mod faults;
+mod files;
 mod gateway;
 mod golden;
 mod health;

@@ -59,14 +59,10 @@ impl Once {
     ) -> anyhow::Result<Effects> {
         let prompts = agent.prompts(setup.prompts.as_deref());
         let prompts = prompts.map_err(exit::configuration)?;
-        let event = Event::decode(&self.input()?).context("the event cannot be used")?;
-        if !agent.takes().contains(&event.kind()) {
-            let takes = agent.takes().join(", ");
-            anyhow::bail!("{} takes {takes}, not {:?}", agent.agent(), event.kind());
-        }
+        let event = self.event(agent).map_err(exit::configuration)?;
         let context = match (&self.story, &self.context) {
             (Some(story), _) => stored(&Bus::new(options.bus())?, story).await?,
-            (None, Some(file)) => written(file)?,
+            (None, Some(file)) => written(file).map_err(exit::configuration)?,
             (None, None) => Context::default(),
         };
         let turn = Turn {
@@ -89,16 +85,26 @@ impl Once {
             .map_err(|error| anyhow::anyhow!("{error}"))
     }
 
+    fn event<A: Agent>(&self, agent: &A) -> anyhow::Result<Event> {
+        let event = Event::decode(&self.input()?).context("the event cannot be used")?;
+        if !agent.takes().contains(&event.kind()) {
+            let takes = agent.takes().join(", ");
+            anyhow::bail!("{} takes {takes}, not {:?}", agent.agent(), event.kind());
+        }
+        Ok(event)
+    }
+
     fn input(&self) -> anyhow::Result<Vec<u8>> {
         let mut json = Vec::new();
         // One byte past the limit is enough to know that it is passed.
         let limit = u64::try_from(story::MAX_EVENT_BYTES)? + 1;
         if self.event == Path::new("-") {
-            std::io::stdin().lock().take(limit).read_to_end(&mut json)?;
+            let read = std::io::stdin().lock().take(limit).read_to_end(&mut json);
+            read.context("standard input cannot be read")?;
         } else {
             let file = std::fs::File::open(&self.event);
-            let file = file.with_context(|| format!("{} cannot be read", self.event.display()))?;
-            file.take(limit).read_to_end(&mut json)?;
+            let read = file.and_then(|file| file.take(limit).read_to_end(&mut json));
+            read.with_context(|| format!("{} cannot be read", self.event.display()))?;
         }
         Ok(json)
     }
