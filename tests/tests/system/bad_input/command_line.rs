@@ -182,19 +182,19 @@ async fn an_event_file_of_64_kib_is_answered_and_one_byte_more_is_refused() -> a
     std::fs::write(&file, &event)?;
     assert_eq!(run("narrator", &once).await?.code, Some(0));
     std::fs::write(&file, format!("{event} "))?;
-    refused("narrator", &once, FAILED, "at most 65536").await?;
+    refused("narrator", &once, CONFIGURATION, "at most 65536").await?;
     for (bytes, says) in [
         (&b"\xff"[..], "not valid JSON"),
         (b"{", "not valid JSON"),
         (br#"{"v":1,"id":"a"}"#, "missing field"),
     ] {
         std::fs::write(&file, bytes)?;
-        refused("narrator", &once, FAILED, says).await?;
+        refused("narrator", &once, CONFIGURATION, says).await?;
     }
     std::fs::write(&file, event.replace("action", "dance"))?;
-    refused("narrator", &once, FAILED, "narrator takes action").await?;
+    refused("narrator", &once, CONFIGURATION, "narrator takes action").await?;
     let gone = ["once", "--llm", stack.llm(), "--model", "m", "/nowhere"];
-    refused("narrator", &gone, FAILED, "/nowhere cannot be read").await?;
+    refused("narrator", &gone, CONFIGURATION, "/nowhere cannot be read").await?;
     stack.end().await;
     Ok(())
 }
