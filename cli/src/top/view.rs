@@ -77,10 +77,14 @@ pub(super) fn draw(
                 buffer,
             );
         }
-        Page::Workers => tables(Vec::new(), state, controls, looks, room, buffer),
+        Page::Workers => {
+            let lines = with_workers(Vec::new(), state, controls, looks, room);
+            drawn(&lines, room, buffer);
+        }
         Page::All => {
             let above = fitting(state, looks, room);
-            tables(above, state, controls, looks, room, buffer);
+            let lines = with_workers(above, state, controls, looks, room);
+            drawn(&lines, room, buffer);
         }
     }
     buffer.set_line(area.x, y, &foot(controls, looks), area.width);
@@ -95,14 +99,13 @@ fn wrapped(lines: Vec<Line<'static>>, controls: &mut Controls, area: Rect, buffe
 }
 
 /// What is above, and below it the workers.
-fn tables(
+fn with_workers(
     mut lines: Vec<Line<'static>>,
     state: &State,
     controls: &mut Controls,
     looks: Looks,
     area: Rect,
-    buffer: &mut Buffer,
-) {
+) -> Vec<Line<'static>> {
     let height = usize::from(area.height);
     let room = height.saturating_sub(lines.len() + 1);
     let last = state.workers.len().saturating_sub(room);
@@ -110,7 +113,12 @@ fn tables(
     let mut workers = table::workers(state, controls, looks, area.width.into()).into_iter();
     lines.extend(workers.next());
     lines.extend(workers.skip(controls.scroll));
-    for (line, y) in lines.iter().take(height).zip(area.y..) {
+    lines.truncate(height);
+    lines
+}
+
+fn drawn(lines: &[Line<'static>], area: Rect, buffer: &mut Buffer) {
+    for (line, y) in lines.iter().zip(area.y..) {
         buffer.set_line(area.x, y, line, area.width);
     }
 }

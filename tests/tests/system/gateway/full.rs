@@ -15,6 +15,24 @@ async fn text(edge: &Edge, url: String) -> anyhow::Result<(u16, String)> {
     Ok((answer.status().as_u16(), answer.text().await?))
 }
 
+/// In words that tell a client what was done, and when to try again.
+async fn is_refused(edge: &Edge, action: &Value) -> anyhow::Result<()> {
+    let refused = edge
+        .post("mira", "/v1/stories/castle/events", action)
+        .await?;
+    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.headers()["retry-after"], "5");
+    assert_eq!(
+        refused.headers()["content-type"],
+        "application/problem+json"
+    );
+    let problem: Value = refused.json().await?;
+    assert_eq!(problem["code"], "unavailable");
+    let detail = problem["detail"].as_str().context("words")?;
+    assert!(detail.contains("nothing of this was done"), "{problem}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn on_a_full_redis_people_read_and_what_they_do_is_refused_and_counts_once_later()
 -> anyhow::Result<()> {
@@ -46,19 +64,7 @@ async fn on_a_full_redis_people_read_and_what_they_do_is_refused_and_counts_once
         "{served}"
     );
     let action = json!({"mode": "do", "text": "I wait", "id": "w1"});
-    let refused = edge
-        .post("mira", "/v1/stories/castle/events", &action)
-        .await?;
-    assert_eq!(refused.status(), 503);
-    assert_eq!(refused.headers()["retry-after"], "5");
-    assert_eq!(
-        refused.headers()["content-type"],
-        "application/problem+json"
-    );
-    let problem: Value = refused.json().await?;
-    assert_eq!(problem["code"], "unavailable");
-    let detail = problem["detail"].as_str().context("words")?;
-    assert!(detail.contains("nothing of this was done"), "{problem}");
+    is_refused(&edge, &action).await?;
     let answer = socket.ask_for(publish("I sing")).await?;
     assert_eq!(
         (&answer["code"], &answer["after_ms"]),
@@ -110,7 +116,10 @@ async fn a_story_that_a_full_redis_refuses_is_not_there_and_can_be_made_later() 
     edge.stack
         .redis(&["CONFIG", "SET", "maxmemory", "0"])
         .await?;
-    assert_eq!(edge.stack.bus.stories().await?, [edge.story.clone()]);
+    assert_eq!(
+        edge.stack.bus.stories().await?,
+        std::slice::from_ref(&edge.story)
+    );
     assert_eq!(make().await?, 201);
     let again = NewStory::new("forest".parse()?);
     assert!(edge.stack.bus.create_story(&again).await.is_err());
