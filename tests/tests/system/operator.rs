@@ -76,7 +76,8 @@ async fn one_spoilt_story_hides_no_other() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_redis_without_memory_is_told_in_words_that_help() -> anyhow::Result<()> {
     let stack = Stack::start(Options::default()).await?;
-    stack.story("castle", Policies::default()).await?;
+    // The first one also records the number of shards.
+    told(&stack, &["story", "create", "castle"]).await?;
     stack.redis(&["CONFIG", "SET", "maxmemory", "1"]).await?;
     refused(
         &stack,
