@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::args::RevokeArgs;
 use crate::output::{Output, one_line};
-use crate::replicas::{add_short, note_short};
+use crate::replicas::{add_replicated, note_doubt};
 
 pub(crate) async fn run(args: RevokeArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
     let now = SystemTime::now()
@@ -23,14 +23,14 @@ pub(crate) async fn run(args: RevokeArgs, bus: &Bus, out: Output) -> anyhow::Res
         (None, jti) => (Revoked::Token(jti.context("--sub or --jti")?), until),
     };
     let (revoked, replicated) = bus.revoke_replicated(&what, at, until).await?;
-    note_short(replicated);
+    note_doubt(replicated);
     let (kind, id) = match &revoked.what {
         Revoked::User(sub) => ("sub", sub),
         Revoked::Token(jti) => ("jti", jti),
     };
     if out.json {
         let mut told = json!({kind: id, "at": revoked.at, "until": revoked.until});
-        add_short(&mut told, replicated);
+        add_replicated(&mut told, replicated);
         out.value(&told)?;
     } else {
         let whose = match &revoked.what {

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::args::{SendArgs, SendMode};
 use crate::output::{Output, note, one_line};
 use crate::render;
-use crate::replicas::{add_short, note_short};
+use crate::replicas::{add_replicated, note_doubt};
 use crate::target::Target;
 use crate::watch::{QUIET, Sight};
 
@@ -34,7 +34,7 @@ pub(crate) async fn run(args: SendArgs, target: &Target, out: Output) -> anyhow:
     let event = action(args, mode);
     let published = bus.publish_replicated(&event).await;
     let (published, replicated) = published.map_err(|error| refused(error, &event.id))?;
-    note_short(replicated);
+    note_doubt(replicated);
     if !wait || !out.json {
         tell(&event, (published, replicated), out).with_context(|| sent(&event.id))?;
     }
@@ -167,7 +167,7 @@ fn tell(
     };
     if out.json {
         let mut told = json!({"story": story, "id": id, "status": status, "seq": seq});
-        add_short(&mut told, replicated);
+        add_replicated(&mut told, replicated);
         out.value(&told)?;
         return Ok(());
     }

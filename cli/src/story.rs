@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::args::{CreateArgs, StoryCommand, TrimArgs};
 use crate::output::{Output, Style, one_line, plain};
-use crate::replicas::{add_short, note_short};
+use crate::replicas::{add_replicated, note_doubt};
 use crate::target::Target;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -43,10 +43,10 @@ async fn create(args: CreateArgs, bus: &Bus, out: Output) -> anyhow::Result<()> 
     bus.check_server().await?;
     bus.check_rights(Role::Author).await?;
     let replicated = bus.create_story_replicated(&new).await?;
-    note_short(replicated);
+    note_doubt(replicated);
     if out.json {
         let mut told = json!({"story": new.id});
-        add_short(&mut told, replicated);
+        add_replicated(&mut told, replicated);
         out.value(&told)?;
     } else {
         out.line(&format!("created {0}: storyfleet send {0} \"…\"", new.id))?;
@@ -104,13 +104,13 @@ async fn renew(story: Option<StoryId>, bus: &Bus, out: Output) -> anyhow::Result
         fewest = fewest.or_fewer(replicated);
         if out.json {
             let mut told = json!({"story": id});
-            add_short(&mut told, replicated);
+            add_replicated(&mut told, replicated);
             out.value(&told)?;
         } else {
             out.line(&format!("{id}: readers begin anew"))?;
         }
     }
-    note_short(fewest);
+    note_doubt(fewest);
     Ok(())
 }
 

@@ -171,7 +171,7 @@ impl Metrics {
         self.publishes.with_label_values(&[result]).inc();
     }
 
-    /// So many writes more that fewer replicas had than were waited for.
+    /// So many writes more that are not known to be on as many replicas as were waited for.
     pub(crate) fn unreplicated(&self, writes: u64) {
         self.redis.unreplicated.inc_by(writes);
     }
@@ -219,7 +219,7 @@ impl Redis {
         );
         let unreplicated = IntCounter::new(
             "storyfleet_gateway_unreplicated_total",
-            "Writes that fewer replicas had in time than were waited for.",
+            "Writes that are not known to have been on as many replicas in time as were waited for.",
         );
         Self {
             seconds: register(registry, Histogram::with_opts(seconds)),

@@ -47,7 +47,8 @@ pub(crate) fn answer(
             reference,
             id: Some(id),
             status: Some(status(published)),
-            replicas: short(replicated),
+            replicated: replicated.word(),
+            replicas: replicated.short(),
         },
         Err(error) => {
             let problem = Problem::of_event(&error, name);
@@ -66,14 +67,6 @@ pub(crate) fn status(published: Published) -> &'static str {
         Published::Logged(_) => "logged",
         Published::Held => "held",
         Published::Duplicate => "duplicate",
-    }
-}
-
-/// How many replicas have what was published, where that is fewer than were waited for.
-pub(crate) fn short(replicated: Replicated) -> Option<u32> {
-    match replicated {
-        Replicated::Short(have) => Some(have),
-        Replicated::Unasked | Replicated::Enough => None,
     }
 }
 

@@ -123,7 +123,10 @@ pub(crate) enum Answer {
         /// `logged`, `held` or `duplicate`.
         #[serde(skip_serializing_if = "Option::is_none")]
         status: Option<&'static str>,
-        /// How many have it, where it is fewer than were waited for: it is accepted, and a failover now may lose it.
+        /// `enough`, `short` or `unknown`, where replicas are waited for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        replicated: Option<&'static str>,
+        /// How many have it, where it is `short`.
         #[serde(skip_serializing_if = "Option::is_none")]
         replicas: Option<u32>,
     },
@@ -239,6 +242,7 @@ impl Answer {
             reference,
             id: None,
             status: None,
+            replicated: None,
             replicas: None,
         }
     }

@@ -13,7 +13,7 @@ use crate::api::caller::Body;
 use crate::api::document::schema;
 use crate::app::App;
 use crate::auth::Role;
-use crate::outcome::{TOO_OFTEN, short, status};
+use crate::outcome::{TOO_OFTEN, status};
 use crate::problem::Problem;
 use crate::said::Said;
 
@@ -31,7 +31,12 @@ pub(crate) struct Accepted {
     id: EventId,
     /// `logged`, `held` until the moderator lets it pass, or `duplicate`: it was accepted before.
     status: &'static str,
-    /// How many replicas have it, where it is fewer than were waited for: it is accepted, and a failover now may lose it.
+    /// Where replicas are waited for: `enough` have it; fewer do, it is `short`; or `unknown`, since nobody could wait. Where it
+    /// is not `enough` it is accepted all the same, and a failover now may lose it; sent again, it is told anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    replicated: Option<&'static str>,
+    /// How many have it, where it is `short`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     replicas: Option<u32>,
@@ -98,7 +103,8 @@ pub(crate) async fn publish(
     let accepted = Accepted {
         id: event.id,
         status: status(published),
-        replicas: short(replicated),
+        replicated: replicated.word(),
+        replicas: replicated.short(),
     };
     Ok((StatusCode::ACCEPTED, Json(accepted)))
 }

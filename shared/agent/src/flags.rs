@@ -32,7 +32,7 @@ pub struct Redis {
     #[arg(long, env = "STORYFLEET_SHARDS", default_value_t = 1)]
     shards: u16,
     /// How many replicas must have what is published and committed before it is said to be done, 1 s at most: a failover then
-    /// loses nothing but what was said to be on too few
+    /// loses nothing that was said to be on so many
     #[arg(
         long,
         env = "STORYFLEET_WAIT_REPLICAS",

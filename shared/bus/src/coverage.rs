@@ -154,7 +154,7 @@ impl Coverage {
         left_out.seen = Instant::now();
         // Whoever does not tell changes nothing.
         if let Some(slots) = slots {
-            let is_served = |shard: &u16| slots.has(slot(*shard));
+            let is_served = |shard: &u16| slots.has(slot(&shard.to_string()));
             let shards = self.keys.shards().filter(|shard| !is_served(shard));
             left_out.shards = shards.collect();
         }

@@ -104,12 +104,7 @@ impl Bus {
             call.arg(id.as_str());
         }
         // Gone when asked again after a lost reply: it was there before, so the first try did it.
-        let first = call.run(&self.writing).await;
-        let unheard = matches!(first, Err(Error::Unreachable(_)));
-        let reply = match first {
-            Err(Error::Unreachable(_)) => call.run_until_answered(&self.writing).await?,
-            reply => reply?,
-        };
+        let (reply, unheard) = call.run_until_heard(&self.writing).await?;
         Ok(unheard || verdict(reply)?.0 == "OK")
     }
 

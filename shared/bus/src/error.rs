@@ -5,7 +5,7 @@ use story::StoryId;
 use crate::coverage::UNSERVED;
 use crate::encryption;
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The settings are wrong: nothing will help but changing them.
     #[error("the Redis settings are wrong: {0}")]

@@ -134,7 +134,8 @@ impl Keys {
         self.at(shard, "stories")
     }
 
-    /// Nothing is ever there: for asking whether Redis takes writes, and what its user may do.
+    /// Nothing, or nothing but empty words: for asking whether Redis takes writes, what its user may do, and whether
+    /// replicas follow.
     pub(crate) fn probe(&self, shard: u16) -> String {
         self.at(shard, "probe")
     }
@@ -223,9 +224,15 @@ fn crc16(bytes: &[u8]) -> u16 {
     })
 }
 
-/// Where a cluster has the keys of a shard.
-pub(crate) fn slot(shard: u16) -> u16 {
-    crc16(shard.to_string().as_bytes()) % 16_384
+/// The probe of the shard that a key is of.
+pub(crate) fn probe_beside(key: &str) -> String {
+    let shard = key.split_once('}').map_or("", |(shard, _)| shard);
+    format!("{shard}}}:probe")
+}
+
+/// The slot of a hash tag in a cluster.
+pub(crate) fn slot(tag: &str) -> u16 {
+    crc16(tag.as_bytes()) % 16_384
 }
 
 /// The hash tag of a key or a channel.
@@ -241,6 +248,8 @@ mod tests {
     #[test]
     fn the_hash_is_the_one_of_redis_cluster() {
         assert_eq!(crc16(b"123456789"), 0x31C3);
+        // As CLUSTER KEYSLOT says.
+        assert_eq!((slot("0"), slot("15")), (13_907, 4_178));
     }
 
     #[test]
@@ -269,6 +278,10 @@ mod tests {
         ] {
             assert!(key.starts_with(&tag), "{key}");
         }
+        assert_eq!(
+            probe_beside(&keys.ctx(&story)),
+            keys.probe(keys.shard(&story))
+        );
         for key in [keys.revoked(), keys.revoked_until(), keys.revocations()] {
             assert!(key.starts_with("sf:{0}:"), "{key}");
         }

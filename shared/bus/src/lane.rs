@@ -124,8 +124,7 @@ impl Bus {
                 Ok((Published::Logged(seq), replicated))
             }
             "HELD" => Ok((Published::Held, replicated)),
-            // Nothing was written here and now, and WAIT need not speak of what was written before.
-            "DUP" => Ok((Published::Duplicate, replicated.unknown())),
+            "DUP" => Ok((Published::Duplicate, replicated)),
             "FULL" => Err(Error::LaneFull(story.clone())),
             "NOSTORY" => Err(Error::NoStory(story.clone())),
             _ => Err(Error::data(format!("publish replied {word}"))),

@@ -6,6 +6,7 @@
 
 mod audit;
 mod bare;
+mod batch;
 mod channel;
 mod clock;
 mod connect;
@@ -106,7 +107,7 @@ pub struct Bus {
     renewing: Link,
     /// What is asked in many shards is asked in those that are served.
     coverage: Coverage,
-    /// Writes that fewer replicas than asked for have.
+    /// Writes that are not known to be on as many replicas as asked for.
     unreplicated: Arc<AtomicU64>,
 }
 
@@ -144,7 +145,7 @@ impl Bus {
         })
     }
 
-    /// How many writes were done that fewer replicas had than were waited for.
+    /// How many writes were done that are not known to be on as many replicas as were waited for.
     #[must_use]
     pub fn unreplicated(&self) -> u64 {
         self.unreplicated.load(Ordering::Relaxed)

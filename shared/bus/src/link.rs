@@ -11,6 +11,7 @@ use redis::cluster_async::ClusterConnection;
 use redis::{RedisError, RedisResult, Value};
 
 use crate::Error;
+use crate::batch::Batches;
 use crate::connect::{Topology, Wire};
 use crate::replicas::{Replicas, Replicated};
 use crate::settings::Settings;
@@ -28,8 +29,8 @@ struct Shape {
     connect: Duration,
     response: Duration,
     reconnect: Duration,
-    /// Who must have what is written.
-    replicas: Option<Replicas>,
+    /// Of scripts that are waited for.
+    batches: Option<Arc<Batches>>,
     state: Mutex<State>,
 }
 
@@ -50,7 +51,7 @@ impl Link {
             connect: settings.timeout,
             response,
             reconnect: settings.reconnect,
-            replicas: None,
+            batches: None,
             state: Mutex::default(),
         }))
     }
@@ -62,7 +63,7 @@ impl Link {
             connect: settings.timeout,
             response: settings.timeout,
             reconnect: settings.reconnect,
-            replicas: Some(replicas),
+            batches: Some(Arc::new(Batches::new(replicas))),
             state: Mutex::default(),
         }))
     }
@@ -81,34 +82,23 @@ impl Link {
         }
     }
 
-    /// Runs a script on keys with that hash tag, and waits for the replicas that are to have what it writes.
+    /// Runs a script, and waits for the replicas that are to have what it does. `probe` is its shard's.
     pub(crate) async fn run(
         &self,
-        script: &redis::Cmd,
-        tag: &str,
+        script: redis::Cmd,
+        probe: String,
     ) -> Result<(Value, Replicated), (Error, bool)> {
-        let Some(replicas) = &self.0.replicas else {
-            let reply = self.ask(script).await?;
-            return Ok((reply, Replicated::Unasked));
-        };
-        let Some(turn) = replicas.turn(tag).await else {
-            let reply = self.ask(script).await?;
-            let unknown = Replicated::Short(0);
-            replicas.count(unknown);
-            return Ok((reply, unknown));
-        };
-        let mut pipe = redis::pipe();
-        pipe.add_command(script.clone());
-        pipe.add_command(turn.wait());
-        let replies = self.replies(&pipe).await;
-        let (generation, replies) = replies.inspect_err(|_| turn.lost())?;
-        let mut replies = replies.into_iter();
-        let (done, waited) = (replies.next(), replies.next());
-        // Also where the script was refused: its server may not know it yet, and what was waited for is known then.
-        let replicated = turn.told(waited.unwrap_or(Value::Nil));
-        let reply = self.heard(generation, done.unwrap_or(Value::Nil).extract_error())?;
-        replicas.count(replicated);
-        Ok((reply, replicated))
+        match &self.0.batches {
+            Some(batches) => batches.run(self, script, probe).await,
+            None => Ok((self.ask(&script).await?, Replicated::Unasked)),
+        }
+    }
+
+    /// Counts what a script did, where it is not known to be on as many replicas as are waited for.
+    pub(crate) fn count(&self, replicated: Replicated) {
+        if let Some(batches) = &self.0.batches {
+            batches.replicas.count(replicated);
+        }
     }
 
     /// One round trip for many commands; one reply for each.
@@ -148,7 +138,10 @@ impl Link {
     }
 
     /// One reply for each command, refused or not, and the connection that they came on.
-    async fn replies(&self, pipe: &redis::Pipeline) -> Result<(u64, Vec<Value>), (Error, bool)> {
+    pub(crate) async fn replies(
+        &self,
+        pipe: &redis::Pipeline,
+    ) -> Result<(u64, Vec<Value>), (Error, bool)> {
         let (generation, connecting) = self.wire();
         match connecting.await {
             Ok(mut wire) => {
@@ -160,7 +153,11 @@ impl Link {
     }
 
     /// What came of it; with an error whether Redis may have done it all the same.
-    fn heard<T>(&self, generation: u64, reply: RedisResult<T>) -> Result<T, (Error, bool)> {
+    pub(crate) fn heard<T>(
+        &self,
+        generation: u64,
+        reply: RedisResult<T>,
+    ) -> Result<T, (Error, bool)> {
         self.judged(generation, reply).map_err(|error| {
             let is_unheard = error.is_unheard();
             (error, is_unheard)

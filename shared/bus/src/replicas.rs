@@ -1,38 +1,41 @@
-//! Waits until replicas have what a script wrote, where that is asked for: what they have outlives a failover.
+//! Waits until replicas have what scripts did, where that is asked for: what they have outlives a failover.
 //!
-//! `WAIT` speaks of what its own connection wrote (Redis 7 also of all that its server had written before). So it follows the
-//! script in one pipeline: whatever happens to the connection or to the master, it never speaks of another server's writes;
-//! and of a script that finds its work done by an earlier try nothing is known. It stops its connection meanwhile; so scripts
-//! that are waited for have a connection of their own, and of those of one place one is under way at a time.
+//! Replication is one ordered stream. So behind scripts goes one small write, and `WAIT` for it, in one pipeline: a replica that
+//! confirms it has all that its master did before, by whichever try and on whatever connection. (`WAIT` alone speaks of its own
+//! connection's writes, which on a new one, or behind a script that found its work done, are none.) What is told is told of one
+//! master, whatever happens to the connection meanwhile.
+//!
+//! A `WAIT` stops its connection. So scripts that are waited for have a connection of their own, and of those of one master
+//! one batch is under way at a time: a wait in vain delays the next by that long, and then nobody waits there for a while.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use redis::{Pipeline, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
+use crate::keys::{slot, tag};
 use crate::lease::millis;
 use crate::reply::read;
 
 /// Once too few replicas had something in time, nobody waits there for so long, and then one does: a fleet whose replicas
-/// are away goes on, and tells so.
+/// are away goes on, and tells so. Also how old what is known of the cluster's masters may be.
 const PAUSE: Duration = Duration::from_secs(10);
-/// And of those places one alone waits in full within that time, the others so long: a master without replicas may have many
-/// shards.
-const GLANCE: Duration = Duration::from_millis(100);
-/// Once a master did not answer nobody waits there for so long: who stood behind would find that out one after the other.
-const LOST: Duration = Duration::from_secs(1);
 
-/// Whether as many replicas as asked for have what was written.
+/// Whether as many replicas as asked for have what was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replicated {
     /// It was not asked for.
     Unasked,
     Enough,
-    /// Only so many are known to have it yet, 0 where nobody waited: it is done, and a failover now may undo it.
+    /// Only so many confirmed it in time: it is done, and a failover now may undo it.
     Short(u32),
+    /// Nobody waited, since others had just waited in vain or for long, or Redis did not say: it is done, and a failover
+    /// now may undo it.
+    Unknown,
 }
 
 impl Replicated {
@@ -41,16 +44,29 @@ impl Replicated {
     pub fn or_fewer(self, other: Self) -> Self {
         match (self, other) {
             (Self::Short(one), Self::Short(another)) => Self::Short(one.min(another)),
-            (Self::Short(_), _) => self,
+            (short @ Self::Short(_), _) | (_, short @ Self::Short(_)) => short,
+            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
             (_, other) => other,
         }
     }
 
-    /// Of what was not written now.
-    pub(crate) fn unknown(self) -> Self {
+    /// In a word: `enough`, `short` or `unknown`; none where it was not asked for.
+    #[must_use]
+    pub fn word(self) -> Option<&'static str> {
         match self {
-            Self::Unasked => Self::Unasked,
-            Self::Enough | Self::Short(_) => Self::Short(0),
+            Self::Unasked => None,
+            Self::Enough => Some("enough"),
+            Self::Short(_) => Some("short"),
+            Self::Unknown => Some("unknown"),
+        }
+    }
+
+    /// How many have it, where they are too few.
+    #[must_use]
+    pub fn short(self) -> Option<u32> {
+        match self {
+            Self::Short(have) => Some(have),
+            Self::Unasked | Self::Enough | Self::Unknown => None,
         }
     }
 }
@@ -60,7 +76,6 @@ pub(crate) struct Replicas {
     wanted: u32,
     /// The longest wait for them, and before it for the turn.
     patience: Duration,
-    /// Whether shards may have different masters.
     is_cluster: bool,
     state: Mutex<State>,
     counted: Arc<AtomicU64>,
@@ -68,13 +83,17 @@ pub(crate) struct Replicas {
 
 #[derive(Default)]
 struct State {
-    /// By hash tag in a cluster; one alone elsewhere.
+    masters: Masters,
+    /// When the cluster told, or would not.
+    told: Option<Instant>,
+    /// By the master's id.
     places: HashMap<String, Place>,
-    /// When somebody last waited in full where it was in vain before.
-    full: Option<Instant>,
-    /// Waits under way. Those of one master follow each other on its connection.
-    waits: u32,
 }
+
+/// The masters of a cluster by their slots, as it told last: the first, the last, the master's id. Of no effect on what is
+/// told, only on who waits for whom.
+#[derive(Default)]
+struct Masters(Vec<(u16, u16, String)>);
 
 /// What has one master.
 struct Place {
@@ -85,11 +104,13 @@ struct Place {
     is_told: bool,
 }
 
-/// The turn to run a script and wait behind it.
+/// The turn to send a batch and wait behind it.
 pub(crate) struct Turn<'a> {
     replicas: &'a Replicas,
-    tag: &'a str,
-    patience: Duration,
+    probe: &'a str,
+    place: String,
+    /// Whether the cluster is asked for its masters too.
+    asks: bool,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -102,67 +123,50 @@ impl Replicas {
     ) -> Self {
         Self {
             wanted,
-            patience,
+            // WAIT 0 would never end.
+            patience: patience.max(Duration::from_millis(1)),
             is_cluster,
             state: Mutex::default(),
             counted,
         }
     }
 
-    /// The turn for a script of that hash tag. `None`: nobody waits there now, or too many do.
-    pub(crate) async fn turn<'a>(&'a self, tag: &'a str) -> Option<Turn<'a>> {
-        let turn = self.open(tag)?;
+    /// The turn for scripts of that key's hash tag. `None`: nobody waits there now, or one has for too long.
+    pub(crate) async fn turn<'a>(&'a self, probe: &'a str) -> Option<Turn<'a>> {
+        let (place, turn) = self.open(probe)?;
         let permit = timeout(self.patience, turn.acquire_owned()).await;
         // Nobody closes it.
         let permit = permit.ok()?.ok()?;
         // Who had the turn before may have waited in vain.
-        self.open(tag)?;
-        let patience = self.begin(tag);
+        self.open(probe)?;
         Some(Turn {
             replicas: self,
-            tag,
-            patience,
+            probe,
+            place,
+            asks: self.asks(),
             _permit: permit,
         })
     }
 
-    fn open(&self, tag: &str) -> Option<Arc<Semaphore>> {
-        self.at(tag, |place, _| match place.short {
-            Some(until) if Instant::now() < until => None,
-            _ => Some(Arc::clone(&place.turn)),
-        })
-    }
-
-    /// How long it waits.
-    fn begin(&self, tag: &str) -> Duration {
+    fn open(&self, probe: &str) -> Option<(String, Arc<Semaphore>)> {
         let mut state = self.state();
-        let waits = state.waits;
-        state.waits += 1;
-        drop(state);
-        self.at(tag, |place, full| {
-            if !place.is_told {
-                // Several that find a master without replicas at once do not add up to more than an answer may take.
-                return self.patience / (waits + 1);
-            }
-            if full.is_some_and(|at| at.elapsed() < PAUSE) {
-                return self.patience.min(GLANCE);
-            }
-            *full = Some(Instant::now());
-            self.patience
-        })
+        let name = state.masters.of(probe).to_owned();
+        let place = state.place(&name);
+        let is_open = place.short.is_none_or(|until| until <= Instant::now());
+        is_open.then(|| (name, Arc::clone(&place.turn)))
     }
 
+    /// Whether it is time to ask a cluster for its masters.
+    fn asks(&self) -> bool {
+        let told = self.state().told;
+        self.is_cluster && told.is_none_or(|at| at.elapsed() >= PAUSE)
+    }
+
+    /// Counts what was done and is not known to be on enough of them.
     pub(crate) fn count(&self, replicated: Replicated) {
-        if matches!(replicated, Replicated::Short(_)) {
+        if matches!(replicated, Replicated::Short(_) | Replicated::Unknown) {
             self.counted.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    fn at<T>(&self, tag: &str, act: impl FnOnce(&mut Place, &mut Option<Instant>) -> T) -> T {
-        let mut state = self.state();
-        let State { places, full, .. } = &mut *state;
-        let place = places.entry(if self.is_cluster { tag } else { "" }.to_owned());
-        act(place.or_insert_with(Place::new), full)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -172,64 +176,98 @@ impl Replicas {
 }
 
 impl Turn<'_> {
-    /// The command that waits.
-    pub(crate) fn wait(&self) -> redis::Cmd {
-        let mut wait = redis::cmd("WAIT");
-        wait.arg(self.replicas.wanted).arg(millis(self.patience));
-        wait
+    /// Adds what asks for it.
+    pub(crate) fn ask(&self, pipe: &mut Pipeline) {
+        pipe.cmd("SET").arg(self.probe).arg("");
+        pipe.cmd("WAIT")
+            .arg(self.replicas.wanted)
+            .arg(millis(self.replicas.patience));
+        if self.asks {
+            pipe.cmd("CLUSTER").arg("SLOTS");
+        }
     }
 
-    /// What the reply to it says. One that is an error, as a master gives that is made a replica meanwhile, tells of none.
-    pub(crate) fn told(&self, reply: redis::Value) -> Replicated {
-        let have = reply.extract_error().ok();
-        let have = have.and_then(|reply| read(reply).ok()).unwrap_or(0);
-        let (tag, wanted, now) = (self.tag, self.replicas.wanted, Instant::now());
-        self.replicas.at(tag, |place, full| {
-            let is_enough = have >= wanted;
-            let was_told = std::mem::replace(&mut place.is_told, !is_enough);
-            if is_enough {
-                place.short = None;
-                if was_told {
-                    tracing::info!(shard = tag, "enough replicas have what is written again");
-                }
-                return Replicated::Enough;
+    /// What the replies to that say.
+    pub(crate) fn told(&self, replies: Vec<Value>) -> Replicated {
+        let mut replies = replies.into_iter().map(|reply| reply.extract_error().ok());
+        let (written, waited, slots) = (replies.next(), replies.next(), replies.next());
+        if self.asks {
+            let mut state = self.replicas.state();
+            state.told = Some(Instant::now());
+            state.masters = slots.flatten().and_then(Masters::read).unwrap_or_default();
+        }
+        // A master that refuses the write has not done what is before it, or is none any more.
+        let have = written.flatten().and(waited.flatten());
+        match have.and_then(|have| read::<u32>(have).ok()) {
+            Some(have) => self.learn(have),
+            None => Replicated::Unknown,
+        }
+    }
+
+    fn learn(&self, have: u32) -> Replicated {
+        let wanted = self.replicas.wanted;
+        let is_enough = have >= wanted;
+        let mut state = self.replicas.state();
+        let place = state.place(&self.place);
+        place.short = (!is_enough).then(|| Instant::now() + PAUSE);
+        let was_told = std::mem::replace(&mut place.is_told, !is_enough);
+        drop(state);
+        let shard = tag(self.probe);
+        match (is_enough, was_told) {
+            (true, true) => {
+                tracing::info!(shard, "enough replicas have what is written again");
             }
-            place.short = Some(now + PAUSE);
-            if !was_told {
-                *full = Some(now);
-                tracing::warn!(
-                    shard = tag,
-                    have,
-                    wanted,
-                    "too few replicas have what is written: it is done, and a failover now would undo it"
-                );
-            }
+            (false, false) => tracing::warn!(
+                shard,
+                have,
+                wanted,
+                "too few replicas have what is written: it is done, and a failover now would undo it"
+            ),
+            _ => {}
+        }
+        if is_enough {
+            Replicated::Enough
+        } else {
             Replicated::Short(have)
-        })
-    }
-
-    /// The master did not answer.
-    pub(crate) fn lost(&self) {
-        let until = Instant::now() + LOST;
-        self.replicas.at(self.tag, |place, _| {
-            place.short = place.short.max(Some(until));
-        });
+        }
     }
 }
 
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.replicas.state().waits -= 1;
-    }
-}
-
-impl Place {
-    fn new() -> Self {
-        Self {
+impl State {
+    fn place(&mut self, name: &str) -> &mut Place {
+        self.places.entry(name.to_owned()).or_insert_with(|| Place {
             turn: Arc::new(Semaphore::new(1)),
             short: None,
             is_told: false,
-        }
+        })
+    }
+}
+
+impl Masters {
+    /// From the reply to `CLUSTER SLOTS`: of each range its ends, its master, its replicas; of each node its address, port, id.
+    fn read(slots: Value) -> Option<Self> {
+        let ranges: Vec<Vec<Value>> = read(slots).ok()?;
+        let range = |range: Vec<Value>| {
+            let mut parts = range.into_iter();
+            let (first, last) = (read(parts.next()?).ok()?, read(parts.next()?).ok()?);
+            let master: Vec<Value> = read(parts.next()?).ok()?;
+            Some((first, last, read(master.into_iter().nth(2)?).ok()?))
+        };
+        ranges
+            .into_iter()
+            .map(range)
+            .collect::<Option<_>>()
+            .map(Self)
+    }
+
+    /// The id of the one that has a key; of none outside of a cluster, and where it has not told yet.
+    fn of(&self, key: &str) -> &str {
+        let slot = slot(tag(key));
+        let found = self
+            .0
+            .iter()
+            .find(|(first, last, _)| (*first..=*last).contains(&slot));
+        found.map_or("", |(.., master)| master)
     }
 }
 
@@ -238,7 +276,6 @@ mod tests {
     use std::pin::pin;
 
     use futures::poll;
-    use redis::Value;
 
     use super::*;
 
@@ -248,80 +285,112 @@ mod tests {
         Replicas::new((wanted, SECOND), is_cluster, Arc::default())
     }
 
-    /// Has its turn, and how many replicas have it.
-    async fn waits(replicas: &Replicas, tag: &str, have: i64) -> (Duration, Replicated) {
-        let turn = replicas.turn(tag).await.expect("its turn");
-        (turn.patience, turn.told(Value::Int(have)))
+    fn probe(shard: u16) -> String {
+        format!("sf:{{{shard}}}:probe")
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn of_many_shards_without_replicas_one_is_waited_for_in_full() {
-        let replicas = replicas(1, true);
-        let together: Vec<_> = [
-            replicas.turn("0").await.unwrap(),
-            replicas.turn("1").await.unwrap(),
-            replicas.turn("2").await.unwrap(),
-        ]
-        .into();
-        let all: Duration = together.iter().map(|turn| turn.patience).sum();
-        assert!(all < SECOND * 2, "{all:?}");
-        for turn in &together {
-            assert_eq!(turn.told(Value::Int(0)), Replicated::Short(0));
-        }
-        drop(together);
-        // Where there are replicas it is waited for in full.
-        assert_eq!(waits(&replicas, "3", 1).await, (SECOND, Replicated::Enough));
-        tokio::time::advance(PAUSE).await;
-        assert_eq!(waits(&replicas, "0", 0).await.0, SECOND);
-        assert_eq!(waits(&replicas, "1", 0).await.0, GLANCE);
-        assert_eq!(waits(&replicas, "2", 1).await.0, GLANCE);
-        assert_eq!(waits(&replicas, "2", 1).await.0, SECOND);
+    /// What the master answers to the write and to the wait.
+    fn confirmed(have: i64) -> Vec<Value> {
+        vec![Value::Okay, Value::Int(have)]
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn who_stands_behind_a_master_that_does_not_answer_does_not_wait_for_it_too() {
-        for is_cluster in [true, false] {
-            let replicas = replicas(1, is_cluster);
-            let first = replicas.turn("0").await.unwrap();
-            let mut second = pin!(replicas.turn("0"));
-            assert!(poll!(&mut second).is_pending());
-            first.lost();
-            drop(first);
-            assert!(second.await.is_none());
-            // Another shard may have another master in a cluster alone.
-            assert_eq!(replicas.turn("1").await.is_some(), is_cluster);
-            tokio::time::advance(LOST).await;
-            assert!(replicas.turn("0").await.is_some());
-        }
+    fn text(text: &str) -> Value {
+        Value::BulkString(text.into())
+    }
+
+    /// Of two masters, that the first half of the slots and the other half are on.
+    fn slots() -> Value {
+        let range = |first, last, id| {
+            let master = Value::Array(vec![text("h"), Value::Int(1), text(id)]);
+            let replica = Value::Array(vec![text("h"), Value::Int(2), text("replica")]);
+            Value::Array(vec![Value::Int(first), Value::Int(last), master, replica])
+        };
+        Value::Array(vec![range(0, 8_191, "m1"), range(8_192, 16_383, "m2")])
+    }
+
+    /// Two shards of the same master and one of the other's.
+    fn shards() -> (String, String, String) {
+        let half = |shard: &u16| slot(&shard.to_string()) < 8_192;
+        let (low, high): (Vec<u16>, Vec<u16>) = (0..8).partition(half);
+        (probe(low[0]), probe(low[1]), probe(high[0]))
     }
 
     #[tokio::test(start_paused = true)]
     async fn once_one_waited_in_vain_nobody_waits_for_a_while() {
-        let replicas = replicas(2, true);
-        let first = replicas.turn("0").await.unwrap();
-        let mut second = pin!(replicas.turn("0"));
+        let (replicas, probe) = (replicas(2, false), probe(0));
+        let first = replicas.turn(&probe).await.unwrap();
+        let mut second = pin!(replicas.turn(&probe));
         assert!(poll!(&mut second).is_pending());
-        assert_eq!(first.told(Value::Int(1)), Replicated::Short(1));
+        assert_eq!(first.told(confirmed(1)), Replicated::Short(1));
         drop(first);
         assert!(second.await.is_none());
-        assert!(replicas.turn("1").await.is_some());
         tokio::time::advance(PAUSE - Duration::from_millis(1)).await;
-        assert!(replicas.turn("0").await.is_none());
+        assert!(replicas.turn(&probe).await.is_none());
         tokio::time::advance(Duration::from_millis(1)).await;
-        let nothing = replicas.turn("0").await.unwrap().told(Value::Nil);
-        assert_eq!(nothing, Replicated::Short(0));
-        assert!(replicas.turn("0").await.is_none());
+        let again = replicas.turn(&probe).await.unwrap();
+        assert_eq!(again.told(confirmed(2)), Replicated::Enough);
+        drop(again);
+        assert!(replicas.turn(&probe).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_shards_of_one_master_take_turns_and_those_of_another_do_not_wait_for_them() {
+        let replicas = replicas(1, true);
+        let (one, beside, other) = shards();
+        let first = replicas.turn(&one).await.unwrap();
+        let told = [confirmed(1), vec![slots()]].concat();
+        assert_eq!(first.told(told), Replicated::Enough);
+        drop(first);
+        let first = replicas.turn(&one).await.unwrap();
+        assert!(poll!(pin!(replicas.turn(&beside))).is_pending());
+        assert!(poll!(pin!(replicas.turn(&other))).is_ready());
+        assert_eq!(first.told(confirmed(0)), Replicated::Short(0));
+        drop(first);
+        assert!(replicas.turn(&beside).await.is_none());
+        assert!(replicas.turn(&other).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cluster_alone_is_asked_for_its_masters_and_now_and_then() {
+        let (cluster, probe) = (replicas(1, true), probe(0));
+        assert!(!replicas(1, false).turn(&probe).await.unwrap().asks);
+        let asks = async |answer: Value| {
+            let turn = cluster.turn(&probe).await.unwrap();
+            turn.told([confirmed(1), vec![answer]].concat());
+            turn.asks
+        };
+        assert!(asks(slots()).await);
+        assert!(!asks(slots()).await);
         tokio::time::advance(PAUSE).await;
-        assert_eq!(waits(&replicas, "0", 2).await.1, Replicated::Enough);
-        assert!(replicas.turn("0").await.is_some());
+        // One that would not tell is not asked each time.
+        assert!(asks(Value::Nil).await);
+        assert!(!asks(slots()).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_master_that_refuses_the_write_says_nothing_of_replicas() {
+        let (replicas, probe) = (replicas(1, false), probe(0));
+        let refusal = |code: &str| {
+            let reply = format!("-{code} no\r\n");
+            redis::parse_redis_value(reply.as_bytes()).expect("an error reply")
+        };
+        for replies in [
+            vec![refusal("NOREPLICAS"), Value::Int(0)],
+            vec![Value::Okay, refusal("READONLY")],
+            vec![],
+        ] {
+            let turn = replicas.turn(&probe).await.unwrap();
+            assert_eq!(turn.told(replies), Replicated::Unknown);
+        }
+        assert!(replicas.turn(&probe).await.is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_for_their_turn_for_longer_than_for_replicas() {
-        let replicas = replicas(1, false);
-        let _first = replicas.turn("0").await.unwrap();
+        let (replicas, probe) = (replicas(1, false), probe(0));
+        let _first = replicas.turn(&probe).await.unwrap();
         let asked = Instant::now();
-        assert!(replicas.turn("0").await.is_none());
+        assert!(replicas.turn(&probe).await.is_none());
         assert_eq!(asked.elapsed(), SECOND);
     }
 }

@@ -75,7 +75,7 @@ impl Role {
         };
         commands.extend(more.iter().copied().map(str::to_owned));
         if waits {
-            commands.push("WAIT".to_owned());
+            commands.extend(["SET", "WAIT"].map(str::to_owned));
         }
         commands.sort_unstable();
         commands.dedup();

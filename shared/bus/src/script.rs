@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use redis::Value;
 
-use crate::keys::tag;
+use crate::keys::probe_beside;
 use crate::replicas::Replicated;
 use crate::{Error, link::Link};
 
@@ -118,8 +118,11 @@ impl Call {
 
     /// Runs it once. After [`Error::Unreachable`] it may have been done or not.
     pub(crate) async fn run(&self, link: &Link) -> Result<Value, Error> {
-        let done = self.ask(link).await;
-        done.map(|(reply, _)| reply).map_err(|(error, _)| error)
+        let (reply, replicated) = self.ask(link).await.map_err(|(error, _)| error)?;
+        if is_done(&reply) {
+            link.count(replicated);
+        }
+        Ok(reply)
     }
 
     /// Runs an idempotent script until a reply comes, and tells whether replicas have what it wrote.
@@ -136,18 +139,15 @@ impl Call {
 
     /// The same, and whether replicas have it; with an error whether it may have been done.
     async fn ask(&self, link: &Link) -> Result<(Value, Replicated), (Error, bool)> {
-        let (by_hash, tag) = (self.command("EVALSHA", self.script.sha()), self.tag());
-        match link.run(&by_hash, tag).await {
+        let probe = || probe_beside(self.keys.first().map_or("", String::as_str));
+        let by_hash = self.command("EVALSHA", self.script.sha());
+        match link.run(by_hash, probe()).await {
             Err((error, _)) if error.code() == Some("NOSCRIPT") => {
-                link.run(&self.command("EVAL", self.script.code), tag).await
+                link.run(self.command("EVAL", self.script.code), probe())
+                    .await
             }
             reply => reply,
         }
-    }
-
-    /// The hash tag of its keys.
-    fn tag(&self) -> &str {
-        tag(self.keys.first().map_or("", String::as_str))
     }
 
     /// Runs one that only reads: there is nothing that replicas should have.
@@ -170,13 +170,8 @@ impl Call {
 
     /// The same; tells also whether an earlier try may have done it, and its reply was lost.
     pub(crate) async fn run_until_heard(&self, link: &Link) -> Result<(Value, bool), Error> {
-        for tries in 1..TRIES {
-            match self.run(link).await {
-                Err(Error::Unreachable(_)) => {}
-                reply => return Ok((reply?, tries > 1)),
-            }
-        }
-        Ok((self.run(link).await?, true))
+        let (reply, _, unheard) = self.try_often(link).await.map_err(|(error, _)| error)?;
+        Ok((reply, unheard))
     }
 
     /// Runs an idempotent script until a reply comes.
@@ -184,19 +179,32 @@ impl Call {
     /// # Errors
     /// [`Error::Unheard`] where one of the tries may have been done.
     pub(crate) async fn run_until_known(&self, link: &Link) -> Result<(Value, Replicated), Error> {
+        match self.try_often(link).await {
+            Ok((reply, replicated, _)) => Ok((reply, replicated)),
+            Err((error, true)) => Err(Error::Unheard(Box::new(error))),
+            Err((error, false)) => Err(error),
+        }
+    }
+
+    /// The reply, whether replicas have what was done, and whether an earlier try may have done it; with an error whether
+    /// one of them may have.
+    async fn try_often(&self, link: &Link) -> Result<(Value, Replicated, bool), (Error, bool)> {
         let mut may_be_done = false;
         for tries in 1.. {
             let (error, is_unheard) = match self.ask(link).await {
-                Ok(reply) => return Ok(reply),
+                Ok((reply, replicated)) => {
+                    let again = tries > 1;
+                    // Where it found its work done, that may have been by a try of which nobody heard.
+                    if again || is_done(&reply) {
+                        link.count(replicated);
+                    }
+                    return Ok((reply, replicated, again));
+                }
                 Err(failed) => failed,
             };
             may_be_done |= is_unheard;
-            let is_away = matches!(error, Error::Unreachable(_));
-            if !is_away || tries == TRIES {
-                return Err(match may_be_done {
-                    true => Error::Unheard(Box::new(error)),
-                    false => error,
-                });
+            if !matches!(error, Error::Unreachable(_)) || tries == TRIES {
+                return Err((error, may_be_done));
             }
         }
         unreachable!("the tries are counted")
@@ -208,4 +216,15 @@ impl Call {
         cmd.arg(&self.keys).arg(&self.args);
         cmd
     }
+}
+
+/// Whether a script did something: what else it replies says why not.
+fn is_done(reply: &Value) -> bool {
+    const NOTHING: [&[u8]; 9] = [
+        b"AGAIN", b"DUP", b"EXISTS", b"FENCED", b"FULL", b"GONE", b"LARGE", b"MOVED", b"NOSTORY",
+    ];
+    let Value::Array(parts) = reply else {
+        return true;
+    };
+    !matches!(parts.first(), Some(Value::BulkString(word)) if NOTHING.contains(&word.as_slice()))
 }

@@ -18,8 +18,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// The longest wait between two tries to connect.
     pub reconnect: Duration,
-    /// How many replicas must have what is published and committed before it is said to be; 0 = none. What they have when
-    /// a quarter of the timeout is over counts: it is done all the same, and [`crate::Replicated`] tells.
+    /// How many replicas must have what is published and committed before it is said to be; 0 = none. It is waited for them
+    /// for a quarter of the timeout at most: it is done all the same, and [`crate::Replicated`] tells.
     pub wait_replicas: u32,
     /// Of TLS, where the URL asks for it.
     pub encryption: Encryption,

@@ -132,12 +132,8 @@ impl Bus {
     /// # Errors
     /// Those of [`Bus::create_story`].
     pub async fn create_story_replicated(&self, new: &NewStory) -> Result<Replicated, Error> {
-        let (made, replicated) = self.make(new, &letters()).await?;
-        // A try whose reply was lost may have made it: WAIT need not speak of that.
-        Ok(match made {
-            Made::Now(_) => replicated,
-            Made::Before(_) => replicated.unknown(),
-        })
+        let (_, replicated) = self.make(new, &letters()).await?;
+        Ok(replicated)
     }
 
     /// The same for whoever may not hear that it was done, and asks again for the same under the same name of the request.

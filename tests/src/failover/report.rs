@@ -69,7 +69,7 @@ impl Report {
         let there: HashSet<&EventId> = log.iter().map(|entry| &entry.event.id).collect();
         let mut kept = Vec::new();
         for done in &played.done {
-            let is_short = matches!(done.replicated, Replicated::Short(_));
+            let is_short = matches!(done.replicated, Replicated::Short(_) | Replicated::Unknown);
             self.confirmed += 1;
             self.confirmed_as_short += u64::from(is_short);
             if there.contains(&done.id) {

@@ -77,7 +77,7 @@ async fn one_spoilt_story_hides_no_other() -> anyhow::Result<()> {
 async fn a_redis_without_memory_is_told_in_words_that_help() -> anyhow::Result<()> {
     let stack = Stack::start(Options::default()).await?;
     // The first one also records the number of shards.
-    told(&stack, &["story", "create", "castle"]).await?;
+    told(&stack.redis_url(), &["story", "create", "castle"]).await?;
     stack.redis(&["CONFIG", "SET", "maxmemory", "1"]).await?;
     refused(
         &stack,
@@ -105,12 +105,18 @@ async fn a_redis_without_memory_is_told_in_words_that_help() -> anyhow::Result<(
     assert!(said.contains("found: Redis has no memory left"), "{said}");
     // Nothing of the story is there.
     stack.redis(&["CONFIG", "SET", "maxmemory", "0"]).await?;
-    assert_eq!(told(&stack, &["story", "list"]).await?, "castle\n");
     assert_eq!(
-        told(&stack, &["doctor"]).await?.matches("forest").count(),
+        told(&stack.redis_url(), &["story", "list"]).await?,
+        "castle\n"
+    );
+    assert_eq!(
+        told(&stack.redis_url(), &["doctor"])
+            .await?
+            .matches("forest")
+            .count(),
         0
     );
-    told(&stack, &["story", "create", "forest"]).await?;
+    told(&stack.redis_url(), &["story", "create", "forest"]).await?;
     stack.end().await;
     Ok(())
 }

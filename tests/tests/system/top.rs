@@ -43,7 +43,7 @@ async fn what_waits_is_in_flight_parked_and_dead_is_what_redis_has() -> anyhow::
     }
     stack.smuggle(Agent::Moderator, &[("e", b"{}")]).await?;
     eventually("four calls and a dead letter", async || {
-        let state = state(&stack, &[]).await?;
+        let state = state(&stack).await?;
         let narrator = row(&state, "narrator");
         // Of a Redis that has just begun nobody can tell who was heard of since.
         let is_known = narrator["in_flight"] == 4 && narrator["workers"] == 1;
@@ -246,7 +246,7 @@ async fn a_worker_that_died_is_not_called_alive_by_a_redis_that_begins_anew() ->
     let story = stack.story("castle", Policies::default()).await?;
     stack.act(&story, "a1", "I wait.").await?;
     let alive = async |stack: &Stack| {
-        let state = state(stack, &[]).await?;
+        let state = state(stack).await?;
         anyhow::Ok((
             state["workers"][0]["alive"].clone(),
             row(&state, "narrator")["workers"].clone(),

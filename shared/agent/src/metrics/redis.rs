@@ -22,7 +22,7 @@ impl Redis {
             unreplicated: counter(
                 registry,
                 "storyfleet_unreplicated_total",
-                "Writes that fewer replicas had in time than were waited for.",
+                "Writes that are not known to have been on as many replicas in time as were waited for.",
                 &["agent"],
             ),
         }

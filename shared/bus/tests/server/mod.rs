@@ -25,39 +25,57 @@ pub struct Server {
     process: Child,
     port: u16,
     dir: tempfile::TempDir,
-    keeps: bool,
+    how: How,
 }
+
+/// What it is started with.
+type How = &'static [&'static str];
+const PLAIN: How = &["--appendonly", "no", "--appendfsync", "no"];
+const DURABLE: How = &["--appendonly", "yes", "--appendfsync", "always"];
+/// No node of it ever counts as dead.
+const CLUSTER: How = &[
+    "--cluster-enabled",
+    "yes",
+    "--cluster-node-timeout",
+    "600000",
+];
 
 impl Server {
     pub fn start() -> Self {
-        Self::find(false)
+        Self::find(PLAIN)
     }
 
     /// One that keeps everything that it confirmed, through `kill` and `restart`.
     pub fn durable() -> Self {
-        Self::find(true)
+        Self::find(DURABLE)
     }
 
-    fn find(keeps: bool) -> Self {
-        // Another process may take the free port first; then this server ends, and the next one gets another port.
-        (0..10)
-            .find_map(|_| Self::try_start(keeps))
+    /// A node for a cluster.
+    pub fn node() -> Self {
+        Self::find(CLUSTER)
+    }
+
+    fn find(how: How) -> Self {
+        // Another process may take the free port first, or a node has no second one 10,000 above; then this server ends, and
+        // the next one gets another port.
+        (0..20)
+            .find_map(|_| Self::try_start(how))
             .expect("redis-server starts")
     }
 
-    fn try_start(keeps: bool) -> Option<Self> {
+    fn try_start(how: How) -> Option<Self> {
         let port = TcpListener::bind("127.0.0.1:0")
             .ok()?
             .local_addr()
             .ok()?
             .port();
         let dir = tempfile::tempdir().ok()?;
-        let process = process(port, dir.path(), keeps);
+        let process = process(port, dir.path(), how);
         let mut server = Self {
             process,
             port,
             dir,
-            keeps,
+            how,
         };
         server.is_ready().then_some(server)
     }
@@ -69,7 +87,7 @@ impl Server {
 
     /// After `kill`, on the same port.
     pub fn restart(&mut self) {
-        self.process = process(self.port, self.dir.path(), self.keeps);
+        self.process = process(self.port, self.dir.path(), self.how);
         assert!(self.is_ready(), "redis-server starts again");
     }
 
@@ -145,15 +163,11 @@ impl Server {
     }
 }
 
-fn process(port: u16, dir: &Path, keeps: bool) -> Child {
-    let keeping = match keeps {
-        true => ["--appendonly", "yes", "--appendfsync", "always"],
-        false => ["--appendonly", "no", "--appendfsync", "no"],
-    };
+fn process(port: u16, dir: &Path, how: How) -> Child {
     Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .args(["--save", ""])
-        .args(keeping)
+        .args(how)
         .arg("--dir")
         .arg(dir)
         .stdout(Stdio::piped())

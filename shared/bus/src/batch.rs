@@ -1,0 +1,145 @@
+//! Scripts that gather while others are under way, then go to their master together, with one `WAIT` for all of them.
+//!
+//! A `WAIT` stops its connection for the way to the replicas and back: one for each script would allow no more of them in a
+//! second than such ways. Whoever has a script in a batch drives it: who goes away takes only themselves.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::future::{BoxFuture, FutureExt, Shared, WeakShared};
+use redis::{Cmd, Value};
+
+use crate::Error;
+use crate::link::Link;
+use crate::replicas::{Replicas, Replicated};
+
+/// How many scripts go together. More would have the first wait long for the last.
+const MOST: usize = 32;
+
+/// What comes of a script or of a batch; with an error whether Redis may have done it all the same.
+type Outcome<T> = Result<T, (Error, bool)>;
+type Going = BoxFuture<'static, Outcome<Arc<Done>>>;
+
+/// The batches of one link.
+pub(crate) struct Batches {
+    pub(crate) replicas: Replicas,
+    /// The batch that a script joins, by the key that is written behind it.
+    gathering: Mutex<HashMap<String, Gathering>>,
+}
+
+struct Gathering {
+    batch: WeakShared<Going>,
+    scripts: Scripts,
+}
+
+/// Those of one batch. It takes them when it begins; then nobody can join.
+#[derive(Clone)]
+struct Scripts(Arc<Mutex<Option<Vec<Cmd>>>>);
+
+/// What came of a batch.
+struct Done {
+    /// Of its connection.
+    generation: u64,
+    /// One for each script, refused or not.
+    replies: Vec<Value>,
+    replicated: Replicated,
+}
+
+impl Batches {
+    pub(crate) fn new(replicas: Replicas) -> Self {
+        Self {
+            replicas,
+            gathering: Mutex::default(),
+        }
+    }
+
+    /// Runs a script with those of its shard that go now, and tells whether replicas have what it did. `probe` is the
+    /// key of its shard that is nothing but written.
+    pub(crate) async fn run(
+        self: &Arc<Self>,
+        link: &Link,
+        script: Cmd,
+        probe: String,
+    ) -> Outcome<(Value, Replicated)> {
+        let (batch, at) = self.join(link, script, probe);
+        let done = batch.await?;
+        let reply = done.replies.get(at).cloned().unwrap_or(Value::Nil);
+        let reply = link.heard(done.generation, reply.extract_error())?;
+        Ok((reply, done.replicated))
+    }
+
+    /// The batch that gathers, and the script's place in it.
+    fn join(self: &Arc<Self>, link: &Link, script: Cmd, probe: String) -> (Shared<Going>, usize) {
+        let mut gathering = self.gathering();
+        if let Some(open) = gathering.get(&probe)
+            // Everyone who had a script in it may have gone away.
+            && let Some(batch) = open.batch.upgrade()
+            && let Some(at) = open.scripts.add(&script)
+        {
+            return (batch, at);
+        }
+        let scripts = Scripts(Arc::new(Mutex::new(Some(vec![script]))));
+        let going = go(
+            Arc::clone(self),
+            link.clone(),
+            scripts.clone(),
+            probe.clone(),
+        );
+        let batch = going.boxed().shared();
+        if let Some(batch) = batch.downgrade() {
+            gathering.insert(probe, Gathering { batch, scripts });
+        }
+        (batch, 0)
+    }
+
+    fn gathering(&self) -> MutexGuard<'_, HashMap<String, Gathering>> {
+        // Nothing panics while it is held.
+        self.gathering
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn go(
+    batches: Arc<Batches>,
+    link: Link,
+    scripts: Scripts,
+    probe: String,
+) -> Outcome<Arc<Done>> {
+    let turn = batches.replicas.turn(&probe).await;
+    let scripts = scripts.take();
+    let count = scripts.len();
+    let mut pipe = redis::pipe();
+    for script in scripts {
+        pipe.add_command(script);
+    }
+    if let Some(turn) = &turn {
+        turn.ask(&mut pipe);
+    }
+    let (generation, mut replies) = link.replies(&pipe).await?;
+    let told = replies.split_off(count.min(replies.len()));
+    Ok(Arc::new(Done {
+        generation,
+        replies,
+        replicated: turn.map_or(Replicated::Unknown, |turn| turn.told(told)),
+    }))
+}
+
+impl Scripts {
+    /// Its place. `None`: there is none any more.
+    fn add(&self, script: &Cmd) -> Option<usize> {
+        let mut scripts = self.lock();
+        let scripts = scripts.as_mut().filter(|scripts| scripts.len() < MOST)?;
+        scripts.push(script.clone());
+        Some(scripts.len() - 1)
+    }
+
+    fn take(&self) -> Vec<Cmd> {
+        self.lock().take().unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Cmd>>> {
+        // Nothing panics while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
