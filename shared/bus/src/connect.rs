@@ -73,7 +73,7 @@ impl Topology {
             .set_connection_timeout(Some(connect))
             .set_response_timeout(Some(response));
         let nobody = None::<fn(redis::PushInfo) -> Result<(), ()>>;
-        let connected = self.connect(config, nobody, response).await;
+        let connected = self.connect(config, nobody, (connect, response)).await;
         connected.map_err(|error| self.explained(error))
     }
 
@@ -88,7 +88,9 @@ impl Topology {
             .set_connection_timeout(Some(connect))
             .set_response_timeout(Some(response))
             .set_push_sender(sender.clone());
-        let connected = self.connect(config, Some(sender), response).await;
+        let connected = self
+            .connect(config, Some(sender), (connect, response))
+            .await;
         connected.map_err(|error| self.explained(error))
     }
 
@@ -96,7 +98,7 @@ impl Topology {
         &self,
         config: AsyncConnectionConfig,
         push: Option<impl AsyncPushSender>,
-        response: Duration,
+        (connect, response): (Duration, Duration),
     ) -> RedisResult<Wire> {
         let protocol = if push.is_some() {
             ProtocolVersion::RESP3
@@ -122,6 +124,9 @@ impl Topology {
             }
             Servers::Cluster(nodes) => {
                 let mut builder = ClusterClientBuilder::new(nodes.clone())
+                    // A node that hangs is met twice before there is a connection, as one of the URL's and as one that the
+                    // cluster names, and whenever that is asked again: the others are to be reached all the same.
+                    .connection_timeout(connect / 3)
                     .response_timeout(response)
                     .use_protocol(protocol);
                 if let Some(push) = push {

@@ -129,7 +129,7 @@ impl Bus {
                 let waits = (wanted, settings.timeout / 4);
                 let is_cluster = topology.is_cluster();
                 let replicas = Replicas::new(waits, is_cluster, Arc::clone(&unreplicated));
-                Link::replicating(topology.clone(), &settings, replicas)
+                link.replicating(replicas)
             }
         };
         let cluster = topology.is_cluster().then(|| link.clone());

@@ -9,12 +9,17 @@ use std::time::Duration;
 use futures::future::{BoxFuture, FutureExt, Shared};
 use redis::cluster_async::ClusterConnection;
 use redis::{RedisError, RedisResult, Value};
+use tokio::time::Instant;
 
 use crate::Error;
 use crate::batch::Batches;
 use crate::connect::{Topology, Wire};
 use crate::replicas::{Replicas, Replicated};
 use crate::settings::Settings;
+
+/// How long after one connection was found dead the others are not doubted again: where Redis stays away they would be
+/// opened again and again.
+const DOUBTED: Duration = Duration::from_secs(10);
 
 pub(crate) type Connecting = Shared<BoxFuture<'static, RedisResult<Wire>>>;
 
@@ -31,12 +36,21 @@ struct Shape {
     reconnect: Duration,
     /// Of scripts that are waited for.
     batches: Option<Arc<Batches>>,
+    /// Shared with links that would find out for themselves what this one has found out.
+    doubt: Arc<Doubt>,
     state: Mutex<State>,
 }
+
+/// When a connection was last found dead, of several links to the same Redis. A server that hangs looks well to whoever has not
+/// asked it anything: each would wait for an answer of its own, one after the other, though another has taken its place.
+#[derive(Default)]
+struct Doubt(Mutex<Option<Instant>>);
 
 #[derive(Default)]
 struct State {
     wire: Option<Connecting>,
+    /// Since when there is one.
+    since: Option<Instant>,
     /// Counts the connections, so that a late error of an old one does not close its successor.
     generation: u64,
     /// Connections lost since one was good.
@@ -52,18 +66,20 @@ impl Link {
             response,
             reconnect: settings.reconnect,
             batches: None,
+            doubt: Arc::default(),
             state: Mutex::default(),
         }))
     }
 
-    /// One for scripts whose writes are to be on replicas too.
-    pub(crate) fn replicating(topology: Topology, settings: &Settings, replicas: Replicas) -> Self {
+    /// One beside this, for scripts whose writes are to be on replicas too.
+    pub(crate) fn replicating(&self, replicas: Replicas) -> Self {
         Self(Arc::new(Shape {
-            topology,
-            connect: settings.timeout,
-            response: settings.timeout,
-            reconnect: settings.reconnect,
+            topology: self.0.topology.clone(),
+            connect: self.0.connect,
+            response: self.0.response,
+            reconnect: self.0.reconnect,
             batches: Some(Arc::new(Batches::new(replicas))),
+            doubt: Arc::clone(&self.0.doubt),
             state: Mutex::default(),
         }))
     }
@@ -129,7 +145,13 @@ impl Link {
 
     fn wire(&self) -> (u64, Connecting) {
         let mut state = self.state();
+        if self.0.doubt.is_after(state.since) {
+            state.close();
+        }
         let (generation, failures) = (state.generation, state.failures);
+        if state.wire.is_none() {
+            state.since = Some(Instant::now());
+        }
         let wire = state
             .wire
             .get_or_insert_with(|| self.0.connecting(failures))
@@ -169,6 +191,7 @@ impl Link {
         match &reply {
             Err(Error::Unreachable(error)) => {
                 if self.lose(generation) {
+                    self.0.doubt.rise();
                     tracing::debug!(%error, "lost the connection to Redis");
                 }
             }
@@ -183,6 +206,7 @@ impl Link {
         Error::from_redis(error)
     }
 
+    /// Whether it was a good connection until now.
     fn lose(&self, generation: u64) -> bool {
         self.state().lose(generation)
     }
@@ -200,10 +224,15 @@ impl State {
             return false;
         }
         let was_good = self.failures == 0;
-        self.wire = None;
-        self.generation += 1;
+        self.close();
         self.failures = self.failures.saturating_add(1);
         was_good
+    }
+
+    fn close(&mut self) {
+        self.wire = None;
+        self.since = None;
+        self.generation += 1;
     }
 
     fn answered(&mut self, generation: u64) {
@@ -211,6 +240,26 @@ impl State {
             tracing::debug!(attempts = self.failures, "reached Redis again");
             self.failures = 0;
         }
+    }
+}
+
+impl Doubt {
+    /// Of what was opened before now.
+    fn rise(&self) {
+        let mut at = self.at();
+        if at.is_none_or(|at| at.elapsed() >= DOUBTED) {
+            *at = Some(Instant::now());
+        }
+    }
+
+    /// Whether what was opened then is to be opened anew.
+    fn is_after(&self, since: Option<Instant>) -> bool {
+        since.is_some_and(|since| self.at().is_some_and(|at| since < at))
+    }
+
+    fn at(&self) -> MutexGuard<'_, Option<Instant>> {
+        // Nothing panics while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

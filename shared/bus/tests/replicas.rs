@@ -290,6 +290,29 @@ async fn the_shards_of_a_master_without_its_replica_wait_for_it_once() {
 }
 
 #[tokio::test]
+async fn where_one_connection_was_found_dead_the_other_is_opened_anew() {
+    let (master, _replica) = pair().await;
+    let network = Network::before(&master.url());
+    let timeout = Duration::from_millis(500);
+    let bus = waiting_for(network.url(), timeout);
+    bus.ping().await.unwrap();
+    assert_eq!(published(&bus, "a").await.0, Published::Logged(Seq(2)));
+    let mut raw = master.raw();
+    let mut opened = || {
+        let info: redis::InfoDict = redis::cmd("INFO").arg("stats").query(&mut raw).unwrap();
+        info.get::<u64>("total_connections_received").unwrap()
+    };
+    let before = opened();
+    network.stall("PING");
+    bus.ping().await.unwrap_err();
+    assert_eq!(opened(), before, "nobody has asked since");
+    for (id, seq) in [("b", 3), ("c", 4)] {
+        assert_eq!(published(&bus, id).await.0, Published::Logged(Seq(seq)));
+        assert_eq!(opened(), before + 1);
+    }
+}
+
+#[tokio::test]
 async fn who_waits_for_nobody_is_told_nothing_of_replicas() {
     let server = Server::start();
     create(&server.bus(), "castle", Policies::default()).await;
