@@ -26,6 +26,7 @@ mod keys;
 mod lane;
 mod lanes;
 mod lease;
+mod letters;
 mod link;
 mod live;
 mod log;

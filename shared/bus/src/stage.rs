@@ -6,11 +6,12 @@ use std::time::Duration;
 use story::{EventId, LogEntry, MAX_EVENT_BYTES, Seq, StoryId};
 
 use crate::keys::Keys;
+use crate::letters::letters;
 use crate::log::MAX_PLACE;
 use crate::recordings::{Keep, Kept};
 use crate::reply::verdict;
 use crate::script::{Call, Script};
-use crate::stories::{MAX_STORY_BYTES, MAX_TITLE_BYTES, character_json, letters, policy_fields};
+use crate::stories::{MAX_STORY_BYTES, MAX_TITLE_BYTES, character_json, policy_fields};
 use crate::{Bus, Error, Story};
 
 pub(crate) static ADOPT: Script = Script::new(include_str!("../scripts/adopt.lua"));

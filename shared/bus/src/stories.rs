@@ -9,6 +9,7 @@ use serde_json::json;
 use story::{Character, Context, LogEntry, Policies, Seq, StoryId};
 
 use crate::digest::sha256;
+use crate::letters::letters;
 use crate::replicas::Replicated;
 use crate::reply::{next, read, verdict};
 use crate::script::{Call, STORY};
@@ -18,9 +19,6 @@ use crate::{Bus, Error};
 pub const MAX_STORY_BYTES: usize = 256 * 1_024;
 /// The longest title.
 pub const MAX_TITLE_BYTES: usize = 1_024;
-
-/// How many letters and digits are nobody else's.
-const MANY_LETTERS: usize = 12;
 
 /// A story to be made.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -397,12 +395,4 @@ fn split<T>(
 
 pub(crate) fn character_json(character: &Character) -> String {
     json!(character).to_string()
-}
-
-/// Nobody else's.
-pub(crate) fn letters() -> String {
-    const LETTERS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
-    (0..MANY_LETTERS)
-        .map(|_| char::from(LETTERS[rand::random_range(0..LETTERS.len())]))
-        .collect()
 }
