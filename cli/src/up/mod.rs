@@ -79,8 +79,8 @@ pub(crate) async fn run(args: UpArgs, target: Target, out: Output) -> anyhow::Re
         folder,
     };
     let served = match &mut server {
-        None => up.serve(fleet).await,
-        Some(server) => up.serve_on(server, fleet).await,
+        None => Box::pin(up.serve(fleet)).await,
+        Some(server) => Box::pin(up.serve_on(server, fleet)).await,
     };
     let tidied = State::remove(up.folder.path());
     up.shutdown.now.cancel();

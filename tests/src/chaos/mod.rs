@@ -80,7 +80,7 @@ struct Run {
 /// When the run cannot be made; what it finds wrong is in the report.
 pub async fn run(seed: u64, length: Duration, tell: impl Fn(&str)) -> anyhow::Result<Report> {
     let folder = TempDir::with_prefix("storyfleet-chaos-")?;
-    let ran = run_in(folder.path(), seed, length, tell).await;
+    let ran = Box::pin(run_in(folder.path(), seed, length, tell)).await;
     keep(folder, ran, Report::is_clean, |report| &mut report.kept)
 }
 

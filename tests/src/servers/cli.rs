@@ -6,7 +6,6 @@ use anyhow::{Context, ensure};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::at;
 use crate::authority::{Encrypted, asking};
 use crate::redis::{Redis, cli_program};
 use crate::wait::DEADLINE;
