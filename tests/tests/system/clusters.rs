@@ -9,7 +9,7 @@ use futures::future::try_join_all;
 use serde_json::Value;
 use story::{Agent, Outcome, StoryId};
 use system_tests::failover::{self, Blow, Report, Topology, Trial};
-use system_tests::{Model, Process, Servers, Signal, Watcher, action, eventually, worker};
+use system_tests::{Model, Output, Process, Servers, Signal, Watcher, action, eventually, worker};
 use tokio::time::timeout;
 
 use crate::command::{run, told};
@@ -34,12 +34,7 @@ async fn a_fleet_goes_on_while_slots_are_moved() -> anyhow::Result<()> {
         ..Settings::new(url.clone())
     })?;
     let model = Model::start("", &[]).await?;
-    let mut stories: Vec<StoryId> = Vec::new();
-    for n in 0..STORIES {
-        let story = NewStory::new(format!("s{n}").parse()?);
-        bus.create_story(&story).await?;
-        stories.push(story.id);
-    }
+    let stories = stories(&bus, STORIES).await?;
     let mut fleet = Vec::new();
     for _ in 0..2 {
         let mut narrator = worker(Agent::Narrator, &url, model.url())?;
@@ -91,35 +86,19 @@ async fn slots_that_nobody_serves_stop_their_own_stories_alone_and_are_told_of()
     let settings = ["--cluster-require-full-coverage", "no"];
     let servers = tempfile::tempdir()?;
     let mut cluster = Servers::cluster_with(servers.path(), &settings).await?;
-    let (url, shards) = (cluster.url(), SHARDS.to_string());
+    let url = cluster.url();
     let bus = Bus::new(Settings {
         shards: SHARDS,
         ..Settings::new(url.clone())
     })?;
     let model = Model::start("", &[]).await?;
-    let mut narrator = worker(Agent::Narrator, &url, model.url())?;
-    narrator.args(["--shards", &shards, "--lease", "2s", "--log", "json"]);
-    narrator.args(["--metrics-listen", "127.0.0.1:0"]);
-    let mut narrator = Process::start(narrator.stderr(Stdio::piped()))?;
-    let mut log = narrator.errors()?;
-    let serving: Value = serde_json::from_str(&log.line("/readyz").await?)?;
-    let page = serving["address"].as_str().context("an address")?;
-    let page = format!("http://{page}/readyz");
-    let mut stories: Vec<StoryId> = Vec::new();
-    for n in 0..2 * STORIES {
-        let story = NewStory::new(format!("s{n}").parse()?);
-        bus.create_story(&story).await?;
-        stories.push(story.id);
-    }
+    let (narrator, log, page) = told_worker(&url, model.url()).await?;
+    let stories = stories(&bus, 2 * STORIES).await?;
     // The first third of the slots, where nothing lies that all stories need.
     let (master, replica) = cluster.pair().await?;
     cluster.kill(replica).await?;
     cluster.kill(master).await?;
-    eventually("the worker says why", async || {
-        let text = reqwest::get(&page).await?.text().await?;
-        Ok(text.contains(UNSERVED).then_some(()))
-    })
-    .await?;
+    says(&page, UNSERVED).await?;
     let sent = stories.iter().map(async |story| {
         let event = action(story, "a1", "I go on.", None)?;
         anyhow::Ok((story.clone(), bus.publish(&event).await))
@@ -139,17 +118,10 @@ async fn slots_that_nobody_serves_stop_their_own_stories_alone_and_are_told_of()
         let outcome = watcher.outcome_of(&"a1".parse()?).await?;
         assert_eq!(outcome, Outcome::Answered);
     }
-    let folder = tempfile::tempdir()?;
-    let send = |story| {
-        [
-            "--redis", &url, "--shards", &shards, "send", story, "And on.", "--wait",
-        ]
-    };
-    let (goes_on, waits) = (told[0].0.as_str(), stopped[0].0.as_str());
-    let answered = run(folder.path(), &send(goes_on)).await?;
+    let (goes_on, waits) = (&told[0].0, &stopped[0].0);
+    let answered = sends(&url, goes_on).await?;
     assert!(answered.status.success(), "{answered:?}");
-    let refused = run(folder.path(), &send(waits)).await?;
-    let line = String::from_utf8(refused.stderr)?;
+    let line = String::from_utf8(sends(&url, waits).await?.stderr)?;
     assert!(line.contains(UNSERVED), "{line}");
     let warnings = log.with("WARN");
     assert!(warnings.len() <= 3, "{warnings:#?}");
@@ -167,13 +139,48 @@ async fn slots_that_nobody_serves_stop_their_own_stories_alone_and_are_told_of()
         Ok(audit.filter(|audit| audit.answered == all && audit.is_clean()))
     })
     .await?;
-    eventually("the worker is ready", async || {
-        let text = reqwest::get(&page).await?.text().await?;
-        Ok((text == "ready\n").then_some(()))
-    })
-    .await?;
+    says(&page, "ready\n").await?;
     assert!(narrator.end().await?.success());
     model.end().await
+}
+
+async fn stories(bus: &Bus, count: usize) -> anyhow::Result<Vec<StoryId>> {
+    let mut stories = Vec::new();
+    for n in 0..count {
+        let story = NewStory::new(format!("s{n}").parse()?);
+        bus.create_story(&story).await?;
+        stories.push(story.id);
+    }
+    Ok(stories)
+}
+
+/// A narrator, its log, and its page that tells whether it is ready.
+async fn told_worker(redis: &str, llm: &str) -> anyhow::Result<(Process, Output, String)> {
+    let mut narrator = worker(Agent::Narrator, redis, llm)?;
+    narrator.args(["--shards", &SHARDS.to_string(), "--lease", "2s"]);
+    narrator.args(["--log", "json", "--metrics-listen", "127.0.0.1:0"]);
+    let mut narrator = Process::start(narrator.stderr(Stdio::piped()))?;
+    let mut log = narrator.errors()?;
+    let serving: Value = serde_json::from_str(&log.line("/readyz").await?)?;
+    let page = serving["address"].as_str().context("an address")?;
+    let page = format!("http://{page}/readyz");
+    Ok((narrator, log, page))
+}
+
+/// Waits until a page has these words.
+async fn says(page: &str, words: &str) -> anyhow::Result<()> {
+    eventually(words, async || {
+        let text = reqwest::get(page).await?.text().await?;
+        Ok(text.contains(words).then_some(()))
+    })
+    .await
+}
+
+async fn sends(redis: &str, story: &StoryId) -> anyhow::Result<std::process::Output> {
+    let (folder, shards) = (tempfile::tempdir()?, SHARDS.to_string());
+    let to = ["--redis", redis, "--shards", &shards];
+    let send = ["send", story.as_str(), "And on.", "--wait"];
+    run(folder.path(), &[&to[..], &send].concat()).await
 }
 
 async fn fails_over(topology: Topology, blow: Blow, wait_replicas: u32) -> anyhow::Result<Report> {

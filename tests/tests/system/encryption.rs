@@ -187,14 +187,10 @@ async fn whoever_may_not_talk_to_redis_is_told_why_in_one_line() -> anyhow::Resu
     let redis = Redis::start_encrypted(&authority, &[]).await?;
     let plain = Redis::start(&[]).await?;
     let url = redis.url();
-    let (named, in_clear) = (
-        url.replace("127.0.0.1", "localhost"),
-        url.replace("rediss", "redis"),
-    );
-    let (under_tls, unchecked) = (
-        plain.url().replace("redis", "rediss"),
-        format!("{url}/#insecure"),
-    );
+    let named = url.replace("127.0.0.1", "localhost");
+    let in_clear = url.replace("rediss", "redis");
+    let under_tls = plain.url().replace("redis", "rediss");
+    let unchecked = format!("{url}/#insecure");
     let asker = Asker::new(&authority)?;
     let [ca, ours, cert, own, key, its] = asker.options();
     let [.., other, _, others] = stranger.options();
