@@ -71,6 +71,8 @@ def told():
 def test_a_command_of_the_runbooks_is_one(line, tmp_path):
     """Nobody listens there: what is understood fails with 1, what is not with 2."""
     program, *arguments = shlex.split(line)
+    (tmp_path / "FILE").touch()
+    arguments = [str(tmp_path / "FILE") if each == "FILE" else each for each in arguments]
     command = [f"{BINARIES}/{program}", *arguments, "--redis", "redis://127.0.0.1:1", "--data", str(tmp_path)]
     done = run(*command)
     assert done.returncode == 1, done.stderr

@@ -290,7 +290,9 @@ impl Servers {
     /// When it does not tell.
     pub async fn stories(&self, node: usize) -> anyhow::Result<BTreeSet<StoryId>> {
         let keys = command(&self.nodes[node], &["KEYS", "sf:*:log:*"]).await?;
-        let ids = keys.lines().filter_map(|key| key.rsplit(':').next());
+        // Of none it writes an empty line.
+        let keys = keys.lines().filter(|key| !key.is_empty());
+        let ids = keys.filter_map(|key| key.rsplit(':').next());
         ids.map(|id| Ok(id.parse()?)).collect()
     }
 

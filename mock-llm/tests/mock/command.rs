@@ -89,7 +89,7 @@ async fn check_tells_good_scripts_from_bad() {
     ] {
         let refused = run(&arguments).await;
         let told = text(&refused.stderr);
-        assert_eq!(refused.status.code(), Some(1));
+        assert_eq!(refused.status.code(), Some(2));
         assert!(told.starts_with("error: "), "{told}");
         assert!(
             told.contains("bad.yaml:2 is wrong: ") && told.contains("`gremlins`"),

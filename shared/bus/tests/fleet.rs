@@ -4,10 +4,13 @@
 
 mod server;
 
+use std::time::Duration;
+
 use bus::{Backlog, Bus};
 use redis::Commands;
 use server::{Server, action, answered, castle, commands, create, failure, given_up, user};
 use story::{Agent, Policies};
+use tokio::time::{sleep, timeout};
 
 const NARRATOR: Agent = Agent::Narrator;
 
@@ -41,9 +44,25 @@ async fn an_installation_without_anything_is_told_as_such() {
     assert!(load.memory > 0 && load.clients > 0);
 }
 
+/// Waits until Redis is old enough: of one that has just begun nobody can tell who was heard of since.
+async fn grown(server: &Server) {
+    let mut raw = server.raw();
+    let mut age = || -> u64 {
+        let info: redis::InfoDict = redis::cmd("INFO").arg("server").query(&mut raw).unwrap();
+        info.get("uptime_in_seconds").unwrap()
+    };
+    let grows = async {
+        while age() < 4 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), grows).await.unwrap();
+}
+
 #[tokio::test]
 async fn what_waits_is_taken_parked_ends_and_fails_is_counted() {
-    let (_server, bus) = castle(&["a", "b", "c"]).await;
+    let (server, bus) = castle(&["a", "b", "c"]).await;
+    grown(&server).await;
     create(&bus, "forest", Policies::default()).await;
     bus.publish(&action("forest", "a")).await.unwrap();
     let before = narrator(&bus).await;

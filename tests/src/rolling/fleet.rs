@@ -106,10 +106,15 @@ impl Fleet {
             // Two signals at once may be one.
             says(&mut worker.process, &worker.log, "asked to end").await?;
         }
-        let status = worker.process.end().await?;
+        // One that had nothing has ended at the first.
+        let first = worker.process.ended()?;
+        let status = match first {
+            Some(status) => status,
+            None => worker.process.end().await?,
+        };
         ensure!(status.success(), "{log}: it was asked to end: {status}");
         match way {
-            Way::Hurried => self.replaced.hurried += 1,
+            Way::Hurried => self.replaced.hurried += u32::from(first.is_none()),
             Way::Drained => {
                 self.replaced.drained += 1;
                 let slowest = &mut self.replaced.slowest_drain_s;
