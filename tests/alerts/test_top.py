@@ -16,6 +16,7 @@ from live import eventually
 STORIES = [f"top-{number}" for number in range(20)]
 READERS = 3
 DIALOGUES = 4
+NOBODY_SPEAKS = "rules:\n- {when: {agent: dialogue}, reply: {fault: unauthorized}}\n"
 # Top's rates are of ten seconds.
 RATES = "10s"
 QUIET = 10
@@ -53,7 +54,6 @@ def played(fleet):
     yield fleet
     for reader in readers:
         reader.close()
-    fleet.storyfleet("dead", "redrive", "--all")
     eventually("all is answered", lambda: fleet.query("sum(storyfleet_backlog) == 0"), 60)
 
 
@@ -140,33 +140,37 @@ GAUGES = {
 
 def test_what_is_there_now_is_the_same(played):
     fleet = played
-    fleet.play("rules:\n- {when: {agent: dialogue}, reply: {fault: unauthorized}}\n")
-    for number in range(DIALOGUES):
-        acts(fleet, number, "Who are you?", to="Sibyl")
-    eventually("four are given up", lambda: fleet.query(f'storyfleet_dead_letters{{agent="dialogue"}} == {DIALOGUES}'))
-    fleet.freeze("model")
-    try:
-        for number in range(len(STORIES)):
-            acts(fleet, number, "I wait")
-        with top(fleet) as seen:
-            full = 2 * live.SLOTS
-            eventually("both narrators are full", lambda: agents(seen(), "in_flight").get("narrator") == full)
-            for title, look in GAUGES.items():
-                is_alike(title, lambda look=look: look(fleet, seen()), 0)
-            assert agents(seen(), "waiting") == {"narrator": len(STORIES) - full}
-            eventually("the oldest is some seconds old", lambda: agents(seen(), "oldest_ms").get("narrator", 0) > 4_000)
-            # The workers look every two seconds, Prometheus every second.
-            (panels,) = panel(fleet, "Oldest event")
-            assert abs(panels["narrator"] - agents(seen(), "oldest_ms", 0.001)["narrator"]) < 3.5
-    finally:
-        fleet.thaw("model")
-        fleet.mend_the_model()
+    with fleet.playing(NOBODY_SPEAKS):
+        for number in range(DIALOGUES):
+            acts(fleet, number, "Who are you?", to="Sibyl")
+        eventually("four are given up", lambda: fleet.query(f'storyfleet_dead_letters{{agent="dialogue"}} == {DIALOGUES}'))
+        with fleet.frozen("model"):
+            for number in range(len(STORIES)):
+                acts(fleet, number, "I wait")
+            with top(fleet) as seen:
+                gauges_are_alike(fleet, seen)
+
+
+def gauges_are_alike(fleet, seen):
+    full = 2 * live.SLOTS
+    eventually("both narrators are full", lambda: agents(seen(), "in_flight").get("narrator") == full)
+    for title, look in GAUGES.items():
+        is_alike(title, lambda look=look: look(fleet, seen()), 0)
+    assert agents(seen(), "waiting") == {"narrator": len(STORIES) - full}
+    eventually("the oldest is some seconds old", lambda: agents(seen(), "oldest_ms").get("narrator", 0) > 4_000)
+    # The workers look every two seconds, Prometheus every second.
+    (panels,) = panel(fleet, "Oldest event")
+    assert abs(panels["narrator"] - agents(seen(), "oldest_ms", 0.001)["narrator"]) < 3.5
 
 
 def test_what_came_to_be_is_the_same(played):
     fleet = played
     eventually("all is answered", lambda: fleet.query("sum(storyfleet_backlog) == 0"), 60)
-    fleet.play("rules:\n- {when: {agent: dialogue}, reply: {fault: unauthorized}}\n")
+    with fleet.playing(NOBODY_SPEAKS):
+        rates_are_alike(fleet)
+
+
+def rates_are_alike(fleet):
     # What rate() makes of a counter that was nothing before is another share of it than of the rest.
     with somebody_acts(fleet, every=0.05):
         both = "count(storyfleet_turn_seconds_bucket{agent='narrator', le='0.05'} > 5) == 2"
@@ -187,7 +191,6 @@ def test_what_came_to_be_is_the_same(played):
         state = seen()
         for field, shown in [("turn_p50_s", half), ("turn_p99_s", most), ("first_words_p50_s", first)]:
             assert is_near(agents(state, field), shown, 0.1), (field, agents(state, field), shown)
-    fleet.mend_the_model()
 
 
 @contextlib.contextmanager
