@@ -70,7 +70,7 @@ pub enum Committed {
     /// The entry is gone, and an earlier try of this call had no reply: it was done then. (Or before, by another worker to
     /// whom the lease had passed: the entry does not tell.)
     Already,
-    /// The entry had ended before.
+    /// The entry had ended before. (On a cluster, perhaps by this call: its client sends again by itself where it got no reply.)
     Gone,
     /// Another worker holds the entry now; nothing was written.
     Fenced,

@@ -98,7 +98,7 @@ impl Bus {
             for entry in entries {
                 call.arg(entry);
             }
-            // Not sent again when the reply is lost: it would take the attempt off twice.
+            // Once: who drains has no time to ask again, and a lease runs out by itself.
             call.run(&self.link).await?;
         }
         Ok(())

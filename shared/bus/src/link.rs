@@ -84,6 +84,11 @@ impl Link {
         }))
     }
 
+    /// Whether the client itself sends again what it got no reply to: that of a cluster does, and tells nobody.
+    pub(crate) fn sends_again(&self) -> bool {
+        self.0.topology.is_cluster()
+    }
+
     pub(crate) async fn query(&self, cmd: &redis::Cmd) -> Result<Value, Error> {
         self.ask(cmd).await.map_err(|(error, _)| error)
     }

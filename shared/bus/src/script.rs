@@ -119,7 +119,7 @@ impl Call {
     /// Runs it once. After [`Error::Unreachable`] it may have been done or not.
     pub(crate) async fn run(&self, link: &Link) -> Result<Value, Error> {
         let (reply, replicated) = self.ask(link).await.map_err(|(error, _)| error)?;
-        if is_done(&reply) {
+        if did(&reply) == Did::Now {
             link.count(replicated);
         }
         Ok(reply)
@@ -193,12 +193,16 @@ impl Call {
         for tries in 1.. {
             let (error, is_unheard) = match self.ask(link).await {
                 Ok((reply, replicated)) => {
-                    let again = tries > 1;
-                    // Where it found its work done, that may have been by a try of which nobody heard.
-                    if again || is_done(&reply) {
+                    let counts = match did(&reply) {
+                        Did::Now => true,
+                        // By a try of which nobody heard: one of ours, or of the client's own.
+                        Did::Before => may_be_done || link.sends_again(),
+                        Did::Nothing => false,
+                    };
+                    if counts {
                         link.count(replicated);
                     }
-                    return Ok((reply, replicated, again));
+                    return Ok((reply, replicated, may_be_done));
                 }
                 Err(failed) => failed,
             };
@@ -218,13 +222,65 @@ impl Call {
     }
 }
 
-/// Whether a script did something: what else it replies says why not.
-fn is_done(reply: &Value) -> bool {
-    const NOTHING: [&[u8]; 9] = [
-        b"AGAIN", b"DUP", b"EXISTS", b"FENCED", b"FULL", b"GONE", b"LARGE", b"MOVED", b"NOSTORY",
-    ];
+/// What a script did, by the word that its reply begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Did {
+    Now,
+    /// It found it done.
+    Before,
+    Nothing,
+}
+
+const BEFORE: [&str; 3] = ["AGAIN", "DUP", "GONE"];
+/// Why nothing was done.
+const NOTHING: [&str; 8] = [
+    "EXISTS", "FENCED", "FULL", "LARGE", "LOST", "MOVED", "NOSTORY", "STALE",
+];
+
+fn did(reply: &Value) -> Did {
     let Value::Array(parts) = reply else {
-        return true;
+        return Did::Now;
     };
-    !matches!(parts.first(), Some(Value::BulkString(word)) if NOTHING.contains(&word.as_slice()))
+    let Some(Value::BulkString(word)) = parts.first() else {
+        return Did::Now;
+    };
+    let is_it = |of: &&str| of.as_bytes() == word;
+    if BEFORE.iter().any(|word| is_it(&word)) {
+        Did::Before
+    } else if NOTHING.iter().any(|word| is_it(&word)) {
+        Did::Nothing
+    } else {
+        Did::Now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// A script that is to say something new says here, too, whether it did anything.
+    #[test]
+    fn of_each_word_of_the_scripts_it_is_known_what_was_done() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts");
+        let mut words = BTreeSet::new();
+        for file in std::fs::read_dir(folder).unwrap() {
+            let code = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            let replies = code.split("return {").skip(1);
+            let quoted = replies.filter_map(|reply| reply.trim_start().strip_prefix('\''));
+            words.extend(quoted.filter_map(|reply| Some(reply.split_once('\'')?.0.to_owned())));
+        }
+        let known = BEFORE.into_iter().chain(NOTHING).chain(["OK"]);
+        let known: BTreeSet<String> = known.map(str::to_owned).collect();
+        assert_eq!(words, known);
+        for (word, did_so) in [
+            ("OK", Did::Now),
+            ("DUP", Did::Before),
+            ("FULL", Did::Nothing),
+        ] {
+            let reply = Value::Array(vec![Value::BulkString(word.into())]);
+            assert_eq!(did(&reply), did_so);
+        }
+    }
 }

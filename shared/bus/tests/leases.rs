@@ -52,6 +52,24 @@ async fn a_released_entry_is_claimed_at_once_and_the_attempt_is_not_charged() {
     assert_eq!(claimed.deliveries, 1);
 }
 
+/// As the client of a cluster may send it by itself.
+#[tokio::test]
+async fn what_is_let_go_twice_has_one_attempt_less() {
+    let (server, bus) = castle(&["a"]).await;
+    let delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
+    redis::cmd("XCLAIM")
+        .arg(format!("sf:{{0}}:work:{NARRATOR}"))
+        .arg(("fleet", "w1", 0, &delivery.lease.entry))
+        .arg(("RETRYCOUNT", 3, "JUSTID"))
+        .exec(&mut server.raw())
+        .unwrap();
+    let leases = [delivery.lease];
+    bus.release(NARRATOR, "w1", &leases).await.unwrap();
+    bus.release(NARRATOR, "w1", &leases).await.unwrap();
+    let taken = one(bus.take_let_go(NARRATOR, "w2", 10).await.unwrap());
+    assert_eq!(taken.deliveries, 3);
+}
+
 /// A worker that has just begun, or whose Redis is just back, may not take what a living one could not renew.
 #[tokio::test]
 async fn what_was_let_go_is_told_from_what_is_old() {
