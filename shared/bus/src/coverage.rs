@@ -18,7 +18,7 @@ use crate::link::Link;
 
 /// Of every cluster.
 const SLOTS: usize = 16_384;
-/// How long a node may take to tell who serves what: it is asked after something else took too long.
+/// How long a node may take to be found and to tell who serves what: it is asked after something else took too long.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Between two looks while shards are left out.
 const EVERY: Duration = Duration::from_secs(1);
@@ -64,8 +64,8 @@ async fn slots(wire: &mut ClusterConnection) -> Option<Slots> {
     let mut cmd = redis::cmd("CLUSTER");
     cmd.arg("NODES");
     let anybody = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
-    let told = timeout(PATIENCE, wire.route_command(cmd, anybody)).await;
-    let nodes: String = from_redis_value(told.ok()?.ok()?).ok()?;
+    let told = wire.route_command(cmd, anybody).await;
+    let nodes: String = from_redis_value(told.ok()?).ok()?;
     Some(Slots::of(&nodes))
 }
 
@@ -78,7 +78,8 @@ pub(crate) async fn explained(mut wire: ClusterConnection, error: RedisError) ->
         true => io::ErrorKind::TimedOut,
         false => io::ErrorKind::Other,
     };
-    match slots(&mut wire).await.map(|slots| slots.missing()) {
+    let slots = timeout(PATIENCE, slots(&mut wire)).await.ok().flatten();
+    match slots.map(|slots| slots.missing()) {
         None | Some(0) => error,
         Some(missing) => {
             let told = format!("{missing} of the {SLOTS} {UNSERVED}: {error}");
@@ -146,12 +147,11 @@ impl Coverage {
         let Some(link) = &self.link else {
             return;
         };
-        let slots = match link.cluster().await {
-            Some(mut wire) => slots(&mut wire).await,
-            None => None,
-        };
+        // One looks for all who come meanwhile.
+        self.left_out().seen = Instant::now();
+        let told = timeout(PATIENCE, async { slots(&mut link.cluster().await?).await });
+        let slots = told.await.ok().flatten();
         let mut left_out = self.left_out();
-        left_out.seen = Instant::now();
         // Whoever does not tell changes nothing.
         if let Some(slots) = slots {
             let is_served = |shard: &u16| slots.has(slot(&shard.to_string()));
