@@ -30,7 +30,7 @@ impl Bus {
     /// A connection for subscriptions. Where they come and go, [`Feeds::tidy`] has to run.
     #[must_use]
     pub fn feeds(&self) -> Feeds {
-        let routes = Routes::default();
+        let routes = Routes::new(self.topology.is_cluster());
         let subscriber = Subscriber::new(self.topology.clone(), &self.settings, routes.clone());
         Feeds {
             bus: self.clone(),

@@ -235,6 +235,11 @@ pub(crate) fn slot(tag: &str) -> u16 {
     crc16(tag.as_bytes()) % 16_384
 }
 
+/// What one master has, by a key or a channel of it: a hash tag of a cluster, and all there is elsewhere.
+pub(crate) fn place(is_cluster: bool, key: &str) -> &str {
+    if is_cluster { tag(key) } else { "" }
+}
+
 /// The hash tag of a key or a channel.
 pub(crate) fn tag(key: &str) -> &str {
     let rest = key.split_once('{').map_or("", |(_, rest)| rest);

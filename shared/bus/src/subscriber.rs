@@ -11,7 +11,7 @@ use redis::RedisResult;
 use crate::Error;
 use crate::connect::{Topology, Wire};
 use crate::feeds::routes::Routes;
-use crate::keys::tag;
+use crate::keys::place;
 use crate::link::{Connecting, backoff, connecting};
 use crate::settings::Settings;
 
@@ -101,7 +101,7 @@ impl Subscriber {
 
     /// The connection that leads to a channel's server.
     async fn wire(&self, channel: &str) -> Result<(u64, Wire), Error> {
-        let Line { generation, wire } = self.0.line(tag(channel));
+        let Line { generation, wire } = self.0.line(channel);
         match wire.await {
             Ok(wire) => Ok((generation, wire)),
             Err(error) => {
@@ -120,8 +120,7 @@ impl Subscriber {
                 }
             }
             _ => {
-                let place = self.0.place(tag(channel));
-                self.0.lines().answered(place, generation);
+                self.0.lines().answered(self.0.place(channel), generation);
             }
         }
         reply
@@ -129,17 +128,14 @@ impl Subscriber {
 
     /// Whether it was a good connection until now.
     fn lose(&self, channel: &str, generation: u64) -> bool {
-        let place = self.0.place(tag(channel));
-        // Without a cluster all have one server.
-        let tag = self.0.topology.is_cluster().then_some(place);
-        self.0.routes.lost(tag, generation);
-        self.0.lines().lose(place, generation)
+        self.0.routes.lost(Some(channel), generation);
+        self.0.lines().lose(self.0.place(channel), generation)
     }
 }
 
 impl Shape {
-    fn place<'a>(&self, tag: &'a str) -> &'a str {
-        if self.topology.is_cluster() { tag } else { "" }
+    fn place<'a>(&self, channel: &'a str) -> &'a str {
+        place(self.topology.is_cluster(), channel)
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
@@ -147,9 +143,9 @@ impl Shape {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn line(&self, tag: &str) -> Line {
+    fn line(&self, channel: &str) -> Line {
         let begin = |generation, failures| self.begin(generation, failures);
-        self.lines().line(self.place(tag), begin)
+        self.lines().line(self.place(channel), begin)
     }
 
     fn begin(&self, generation: u64, failures: u32) -> Connecting {
@@ -193,14 +189,9 @@ impl Lines {
 
     /// Whether it was good until now.
     fn lose(&mut self, place: &str, generation: u64) -> bool {
-        let is_it = |line: &mut Line| line.generation == generation;
+        let is_it = |line: &Line| line.generation == generation;
         let place = self.places.get_mut(place);
-        let Some(place) = place.filter(|place| {
-            place
-                .line
-                .as_ref()
-                .is_some_and(|line| line.generation == generation)
-        }) else {
+        let Some(place) = place.filter(|place| place.line.as_ref().is_some_and(is_it)) else {
             return false;
         };
         let was_good = place.failures == 0;
@@ -208,29 +199,21 @@ impl Lines {
         place.lost = generation;
         place.failures = place.failures.saturating_add(1);
         // Who has nothing yet is not to share it. Whoever still has an answer there says so within a second.
-        self.good.take_if(is_it);
-        self.newest.take_if(is_it);
+        self.good.take_if(|line| is_it(line));
+        self.newest.take_if(|line| is_it(line));
         was_good
     }
 
     fn answered(&mut self, place: &str, generation: u64) {
+        let is_it = |line: &Line| line.generation == generation;
         let Some(place) = self.places.get_mut(place) else {
             return;
         };
-        let Some(line) = place
-            .line
-            .as_ref()
-            .filter(|line| line.generation == generation)
-        else {
-            return;
-        };
-        place.failures = 0;
-        if self
-            .good
-            .as_ref()
-            .is_none_or(|good| good.generation != generation)
-        {
-            self.good = Some(line.clone());
+        if let Some(line) = place.line.as_ref().filter(|line| is_it(line)) {
+            place.failures = 0;
+            if !self.good.as_ref().is_some_and(is_it) {
+                self.good = Some(line.clone());
+            }
         }
     }
 }

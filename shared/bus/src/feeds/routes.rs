@@ -9,7 +9,7 @@ use redis::{PushInfo, PushKind, Value};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use crate::keys::tag;
+use crate::keys::place;
 use crate::reply::read;
 
 /// A connection that was heard of or asked so lately is not asked whether it lives.
@@ -18,19 +18,19 @@ pub(super) const TRUST: Duration = Duration::from_secs(1);
 const QUEUE: usize = 1_024;
 
 /// Where the messages of each channel go.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Routes(Arc<Shared>);
 
-#[derive(Default)]
 struct Shared {
     table: Mutex<Table>,
     /// Told of whatever is left.
     leaving: Notify,
 }
 
-#[derive(Default)]
 struct Table {
-    /// By hash tag: in a cluster a connection is one to each master, and what is true of one is not of another.
+    is_cluster: bool,
+    /// By hash tag in a cluster, where a connection is one to each master, and what is true of one is not of another; one
+    /// alone elsewhere.
     places: HashMap<String, Place>,
     /// Channels that nobody listens to any more and that are still subscribed to, and on which connection.
     left: HashSet<(String, u64)>,
@@ -59,6 +59,19 @@ struct Route {
 pub(crate) struct Push(pub(crate) Vec<u8>);
 
 impl Routes {
+    pub(super) fn new(is_cluster: bool) -> Self {
+        let table = Table {
+            is_cluster,
+            places: HashMap::new(),
+            left: HashSet::new(),
+            serial: 0,
+        };
+        Self(Arc::new(Shared {
+            table: Mutex::new(table),
+            leaving: Notify::new(),
+        }))
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         // Nothing panics while it is held, and each write leaves it whole.
         let table = self.0.table.lock();
@@ -87,7 +100,7 @@ impl Routes {
         self.0.leaving.notify_one();
     }
 
-    /// A channel that somebody listens to, of each hash tag.
+    /// A channel that somebody listens to, of each place.
     pub(super) fn places(&self) -> Vec<String> {
         let table = self.table();
         let places = table.places.values();
@@ -159,7 +172,8 @@ impl Routes {
                     self.table().confirm(&channel, generation);
                 }
             }
-            // By the server itself: its slot has moved. The answer to our own comes when the route is gone.
+            // By the server itself: its slot has moved. The answer to our own comes when the route is gone, or ends one that
+            // was added meanwhile: it is subscribed to again.
             PushKind::SUnsubscribe => {
                 if let Some(channel) = channel() {
                     self.table().close(&channel, generation);
@@ -184,35 +198,42 @@ impl Routes {
         table.trust(channel);
     }
 
-    /// Ends the queues of what was subscribed to on that connection: of one hash tag, or of all.
-    pub(crate) fn lost(&self, tag: Option<&str>, generation: u64) {
-        let is_there = |of: &str| tag.is_none_or(|tag| tag == of);
+    /// Ends the queues of what was subscribed to on that connection: of a channel's place, or of all.
+    pub(crate) fn lost(&self, channel: Option<&str>, generation: u64) {
         let mut table = self.table();
-        for (of, place) in &mut table.places {
+        let Table {
+            is_cluster,
+            places,
+            left,
+            ..
+        } = &mut *table;
+        let lost = channel.map(|channel| place(*is_cluster, channel));
+        let is_there = |of: &str| lost.is_none_or(|lost| lost == of);
+        for (of, place) in places {
             if is_there(of) {
                 let routes = &mut place.routes;
                 routes.retain(|_, route| route.generation != generation);
             }
         }
-        table
-            .left
-            .retain(|(channel, on)| *on != generation || !is_there(self::tag(channel)));
+        left.retain(|(channel, on)| *on != generation || !is_there(place(*is_cluster, channel)));
     }
 }
 
 impl Table {
     fn place(&mut self, channel: &str) -> &mut Place {
-        self.places.entry(tag(channel).to_owned()).or_default()
+        let place = place(self.is_cluster, channel);
+        self.places.entry(place.to_owned()).or_default()
     }
 
     fn trust(&mut self, channel: &str) {
-        if let Some(place) = self.places.get_mut(tag(channel)) {
+        if let Some(place) = self.places.get_mut(place(self.is_cluster, channel)) {
             place.trusted = Some(Instant::now());
         }
     }
 
     fn route(&mut self, channel: &str) -> Option<&mut Route> {
-        self.places.get_mut(tag(channel))?.routes.get_mut(channel)
+        let place = self.places.get_mut(place(self.is_cluster, channel))?;
+        place.routes.get_mut(channel)
     }
 
     /// Where it is on that connection.
@@ -254,7 +275,7 @@ mod tests {
     use crate::{Bus, Settings};
 
     fn feeds() -> Feeds {
-        let bus = Bus::new(Settings::new("redis://nowhere"));
+        let bus = Bus::new(Settings::new("redis+cluster://nowhere"));
         bus.expect("the settings are good").feeds()
     }
 
@@ -281,7 +302,7 @@ mod tests {
         let feeds = feeds();
         let mut castle = feeds.route("{0}:castle", 1);
         let mut moor = feeds.route("{1}:moor", 1);
-        feeds.routes.lost(Some("0"), 1);
+        feeds.routes.lost(Some("{0}:other"), 1);
         assert_eq!(waits(&mut castle).await, None);
         push(&feeds, 1, PushKind::SMessage, &["{1}:moor", "a"]);
         assert_eq!(waits(&mut moor).await, Some(b"a".to_vec()));
@@ -291,6 +312,19 @@ mod tests {
         assert_eq!(waits(&mut moor).await, None);
         push(&feeds, 2, PushKind::SMessage, &["{0}:castle", "b"]);
         assert_eq!(waits(&mut castle).await, Some(b"b".to_vec()));
+    }
+
+    #[tokio::test]
+    async fn without_a_cluster_one_channel_tells_of_all() {
+        let bus = Bus::new(Settings::new("redis://nowhere"));
+        let feeds = bus.expect("the settings are good").feeds();
+        let _castle = feeds.route("{0}:castle", 1);
+        let mut moor = feeds.route("{1}:moor", 1);
+        assert_eq!(feeds.routes.places().len(), 1);
+        assert!(!feeds.routes.takes_for_alive("{0}:castle"));
+        assert!(feeds.routes.takes_for_alive("{1}:moor"));
+        feeds.routes.lost(Some("{0}:castle"), 1);
+        assert_eq!(waits(&mut moor).await, None);
     }
 
     #[tokio::test]
