@@ -161,8 +161,9 @@ impl Bus {
             }
         });
         let (looked, servers) = try_join(try_join_all(looks), self.servers()).await?;
-        // Which server has a shard is not known here: of several the youngest counts.
-        let up = servers.iter().filter_map(|server| server.up).min();
+        // Which master has a shard is not known here: of several the youngest counts.
+        let masters = servers.iter().filter(|server| server.role == "master");
+        let up = masters.filter_map(|server| server.up).min();
         let mut fleet = Fleet {
             tells_idle: servers.iter().any(tells_idle),
             servers,

@@ -112,6 +112,8 @@ async fn so_much_is_known_of_a_story_and_no_more() {
         );
     }
     assert_eq!(everything(&mut server.raw()), before);
+    // After a restore, however much is known of it.
+    bus.renew_story(&story("castle")).await.unwrap();
     // What is changed or removed makes room.
     patch("a", Some(left - 9)).await.unwrap();
     patch("c", Some(0)).await.unwrap();
