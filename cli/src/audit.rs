@@ -18,6 +18,10 @@ use crate::target::Target;
 /// What scripts test for; 1 would read as "could not look".
 const NOT_CLEAN: u8 = 3;
 
+const DOCTOR: &str = "not clean: `storyfleet doctor` looks for the cause";
+const DESTROYED: &str =
+    "not clean: a log was destroyed, by something else than `story trim`: only a backup has it";
+const TOLD: &str = "not clean: what was told twice or out of order stays in the story's log";
 /// Ids are remembered for a day ([`Bus::missing`]).
 const GONE: &str = "\
 not clean: what is gone and was sent within the last day was lost, so have who sent it send it again; what is older \
@@ -175,23 +179,25 @@ fn tell(found: Found, out: Output) -> anyhow::Result<()> {
 
 /// What it comes to, and what to do: each of what is wrong.
 fn endings(audit: &Audit, is_all_there: bool) -> Vec<String> {
-    let gone = (!is_all_there).then(|| GONE.to_owned());
-    let own = (is_all_there || !audit.is_clean()).then(|| summary(audit));
-    own.into_iter().chain(gone).collect()
+    let doctors = audit.lost + audit.orphans > 0 || !audit.unreadable.is_empty();
+    let wrong = [
+        (doctors, DOCTOR),
+        (!audit.cut.is_empty(), DESTROYED),
+        (audit.duplicates + audit.out_of_order > 0, TOLD),
+        (!is_all_there, GONE),
+    ];
+    let wrong = wrong.into_iter().filter(|(is_so, _)| *is_so);
+    let wrong: Vec<String> = wrong.map(|(_, words)| words.to_owned()).collect();
+    if wrong.is_empty() {
+        vec![summary(audit)]
+    } else {
+        wrong
+    }
 }
 
+/// Of what is not wrong.
 fn summary(audit: &Audit) -> String {
     match audit.in_flight {
-        _ if audit.lost + audit.orphans > 0 || !audit.unreadable.is_empty() => {
-            "not clean: `storyfleet doctor` looks for the cause".to_owned()
-        }
-        _ if !audit.cut.is_empty() => {
-            "not clean: a log was destroyed, by something else than `story trim`: only a backup has it"
-                .to_owned()
-        }
-        _ if !audit.is_clean() => {
-            "not clean: what was told twice or out of order stays in the story's log".to_owned()
-        }
         0 if audit.events == 0 => {
             "no action was sent so far: is this the Redis, and the prefix, that you mean?"
                 .to_owned()
@@ -262,8 +268,10 @@ mod tests {
             ),
             (audit, "clean: every action ended once"),
         ] {
-            assert!(summary(&audit).contains(says), "{audit:?}");
-            assert_eq!(endings(&audit, true), [summary(&audit)]);
+            let [ending] = &endings(&audit, true)[..] else {
+                panic!("{audit:?}");
+            };
+            assert!(ending.contains(says), "{audit:?}");
         }
     }
 
@@ -275,7 +283,17 @@ mod tests {
             ..Audit::default()
         };
         assert_eq!(endings(&clean, false), [GONE]);
-        let lost = Audit { lost: 1, ..clean };
-        assert_eq!(endings(&lost, false), [&summary(&lost), GONE]);
+        let cut = Cut {
+            story: "castle".parse().unwrap(),
+            begins: None,
+            actions: 1,
+        };
+        let all = Audit {
+            lost: 1,
+            duplicates: 1,
+            cut: vec![cut],
+            ..clean
+        };
+        assert_eq!(endings(&all, false), [DOCTOR, DESTROYED, TOLD, GONE]);
     }
 }

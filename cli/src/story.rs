@@ -98,10 +98,24 @@ async fn trim(args: TrimArgs, bus: &Bus, out: Output) -> anyhow::Result<()> {
 
 async fn renew(story: Option<StoryId>, bus: &Bus, out: Output) -> anyhow::Result<()> {
     bus.check_rights(Role::Author).await?;
+    let ids = named(story, bus).await?;
     let mut fewest = Replicated::Unasked;
-    for id in named(story, bus).await? {
+    let renewed = renew_all(ids, bus, out, &mut fewest).await;
+    // Also where one failed: those before it are done.
+    note_doubt(fewest);
+    renewed
+}
+
+/// `fewest` is what replicas have of them.
+async fn renew_all(
+    ids: Vec<StoryId>,
+    bus: &Bus,
+    out: Output,
+    fewest: &mut Replicated,
+) -> anyhow::Result<()> {
+    for id in ids {
         let replicated = bus.renew_story(&id).await?;
-        fewest = fewest.or_fewer(replicated);
+        *fewest = fewest.or_fewer(replicated);
         if out.json {
             let mut told = json!({"story": id});
             add_replicated(&mut told, replicated);
@@ -110,7 +124,6 @@ async fn renew(story: Option<StoryId>, bus: &Bus, out: Output) -> anyhow::Result
             out.line(&format!("{id}: readers begin anew"))?;
         }
     }
-    note_doubt(fewest);
     Ok(())
 }
 

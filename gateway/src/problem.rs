@@ -118,7 +118,7 @@ impl From<&Error> for Problem {
             Error::LaneFull(_) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "full", says).later(Duration::from_secs(1))
             }
-            // Where the store is and what is wrong with it is nobody's affair but ours.
+            // Of both: where the store is and what is wrong with it is nobody's affair but ours.
             error if error.refuses_writes() => {
                 tracing::warn!(%error, "a request was refused");
                 let says = "the story's store takes nothing new now, and nothing of this was done: try again later";

@@ -90,12 +90,31 @@ pub(super) fn draw(
     buffer.set_line(area.x, y, &foot(controls, looks), area.width);
 }
 
-/// Lines that may be longer than the terminal is wide.
+/// Lines that may be longer than the terminal is wide. They are scrolled by the rows that they take, to the last one.
 fn wrapped(lines: Vec<Line<'static>>, controls: &mut Controls, area: Rect, buffer: &mut Buffer) {
-    controls.scroll = controls.scroll.min(lines.len().saturating_sub(1));
-    let above = u16::try_from(controls.scroll).unwrap_or(u16::MAX);
-    let text = Paragraph::new(lines).wrap(Wrap { trim: false });
-    text.scroll((above, 0)).render(area, buffer);
+    let width = usize::from(area.width.max(1));
+    // A row that ends between words may be half full.
+    let most: usize = lines
+        .iter()
+        .map(|line| 2 * line.width().div_ceil(width) + 1)
+        .sum();
+    let most = Rect::new(0, 0, area.width, u16::try_from(most).unwrap_or(u16::MAX));
+    let mut all = Buffer::empty(most);
+    Paragraph::new(lines)
+        .wrap(Wrap { trim: false })
+        .render(most, &mut all);
+    let is_empty = |row: &Rect| row.positions().all(|at| all[at].symbol() == " ");
+    let rows: Vec<Rect> = most.rows().collect();
+    let last = rows
+        .iter()
+        .rposition(|row| !is_empty(row))
+        .map_or(0, |row| row + 1);
+    controls.scroll = controls.scroll.min(last.saturating_sub(area.height.into()));
+    for (from, to) in rows.iter().skip(controls.scroll).zip(area.rows()) {
+        for (from, to) in from.positions().zip(to.positions()) {
+            buffer[to] = all[from].clone();
+        }
+    }
 }
 
 /// What is above, and below it the workers.

@@ -43,6 +43,23 @@ fn every_note_can_be_read_on_the_smallest_terminal() {
 }
 
 #[test]
+fn the_help_can_be_read_to_its_end_on_the_smallest_terminal() {
+    let state = model().0.state();
+    let mut controls = Controls {
+        page: Page::Help,
+        scroll: 100,
+        ..Controls::default()
+    };
+    let last = screen(&state, &mut controls, 40, 10).to_string();
+    assert!(last.contains("SEEN"), "{last}");
+    let rows = controls.scroll;
+    // One up is one row up, at once.
+    controls.scroll -= 1;
+    let before = screen(&state, &mut controls, 40, 10).to_string();
+    assert!(rows > 20 && before != last, "{rows}: {before}");
+}
+
+#[test]
 fn every_worker_can_be_reached_on_the_smallest_terminal() {
     let state = model().0.state();
     let mut controls = Controls {
