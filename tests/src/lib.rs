@@ -29,7 +29,7 @@ pub use pty::{Modes, Terminal};
 pub use redis::{Redis, cli_program};
 pub use relay::Relay;
 pub use rustix::process::Signal;
-pub use servers::Servers;
+pub use servers::{Sentinel, Servers};
 pub use stack::{Options, Stack, action};
 pub use wait::{eventually, lasting};
 pub use watcher::Watcher;

@@ -2,20 +2,21 @@
 //! sentinels that watch them.
 
 mod cli;
+mod sentinel;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use story::StoryId;
-use tokio::process::Command;
 
-use crate::authority::{Encrypted, listening};
-use crate::redis::{Kind, PORTS, Redis, server_program};
+use crate::authority::Encrypted;
+use crate::redis::{Kind, Redis};
 use crate::wait::eventually;
-use crate::{Authority, Process, Signal, free_address};
+use crate::{Authority, Signal};
 
 use cli::{ask, command, redis_cli};
+pub use sentinel::Sentinel;
 
 /// Of a cluster; each has one replica.
 const MASTERS: usize = 3;
@@ -35,12 +36,6 @@ pub struct Servers {
     sentinels: Vec<Sentinel>,
     /// `None` = they speak in the clear.
     tls: Option<Encrypted>,
-}
-
-#[derive(Debug)]
-struct Sentinel {
-    port: u16,
-    process: Process,
 }
 
 impl Servers {
@@ -126,7 +121,8 @@ impl Servers {
         for number in 0..SENTINELS {
             let folder = folder.join(format!("sentinel-{number}"));
             std::fs::create_dir(&folder)?;
-            let sentinel = Sentinel::start(&folder, &at, servers.tls.as_ref()).await?;
+            let master = &servers.nodes[0];
+            let sentinel = Sentinel::start(&folder, master, "").await?;
             servers.sentinels.push(sentinel);
         }
         eventually(
@@ -135,13 +131,13 @@ impl Servers {
                 for sentinel in &servers.sentinels {
                     let ready = ask(
                         servers.tls.as_ref(),
-                        sentinel.port,
+                        sentinel.port(),
                         &["SENTINEL", "CKQUORUM", NAME],
                     )
                     .await?;
                     let known = ask(
                         servers.tls.as_ref(),
-                        sentinel.port,
+                        sentinel.port(),
                         &["SENTINEL", "REPLICAS", NAME],
                     )
                     .await?;
@@ -183,7 +179,7 @@ impl Servers {
             let addresses: Vec<String> = self.nodes.iter().map(address).collect();
             return format!("{scheme}+cluster://{}", addresses.join(","));
         }
-        let addresses = self.sentinels.iter().map(|each| at(each.port));
+        let addresses = self.sentinels.iter().map(|each| at(each.port()));
         let addresses: Vec<String> = addresses.collect();
         format!("{scheme}+sentinel://{}/{NAME}", addresses.join(","))
     }
@@ -329,51 +325,6 @@ impl Servers {
         let moved = &before - &self.stories(from).await?;
         ensure!(!moved.is_empty(), "no story was in the slots that moved");
         Ok(moved)
-    }
-}
-
-impl Sentinel {
-    /// One that answers. A port that was free may be somebody's by now.
-    async fn start(folder: &Path, master: &str, tls: Option<&Encrypted>) -> anyhow::Result<Self> {
-        for _ in 0..PORTS {
-            let mut sentinel = Self::spawn(folder, master, tls)?;
-            let port = sentinel.port;
-            let answers = eventually("a sentinel answers", async || {
-                if sentinel.process.ended()?.is_some() {
-                    return Ok(Some(false));
-                }
-                // Whoever else answers there watches over nothing.
-                let of = ask(tls, port, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME]).await?;
-                Ok(of.contains(master).then_some(true))
-            })
-            .await?;
-            if answers {
-                return Ok(sentinel);
-            }
-        }
-        bail!("a sentinel ended at once, on {PORTS} ports");
-    }
-
-    fn spawn(folder: &Path, master: &str, tls: Option<&Encrypted>) -> anyhow::Result<Self> {
-        // It writes it anew.
-        let file = folder.join("sentinel.conf");
-        let quorum = SENTINELS / 2 + 1;
-        let settings = format!(
-            "sentinel monitor {NAME} 127.0.0.1 {master} {quorum}\n\
-             sentinel down-after-milliseconds {NAME} 2000\n\
-             sentinel failover-timeout {NAME} 10000\n"
-        );
-        std::fs::write(&file, settings)?;
-        let port = free_address()?.port();
-        let mut command = Command::new(server_program()?);
-        command
-            .arg(&file)
-            .args(["--sentinel", "--bind", "127.0.0.1"]);
-        command
-            .args(listening(tls, port))
-            .args(["--logfile", "sentinel.log", "--dir"]);
-        let process = Process::start(command.arg(folder))?;
-        Ok(Self { port, process })
     }
 }
 

@@ -121,13 +121,15 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// What the client says beside, of whatever form Redis is.
-    const CLIENT: [&str; 8] = [
+    const CLIENT: [&str; 9] = [
         "ASKING",
         "CLUSTER|NODES",
         "CLUSTER|SLOTS",
         "HELLO",
         "PING",
         "READONLY",
+        // Of who Sentinel says is the master.
+        "ROLE",
         "SELECT",
         "WAIT",
     ];
