@@ -156,11 +156,15 @@ def gauges_are_alike(fleet, seen):
     eventually("both narrators are full", lambda: agents(seen(), "in_flight").get("narrator") == full)
     for title, look in GAUGES.items():
         is_alike(title, lambda look=look: look(fleet, seen()), 0)
-    assert agents(seen(), "waiting") == {"narrator": len(STORIES) - full}
+    eventually("the rest wait", lambda: agents(seen(), "waiting") == {"narrator": len(STORIES) - full})
     eventually("the oldest is some seconds old", lambda: agents(seen(), "oldest_ms").get("narrator", 0) > 4_000)
-    # The workers look every two seconds, Prometheus every second.
-    (panels,) = panel(fleet, "Oldest event")
-    assert abs(panels["narrator"] - agents(seen(), "oldest_ms", 0.001)["narrator"]) < 3.5
+
+    def oldest_is_alike():
+        # The workers look every two seconds, Prometheus every second.
+        (panels,) = panel(fleet, "Oldest event")
+        return abs(panels["narrator"] - agents(seen(), "oldest_ms", 0.001)["narrator"]) < 3.5
+
+    eventually("both know how old it is", oldest_is_alike)
 
 
 def test_what_came_to_be_is_the_same(played):
@@ -175,6 +179,12 @@ def rates_are_alike(fleet):
     with somebody_acts(fleet, every=0.05):
         both = "count(storyfleet_turn_seconds_bucket{agent='narrator', le='0.05'} > 5) == 2"
         eventually("both narrators had quick turns", lambda: fleet.query(both), 60)
+    # Top looks back a minute; where that was too short for a slow machine, once more.
+    eventually("times are alike", lambda: times_are_alike(fleet), 300)
+
+
+def times_are_alike(fleet):
+    """Of a while in which rates were compared. Not where it was longer than top looks back."""
     # In the time that is looked at nothing else came to be.
     still = f"sum(increase(storyfleet_turn_seconds_count[{QUIET}s])) == 0"
     eventually("nothing was done for a while", lambda: fleet.query(still), 60)
@@ -185,12 +195,14 @@ def rates_are_alike(fleet):
             is_alike("Share given up", lambda: (given_up(seen()), panel(fleet, "Share given up", RATES)[0]), 0.15)
         eventually("all is answered", lambda: fleet.query("sum(storyfleet_backlog) == 0"), 60)
         window = f"{time.monotonic() - began + QUIET / 2:.0f}s"
-        assert time.monotonic() - began < 55, "top looks back a minute"
         half, most, _ = panel(fleet, "A turn, and the model's part of it", window)
         (first, _) = panel(fleet, "First words", window)
         state = seen()
+        if time.monotonic() - began > 55:
+            return False
         for field, shown in [("turn_p50_s", half), ("turn_p99_s", most), ("first_words_p50_s", first)]:
             assert is_near(agents(state, field), shown, 0.1), (field, agents(state, field), shown)
+    return True
 
 
 @contextlib.contextmanager

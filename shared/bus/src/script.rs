@@ -245,9 +245,9 @@ fn did(reply: &Value) -> Did {
         return Did::Now;
     };
     let is_it = |of: &&str| of.as_bytes() == word;
-    if BEFORE.iter().any(|word| is_it(&word)) {
+    if BEFORE.iter().any(is_it) {
         Did::Before
-    } else if NOTHING.iter().any(|word| is_it(&word)) {
+    } else if NOTHING.iter().any(is_it) {
         Did::Nothing
     } else {
         Did::Now

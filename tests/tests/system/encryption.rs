@@ -1,7 +1,6 @@
 //! Redis under TLS: who is trusted, who is asked who they are, and what each program says when it may not talk.
 
 use std::path::Path;
-use std::process::Stdio;
 
 use anyhow::Context;
 use bus::{Bus, Encryption, NewStory, Settings};
@@ -9,10 +8,11 @@ use serde_json::Value;
 use story::{Agent, StoryId};
 use system_tests::edge::{Issuer, Node};
 use system_tests::{Authority, Model, Output, Process, Redis, Servers, Vouched};
-use system_tests::{action, eventually, program};
+use system_tests::{action, eventually, free_address, program};
 use tokio::process::Command;
 
 use crate::command::{run, says};
+use crate::page::{is_ready, page_says, serving};
 
 /// Who asks Redis, and whom they take for it.
 struct Asker {
@@ -53,44 +53,17 @@ async fn worker(
     model: &Model,
     options: &[&str],
 ) -> anyhow::Result<(Process, Output, String)> {
-    let mut narrator = Command::new(program(Agent::Narrator.as_str())?);
-    narrator.args(["run", "--redis", redis, "--llm", model.url()]);
-    narrator.args(["--model", "mock", "--lease", "2s", "--log", "json"]);
-    narrator
-        .args(["--metrics-listen", "127.0.0.1:0"])
-        .args(options);
-    let mut worker = Process::start(narrator.stderr(Stdio::piped()))?;
-    let mut log = worker.errors()?;
-    let serving: Value = serde_json::from_str(&log.line("/readyz").await?)?;
-    let address = serving["address"].as_str().context("an address")?;
-    Ok((worker, log, format!("http://{address}/readyz")))
+    let mut narrator = system_tests::worker(Agent::Narrator, redis, model.url())?;
+    serving(narrator.args(["--lease", "2s"]).args(options)).await
 }
 
 /// A node on that Redis, and the address of its page.
 async fn node(redis: &str, folder: &Path, options: &[&str]) -> anyhow::Result<(Node, String)> {
     Issuer::new(folder)?;
-    let page = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let page = page.to_string();
+    let page = free_address()?.to_string();
     let options = [options, &["--internal-listen", &page]].concat();
     let node = Node::start(redis, folder, &options).await?;
     Ok((node, format!("http://{page}/readyz")))
-}
-
-/// Waits until the page says that, whatever its status.
-async fn page_says(page: &str, words: &str) -> anyhow::Result<()> {
-    eventually(&format!("{page} says {words:?}"), async || {
-        let text = reqwest::get(page).await?.text().await?;
-        Ok(text.contains(words).then_some(()))
-    })
-    .await
-}
-
-async fn is_ready(page: &str) -> anyhow::Result<()> {
-    eventually(&format!("{page} is ready"), async || {
-        let text = reqwest::get(page).await?.text().await?;
-        Ok((text == "ready\n").then_some(()))
-    })
-    .await
 }
 
 /// A story is told, and looked after, by programs that find that Redis with these options.

@@ -23,6 +23,7 @@ mod keys;
 mod moderation;
 mod operator;
 mod outage;
+mod page;
 mod poison;
 mod prompts;
 mod replay;

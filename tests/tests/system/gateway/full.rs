@@ -5,9 +5,8 @@ use bus::NewStory;
 use gateway::auth::Role;
 use serde_json::{Value, json};
 use story::Agent;
-use system_tests::eventually;
+use system_tests::{eventually, free_address};
 
-use super::room::free;
 use super::{Edge, join, publish};
 
 async fn text(edge: &Edge, url: String) -> anyhow::Result<(u16, String)> {
@@ -36,7 +35,7 @@ async fn is_refused(edge: &Edge, action: &Value) -> anyhow::Result<()> {
 #[tokio::test]
 async fn on_a_full_redis_people_read_and_what_they_do_is_refused_and_counts_once_later()
 -> anyhow::Result<()> {
-    let internal = free()?;
+    let internal = free_address()?.to_string();
     let edge = Edge::start(&["--internal-listen", &internal]).await?;
     let _narrator = edge.stack.worker(Agent::Narrator)?;
     let ready = || text(&edge, format!("http://{internal}/readyz"));

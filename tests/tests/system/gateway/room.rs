@@ -8,6 +8,7 @@ use futures::future::try_join_all;
 use gateway::auth::Role;
 use serde_json::{Value, json};
 use system_tests::edge::{Heard, Sent, Socket, Stream};
+use system_tests::free_address;
 use tokio::time::{Instant, timeout};
 
 use super::{Edge, join, publish, says};
@@ -55,11 +56,6 @@ async fn counted(edge: &Edge, internal: &str, kind: &str) -> anyhow::Result<u64>
     let name = format!("storyfleet_gateway_presence_total{{kind=\"{kind}\"}} ");
     let value = page.lines().find_map(|line| line.strip_prefix(&name));
     Ok(value.unwrap_or("0").parse()?)
-}
-
-pub(super) fn free() -> anyhow::Result<String> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    Ok(listener.local_addr()?.to_string())
 }
 
 #[tokio::test]
@@ -170,7 +166,7 @@ async fn presence_moves_no_cursor() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn three_hundred_who_join_at_once_are_told_of_in_a_few_messages() -> anyhow::Result<()> {
-    let pages = free()?;
+    let pages = free_address()?.to_string();
     let edge = Edge::start(&["--internal-listen", &pages]).await?;
     let other = edge.another().await?;
     let mut first = joined(&edge, other.address(), "first").await?;
