@@ -1,5 +1,7 @@
 //! The users of deploy/redis/users.acl: each part of the fleet does all its work with what it may, and may nothing else.
 
+mod sentinel;
+
 use std::path::Path;
 
 use anyhow::{Context, ensure};
@@ -8,9 +10,7 @@ use gateway::auth::Role;
 use serde_json::{Value, json};
 use story::Agent;
 use system_tests::edge::{Issuer, Node, Person, Socket, Stream};
-use system_tests::{
-    Model, Process, Redis, Sentinel, action, cli_program, eventually, program, worker,
-};
+use system_tests::{Model, Process, Redis, action, cli_program, eventually, program, worker};
 use tokio::process::Command;
 
 use crate::command::{run, told};
@@ -241,43 +241,6 @@ async fn each_part_does_its_work_as_its_user() -> anyhow::Result<()> {
 
     let producer = url(&redis, "producer");
     told(&producer, &["send", "forest", "I wait."]).await?;
-    Ok(())
-}
-
-/// Sentinels have users of their own, as deploy/README.md names them: a URL's user is for Redis and for them.
-#[tokio::test]
-async fn each_part_finds_its_redis_by_sentinel_as_its_user() -> anyhow::Result<()> {
-    let folder = tempfile::tempdir()?;
-    let redis = guarded(folder.path()).await?;
-    let (readme, users) = (
-        include_str!("../../../deploy/README.md"),
-        ["agent", "gateway", "producer", "operator"],
-    );
-    let (_, rights) = readme
-        .split_once("`user agent on >… ")
-        .context("the rights at Sentinels")?;
-    let (rights, _) = rights.split_once('`').context("their end")?;
-    let mut settings = "sentinel auth-user main sentinel\n\
-                        sentinel auth-pass main sentinel\n"
-        .to_owned();
-    settings += &users
-        .map(|user| format!("user {user} on >{user} {rights}\n"))
-        .concat();
-    let sentinel = Sentinel::start(folder.path(), &redis, &settings).await?;
-    create(&redis).await?;
-    for (user, role) in users.into_iter().zip([
-        bus::Role::Worker,
-        bus::Role::Gateway,
-        bus::Role::Producer,
-        bus::Role::Operator,
-    ]) {
-        let url = sentinel.url_of(&format!("{user}:{user}@"));
-        let bus = Bus::new(bus::Settings::new(url.clone()))?;
-        bus.check_rights(role).await.with_context(|| user)?;
-    }
-    assert_eq!(denied(&redis).await?, Vec::<String>::new());
-    let producer = sentinel.url_of("producer:producer@");
-    told(&producer, &["send", "castle", "I wait."]).await?;
     Ok(())
 }
 
