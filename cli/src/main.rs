@@ -68,7 +68,10 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Revoke(args) => revoke::run(args, &target.bus().await?, out).await,
         Command::SimulateScale(args) => scale::run(&args, out),
         Command::Help { command } => Ok(help(&command)),
-        Command::Bench(args) => bench::run(args, out).await,
+        Command::Bench(args) => {
+            target.check_tls()?;
+            bench::run(args, out).await
+        }
         Command::Bare(args) => bench::bare::run(&args, &target.bus().await?).await,
         Command::Node(command) => bench::edge::node::run(command, &target).await,
     }

@@ -6,8 +6,9 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use agent::exit;
 use agent::flags::RedisTls;
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use bus::{Bus, Error};
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -134,7 +135,21 @@ impl Target {
         Ok(state.is_some_and(|state| state.redis_pid.is_some()))
     }
 
+    /// Files of TLS have a Redis that they are for: the one of `up` has what it was given, and our own speaks none.
+    ///
+    /// # Errors
+    /// They are given and no Redis is named.
+    pub(crate) fn check_tls(&self) -> anyhow::Result<()> {
+        if self.redis.is_none() && self.tls.is_given() {
+            return Err(exit::configuration(anyhow!(
+                "--redis-ca, --redis-cert and --redis-key (STORYFLEET_REDIS_…) are of a Redis that is named: give its --redis rediss://… too, or leave them away"
+            )));
+        }
+        Ok(())
+    }
+
     fn way(&self) -> anyhow::Result<Bus> {
+        self.check_tls()?;
         let settings = match (&self.redis, State::read(&self.data)?) {
             (Some(url), _) => self.settings(url.clone()),
             (None, Some(state)) => bus::Settings {

@@ -143,6 +143,11 @@ impl RedisTls {
             own: self.redis_cert.clone().zip(self.redis_key.clone()),
         }
     }
+
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        self.encryption() != bus::Encryption::default()
+    }
 }
 
 impl Logs {

@@ -100,6 +100,49 @@ async fn a_wrong_url_is_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Also where a fleet of `up` runs, and where a Redis of one's own would be started.
+#[tokio::test]
+async fn files_of_tls_without_the_redis_that_they_are_of_are_refused() -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let state = r#"{"redis":"redis://127.0.0.1:1","redis_pid":null,"prefix":"sf","shards":1}"#;
+    std::fs::write(data.path().join("state.json"), state)?;
+    let data = data.path().to_str().context("a path of text")?;
+    let files = [
+        &["--redis-ca", "ca.crt"][..],
+        &["--redis-cert", "own.crt", "--redis-key", "own.key"],
+    ];
+    let says = "are of a Redis that is named";
+    for files in files {
+        for command in [
+            &["up"][..],
+            &["bench", "--floor", "--quick"],
+            &["audit"],
+            &["audit", "--data", data],
+        ] {
+            let arguments = [files, command].concat();
+            refused("storyfleet", &arguments, CONFIGURATION, says).await?;
+        }
+        let plain = [files, &["--redis", "redis://127.0.0.1:1", "up"]].concat();
+        refused(
+            "storyfleet",
+            &plain,
+            CONFIGURATION,
+            "certificates are for TLS",
+        )
+        .await?;
+        // There is a default here, which is in the clear.
+        let worker = [&["run", "--llm", NOWHERE, "--model", "m"], files].concat();
+        refused(
+            "narrator",
+            &worker,
+            CONFIGURATION,
+            "certificates are for TLS",
+        )
+        .await?;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_check_ends_as_the_start_would() -> anyhow::Result<()> {
     let check = ["check", "--redis", "redis://127.0.0.1:1", "--model", "m"];
