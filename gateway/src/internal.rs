@@ -24,8 +24,8 @@ async fn ready(State(app): State<App>) -> (StatusCode, String) {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
     }
     // First: without it the others are not known either.
-    if let Err(error) = app.bus.ping().await {
-        let words = format!("Redis does not answer: {}\n", exit::line(&error.into()));
+    if let Some(why) = away(&app).await {
+        let words = format!("Redis does not answer: {why}\n");
         return (StatusCode::SERVICE_UNAVAILABLE, words);
     }
     if !app.revoked.is_whole() {
@@ -39,13 +39,26 @@ async fn ready(State(app): State<App>) -> (StatusCode, String) {
     (StatusCode::OK, well(&app))
 }
 
+/// Why Redis answers nothing. A cluster of which a part is not served answers of the rest, and every node has the same one: were
+/// they all not ready, nobody would reach the stories that go on.
+async fn away(app: &App) -> Option<String> {
+    match app.bus.unserved() {
+        Some(unserved) if unserved.is_down => Some(unserved.why),
+        _ => {
+            let asked = app.bus.ping().await;
+            asked.err().map(|error| exit::line(&error.into()))
+        }
+    }
+}
+
 /// What it is ready for. Sending everybody away would mend nothing where which of the clocks is wrong is not known here, nor
 /// where Redis is full: every node has the same one, and what is there can be read.
 fn well(app: &App) -> String {
     let clock = app.clock.borrow().clone();
     let refusal = app.refusal.borrow().clone();
     let refusal = refusal.map(|why| format!("only to read: {why}"));
-    match [refusal, clock]
+    let unserved = app.bus.unserved().map(|unserved| unserved.why);
+    match [unserved, refusal, clock]
         .into_iter()
         .flatten()
         .reduce(|one, other| one + "; " + &other)

@@ -1,4 +1,4 @@
-//! Looks every few seconds whether Redis answers and how fast, whether it takes writes, and whether its clock and ours agree,
+//! Looks every few seconds whether Redis answers, all of a cluster, and how fast, whether it takes writes, and whether its clock and ours agree,
 //! for operators.
 
 use std::time::Duration;
@@ -16,9 +16,11 @@ pub(crate) async fn follow(app: App) {
     let mut unreplicated = 0;
     loop {
         looks.tick().await;
+        app.bus.look_for_slots().await;
         let asked = Instant::now();
         let clock = app.bus.clock().await;
-        let took = clock.is_ok().then(|| asked.elapsed());
+        let is_all_there = clock.is_ok() && app.bus.unserved().is_none();
+        let took = is_all_there.then(|| asked.elapsed());
         let refusal = app.bus.write_refusal().await;
         app.metrics.redis(took);
         if matches!(refusal, Ok(Some(_))) {

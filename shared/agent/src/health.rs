@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Router, http::header::CONTENT_TYPE};
+use bus::Bus;
 use prometheus::IntGauge;
 use tokio::time::Instant;
 
@@ -200,11 +201,12 @@ impl Drop for Asker<'_> {
 #[derive(Clone)]
 struct Pages {
     health: Arc<Health>,
+    bus: Bus,
     metrics: Metrics,
 }
 
 /// `/metrics`, `/livez`, `/readyz`.
-pub(crate) fn pages(health: Arc<Health>, metrics: Metrics) -> Router {
+pub(crate) fn pages(health: Arc<Health>, bus: Bus, metrics: Metrics) -> Router {
     Router::new()
         .route("/metrics", get(metrics_page))
         .route(
@@ -213,9 +215,13 @@ pub(crate) fn pages(health: Arc<Health>, metrics: Metrics) -> Router {
         )
         .route(
             "/readyz",
-            get(async |State(pages): State<Pages>| ready(&pages.health)),
+            get(async |State(pages): State<Pages>| ready(&pages)),
         )
-        .with_state(Pages { health, metrics })
+        .with_state(Pages {
+            health,
+            bus,
+            metrics,
+        })
 }
 
 async fn metrics_page(State(pages): State<Pages>) -> impl IntoResponse {
@@ -234,11 +240,15 @@ fn live(health: &Health) -> (StatusCode, &'static str) {
     }
 }
 
-fn ready(health: &Health) -> (StatusCode, String) {
-    match health.hindrance() {
-        None => (StatusCode::OK, "ready\n".to_owned()),
-        Some(why) => {
-            let words = format!("not ready: {why}\n");
+fn ready(pages: &Pages) -> (StatusCode, String) {
+    // What is not served may be known before anybody has asked for it in vain.
+    let unserved = pages.bus.unserved().map(|unserved| unserved.why);
+    match (pages.health.hindrance(), unserved) {
+        (None, None) => (StatusCode::OK, "ready\n".to_owned()),
+        (None, Some(unserved)) => (StatusCode::OK, format!("ready, but {unserved}\n")),
+        (Some(why), unserved) => {
+            let unserved = unserved.map_or_else(String::new, |unserved| format!("; {unserved}"));
+            let words = format!("not ready: {why}{unserved}\n");
             (StatusCode::SERVICE_UNAVAILABLE, words)
         }
     }

@@ -170,7 +170,8 @@ async fn serve<A: Agent>(
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("cannot listen on {listen} for metrics"))?;
-    let pages = health::pages(Arc::clone(&worker.health), worker.settings.metrics.clone());
+    let (health, bus) = (Arc::clone(&worker.health), worker.bus.clone());
+    let pages = health::pages(health, bus, worker.settings.metrics.clone());
     tracing::info!(address = %listener.local_addr()?, "serving /metrics, /livez, /readyz");
     loops.spawn(async move {
         tokio::select! {

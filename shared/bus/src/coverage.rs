@@ -1,7 +1,7 @@
 //! Which slots of a cluster somebody serves. Where a slot has lost its master and no replica takes over, shards elsewhere go
 //! on: asking for this one would only hold them up until there is no answer in time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,32 +24,81 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const EVERY: Duration = Duration::from_secs(1);
 /// In the error of what was asked in vain.
 pub(crate) const UNSERVED: &str = "slots of this cluster are served by nobody";
+/// The same of a cluster that then answers nothing at all.
+pub(crate) const DOWN: &str = "CLUSTERDOWN, this cluster answers nothing";
 
-/// Those that masters serve, as a node tells it.
-struct Slots(Vec<RangeInclusive<u16>>);
+/// What a node tells of its cluster.
+struct Slots {
+    /// Of each master that is not known to have failed.
+    served: Vec<Vec<RangeInclusive<u16>>>,
+    /// Whether one is away, whether the others have agreed on that or not.
+    is_one_away: bool,
+    /// Whether it answers nothing, of any slot.
+    is_down: bool,
+}
 
 impl Slots {
     /// Out of CLUSTER NODES. A line is: id, address, flags, master, ping, pong, epoch, link, then slots.
     fn of(nodes: &str) -> Self {
         let mut served = Vec::new();
+        let mut is_one_away = false;
         for line in nodes.lines() {
             let words: Vec<&str> = line.split_whitespace().collect();
-            let flags = words.get(2).copied().unwrap_or_default();
-            if !flags.split(',').any(|flag| flag == "fail") {
-                let slots = words.get(8..).unwrap_or_default();
-                served.extend(slots.iter().filter_map(|slots| range(slots)));
+            let flags: Vec<&str> = words
+                .get(2)
+                .copied()
+                .unwrap_or_default()
+                .split(',')
+                .collect();
+            let slots = words.get(8..).unwrap_or_default();
+            let has_failed = flags.contains(&"fail");
+            is_one_away |= flags.contains(&"master") && (has_failed || flags.contains(&"fail?"));
+            if !has_failed {
+                served.push(slots.iter().filter_map(|slots| range(slots)).collect());
             }
         }
-        Self(served)
+        Self {
+            served,
+            is_one_away,
+            is_down: false,
+        }
     }
 
-    fn has(&self, slot: u16) -> bool {
-        self.0.iter().any(|served| served.contains(&slot))
+    /// Which of its masters has the slot.
+    fn master_of(&self, slot: u16) -> Option<usize> {
+        let has = |slots: &Vec<RangeInclusive<u16>>| slots.iter().any(|some| some.contains(&slot));
+        self.served.iter().position(has)
     }
 
     fn missing(&self) -> usize {
-        let served = self.0.iter().map(|served| served.len());
+        let served = self.served.iter().flatten().map(|served| served.len());
         SLOTS.saturating_sub(served.sum())
+    }
+
+    /// The first slots that nobody serves, which are enough to find their node.
+    fn gap(&self) -> Option<RangeInclusive<u16>> {
+        let is_missing = |slot: &u16| self.master_of(*slot).is_none();
+        let all = || 0..=u16::try_from(SLOTS - 1).unwrap_or(u16::MAX);
+        let first = all().find(is_missing)?;
+        let last = all().skip(first.into()).take_while(is_missing).last()?;
+        Some(first..=last)
+    }
+
+    /// What is wrong with them, if anything is.
+    fn trouble(&self) -> Option<String> {
+        let gap = self.gap().map(|gap| {
+            let (missing, first, last) = (self.missing(), gap.start(), gap.end());
+            format!("{missing} of the {SLOTS} {UNSERVED}, from {first} to {last} first")
+        });
+        match (self.is_down, gap) {
+            (false, gap) => gap,
+            (true, None) => Some(format!(
+                "{DOWN}: it says that too few of its masters are there"
+            )),
+            (true, Some(gap)) => Some(format!(
+                "{DOWN}, as cluster-require-full-coverage has it: {gap}"
+            )),
+        }
     }
 }
 
@@ -61,12 +110,22 @@ fn range(slots: &str) -> Option<RangeInclusive<u16>> {
 
 /// What a node tells, if one answers.
 async fn slots(wire: &mut ClusterConnection) -> Option<Slots> {
+    let mut slots = Slots::of(&told(wire, "NODES").await?);
+    // Users of an older release may not ask that: where all is well nobody does, since Redis logs who is denied.
+    if slots.is_one_away || slots.missing() > 0 {
+        let info = told(wire, "INFO").await;
+        slots.is_down = info.is_some_and(|info| info.contains("cluster_state:fail"));
+    }
+    Some(slots)
+}
+
+/// What a node, whichever it is, tells of its cluster.
+async fn told(wire: &mut ClusterConnection, what: &str) -> Option<String> {
     let mut cmd = redis::cmd("CLUSTER");
-    cmd.arg("NODES");
+    cmd.arg(what);
     let anybody = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
     let told = wire.route_command(cmd, anybody).await;
-    let nodes: String = from_redis_value(told.ok()?).ok()?;
-    Some(Slots::of(&nodes))
+    from_redis_value(told.ok()?).ok()
 }
 
 /// The error of a command, with what the client leaves out: it tries again until its time is over, and tells that alone.
@@ -79,13 +138,19 @@ pub(crate) async fn explained(mut wire: ClusterConnection, error: RedisError) ->
         false => io::ErrorKind::Other,
     };
     let slots = timeout(PATIENCE, slots(&mut wire)).await.ok().flatten();
-    match slots.map(|slots| slots.missing()) {
-        None | Some(0) => error,
-        Some(missing) => {
-            let told = format!("{missing} of the {SLOTS} {UNSERVED}: {error}");
-            io::Error::new(kind, told).into()
-        }
+    match slots.and_then(|slots| slots.trouble()) {
+        None => error,
+        Some(trouble) => io::Error::new(kind, format!("{trouble}: {error}")).into(),
     }
+}
+
+/// What of a cluster is out of reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unserved {
+    /// All of it: it answers nothing, whatever is asked for.
+    pub is_down: bool,
+    /// In words: which slots, and which shards.
+    pub why: String,
 }
 
 /// The shards that are asked. Cheap to clone, and all clones know the same.
@@ -99,6 +164,9 @@ pub(crate) struct Coverage {
 
 struct LeftOut {
     shards: BTreeSet<u16>,
+    unserved: Option<Unserved>,
+    /// One of those that are asked for each master.
+    of_each_master: Vec<u16>,
     /// When it was last looked at.
     seen: Instant,
 }
@@ -107,6 +175,8 @@ impl Coverage {
     pub(crate) fn new(keys: Keys, link: Option<Link>) -> Self {
         let left_out = LeftOut {
             shards: BTreeSet::new(),
+            unserved: None,
+            of_each_master: Vec::new(),
             seen: Instant::now(),
         };
         Self {
@@ -120,7 +190,7 @@ impl Coverage {
     pub(crate) async fn shards(&self) -> Vec<u16> {
         let is_time = {
             let left_out = self.left_out();
-            !left_out.shards.is_empty() && left_out.seen.elapsed() >= EVERY
+            left_out.unserved.is_some() && left_out.seen.elapsed() >= EVERY
         };
         if is_time {
             self.look().await;
@@ -142,7 +212,25 @@ impl Coverage {
         }
     }
 
-    /// Asks who serves what.
+    /// One shard of each master that serves any, as far as is known; one of them all before anybody told.
+    pub(crate) async fn shard_of_each_master(&self) -> Vec<u16> {
+        if self.left_out().of_each_master.is_empty() {
+            self.look().await;
+        }
+        let known = self.left_out().of_each_master.clone();
+        if known.is_empty() {
+            self.keys.shards().take(1).collect()
+        } else {
+            known
+        }
+    }
+
+    /// What was out of reach at the last look.
+    pub(crate) fn unserved(&self) -> Option<Unserved> {
+        self.left_out().unserved.clone()
+    }
+
+    /// Asks who serves what; only a change is logged.
     pub(crate) async fn look(&self) {
         let Some(link) = &self.link else {
             return;
@@ -150,14 +238,46 @@ impl Coverage {
         // One looks for all who come meanwhile.
         self.left_out().seen = Instant::now();
         let told = timeout(PATIENCE, async { slots(&mut link.cluster().await?).await });
-        let slots = told.await.ok().flatten();
-        let mut left_out = self.left_out();
         // Whoever does not tell changes nothing.
-        if let Some(slots) = slots {
-            let is_served = |shard: &u16| slots.has(slot(&shard.to_string()));
-            let shards = self.keys.shards().filter(|shard| !is_served(shard));
-            left_out.shards = shards.collect();
+        let Some(slots) = told.await.ok().flatten() else {
+            return;
+        };
+        let (mut shards, mut of_each_master) = (BTreeSet::new(), BTreeMap::new());
+        for shard in self.keys.shards() {
+            match slots.master_of(slot(&shard.to_string())) {
+                None => _ = shards.insert(shard),
+                Some(master) => _ = of_each_master.entry(master).or_insert(shard),
+            }
         }
+        let unserved = self.unreachable(&slots, &shards);
+        let before = {
+            let mut left_out = self.left_out();
+            left_out.shards = shards;
+            left_out.of_each_master = of_each_master.into_values().collect();
+            std::mem::replace(&mut left_out.unserved, unserved.clone())
+        };
+        match (before, unserved) {
+            (before, Some(now)) if before.as_ref() != Some(&now) => tracing::warn!("{}", now.why),
+            (Some(_), None) => tracing::warn!("all shards of the cluster are served again"),
+            _ => {}
+        }
+    }
+
+    fn unreachable(&self, slots: &Slots, shards: &BTreeSet<u16>) -> Option<Unserved> {
+        let is_down = slots.is_down;
+        if !is_down && shards.is_empty() {
+            return None;
+        }
+        let trouble = slots.trouble()?;
+        let numbers: Vec<String> = shards.iter().map(u16::to_string).collect();
+        let (numbers, all) = (numbers.join(", "), self.keys.shards().len());
+        let why = match is_down {
+            true => trouble,
+            false => format!(
+                "{trouble}; stories of these of the {all} shards wait, and all others go on: {numbers}"
+            ),
+        };
+        Some(Unserved { is_down, why })
     }
 
     fn left_out(&self) -> MutexGuard<'_, LeftOut> {
@@ -179,8 +299,11 @@ c 127.0.0.1:5@6 master,fail? - 0 1 3 connected 10923 10925-16383
 d 127.0.0.1:7@8 slave b 0 1 2 connected
 ";
         let slots = Slots::of(nodes);
-        let served = [0, 5460, 5461, 10922, 10923, 10924, 16383].map(|slot| slots.has(slot));
+        let served = [0, 5460, 5461, 10922, 10923, 10924, 16383];
+        let served = served.map(|slot| slots.master_of(slot).is_some());
         assert_eq!(served, [true, true, false, false, true, false, true]);
         assert_eq!(slots.missing(), 5_462 + 1);
+        assert_eq!(slots.gap(), Some(5_461..=10_922));
+        assert!(slots.is_one_away);
     }
 }

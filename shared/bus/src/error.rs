@@ -2,7 +2,7 @@
 
 use story::StoryId;
 
-use crate::coverage::UNSERVED;
+use crate::coverage::{DOWN, UNSERVED};
 use crate::encryption;
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -166,6 +166,9 @@ fn away(error: &redis::RedisError) -> String {
             "this Redis Cluster does not serve: a slot has no master; bring one of its nodes back (CLUSTER INFO tells): {error}"
         ),
         Some("LOADING") => "Redis is loading its data: it can be used when that is done".to_owned(),
+        _ if error.to_string().contains(DOWN) => format!(
+            "this Redis Cluster does not serve: bring a master or a replica of the slots that are missing back (CLUSTER NODES tells), or set cluster-require-full-coverage no, so that the others serve: {error}"
+        ),
         _ if error.to_string().contains(UNSERVED) => format!(
             "this Redis Cluster does not serve what is asked for: bring a master or a replica of the slots that are missing back (CLUSTER NODES tells); stories in other slots go on unless cluster-require-full-coverage is yes: {error}"
         ),

@@ -66,6 +66,7 @@ use replicas::Replicas;
 pub use audit::{Audit, Unreadable};
 pub use bare::{Bare, Progress, Tail};
 pub use context::Fetched;
+pub use coverage::Unserved;
 pub use cut::Cut;
 pub use dead::DeadLetter;
 pub use doctor::Finding;
@@ -152,18 +153,21 @@ impl Bus {
         self.unreplicated.load(Ordering::Relaxed)
     }
 
+    /// What of a cluster was out of reach when it was last looked at: whoever gets no answer looks, and [`Bus::look_for_slots`].
+    #[must_use]
+    pub fn unserved(&self) -> Option<Unserved> {
+        self.coverage.unserved()
+    }
+
+    /// Looks who serves what of a cluster, for [`Bus::unserved`].
+    pub async fn look_for_slots(&self) {
+        self.coverage.look().await;
+    }
+
     /// Where it is to be found; may have a password in it.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.settings.url
-    }
-
-    /// Whether Redis answers.
-    ///
-    /// # Errors
-    /// [`Error::Unreachable`] when it does not within the timeout.
-    pub async fn ping(&self) -> Result<(), Error> {
-        self.link.query(&redis::cmd("PING")).await.map(|_| ())
     }
 }
 

@@ -121,8 +121,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// What the client says beside, of whatever form Redis is.
-    const CLIENT: [&str; 9] = [
+    const CLIENT: [&str; 10] = [
         "ASKING",
+        "CLUSTER|INFO",
         "CLUSTER|NODES",
         "CLUSTER|SLOTS",
         "HELLO",

@@ -2,15 +2,16 @@
 
 use std::collections::HashMap;
 
-use futures::future::try_join_all;
-use redis::Value;
-
 use crate::reply::read;
 use crate::script::Script;
 use crate::{Bus, Error};
+use futures::future::{select_ok, try_join_all};
 
 /// Does nothing. Since its first line does not say that it only reads, Redis refuses it wherever it would refuse a write.
 static NOTHING: Script = Script::new("#!lua\nreturn 1");
+
+/// By a key: a cluster asks a bare INFO of every node, and one that is gone would be no answer.
+static INFO: Script = Script::new("return redis.call('INFO', 'everything')");
 
 /// The oldest Redis that has all that the scripts use (sharded channels). Valkey calls itself Redis 7.2.
 const OLDEST: (u32, u32) = (7, 0);
@@ -112,18 +113,18 @@ impl Bus {
         })
     }
 
-    /// What each node tells of itself; of one at least.
+    /// What each server with a shard tells of itself; of one at least.
     async fn info(&self) -> Result<Vec<HashMap<String, String>>, Error> {
-        let reply = self
-            .link
-            .query(redis::cmd("INFO").arg("everything"))
-            .await?;
-        let texts: Vec<String> = match reply {
-            Value::Map(nodes) => {
-                let texts = nodes.into_iter().map(|(_, text)| read(text));
-                texts.collect::<Result<_, _>>()?
+        let texts: Vec<String> = match self.topology.is_cluster() {
+            true => {
+                self.coverage.look().await;
+                let shards = self.coverage.shard_of_each_master().await.into_iter();
+                try_join_all(shards.map(|shard| self.info_of(shard))).await?
             }
-            text => vec![read(text)?],
+            false => {
+                let mut info = redis::cmd("INFO");
+                vec![read(self.link.query(info.arg("everything")).await?)?]
+            }
         };
         if texts.is_empty() {
             return Err(Error::data("no node tells of itself"));
@@ -137,13 +138,42 @@ impl Bus {
         Ok(texts.iter().map(fields).collect())
     }
 
+    async fn info_of(&self, shard: u16) -> Result<String, Error> {
+        let mut call = INFO.call();
+        call.key(self.keys.probe(shard));
+        read(call.read(&self.link).await?)
+    }
+
+    /// Whether Redis answers; of a cluster, any of the masters that have a shard.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when it does not within the timeout.
+    pub async fn ping(&self) -> Result<(), Error> {
+        if !self.topology.is_cluster() {
+            return self.link.query(&redis::cmd("PING")).await.map(|_| ());
+        }
+        let shards = self.coverage.shard_of_each_master().await.into_iter();
+        let asked = shards.map(|shard| {
+            Box::pin(async move {
+                let mut call = NOTHING.call();
+                call.key(self.keys.probe(shard));
+                match call.read(&self.link).await {
+                    Err(error) if !error.refuses_writes() => Err(error),
+                    _ => Ok(()),
+                }
+            })
+        });
+        select_ok(asked).await.map(|_| ())
+    }
+
     /// Why Redis refuses every write that adds something, if it does: its memory or its disk is full, it has too few replicas, or it is one. Writes
     /// nothing. Of several shards the first one's is told.
     ///
     /// # Errors
     /// When Redis was not reached.
     pub async fn write_refusal(&self) -> Result<Option<Error>, Error> {
-        let shards = self.keys.shards().map(|shard| self.write_refusal_of(shard));
+        let shards = self.coverage.shards().await.into_iter();
+        let shards = shards.map(|shard| self.write_refusal_of(shard));
         Ok(try_join_all(shards).await?.into_iter().flatten().next())
     }
 

@@ -14,11 +14,11 @@ use crate::command::{run, told};
 use crate::page::{is_ready, page_says, serving};
 
 /// Over three masters.
-const SHARDS: u16 = 16;
+pub(crate) const SHARDS: u16 = 16;
 const STORIES: usize = 8;
 const ACTIONS: usize = 6;
 /// What is said of slots whose master is gone.
-const UNSERVED: &str = "slots of this cluster are served by nobody";
+pub(crate) const UNSERVED: &str = "slots of this cluster are served by nobody";
 /// Of two looks of a reader at a log that nothing tears them from, a little less than there is at least.
 const LOOK: Duration = Duration::from_secs(22);
 /// For a replica to take over, and to be found.
@@ -141,14 +141,14 @@ async fn slots_that_nobody_serves_stop_their_own_stories_alone_and_are_told_of()
     model.end().await
 }
 
-fn sharded(url: &str) -> anyhow::Result<Bus> {
+pub(crate) fn sharded(url: &str) -> anyhow::Result<Bus> {
     Ok(Bus::new(Settings {
         shards: SHARDS,
         ..Settings::new(url)
     })?)
 }
 
-async fn stories(bus: &Bus, count: usize) -> anyhow::Result<Vec<StoryId>> {
+pub(crate) async fn stories(bus: &Bus, count: usize) -> anyhow::Result<Vec<StoryId>> {
     let mut stories = Vec::new();
     for n in 0..count {
         let story = NewStory::new(format!("s{n}").parse()?);

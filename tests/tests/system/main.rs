@@ -34,4 +34,5 @@ mod signals;
 mod terminal;
 mod token;
 mod top;
+mod unserved;
 mod waiting;
