@@ -8,7 +8,7 @@ use agent::archive::{Archive, End, Head, Kept, Line, VERSION};
 use agent::exit;
 use agent::recording::{Packer, Recording};
 use anyhow::{Context as _, bail};
-use bus::{Bus, Role, Stage, Story};
+use bus::{Bus, Replicated, Role, Stage, Story};
 use futures::TryStreamExt;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -16,6 +16,7 @@ use story::{Seq, StoryId};
 
 use crate::args::{ExportArgs, ForkArgs, ImportArgs};
 use crate::output::Output;
+use crate::replicas::{add_replicated, note_doubt};
 use crate::target::Target;
 
 /// Events written at once.
@@ -84,12 +85,11 @@ pub(crate) async fn import(
     let stage = begin(bus, &args.story).await?;
     let done = stage.through(async |stage| put(stage, archive).await).await;
     let done = done.with_context(|| format!("{} is not made", args.story))?;
-    let waiting = bus.go_on(&args.story).await?;
-    made(out, &args.story, done, waiting)
+    made(out, bus, &args.story, done).await
 }
 
 /// Makes the story of a file.
-async fn put(stage: &mut Stage, archive: Archive) -> anyhow::Result<End> {
+async fn put(stage: &mut Stage, archive: Archive) -> anyhow::Result<(End, Replicated)> {
     let of = archive.head.clone();
     let packer = Packer::default();
     let (mut events, mut recordings, mut done) = (Vec::new(), Vec::new(), End::default());
@@ -124,8 +124,7 @@ async fn put(stage: &mut Stage, archive: Archive) -> anyhow::Result<End> {
     stage.log(events).await.map_err(of_the_file)?;
     stage.recordings(&recordings).await?;
     let adopted = stage.adopt(&of.story, &of.redriven, packer.keep).await;
-    adopted.map_err(of_the_file)?;
-    Ok(done)
+    Ok((done, adopted.map_err(of_the_file)?))
 }
 
 /// What is wrong with a file stays wrong.
@@ -159,20 +158,24 @@ pub(crate) async fn fork(args: ForkArgs, bus: &Bus, out: Output) -> anyhow::Resu
         );
     }
     let stage = begin(bus, &args.new).await?;
-    let events = stage
+    let (events, replicated) = stage
         .through(async |stage| branch(stage, bus, &of, args.at).await)
         .await
         .with_context(|| format!("{} is not made", args.new))?;
-    let waiting = bus.go_on(&args.new).await?;
     let of = End {
         events,
         recordings: 0,
     };
-    made(out, &args.new, of, waiting)
+    made(out, bus, &args.new, (of, replicated)).await
 }
 
 /// Makes a story of what happened in another one up to a place; gives how many events that are.
-async fn branch(stage: &mut Stage, bus: &Bus, of: &Story, at: u64) -> anyhow::Result<u64> {
+async fn branch(
+    stage: &mut Stage,
+    bus: &Bus,
+    of: &Story,
+    at: u64,
+) -> anyhow::Result<(u64, Replicated)> {
     let (mut last, mut events) = (Seq(0), 0);
     let log = bus.whole_log(&of.id);
     let log = log.try_take_while(|entry| ready(Ok(entry.seq.0 <= at)));
@@ -190,8 +193,8 @@ async fn branch(stage: &mut Stage, bus: &Bus, of: &Story, at: u64) -> anyhow::Re
     }
     let redriven = bus.redriven(&of.id).await?;
     let keep = Packer::default().keep;
-    stage.adopt(of, &redriven, keep).await?;
-    Ok(events)
+    let replicated = stage.adopt(of, &redriven, keep).await?;
+    Ok((events, replicated))
 }
 
 async fn begin(bus: &Bus, id: &StoryId) -> anyhow::Result<Stage> {
@@ -201,13 +204,25 @@ async fn begin(bus: &Bus, id: &StoryId) -> anyhow::Result<Stage> {
     stage.with_context(|| format!("{id} cannot be made"))
 }
 
-/// `waiting`: actions that had no answer in the log, and are with their agents now.
-fn made(out: Output, id: &StoryId, of: End, waiting: u64) -> anyhow::Result<ExitCode> {
+/// Gives the actions that had no answer in the log to their agents, and tells what was made.
+async fn made(
+    out: Output,
+    bus: &Bus,
+    id: &StoryId,
+    (of, replicated): (End, Replicated),
+) -> anyhow::Result<ExitCode> {
+    let went_on = bus.go_on(id).await;
+    let of_them = went_on.as_ref().map_or(Replicated::Unasked, |(_, it)| *it);
+    let replicated = replicated.or_fewer(of_them);
+    // Also where they were not given: the story is there.
+    note_doubt(replicated);
+    let (waiting, _) = went_on?;
     let End { events, recordings } = of;
     if out.json {
-        out.value(
-            &json!({"story": id, "events": events, "recordings": recordings, "waiting": waiting}),
-        )?;
+        let mut told =
+            json!({"story": id, "events": events, "recordings": recordings, "waiting": waiting});
+        add_replicated(&mut told, replicated);
+        out.value(&told)?;
     } else {
         let waiting = match waiting {
             0 => String::new(),

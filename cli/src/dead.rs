@@ -3,13 +3,14 @@
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use bus::{Bus, DeadLetter, Error, Role};
+use bus::{Bus, DeadLetter, Error, Replicated, Role};
 use serde::Serialize;
 use serde_json::json;
 use story::Agent;
 
 use crate::args::{DeadCommand, Letter, RedriveArgs};
 use crate::output::{Output, note, one_line};
+use crate::replicas::{add_replicated, note_doubt};
 
 /// A dead letter as programs are given it.
 #[derive(Serialize)]
@@ -26,6 +27,7 @@ pub(crate) async fn run(command: DeadCommand, bus: &Bus, out: Output) -> anyhow:
         DeadCommand::Redrive(args) => return redrive(args, bus, out).await,
         DeadCommand::Purge(Letter { agent, id }) => {
             let done = bus.purge(agent, &id).await?;
+            let done = done.then_some(Replicated::Unasked);
             tell(done, (agent, &id), "is gone", out)?;
         }
     }
@@ -74,22 +76,68 @@ async fn redrive(args: RedriveArgs, bus: &Bus, out: Output) -> anyhow::Result<Ex
     let (Some(agent), Some(id)) = (args.agent, &args.id) else {
         return redrive_all(&args, bus, out).await;
     };
-    let done = bus.redrive(agent, id).await?;
+    let done = bus.redrive_replicated(agent, id).await?;
     tell(done, (agent, id), "is in its lane again", out)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// All that are there when it begins: what dies again meanwhile is not sent again and again.
 async fn redrive_all(args: &RedriveArgs, bus: &Bus, out: Output) -> anyhow::Result<ExitCode> {
-    let (mut redriven, mut left) = (0_u64, 0_u64);
+    let mut sent = Sent::default();
+    let done = send_all(args, bus, &mut sent).await;
+    // Also where one failed: those before it are done.
+    note_doubt(sent.fewest);
+    done?;
+    let Sent {
+        redriven,
+        left,
+        fewest,
+    } = sent;
+    if out.json {
+        let mut told = json!({"redriven": redriven, "left": left});
+        add_replicated(&mut told, fewest);
+        out.value(&told)?;
+    } else {
+        out.line(&format!("in their lanes again: {redriven}"))?;
+    }
+    Ok(if left == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// What became of many letters.
+struct Sent {
+    redriven: u64,
+    left: u64,
+    /// What replicas have of them.
+    fewest: Replicated,
+}
+
+impl Default for Sent {
+    fn default() -> Self {
+        Self {
+            redriven: 0,
+            left: 0,
+            fewest: Replicated::Unasked,
+        }
+    }
+}
+
+async fn send_all(args: &RedriveArgs, bus: &Bus, sent: &mut Sent) -> anyhow::Result<()> {
     for agent in of(args.agent) {
         let letters = bus.dead(agent).await?.into_iter();
         let meant = |letter: &DeadLetter| args.class.as_ref().is_none_or(|it| *it == letter.class);
         for letter in letters.filter(meant) {
-            match bus.redrive(agent, &letter.id).await {
-                Ok(done) => redriven += u64::from(done),
+            match bus.redrive_replicated(agent, &letter.id).await {
+                Ok(None) => {}
+                Ok(Some(replicated)) => {
+                    sent.redriven += 1;
+                    sent.fewest = sent.fewest.or_fewer(replicated);
+                }
                 Err(Error::Data(why)) => {
-                    left += 1;
+                    sent.left += 1;
                     note(&format!(
                         "{} of {agent} stays: {}",
                         letter.id,
@@ -100,16 +148,7 @@ async fn redrive_all(args: &RedriveArgs, bus: &Bus, out: Output) -> anyhow::Resu
             }
         }
     }
-    if out.json {
-        out.value(&json!({"redriven": redriven, "left": left}))?;
-    } else {
-        out.line(&format!("in their lanes again: {redriven}"))?;
-    }
-    Ok(if left == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(())
 }
 
 fn listed(agent: Agent, letter: &DeadLetter) -> Listed<'_> {
@@ -132,12 +171,19 @@ fn absent(agent: Agent, id: &str) -> anyhow::Error {
     anyhow!("{agent} has no dead letter {id}, or has it no more: see `storyfleet dead list`")
 }
 
-fn tell(done: bool, (agent, id): (Agent, &str), says: &str, out: Output) -> anyhow::Result<()> {
-    if !done {
-        return Err(absent(agent, id));
-    }
+/// `done`: what replicas have of it, where it was done.
+fn tell(
+    done: Option<Replicated>,
+    (agent, id): (Agent, &str),
+    says: &str,
+    out: Output,
+) -> anyhow::Result<()> {
+    let replicated = done.ok_or_else(|| absent(agent, id))?;
+    note_doubt(replicated);
     if out.json {
-        out.value(&json!({"id": id, "done": true}))?;
+        let mut told = json!({"id": id, "done": true});
+        add_replicated(&mut told, replicated);
+        out.value(&told)?;
     } else {
         out.line(&format!("{id} {says}"))?;
     }

@@ -85,10 +85,28 @@ async fn trim(args: TrimArgs, bus: &Bus, out: Output) -> anyhow::Result<()> {
         events: args.keep,
         age: DAY * args.days,
     };
-    for id in named(args.story, bus).await? {
-        let removed = bus.trim(&id, keep).await?;
+    let ids = named(args.story, bus).await?;
+    let mut fewest = Replicated::Unasked;
+    let trimmed = trim_all(ids, keep, (bus, out), &mut fewest).await;
+    // Also where one failed: those before it are done.
+    note_doubt(fewest);
+    trimmed
+}
+
+/// `fewest` is what replicas have of them.
+async fn trim_all(
+    ids: Vec<StoryId>,
+    keep: Retention,
+    (bus, out): (&Bus, Output),
+    fewest: &mut Replicated,
+) -> anyhow::Result<()> {
+    for id in ids {
+        let (removed, replicated) = bus.trim_replicated(&id, keep).await?;
+        *fewest = fewest.or_fewer(replicated);
         if out.json {
-            out.value(&json!({"story": id, "removed": removed}))?;
+            let mut told = json!({"story": id, "removed": removed});
+            add_replicated(&mut told, replicated);
+            out.value(&told)?;
         } else {
             out.line(&format!("{id}: {removed} events removed"))?;
         }

@@ -7,7 +7,7 @@ use story::{Agent, EventId, StoryId};
 
 use crate::reply::{Entry, read, verdict};
 use crate::script::{Script, lane_script};
-use crate::{Bus, Error};
+use crate::{Bus, Error, Replicated};
 
 pub(crate) static REDRIVE: Script = Script::new(lane_script!("redrive"));
 
@@ -81,10 +81,23 @@ impl Bus {
     /// # Errors
     /// [`Error::Data`] when the letter cannot have a lane; or when Redis is not reached or refuses.
     pub async fn redrive(&self, agent: Agent, id: &str) -> Result<bool, Error> {
+        let done = self.redrive_replicated(agent, id).await?;
+        Ok(done.is_some())
+    }
+
+    /// The same; tells whether replicas have it, and `None` when it is not there.
+    ///
+    /// # Errors
+    /// As [`Bus::redrive`].
+    pub async fn redrive_replicated(
+        &self,
+        agent: Agent,
+        id: &str,
+    ) -> Result<Option<Replicated>, Error> {
         let (Some((shard, entry)), Some(letter)) =
             (self.place(id), self.dead_letter(agent, id).await?)
         else {
-            return Ok(false);
+            return Ok(None);
         };
         let story = letter.story.filter(|story| self.keys.shard(story) == shard);
         let story = story.ok_or_else(|| {
@@ -104,8 +117,10 @@ impl Bus {
             call.arg(id.as_str());
         }
         // Gone when asked again after a lost reply: it was there before, so the first try did it.
-        let (reply, unheard) = call.run_until_heard(&self.writing).await?;
-        Ok(unheard || verdict(reply)?.0 == "OK")
+        let heard = call.run_until_heard_replicated(&self.writing).await?;
+        let (reply, replicated, unheard) = heard;
+        let is_done = unheard || verdict(reply)?.0 == "OK";
+        Ok(is_done.then_some(replicated))
     }
 
     /// Removes a dead letter for good; false when it is not there.

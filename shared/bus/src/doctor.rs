@@ -244,7 +244,7 @@ impl Round<'_> {
     async fn lost(&mut self, story: &StoryId, inspected: &Inspected) -> Result<(), Error> {
         for (id, event) in &inspected.lost {
             let readmitted = match event {
-                Some(event) if self.fix => self.bus.readmit(event, inspected.end).await?,
+                Some(event) if self.fix => self.bus.readmit(event, inspected.end).await?.is_some(),
                 _ => false,
             };
             let lost =

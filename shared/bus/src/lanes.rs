@@ -7,7 +7,7 @@ use story::{Agent, Event, EventId, Seq, StoryId};
 use crate::reply::{Entry, read, verdict};
 use crate::script::{Script, lane_script};
 use crate::work::field;
-use crate::{Bus, Error};
+use crate::{Bus, Error, Replicated};
 
 static LANES: Script = Script::new(lane_script!("lanes"));
 pub(crate) static REPAIR: Script = Script::new(lane_script!("repair"));
@@ -104,11 +104,15 @@ impl Bus {
     }
 
     /// Puts an action of the log into its lane again that had no answer, and was in no lane, when the log ended at `end`.
-    /// False when the log has gone on, or when no agent answers such an action.
-    pub(crate) async fn readmit(&self, event: &Event, end: Seq) -> Result<bool, Error> {
+    /// `None` when the log has gone on, or when no agent answers such an action.
+    pub(crate) async fn readmit(
+        &self,
+        event: &Event,
+        end: Seq,
+    ) -> Result<Option<Replicated>, Error> {
         let (keys, story) = (&self.keys, &event.story);
         let Some(step) = story::passed(event).into_iter().next() else {
-            return Ok(false);
+            return Ok(None);
         };
         let mut call = READMIT.call();
         call.key(keys.ctx(story))
@@ -119,8 +123,9 @@ impl Bus {
             .number(step.part)
             .arg(event.encode())
             .number(end.0);
-        let (word, _) = verdict(call.run_until_answered(&self.writing).await?)?;
-        Ok(word == "OK")
+        let (reply, replicated) = call.run_until_replicated(&self.writing).await?;
+        let (word, _) = verdict(reply)?;
+        Ok((word == "OK").then_some(replicated))
     }
 }
 

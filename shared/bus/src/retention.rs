@@ -6,7 +6,7 @@ use story::StoryId;
 
 use crate::reply::read;
 use crate::script::{Script, lane_script};
-use crate::{Bus, Error};
+use crate::{Bus, Error, Replicated};
 
 pub(crate) static TRIM: Script = Script::new(lane_script!("trim"));
 
@@ -29,6 +29,19 @@ impl Bus {
     /// # Errors
     /// When Redis is not reached or refuses.
     pub async fn trim(&self, story: &StoryId, keep: Retention) -> Result<u64, Error> {
+        let (removed, _) = self.trim_replicated(story, keep).await?;
+        Ok(removed)
+    }
+
+    /// The same; tells whether replicas have removed it too, if anything went.
+    ///
+    /// # Errors
+    /// As [`Bus::trim`].
+    pub async fn trim_replicated(
+        &self,
+        story: &StoryId,
+        keep: Retention,
+    ) -> Result<(u64, Replicated), Error> {
         let mut call = TRIM.call();
         call.key(self.keys.ctx(story))
             .key(self.keys.log(story))
@@ -36,12 +49,14 @@ impl Bus {
         call.number(keep.events)
             .number(u64::try_from(keep.age.as_millis()).unwrap_or(u64::MAX))
             .number(PAGE);
-        let mut removed = 0;
+        let (mut removed, mut fewest) = (0, Replicated::Unasked);
         loop {
-            match read::<u64>(call.run_until_answered(&self.link).await?)? {
-                0 => return Ok(removed),
+            let (reply, replicated) = call.run_until_replicated(&self.writing).await?;
+            match read::<u64>(reply)? {
+                0 => return Ok((removed, fewest)),
                 more => removed += more,
             }
+            fewest = fewest.or_fewer(replicated);
         }
     }
 }

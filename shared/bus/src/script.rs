@@ -170,8 +170,16 @@ impl Call {
 
     /// The same; tells also whether an earlier try may have done it, and its reply was lost.
     pub(crate) async fn run_until_heard(&self, link: &Link) -> Result<(Value, bool), Error> {
-        let (reply, _, unheard) = self.try_often(link).await.map_err(|(error, _)| error)?;
+        let (reply, _, unheard) = self.run_until_heard_replicated(link).await?;
         Ok((reply, unheard))
+    }
+
+    /// The same; tells also whether replicas have what it wrote.
+    pub(crate) async fn run_until_heard_replicated(
+        &self,
+        link: &Link,
+    ) -> Result<(Value, Replicated, bool), Error> {
+        self.try_often(link).await.map_err(|(error, _)| error)
     }
 
     /// Runs an idempotent script until a reply comes.
@@ -222,7 +230,7 @@ impl Call {
     }
 }
 
-/// What a script did, by the word that its reply begins with.
+/// What a script did, by the word that its reply begins with, or by how many it removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Did {
     Now,
@@ -238,6 +246,9 @@ const NOTHING: [&str; 8] = [
 ];
 
 fn did(reply: &Value) -> Did {
+    if *reply == Value::Int(0) {
+        return Did::Nothing;
+    }
     let Value::Array(parts) = reply else {
         return Did::Now;
     };
@@ -282,5 +293,7 @@ mod tests {
             let reply = Value::Array(vec![Value::BulkString(word.into())]);
             assert_eq!(did(&reply), did_so);
         }
+        assert_eq!(did(&Value::Int(0)), Did::Nothing);
+        assert_eq!(did(&Value::Int(7)), Did::Now);
     }
 }

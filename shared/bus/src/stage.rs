@@ -12,7 +12,7 @@ use crate::recordings::{Keep, Kept};
 use crate::reply::verdict;
 use crate::script::{Call, Script};
 use crate::stories::{MAX_STORY_BYTES, MAX_TITLE_BYTES, character_json, policy_fields};
-use crate::{Bus, Error, Story};
+use crate::{Bus, Error, Replicated, Story};
 
 pub(crate) static ADOPT: Script = Script::new(include_str!("../scripts/adopt.lua"));
 
@@ -62,12 +62,12 @@ impl Bus {
     }
 
     /// Gives the actions of a log that nothing answers to their agents, as in a story whose log was cut between the two;
-    /// tells how many.
+    /// tells how many, and of how many replicas that is known.
     ///
     /// # Errors
     /// When Redis was not reached.
-    pub async fn go_on(&self, story: &StoryId) -> Result<u64, Error> {
-        let mut admitted = 0;
+    pub async fn go_on(&self, story: &StoryId) -> Result<(u64, Replicated), Error> {
+        let (mut admitted, mut fewest) = (0, Replicated::Unasked);
         for _ in 0..ROUNDS {
             let inspected = self.inspect(story).await?;
             let lost = inspected
@@ -77,15 +77,19 @@ impl Bus {
             let mut moved = false;
             for event in lost.filter(|event| !story::passed(event).is_empty()) {
                 // Where something was logged meanwhile, it may be its answer: the log is looked at again.
-                let done = self.readmit(event, inspected.end).await?;
-                admitted += u64::from(done);
-                moved |= !done;
+                match self.readmit(event, inspected.end).await? {
+                    Some(replicated) => {
+                        admitted += 1;
+                        fewest = fewest.or_fewer(replicated);
+                    }
+                    None => moved = true,
+                }
             }
             if !moved {
                 break;
             }
         }
-        Ok(admitted)
+        Ok((admitted, fewest))
     }
 }
 
@@ -165,7 +169,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Makes the story, with what is known of it as in `of`. `redriven`: how often events were sent again after a failure.
+    /// Makes the story, with what is known of it as in `of`, and tells whether replicas have all of it: what was put together
+    /// is before that in what they are sent. `redriven`: how often events were sent again after a failure.
     ///
     /// # Errors
     /// [`Error::StoryExists`] when somebody else made one meanwhile; more is known of it than [`MAX_STORY_BYTES`]; or Redis
@@ -175,7 +180,7 @@ impl Stage {
         of: &Story,
         redriven: &BTreeMap<EventId, u64>,
         keep: Keep,
-    ) -> Result<(), Error> {
+    ) -> Result<Replicated, Error> {
         Error::check_size("the title", of.title.len(), MAX_TITLE_BYTES)?;
         Error::check_size("the summary", of.summary.len(), MAX_STORY_BYTES)?;
         let keys: &Keys = &self.bus.keys;
@@ -222,11 +227,9 @@ impl Stage {
         pairs(&mut call, people);
         pairs(&mut call, lore);
         pairs(&mut call, redriven.collect());
-        match verdict(call.run_until_answered(&self.bus.link).await?)?
-            .0
-            .as_str()
-        {
-            "OK" => Ok(()),
+        let (reply, replicated) = call.run_until_replicated(&self.bus.writing).await?;
+        match verdict(reply)?.0.as_str() {
+            "OK" => Ok(replicated),
             "EXISTS" => Err(Error::StoryExists(self.id.clone())),
             "LOST" => Err(Error::data(format!(
                 "what was put together of {} is lost, Redis was away meanwhile: begin anew",

@@ -5,7 +5,7 @@ mod server;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bus::{Error, Keep, Kept, MAX_PLACE, MAX_STORY_BYTES, NewStory, Stage};
+use bus::{Error, Keep, Kept, MAX_PLACE, MAX_STORY_BYTES, NewStory, Replicated, Stage};
 use futures::TryStreamExt;
 use server::{Server, answer_to, castle, create, everything, story};
 use story::{Agent, LogEntry, MAX_EVENT_BYTES, Policies, Seq};
@@ -67,8 +67,9 @@ async fn a_story_that_is_put_together_appears_whole_and_goes_on() {
     assert!(!format!("{left:?}").contains("staged"), "{left:?}");
 
     // The last action has no answer: it is the narrator's, once.
-    assert_eq!(bus.go_on(&story("copy")).await.unwrap(), 1);
-    assert_eq!(bus.go_on(&story("copy")).await.unwrap(), 0);
+    let unasked = Replicated::Unasked;
+    assert_eq!(bus.go_on(&story("copy")).await.unwrap(), (1, unasked));
+    assert_eq!(bus.go_on(&story("copy")).await.unwrap(), (0, unasked));
     assert_eq!(bus.backlog(Agent::Narrator).await.unwrap(), 2);
     let again = bus.publish(&server::action("copy", "a1")).await.unwrap();
     assert_eq!(again, bus::Published::Duplicate);
@@ -139,7 +140,8 @@ async fn a_log_goes_on_behind_the_last_place_that_one_may_be_put_together_with()
     assert!(matches!(far, Err(Error::Misplaced(_))), "{far:?}");
     let none = BTreeMap::new();
     stage.adopt(&of, &none, KEEP).await.unwrap();
-    assert_eq!(bus.go_on(&story("copy")).await.unwrap(), 1);
+    let done = bus.go_on(&story("copy")).await.unwrap();
+    assert_eq!(done, (1, Replicated::Unasked));
     let delivery = server::one(bus.reader(Agent::Narrator, "w1").next(1).await.unwrap());
     let effects = server::answered(&delivery);
     let done = bus.commit(&delivery, &effects).await.unwrap();

@@ -27,6 +27,7 @@ mod page;
 mod poison;
 mod prompts;
 mod replay;
+mod replicated;
 mod restart;
 mod rolling;
 mod scale;

@@ -122,45 +122,6 @@ async fn a_redis_without_memory_is_told_in_words_that_help() -> anyhow::Result<(
 }
 
 #[tokio::test]
-async fn what_no_replica_has_is_told_by_every_command_that_writes() -> anyhow::Result<()> {
-    let stack = Stack::start(Options::default()).await?;
-    let (nowhere, url) = (tempfile::tempdir()?, stack.redis_url());
-    for command in [
-        &["story", "create", "castle"][..],
-        &["send", "castle", "I wait."],
-        &["story", "renew", "castle"],
-        &["revoke", "--sub", "mira"],
-    ] {
-        for (options, is_told) in [(&["--wait-replicas", "1"][..], true), (&[], false)] {
-            let command: Vec<&str> = match (command, is_told) {
-                (["story", "create", ..], false) => vec!["story", "create", "forest"],
-                _ => command.to_vec(),
-            };
-            let words = [&["--redis", &url, "--json"], &command[..], options].concat();
-            let ended = run(nowhere.path(), &words).await?;
-            assert!(ended.status.success(), "{ended:?}");
-            let value: Value = serde_json::from_slice(&ended.stdout)?;
-            let errors = String::from_utf8(ended.stderr)?;
-            // A server that does not know the script yet was waited for in vain at the first try, and so it is not again.
-            let told = match value["replicated"].as_str() {
-                Some("short") => "it is done, and only 0 replicas have it yet",
-                Some("unknown") => "it is done, and whether replicas have it is not known",
-                other => {
-                    assert_eq!((other, is_told), (None, false), "{command:?}: {value}");
-                    assert!(!errors.contains("replicas"), "{command:?}: {errors}");
-                    continue;
-                }
-            };
-            let short = (value["replicated"] == "short").then_some(0);
-            assert_eq!(value["replicas"].as_u64(), short, "{command:?}: {value}");
-            assert!(is_told && errors.contains(told), "{command:?}: {errors}");
-        }
-    }
-    stack.end().await;
-    Ok(())
-}
-
-#[tokio::test]
 async fn a_dead_letter_that_is_not_there_is_an_error() -> anyhow::Result<()> {
     let stack = Stack::start(Options::default()).await?;
     stack.story("castle", Policies::default()).await?;
