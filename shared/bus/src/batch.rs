@@ -11,7 +11,8 @@ use redis::{Cmd, Value};
 
 use crate::Error;
 use crate::link::Link;
-use crate::replicas::{Replicas, Replicated};
+use crate::replicas::{Replicas, Replicated, Turn};
+use crate::script::by_text;
 
 /// How many scripts go together. More would have the first wait long for the last.
 const MOST: usize = 32;
@@ -32,9 +33,12 @@ struct Gathering {
     scripts: Scripts,
 }
 
+/// A script by its hash, with its text.
+type Run = (Cmd, &'static str);
+
 /// Those of one batch. It takes them when it begins; then nobody can join.
 #[derive(Clone)]
-struct Scripts(Arc<Mutex<Option<Vec<Cmd>>>>);
+struct Scripts(Arc<Mutex<Option<Vec<Run>>>>);
 
 /// What came of a batch.
 struct Done {
@@ -58,7 +62,7 @@ impl Batches {
     pub(crate) async fn run(
         self: &Arc<Self>,
         link: &Link,
-        script: Cmd,
+        script: Run,
         probe: String,
     ) -> Outcome<(Value, Replicated)> {
         let (batch, at) = self.join(link, script, probe);
@@ -69,7 +73,7 @@ impl Batches {
     }
 
     /// The batch that gathers, and the script's place in it.
-    fn join(self: &Arc<Self>, link: &Link, script: Cmd, probe: String) -> (Shared<Going>, usize) {
+    fn join(self: &Arc<Self>, link: &Link, script: Run, probe: String) -> (Shared<Going>, usize) {
         let mut gathering = self.gathering();
         if let Some(open) = gathering.get(&probe)
             // Everyone who had a script in it may have gone away.
@@ -108,16 +112,26 @@ async fn go(
 ) -> Outcome<Arc<Done>> {
     let turn = batches.replicas.turn(&probe).await;
     let scripts = scripts.take();
-    let count = scripts.len();
-    let mut pipe = redis::pipe();
-    for script in scripts {
-        pipe.add_command(script);
+    let by_hash = scripts.iter().map(|(by_hash, _)| by_hash.clone());
+    let (mut generation, mut replies, mut told) = send(&link, by_hash, turn.as_ref()).await?;
+    // Those that the server does not know yet go again by their text in the same turn: the wait behind them was for nothing
+    // of theirs, and one in vain would keep them from the next.
+    let unknown: Vec<usize> = (0..scripts.len().min(replies.len()))
+        .filter(|at| is_unknown(&replies[*at]))
+        .collect();
+    if !unknown.is_empty() {
+        let by_text = unknown.iter().map(|at| {
+            let (by_hash, code) = &scripts[*at];
+            by_text(by_hash, code)
+        });
+        // The others are done, whatever comes of these.
+        let sent = send(&link, by_text, turn.as_ref()).await;
+        let (then, again, told_again) = sent.map_err(|(error, _)| (error, true))?;
+        (generation, told) = (then, told_again);
+        for (at, reply) in unknown.into_iter().zip(again) {
+            replies[at] = reply;
+        }
     }
-    if let Some(turn) = &turn {
-        turn.ask(&mut pipe);
-    }
-    let (generation, mut replies) = link.replies(&pipe).await?;
-    let told = replies.split_off(count.min(replies.len()));
     Ok(Arc::new(Done {
         generation,
         replies,
@@ -125,20 +139,43 @@ async fn go(
     }))
 }
 
+/// The connection, a reply to each script, and those to what asks for replicas.
+async fn send(
+    link: &Link,
+    scripts: impl Iterator<Item = Cmd>,
+    turn: Option<&Turn<'_>>,
+) -> Outcome<(u64, Vec<Value>, Vec<Value>)> {
+    let mut pipe = redis::pipe();
+    for script in scripts {
+        pipe.add_command(script);
+    }
+    let count = pipe.len();
+    if let Some(turn) = turn {
+        turn.ask(&mut pipe);
+    }
+    let (generation, mut replies) = link.replies(&pipe).await?;
+    let told = replies.split_off(count.min(replies.len()));
+    Ok((generation, replies, told))
+}
+
+fn is_unknown(reply: &Value) -> bool {
+    matches!(reply, Value::ServerError(error) if error.code() == "NOSCRIPT")
+}
+
 impl Scripts {
     /// Its place. `None`: there is none any more.
-    fn add(&self, script: &Cmd) -> Option<usize> {
+    fn add(&self, script: &Run) -> Option<usize> {
         let mut scripts = self.lock();
         let scripts = scripts.as_mut().filter(|scripts| scripts.len() < MOST)?;
         scripts.push(script.clone());
         Some(scripts.len() - 1)
     }
 
-    fn take(&self) -> Vec<Cmd> {
+    fn take(&self) -> Vec<Run> {
         self.lock().take().unwrap_or_default()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Vec<Cmd>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Run>>> {
         // Nothing panics while it is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

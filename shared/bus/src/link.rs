@@ -15,6 +15,7 @@ use crate::Error;
 use crate::batch::Batches;
 use crate::connect::{Topology, Wire};
 use crate::replicas::{Replicas, Replicated};
+use crate::script::by_text;
 use crate::settings::Settings;
 
 /// How long after one connection was found dead the others are not doubted again: where Redis stays away they would be
@@ -103,16 +104,24 @@ impl Link {
         }
     }
 
-    /// Runs a script, and waits for the replicas that are to have what it does. `probe` is its shard's.
+    /// Runs a script, by its hash and by its text where that is not known yet, and waits for the replicas that are to have
+    /// what it does. `probe` is its shard's.
     pub(crate) async fn run(
         &self,
-        script: redis::Cmd,
+        script: (redis::Cmd, &'static str),
         probe: String,
     ) -> Result<(Value, Replicated), (Error, bool)> {
-        match &self.0.batches {
-            Some(batches) => batches.run(self, script, probe).await,
-            None => Ok((self.ask(&script).await?, Replicated::Unasked)),
+        if let Some(batches) = &self.0.batches {
+            return batches.run(self, script, probe).await;
         }
+        let (by_hash, code) = script;
+        let reply = match self.ask(&by_hash).await {
+            Err((error, _)) if error.code() == Some("NOSCRIPT") => {
+                self.ask(&by_text(&by_hash, code)).await
+            }
+            reply => reply,
+        };
+        Ok((reply?, Replicated::Unasked))
     }
 
     /// Counts what a script did, where it is not known to be on as many replicas as are waited for.

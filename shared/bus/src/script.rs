@@ -139,15 +139,9 @@ impl Call {
 
     /// The same, and whether replicas have it; with an error whether it may have been done.
     async fn ask(&self, link: &Link) -> Result<(Value, Replicated), (Error, bool)> {
-        let probe = || probe_beside(self.keys.first().map_or("", String::as_str));
+        let probe = probe_beside(self.keys.first().map_or("", String::as_str));
         let by_hash = self.command("EVALSHA", self.script.sha());
-        match link.run(by_hash, probe()).await {
-            Err((error, _)) if error.code() == Some("NOSCRIPT") => {
-                link.run(self.command("EVAL", self.script.code), probe())
-                    .await
-            }
-            reply => reply,
-        }
+        link.run((by_hash, self.script.code), probe).await
     }
 
     /// Runs one that only reads: there is nothing that replicas should have.
@@ -228,6 +222,18 @@ impl Call {
         cmd.arg(&self.keys).arg(&self.args);
         cmd
     }
+}
+
+/// The same run of a script by its text, for a server that does not know its hash yet.
+pub(crate) fn by_text(by_hash: &redis::Cmd, code: &str) -> redis::Cmd {
+    let mut cmd = redis::cmd("EVAL");
+    cmd.arg(code);
+    for arg in by_hash.args_iter().skip(2) {
+        if let redis::Arg::Simple(arg) = arg {
+            cmd.arg(arg);
+        }
+    }
+    cmd
 }
 
 /// What a script did, by the word that its reply begins with, or by how many it removed.

@@ -113,6 +113,22 @@ async fn what_is_told_to_be_replicated_is_on_the_replica() {
     assert_eq!((copy, bus.unreplicated()), (3, 0));
 }
 
+/// Where there is no replica, the wait behind a script that Redis does not know is in vain, as that behind its text is.
+#[tokio::test]
+async fn a_script_that_the_master_does_not_know_yet_is_waited_for_like_any() {
+    let (master, replica) = pair().await;
+    let bus = waiting_for(&master.url(), LONG);
+    tell(&master, &["SCRIPT", "FLUSH"]);
+    let done = published(&bus, "a").await;
+    assert_eq!(done, (Published::Logged(Seq(2)), Replicated::Enough));
+    signal(&replica, Signal::STOP);
+    let bus = waiting(&master.url());
+    tell(&master, &["SCRIPT", "FLUSH"]);
+    let done = published(&bus, "b").await;
+    assert_eq!(done, (Published::Logged(Seq(3)), Replicated::Short(0)));
+    signal(&replica, Signal::CONT);
+}
+
 #[tokio::test]
 async fn without_the_replica_all_is_done_and_told_to_be_on_none() {
     let (master, replica) = pair().await;
