@@ -365,3 +365,22 @@ fn without_colours_there_are_none() {
         assert_eq!(coloured, colours);
     }
 }
+
+/// In colours that a terminal gives its text, whatever is behind it.
+#[test]
+fn a_warning_is_in_bold_and_in_no_colour() {
+    let mut state = model().0.state();
+    state.notes = vec![super::state::Note {
+        level: super::state::Level::Warning,
+        text: "Redis lags".to_owned(),
+    }];
+    let area = ratatui::layout::Rect::new(0, 0, 80, 24);
+    let mut buffer = ratatui::buffer::Buffer::empty(area);
+    view::draw(&state, &mut Controls::default(), LOOKS, area, &mut buffer);
+    let row = |y| (0..80).map(move |x| (x, y));
+    let line = |y| row(y).map(|at| buffer[at].symbol()).collect::<String>();
+    let y = (0..24).find(|y| line(*y).contains("* Redis lags")).unwrap();
+    let cell = &buffer[(2, y)];
+    assert_eq!(cell.fg, ratatui::style::Color::Reset);
+    assert!(cell.modifier.contains(ratatui::style::Modifier::BOLD));
+}

@@ -298,7 +298,7 @@ fn readers(state: &State) -> Line<'static> {
 fn note_line(note: &Note, looks: Looks) -> Line<'static> {
     let (mark, style) = match note.level {
         Level::Bad => ("! ", bad(looks)),
-        Level::Warning => ("* ", warning(looks)),
+        Level::Warning => ("* ", warning()),
         Level::Info => ("- ", Style::default()),
     };
     Line::styled(format!("{mark}{}", note.text), style)
@@ -324,9 +324,9 @@ pub(super) fn bad(looks: Looks) -> Style {
     coloured(Color::Red, looks).add_modifier(Modifier::BOLD)
 }
 
-/// Not yellow, which nobody can read on white.
-fn warning(looks: Looks) -> Style {
-    coloured(Color::Magenta, looks)
+/// In the terminal's own colour: yellow cannot be read on white, and magenta and blue not on black.
+fn warning() -> Style {
+    Style::default().add_modifier(Modifier::BOLD)
 }
 
 fn coloured(colour: Color, looks: Looks) -> Style {
