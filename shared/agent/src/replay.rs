@@ -45,7 +45,7 @@ use places::Places;
 use play::{Means, Player};
 use publish::Publication;
 use report::{Outcome, Report, Tally, Verdict, Went};
-use source::{Found, Source};
+use source::{Found, PassedOver, Source};
 use table::Side;
 
 use crate::recording::Recording;
@@ -92,7 +92,8 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
         let source = self.source().await?;
         let places = Places::of(&source, agent, self.places()).await?;
         if self.url()?.is_some() {
-            let cost = cost(source.turns(&places), self.judge).await?;
+            let turns = PassedOver::default();
+            let cost = cost(source.turns(&places, &turns), self.judge).await?;
             if cost > self.budget {
                 let what = format!(
                     "these turns cost {cost} tokens when they were recorded, and --budget allows {}: raise it, or choose fewer with --from and --to",
@@ -133,7 +134,8 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
             None => None,
         };
         let (mut tally, mut accepted) = (Tally::default(), Accepted::default());
-        let verdicts = source.turns(&places);
+        let passed_over = PassedOver::default();
+        let verdicts = source.turns(&places, &passed_over);
         let verdicts = verdicts.map_ok(|found| async move { Ok(verdict(player, found).await) });
         let mut verdicts = verdicts.try_buffered(usize::try_from(self.concurrency)?);
         while let Some(verdict) = watched(verdicts.try_next(), &tally).await? {
@@ -160,7 +162,7 @@ impl<O: Args + Serialize + DeserializeOwned> Replay<O> {
             true => others(&source.census().await?, asked),
             false => String::new(),
         };
-        report.end(&tally, &lost, &others, player.is_live())?;
+        report.end(&tally, &lost, (&others, &passed_over), player.is_live())?;
         Ok(ExitCode::from(tally.code(!lost.is_empty())))
     }
 

@@ -15,6 +15,7 @@ use super::args::Format;
 use super::compare::{Difference, Level};
 use super::judge::{Better, Judgement};
 use super::places::Lost;
+use super::source::PassedOver;
 use super::table::{Side, Table};
 use super::words::{changes, plain};
 use super::{DIFFERS, MISSING, UNSTABLE};
@@ -196,13 +197,13 @@ impl Report {
         }
     }
 
-    /// `others`: what else is recorded, where nothing was found.
+    /// `others`: what else is recorded, where nothing was found, and what was passed over in any case.
     /// `live`: a model answered, so that there is something to hold against the recordings.
     pub(crate) fn end(
         &self,
         tally: &Tally,
         lost: &Lost,
-        others: &str,
+        (others, passed_over): (&str, &PassedOver),
         live: bool,
     ) -> anyhow::Result<()> {
         let Tally { turns, levels, .. } = tally;
@@ -211,7 +212,9 @@ impl Report {
                 .iter()
                 .map(|(seq, id)| json!({"seq": seq, "event": id}))
                 .collect();
-            let mut sum = json!({"turns": turns, "outcomes": tally.outcomes_named(), "levels": levels, "not_recorded": lost, "table": tally.table.json()});
+            let passed_over = passed_over.counts().into_iter();
+            let passed_over: BTreeMap<_, _> = passed_over.map(|(name, _, n)| (name, n)).collect();
+            let mut sum = json!({"turns": turns, "outcomes": tally.outcomes_named(), "levels": levels, "not_recorded": lost, "passed_over": passed_over, "table": tally.table.json()});
             if *turns == 0 {
                 sum["no_recording"] = json!(others);
             }
@@ -246,6 +249,13 @@ impl Report {
             line += &format!(" ({})", levels.collect::<Vec<_>>().join(", "));
         }
         say(&line)?;
+        let passed_over = passed_over.counts().into_iter().filter(|(.., n)| *n > 0);
+        let passed_over: Vec<_> = passed_over
+            .map(|(_, words, n)| format!("{n} {words}"))
+            .collect();
+        if !passed_over.is_empty() {
+            say(&format!("passed over: {}", passed_over.join(", ")))?;
+        }
         if live {
             for line in tally.table.text() {
                 say(&line)?;

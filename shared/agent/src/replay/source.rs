@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bus::{Bus, Story};
 use futures::stream::{self, BoxStream};
@@ -36,6 +37,34 @@ pub(crate) struct Found {
     pub(crate) epoch: String,
     /// Or why it cannot be unpacked.
     pub(crate) json: Result<Vec<u8>, recording::Error>,
+}
+
+/// How many recordings were not gone through, by why.
+#[derive(Debug, Default)]
+pub(crate) struct PassedOver {
+    other_agents: AtomicU64,
+    earlier_lives: AtomicU64,
+    other_places: AtomicU64,
+}
+
+impl PassedOver {
+    /// Each reason, as programs and as people read it.
+    pub(crate) fn counts(&self) -> [(&'static str, &'static str, u64); 3] {
+        [
+            ("other_agents", "of other agents", &self.other_agents),
+            (
+                "earlier_lives",
+                "of an earlier life of the log, whose places mean other events",
+                &self.earlier_lives,
+            ),
+            (
+                "other_places",
+                "at places that were not asked for",
+                &self.other_places,
+            ),
+        ]
+        .map(|(name, words, count)| (name, words, count.load(Relaxed)))
+    }
 }
 
 /// Of a story, what goes with its log into another one.
@@ -81,15 +110,23 @@ impl Source {
     }
 
     /// Those in the log as it is now, at these places.
-    pub(crate) fn turns<'a>(&self, places: &'a Places) -> BoxStream<'a, anyhow::Result<Found>> {
+    pub(crate) fn turns<'a>(
+        &self,
+        places: &'a Places,
+        passed_over: &'a PassedOver,
+    ) -> BoxStream<'a, anyhow::Result<Found>> {
         let epoch = self.epoch().to_owned();
         let placed = move |mut found: Found| {
-            let of_now = found.agent == places.agent().as_str() && found.epoch == epoch;
-            let asked = of_now.then(|| {
+            let why = if found.agent != places.agent().as_str() {
+                Some(&passed_over.other_agents)
+            } else if found.epoch != epoch {
+                Some(&passed_over.earlier_lives)
+            } else {
                 found.place = places.place(&found);
-                found
-            });
-            std::future::ready(Ok(asked.filter(|found| places.has(found.place))))
+                (!places.has(found.place)).then_some(&passed_over.other_places)
+            };
+            why.map(|count| count.fetch_add(1, Relaxed));
+            std::future::ready(Ok(why.is_none().then_some(found)))
         };
         self.all().try_filter_map(placed).boxed()
     }

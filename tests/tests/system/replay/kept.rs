@@ -108,6 +108,18 @@ async fn about_as_many_turns_as_asked_for_are_kept_and_those_that_are_not_are_na
     let there = ["--story", "castle", "--from", &first, "--to", &last];
     let there = replay(&stack, Agent::Narrator, &there).await?;
     assert_eq!(there.code, Some(0), "{there:#?}");
+    assert!(!there.out.contains("passed over"), "{there:#?}");
+
+    let one = ["--story", "castle", "--from", &last];
+    let told = replay(&stack, Agent::Narrator, &one).await?;
+    let passed = left - 1;
+    let words = format!("passed over: {passed} at places that were not asked for");
+    assert!(told.out.contains(&words), "{told:#?}");
+    let told = replay(&stack, Agent::Narrator, &[&one[..], &JSON].concat()).await?;
+    let lines = told.lines()?;
+    let sum = lines.last().context("a sum")?;
+    let counts = json!({"other_agents": 0, "earlier_lives": 0, "other_places": passed});
+    assert_eq!(sum["passed_over"], counts, "{sum}");
     stack.end().await;
     Ok(())
 }
