@@ -213,7 +213,7 @@ impl Bus {
         idle: Duration,
     ) -> Result<Vec<String>, Error> {
         let mut removed = Vec::new();
-        for shard in self.keys.shards() {
+        for shard in self.coverage.shards().await {
             let mut call = JANITOR.call();
             call.key(self.keys.work(agent, shard)).number(millis(idle));
             removed.extend(read::<Vec<String>>(call.run(&self.link).await?)?);
