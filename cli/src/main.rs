@@ -47,7 +47,10 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let out = Output::new(cli.json);
     let target = cli.target;
     match cli.command {
-        Command::Up(args) => Box::pin(up::run(args, target, out)).await,
+        Command::Up(args) => {
+            target.check_tls()?;
+            Box::pin(up::run(args, target, out)).await
+        }
         Command::Story(command) => story::run(command, &target, out).await,
         Command::Send(args) => send::run(args, &target, out).await,
         Command::Watch(args) => watch::run(args, &target, out).await,

@@ -33,7 +33,6 @@ use crate::target::{State, Target, without_password};
 const LOOK: Duration = Duration::from_millis(100);
 
 pub(crate) async fn run(args: UpArgs, target: Target, out: Output) -> anyhow::Result<ExitCode> {
-    target.check_tls()?;
     let format = if out.json {
         Format::Json
     } else {
