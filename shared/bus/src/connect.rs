@@ -1,6 +1,7 @@
 //! Reaches Redis: where it is, and how a connection to it is opened. [`crate::link`] keeps one.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
@@ -12,8 +13,8 @@ use redis::{
     AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
     RedisError, RedisResult, TlsCertificates, TlsMode, Value,
 };
-use tokio::task::spawn_blocking;
 
+use crate::files::Files;
 use crate::{Encryption, Error, coverage, encryption};
 
 /// What a Redis URL begins with.
@@ -23,8 +24,8 @@ const SCHEMES: &str = "it starts with redis://, rediss://, redis+sentinel:// or 
 #[derive(Clone)]
 pub(crate) struct Topology {
     servers: Servers,
-    /// `None` = in the clear.
-    encryption: Option<Encryption>,
+    /// Of TLS; `None` = in the clear.
+    files: Option<Arc<Files>>,
 }
 
 #[derive(Clone)]
@@ -56,10 +57,10 @@ impl Topology {
                 "certificates are for TLS, and then it starts with rediss:// in the place of redis://",
             ));
         }
-        let encryption = url.starts_with("rediss").then(|| encryption.clone());
+        let is_secure = url.starts_with("rediss");
         Ok(Self {
             servers,
-            encryption,
+            files: is_secure.then(|| Files::new(encryption.clone())),
         })
     }
 
@@ -145,7 +146,7 @@ impl Topology {
     /// In TLS 1.3 we have a connection before the server has seen who we are. If that does not do, we hear of it by asking
     /// something, and anybody may say HELLO.
     async fn greeted(&self, mut wire: MultiplexedConnection) -> RedisResult<MultiplexedConnection> {
-        if self.encryption.is_some() {
+        if self.files.is_some() {
             let _about_itself: Value = redis::cmd("HELLO").query_async(&mut wire).await?;
         }
         Ok(wire)
@@ -153,7 +154,7 @@ impl Topology {
 
     /// Why there is no connection, where the client's words for it leave out that it was to be one of TLS.
     fn explained(&self, error: RedisError) -> RedisError {
-        if self.encryption.is_none() {
+        if self.files.is_none() {
             error
         } else if error.is_timeout() {
             self.silence()
@@ -165,7 +166,7 @@ impl Topology {
     /// Why there is no connection when nobody answered in time.
     pub(crate) fn silence(&self) -> RedisError {
         let kind = io::ErrorKind::TimedOut;
-        let error = match self.encryption {
+        let error = match &self.files {
             // It waits for the end of a first line.
             Some(_) => io::Error::new(kind, "timed out, as it does where Redis speaks no TLS"),
             None => kind.into(),
@@ -174,13 +175,11 @@ impl Topology {
     }
 
     async fn certificates(&self) -> RedisResult<Option<TlsCertificates>> {
-        let Some(encryption) = self.encryption.clone() else {
-            return Ok(None);
-        };
-        // A file may hang, on a mount that is gone: the wait for a connection ends all the same.
-        let read = spawn_blocking(move || encryption.read()).await;
-        let read = read.map_err(io::Error::other)?;
-        read.map(Some).map_err(encryption::unusable)
+        match &self.files {
+            // It may hang: the wait for a connection ends all the same.
+            Some(files) => files.read().await.map(Some),
+            None => Ok(None),
+        }
     }
 }
 

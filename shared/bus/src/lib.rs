@@ -21,6 +21,7 @@ mod draft;
 mod encryption;
 mod error;
 mod feeds;
+mod files;
 mod fleet;
 mod keys;
 mod lane;
