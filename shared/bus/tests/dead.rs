@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bus::{Bus, Delivery, DraftChunk, Drafted, Queue, Settings};
 use redis::Commands;
-use server::{action, answered, castle, draft, failure, given_up};
+use server::{action, answered, castle, draft, failure, given_up, one};
 use story::Agent;
 
 const NARRATOR: Agent = Agent::Narrator;
@@ -245,4 +245,35 @@ async fn what_is_redriven_days_later_is_no_earlier_attempt_and_no_text_is_left()
     assert_eq!(fetched.attempt, 1);
     let attempt = bus.reset_draft(&drafted(&delivery)).await.unwrap();
     assert!(attempt > Some(1), "{attempt:?}");
+}
+
+/// Every worker asks each second, and an entry may have 64 KiB.
+#[tokio::test]
+async fn how_old_the_oldest_event_is_is_told_without_reading_it_while_it_is_in_flight() {
+    let (server, bus) = castle(&["a"]).await;
+    let reads = || {
+        let info: redis::InfoDict = redis::cmd("INFO")
+            .arg("commandstats")
+            .query(&mut server.raw())
+            .unwrap();
+        info.get::<String>("cmdstat_xrange").unwrap_or_default()
+    };
+    let reads = || reads().split(',').next().map(str::to_owned);
+    let oldest = async || {
+        let queues = bus.queues(&[NARRATOR]).await.unwrap();
+        (queues[0].1.backlog, queues[0].1.oldest)
+    };
+    let (backlog, waiting) = loop {
+        let (backlog, waiting) = oldest().await;
+        if waiting.unwrap() >= Duration::from_millis(5) {
+            break (backlog, waiting);
+        }
+    };
+    assert_eq!(backlog, Some(1));
+    let _delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
+    let before = reads();
+    let (backlog, in_flight) = oldest().await;
+    assert_eq!(backlog, Some(1));
+    assert!(in_flight >= waiting);
+    assert_eq!(reads(), before);
 }
