@@ -7,6 +7,7 @@ pub mod chaos;
 pub mod cuts;
 pub mod edge;
 pub mod failover;
+mod fleet;
 mod model;
 pub mod ordeal;
 mod output;

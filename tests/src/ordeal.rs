@@ -177,18 +177,28 @@ impl Stage {
         };
         let bus = Bus::new(settings.clone())?;
         redis::answers(&bus).await?;
-        for (id, policies) in stories {
-            let mut story = NewStory::new(id.clone());
-            story.policies = *policies;
-            story.characters = [(character.to_owned(), Character::default())].into();
-            bus.create_story(&story).await?;
-        }
+        begin(&bus, stories, character).await?;
         Ok(Self {
             redis,
             settings,
             bus,
         })
     }
+}
+
+/// Makes the stories, with a character of this name in each.
+pub(crate) async fn begin(
+    bus: &Bus,
+    stories: &[(StoryId, Policies)],
+    character: &str,
+) -> anyhow::Result<()> {
+    for (id, policies) in stories {
+        let mut story = NewStory::new(id.clone());
+        story.policies = *policies;
+        story.characters = [(character.to_owned(), Character::default())].into();
+        bus.create_story(&story).await?;
+    }
+    Ok(())
 }
 
 /// Waits until no agent has anything left to do in these stories. Nobody acts any more: one that is at rest stays so.

@@ -1,7 +1,6 @@
 //! A deploy under load: workers of one build are replaced one by one with those of another and back, while people publish
 //! and read, over a node of either build; then an exact account of what became of every action, and how long each waited.
 
-mod fleet;
 mod plan;
 mod reader;
 mod report;
@@ -28,15 +27,16 @@ use crate::chaos::plan::Plan;
 use crate::chaos::publish::{self, Span};
 use crate::chaos::{CHARACTER, account, journal};
 use crate::edge::{Issuer, Node, Person};
+use crate::fleet::{Fleet, Terms};
 use crate::ordeal::{Stage, keep, log, rest};
 use crate::wait::DEADLINE;
 use crate::{Build, Model};
 
-use fleet::Fleet;
 use plan::plan;
 use reader::Sight;
 use waits::waits;
 
+pub use crate::fleet::Way;
 pub use report::Report;
 
 const STORIES: usize = 24;
@@ -46,6 +46,8 @@ const RATE: u32 = 8;
 /// Stories that somebody reads over each node.
 const WATCHED: usize = 8;
 const SHARDS: u16 = 2;
+/// Workers of each agent: while one is replaced, another one takes.
+const OF_EACH: usize = 2;
 /// Workers of the fleet.
 const WORKERS: u32 = 6;
 /// An answer takes about a second, and streams all the while.
@@ -56,15 +58,6 @@ const MODEL: [&str; 6] = ["--ttft", "300ms", "--itl", "50ms", "--chunk-tokens", 
 pub enum Version {
     Old,
     New,
-}
-
-/// How workers are asked to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum Way {
-    /// SIGTERM: they finish what they have.
-    Drained,
-    /// SIGTERM twice: they hand on what they have, to workers of both builds.
-    Hurried,
 }
 
 /// All workers are replaced with those of a build.
@@ -133,8 +126,7 @@ async fn run_in(folder: &Path, deploy: Deploy, tell: impl Fn(&str)) -> anyhow::R
     let nodes = scene.nodes(folder).await?;
     let mut report = Report::new(&scene.deploy);
     let (ends, readers) = scene.readers(&issuer, &nodes)?;
-    let address = (scene.stage.redis.url(), scene.model.url().to_owned());
-    let mut fleet = Fleet::start(&scene.deploy.old, address, SHARDS, logs.clone()).await?;
+    let mut fleet = Fleet::start(&scene.deploy.old, scene.terms(&logs)).await?;
     let published = scene.deploy(&mut fleet, &mut report, tell).await?;
     let logs_of = scene.rest(&ends).await?;
     fleet.end().await?;
@@ -177,6 +169,18 @@ impl Scene {
             stage,
             model,
         })
+    }
+
+    fn terms(&self, logs: &Path) -> Terms {
+        let shards = SHARDS.to_string();
+        let options = ["--shards", &shards, "--log-filter", "info"];
+        Terms {
+            of_each: OF_EACH,
+            redis: self.stage.redis.url(),
+            llm: self.model.url().to_owned(),
+            options: options.map(str::to_owned).to_vec(),
+            logs: logs.to_owned(),
+        }
     }
 
     /// One of each build, beside each other all the time.

@@ -12,8 +12,8 @@ use story::{LogEntry, StoryId};
 use crate::chaos::account::Account;
 use crate::chaos::journal::Journal;
 use crate::cuts::screen::{Screen, Tally};
+use crate::fleet::Replaced;
 use crate::ordeal::rows;
-use crate::rolling::fleet::Replaced;
 use crate::rolling::waits::Wait;
 use crate::rolling::{Deploy, Step, Way};
 

@@ -1,4 +1,4 @@
-//! Six workers that are replaced one by one with those of another build, as a deploy does.
+//! Workers of every agent, which log to files. They can be replaced one by one with those of another build, as a deploy does.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,12 +10,28 @@ use serde::Serialize;
 use story::Agent;
 use tokio::time::{Instant, sleep_until};
 
-use crate::rolling::Way;
 use crate::wait::eventually;
 use crate::{Build, Process, Signal};
 
-/// Of each agent: while one is replaced, another one takes.
-const OF_EACH: usize = 2;
+/// How workers are asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Way {
+    /// SIGTERM: they finish what they have.
+    Drained,
+    /// SIGTERM twice: they hand on what they have, to workers of both builds.
+    Hurried,
+}
+
+/// How many there are, and what each is told.
+pub(crate) struct Terms {
+    /// Of each agent.
+    pub(crate) of_each: usize,
+    pub(crate) redis: String,
+    pub(crate) llm: String,
+    pub(crate) options: Vec<String>,
+    /// A folder for their logs, one file for each life: `<agent>-<number>.log`.
+    pub(crate) logs: PathBuf,
+}
 
 /// How workers were replaced.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -34,34 +50,23 @@ struct Worker {
     log: PathBuf,
 }
 
-pub(super) struct Fleet {
-    pub(super) replaced: Replaced,
-    redis: String,
-    llm: String,
-    shards: u16,
-    /// Of the workers' logs, one file for each life.
-    logs: PathBuf,
+pub(crate) struct Fleet {
+    pub(crate) replaced: Replaced,
+    terms: Terms,
     lives: u32,
     workers: VecDeque<Worker>,
 }
 
 impl Fleet {
-    pub(super) async fn start(
-        build: &Build,
-        (redis, llm): (String, String),
-        shards: u16,
-        logs: PathBuf,
-    ) -> anyhow::Result<Self> {
+    /// All of them take events when this returns.
+    pub(crate) async fn start(build: &Build, terms: Terms) -> anyhow::Result<Self> {
         let mut fleet = Self {
             replaced: Replaced::default(),
-            redis,
-            llm,
-            shards,
-            logs,
+            terms,
             lives: 0,
             workers: VecDeque::new(),
         };
-        for _ in 0..OF_EACH {
+        for _ in 0..fleet.terms.of_each {
             for agent in Agent::ALL {
                 fleet.start_worker(build, agent).await?;
             }
@@ -70,7 +75,7 @@ impl Fleet {
     }
 
     /// Replaces all, the oldest first, each `pace` after the one before, or later if that takes longer.
-    pub(super) async fn replace(
+    pub(crate) async fn replace(
         &mut self,
         build: &Build,
         way: Way,
@@ -89,7 +94,7 @@ impl Fleet {
     }
 
     /// Asks all to end, and waits for them.
-    pub(super) async fn end(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn end(&mut self) -> anyhow::Result<()> {
         for worker in std::mem::take(&mut self.workers) {
             self.end_worker(worker, Way::Drained).await?;
         }
@@ -128,12 +133,11 @@ impl Fleet {
     async fn start_worker(&mut self, build: &Build, agent: Agent) -> anyhow::Result<()> {
         self.lives += 1;
         let name = format!("{agent}-{}", self.lives);
-        let log = self.logs.join(format!("{name}.log"));
-        let mut command = build.worker(agent, &self.redis, &self.llm)?;
+        let log = self.terms.logs.join(format!("{name}.log"));
+        let mut command = build.worker(agent, &self.terms.redis, &self.terms.llm)?;
         command
             .args(["--pod", &name, "--log", "json"])
-            .args(["--shards", &self.shards.to_string()])
-            .args(["--log-filter", "info"])
+            .args(&self.terms.options)
             .stderr(File::create(&log).context("a worker's log cannot be written")?);
         let mut process = Process::start(&mut command)?;
         says(&mut process, &log, "taking events").await?;
