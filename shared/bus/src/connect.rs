@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use redis::aio::{AsyncPushSender, ConnectionLike, MultiplexedConnection};
-use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
@@ -15,10 +14,14 @@ use redis::{
 };
 
 use crate::files::Files;
-use crate::{Encryption, Error, coverage, encryption};
+use crate::{Encryption, Error, cluster, coverage, encryption};
 
 /// What a Redis URL begins with.
 const SCHEMES: &str = "it starts with redis://, rediss://, redis+sentinel:// or redis+cluster://, as redis://127.0.0.1:6379 does";
+
+/// Commands to a cluster that are under way at once, of those that are asked together. With a hundred under way the client's look
+/// for who serves what, where a master is away, now and then comes to no end before the time for all of them is over.
+const TOGETHER: usize = 16;
 
 /// Which servers to talk to, and how.
 #[derive(Clone)]
@@ -124,12 +127,7 @@ impl Topology {
                 self.greeted(wire.await?).await.map(Wire::Single)
             }
             Servers::Cluster(nodes) => {
-                let mut builder = ClusterClientBuilder::new(nodes.clone())
-                    // A node that hangs is met twice before there is a connection, as one of the URL's and as one that the
-                    // cluster names, and whenever that is asked again: the others are to be reached all the same.
-                    .connection_timeout(connect / 3)
-                    .response_timeout(response)
-                    .use_protocol(protocol);
+                let mut builder = cluster::client(nodes, (connect, response), protocol);
                 if let Some(push) = push {
                     builder = builder.push_sender(push);
                 }
@@ -331,11 +329,15 @@ impl Wire {
                 self.pipe(&pipe).await
             }
             Self::Cluster(wire) => {
-                let asked = commands.iter().map(|cmd| {
-                    let mut wire = wire.clone();
-                    async move { cmd.query_async(&mut wire).await }
-                });
-                told(wire, try_join_all(asked).await).await
+                let mut replies = Vec::with_capacity(commands.len());
+                for some in commands.chunks(TOGETHER) {
+                    let asked = some.iter().map(|cmd| {
+                        let mut wire = wire.clone();
+                        async move { cmd.query_async(&mut wire).await }
+                    });
+                    replies.extend(told(wire, try_join_all(asked).await).await?);
+                }
+                Ok(replies)
             }
         }
     }

@@ -9,6 +9,7 @@ mod bare;
 mod batch;
 mod channel;
 mod clock;
+mod cluster;
 mod connect;
 mod consumers;
 mod context;

@@ -74,15 +74,12 @@ impl Link {
 
     /// One beside this, for scripts whose writes are to be on replicas too.
     pub(crate) fn replicating(&self, replicas: Replicas) -> Self {
-        Self(Arc::new(Shape {
-            topology: self.0.topology.clone(),
-            connect: self.0.connect,
-            response: self.0.response,
-            reconnect: self.0.reconnect,
-            batches: Some(Arc::new(Batches::new(replicas))),
-            doubt: Arc::clone(&self.0.doubt),
-            state: Mutex::default(),
-        }))
+        self.0.another(self.0.response, Some(replicas))
+    }
+
+    /// One beside this, for who may be stopped by what they ask. It waits at most `response` for an answer.
+    pub(crate) fn beside(&self, response: Duration) -> Self {
+        self.0.another(response, None)
     }
 
     /// Whether the client itself sends again what it got no reply to: that of a cluster does, and tells nobody.
@@ -279,6 +276,19 @@ impl Doubt {
 }
 
 impl Shape {
+    /// A link to the same Redis: what one finds dead the other does not wait for.
+    fn another(&self, response: Duration, replicas: Option<Replicas>) -> Link {
+        Link(Arc::new(Self {
+            topology: self.topology.clone(),
+            connect: self.connect,
+            response,
+            reconnect: self.reconnect,
+            batches: replicas.map(|replicas| Arc::new(Batches::new(replicas))),
+            doubt: Arc::clone(&self.doubt),
+            state: Mutex::default(),
+        }))
+    }
+
     fn connecting(&self, failures: u32) -> Connecting {
         let (connect, response) = (self.connect, self.response);
         let delay = backoff(failures, self.reconnect);

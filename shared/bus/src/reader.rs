@@ -31,32 +31,38 @@ pub struct Reader {
     first: usize,
     /// How many streams one command may name: those of a cluster are in different slots.
     together: usize,
+    /// The longest that one call waits for an entry.
+    block: Duration,
 }
 
 impl Bus {
     /// `consumer` names this life of this process: no two of them are ever the same.
     #[must_use]
     pub fn reader(&self, agent: Agent, consumer: &str) -> Reader {
-        let timeout = self.settings.timeout;
-        let answer = BLOCK + Duration::from_secs(1);
+        let (together, block) = match self.topology.is_cluster() {
+            // A master that hangs is found out as soon as on other connections.
+            true if self.settings.shards > 1 => (1, TURN),
+            true => (1, BLOCK),
+            false => (usize::MAX, BLOCK),
+        };
+        let answer = block + Duration::from_secs(1);
         Reader {
             keys: self.keys.clone(),
             coverage: self.coverage.clone(),
-            link: Link::new(self.topology.clone(), &self.settings, answer.max(timeout)),
+            // What the others have found dead it does not wait for, and the other way round.
+            link: self.link.beside(answer.max(self.settings.timeout)),
             agent,
             consumer: consumer.to_owned(),
             first: 0,
-            together: if self.topology.is_cluster() {
-                1
-            } else {
-                usize::MAX
-            },
+            together,
+            block,
         }
     }
 }
 
 impl Reader {
-    /// Up to `free` new entries, oldest first; empty when none came within 2 s. Makes the group where it is missing.
+    /// Up to `free` new entries, oldest first; empty when none came within 2 s, sooner where there are several shards. Makes the
+    /// group where it is missing.
     ///
     /// Not cancel-safe: what Redis delivered to a dropped call is claimed when its lease runs out.
     ///
@@ -78,7 +84,7 @@ impl Reader {
         if free == 0 {
             return Ok(Vec::new());
         }
-        let read = self.around(free, wait.min(BLOCK)).await;
+        let read = self.around(free, wait.min(self.block)).await;
         if let Err(error) = &read {
             self.coverage.doubt(error).await;
         }

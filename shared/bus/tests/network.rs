@@ -107,6 +107,22 @@ async fn a_lease_is_renewed_at_once_over_a_connection_that_dropped_unnoticed() {
 }
 
 #[tokio::test]
+async fn a_reader_does_not_wait_on_a_connection_when_another_was_found_silent() {
+    let server = Server::start();
+    let network = Network::before(&server.url());
+    let (near, bus) = (server.bus(), network.bus(1));
+    create(&near, "castle", Policies::default()).await;
+    let mut reader = bus.reader(NARRATOR, "w1");
+    let nothing = reader.next_within(1, Duration::from_millis(10)).await;
+    assert!(nothing.unwrap().is_empty());
+    bus.ping().await.unwrap();
+    network.fall_silent();
+    assert!(bus.ping().await.is_err());
+    near.publish(&action("castle", "a")).await.unwrap();
+    one(reader.next(1).await.unwrap());
+}
+
+#[tokio::test]
 async fn subscriptions_over_a_connection_that_went_silent_begin_anew_though_one_alone_asked() {
     let server = Server::start();
     let network = Network::before(&server.url());

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
@@ -19,6 +19,10 @@ pub struct Network {
 struct Faults {
     planned: Mutex<Option<(&'static str, Fault)>>,
     slow: AtomicBool,
+    /// Connections that were opened.
+    opened: AtomicUsize,
+    /// So many of them, the first, carry nothing any more.
+    silent: AtomicUsize,
 }
 
 /// Of each reply, where it is slow.
@@ -80,6 +84,12 @@ impl Network {
         self.plan(word, Fault::Stall);
     }
 
+    /// All connections that there are carry nothing any more, and stay open; those to come are well.
+    pub fn fall_silent(&self) {
+        let opened = self.faults.opened.load(Ordering::SeqCst);
+        self.faults.silent.store(opened, Ordering::SeqCst);
+    }
+
     /// From now on replies are late where scripts are run, and only there.
     pub fn slow_scripts(&self) {
         self.faults.slow.store(true, Ordering::SeqCst);
@@ -101,6 +111,7 @@ impl Network {
 
 fn carry(near: &TcpStream, far: &TcpStream, faults: &Arc<Faults>) {
     let reply = Arc::<Mutex<Option<Fault>>>::default();
+    let number = faults.opened.fetch_add(1, Ordering::SeqCst);
     for stream in [near, far] {
         stream.set_nodelay(true).expect("an open stream");
     }
@@ -121,6 +132,9 @@ fn carry(near: &TcpStream, far: &TcpStream, faults: &Arc<Faults>) {
         pass(near, far, |bytes| {
             if contains(bytes, "EVAL") {
                 scripts.store(true, Ordering::SeqCst);
+            }
+            if number < planned.silent.load(Ordering::SeqCst) {
+                return Some(Fault::Stall);
             }
             let mut planned = planned.planned.lock().expect("nobody panics");
             let (_, fault) = planned.take_if(|(word, _)| contains(bytes, word))?;
