@@ -12,11 +12,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Kills or freezes a master under a fleet at work, and accounts for everything that was confirmed.
 ///
-/// 8 stories in 16 shards, in each an action every 100 ms, 3 narrators. The replica takes over, the old master comes back as
-/// its replica, and in a cluster 300 slots are moved, with stories in them. Exit 0: clean; 1: not, with what is wrong, and
-/// where the data and logs are. With --wait-replicas nothing may be lost but what was said to be on too few replicas;
-/// without, nothing but what was confirmed while the replica was behind. Nothing may be answered twice or out of order, and
-/// nobody may wait for longer than the failover and 5 s.
+/// 8 stories in 16 shards, in each an action every 250 ms, of three one to its character; 3 moderators, 3 narrators, 3 of
+/// dialogue. Each action waits for the moderator, and each answer is looked at by it, in every other story before anybody
+/// sees it. The replica takes over, the old master comes back as its replica, and in a cluster 300 slots are moved, with
+/// stories in them. Exit 0: clean; 1: not, with what is wrong, and where the data and logs are. With --wait-replicas nothing
+/// may be lost but what was said to be on too few replicas; without, nothing but what was confirmed while the replica was
+/// behind. Nothing may be answered twice or out of order, and nobody may wait for longer than the failover and 5 s, neither
+/// for the narrator nor for a character.
 #[derive(Debug, Parser)]
 #[command(
     after_help = "Examples:\n  make failover ARGS='--wait-replicas 1'\n  make failover ARGS='--topology sentinel --blow freeze'\n  make failover ARGS='--blow lag'"

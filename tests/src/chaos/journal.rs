@@ -1,5 +1,7 @@
 //! What the workers' logs tell. A line is written after the fact it tells of, so a killed worker may have done more.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
@@ -8,8 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::chaos::secret;
 
+/// The filter of a log that tells of each turn.
+pub(crate) const TURNS: &str = "info,agent::turn::end=debug";
+
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Journal {
+    /// Turns that came to their end, by agent. Workers tell of them where they are asked to: [`TURNS`].
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub done: BTreeMap<String, u64>,
     /// Commits and burials of a worker whose event another one had taken over.
     pub fenced: u64,
     /// Commits and burials of an event that had ended: by a reply that was lost, or by another worker.
@@ -32,22 +40,25 @@ struct Line {
     deliveries: Option<u64>,
 }
 
-/// Reads all logs in a folder.
+/// Reads all logs in a folder: `<agent>-<number>.log`.
 pub(crate) fn read(logs: &Path) -> anyhow::Result<Journal> {
     let mut journal = Journal::default();
     for file in logs.read_dir()? {
         let path = file?.path();
+        let name = path.file_stem().and_then(OsStr::to_str);
+        let agent = name.and_then(|name| name.split('-').next());
+        let agent = agent.with_context(|| format!("whose log is {}", path.display()))?;
         let lines = BufReader::new(std::fs::File::open(&path)?).lines();
         for line in lines {
             let line = line.with_context(|| format!("{} is no text", path.display()))?;
-            journal.line(&line);
+            journal.line(agent, &line);
         }
     }
     Ok(journal)
 }
 
 impl Journal {
-    fn line(&mut self, text: &str) {
+    fn line(&mut self, agent: &str, text: &str) {
         if secret::is_in(text) {
             self.wrong
                 .push(format!("a log tells what was blocked: {text}"));
@@ -58,6 +69,9 @@ impl Journal {
             return;
         };
         match (line.message.as_deref(), line.result.as_deref()) {
+            (Some("ended"), Some("done")) => {
+                *self.done.entry(agent.to_owned()).or_default() += 1;
+            }
             (Some("ended"), Some("fenced")) => self.fenced += 1,
             (Some("ended"), Some("gone")) => self.gone += 1,
             (Some("took over an event"), _) => {
@@ -88,15 +102,16 @@ mod tests {
             "error: the URL is wrong",
             r#"{"level":"INFO","message":"sending","text":"5555 5555 5555 4444"}"#,
         ] {
-            journal.line(line);
+            journal.line("narrator", line);
         }
         let counts = [
+            journal.done["narrator"],
             journal.fenced,
             journal.gone,
             journal.reclaimed,
             journal.charged,
             journal.leases_lost,
         ];
-        assert_eq!((counts, journal.wrong.len()), ([1; 5], 3));
+        assert_eq!((counts, journal.wrong.len()), ([1; 6], 3));
     }
 }

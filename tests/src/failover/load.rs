@@ -1,22 +1,25 @@
-//! Someone in each story who does one thing after the other, and tries again until it is confirmed; and someone who reads
-//! it live.
+//! Someone in each story who does one thing after the other, now and then to its character, and tries again until it is
+//! confirmed; and someone who reads it live.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bus::{Bus, Feeds, Replicated, Seen};
-use story::{Event, EventId, Outcome, StoryId, outcome};
+use story::{Event, EventId, Payload, Policies, StoryId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::action;
+use crate::chaos::CHARACTER;
 use crate::wait::{DEADLINE, eventually};
 
 /// Between two actions of a story.
-const PACE: Duration = Duration::from_millis(100);
+const PACE: Duration = Duration::from_millis(250);
+/// Of so many actions one is said to the character, so that dialogue answers it, not the narrator.
+const SAID: usize = 3;
 
 /// What was confirmed to who did it.
 #[derive(Debug, Clone)]
@@ -33,7 +36,7 @@ pub(super) struct Played {
     pub(super) done: Vec<Done>,
     /// The longest time between two confirmations.
     pub(super) silence: Duration,
-    /// The longest time between two answers.
+    /// The longest time between two answers of the narrator, or of the character.
     pub(super) wait: Duration,
 }
 
@@ -41,7 +44,8 @@ pub(super) struct Played {
 #[derive(Debug, Clone, Copy, Default)]
 struct Progress {
     published: usize,
-    answered: usize,
+    narrated: usize,
+    spoken: usize,
 }
 
 pub(super) struct Load {
@@ -51,7 +55,10 @@ pub(super) struct Load {
 }
 
 impl Load {
-    pub(super) fn start(settings: &bus::Settings, stories: &[StoryId]) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        settings: &bus::Settings,
+        stories: &[(StoryId, Policies)],
+    ) -> anyhow::Result<Self> {
         let (over, mut players, mut all) = (CancellationToken::new(), JoinSet::new(), Vec::new());
         // As a node of the gateway reads: one connection for all stories.
         let feeds = Bus::new(settings.clone())?.feeds();
@@ -60,7 +67,7 @@ impl Load {
             end.run_until_cancelled(tidied.tidy()).await;
             Ok(None)
         });
-        for story in stories {
+        for (story, _) in stories {
             let (bus, over) = (Bus::new(settings.clone())?, over.clone());
             let (told, progress) = watch::channel(Progress::default());
             all.push(progress);
@@ -74,23 +81,30 @@ impl Load {
         })
     }
 
-    /// Waits until each story has so many answers more.
+    /// Waits until each story has so many answers more of the narrator, and of the character.
     pub(super) async fn answered(&mut self, more: usize) -> anyhow::Result<()> {
-        self.further(|progress| progress.answered, more).await
+        self.further(|progress| [progress.narrated, progress.spoken], more)
+            .await
     }
 
     /// Waits until in each story so much more was confirmed.
     pub(super) async fn published(&mut self, more: usize) -> anyhow::Result<()> {
-        self.further(|progress| progress.published, more).await
+        self.further(|progress| [progress.published], more).await
     }
 
-    async fn further(&mut self, of: fn(&Progress) -> usize, more: usize) -> anyhow::Result<()> {
+    /// All counts that `of` gives.
+    async fn further<const N: usize>(
+        &mut self,
+        of: fn(&Progress) -> [usize; N],
+        more: usize,
+    ) -> anyhow::Result<()> {
         let stories = &self.stories;
         let now = |at: &watch::Receiver<Progress>| of(&at.borrow());
-        let goals: Vec<usize> = stories.iter().map(|at| now(at) + more).collect();
+        let goal = |at| now(at).map(|count| count + more);
+        let goals: Vec<[usize; N]> = stories.iter().map(goal).collect();
         let went_on = eventually("each story goes on", async || {
-            let mut each = stories.iter().zip(&goals);
-            Ok(each.all(|(at, goal)| now(at) >= *goal).then_some(()))
+            let is_there = |(at, goals)| now(at).iter().zip(goals).all(|(now, goal)| now >= goal);
+            Ok(stories.iter().zip(&goals).all(is_there).then_some(()))
         });
         tokio::select! {
             went_on = went_on => went_on.with_context(|| {
@@ -152,7 +166,9 @@ async fn publish(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !over.is_cancelled() {
         ticks.tick().await;
-        let event = action(story, &format!("a{}", done.len()), "I go on.", None)?;
+        let number = done.len();
+        let to = (number % SAID == SAID - 1).then(|| CHARACTER.to_owned());
+        let event = action(story, &format!("a{number}"), "I go on.", to)?;
         let accepted = timeout(DEADLINE, insist(bus, &event)).await;
         let replicated = accepted.with_context(|| format!("{} is never accepted", event.id))??;
         done.push(Done {
@@ -176,7 +192,7 @@ async fn insist(bus: &Bus, event: &Event) -> anyhow::Result<Replicated> {
     }
 }
 
-/// Someone who reads it live. The longest time between two answers.
+/// Someone who reads it live. The longest time between two answers of the same kind: the other kind may hide no silence.
 async fn look(
     feeds: &Feeds,
     story: &StoryId,
@@ -184,16 +200,25 @@ async fn look(
     over: &CancellationToken,
 ) -> anyhow::Result<Duration> {
     let mut watch = feeds.watch(story, None).await?;
-    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+    let (mut narrated, mut spoken) = (Instant::now(), Instant::now());
+    let mut longest = Duration::ZERO;
     while let Some(seen) = over.run_until_cancelled(watch.next()).await {
         let Seen::Event(entry) = seen? else {
             continue;
         };
-        if let Some((Outcome::Answered, _)) = outcome(&entry.event) {
-            longest = longest.max(last.elapsed());
-            last = Instant::now();
-            progress.send_modify(|progress| progress.answered += 1);
-        }
+        let last = match entry.event.payload() {
+            Payload::Narration(_) => {
+                progress.send_modify(|progress| progress.narrated += 1);
+                &mut narrated
+            }
+            Payload::Dialogue(_) => {
+                progress.send_modify(|progress| progress.spoken += 1);
+                &mut spoken
+            }
+            _ => continue,
+        };
+        longest = longest.max(last.elapsed());
+        *last = Instant::now();
     }
     Ok(longest)
 }

@@ -1,30 +1,30 @@
-//! The failover run: a fleet under load on a cluster or under sentinels, whose master dies or freezes; then an exact account
-//! of what was confirmed, what of it is there, and how long people waited.
+//! The failover run: a fleet of all agents under load on a cluster or under sentinels, whose master dies or freezes; then an
+//! exact account of what was confirmed, what of it is there, and how long people waited.
 
 mod load;
 mod report;
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
-use bus::{Bus, NewStory, StoryPatch};
+use anyhow::Context;
+use bus::{Bus, StoryPatch};
 use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::{Value, json};
-use story::{Agent, Policies, StoryId};
+use story::{Agent, InputPolicy, OutputPolicy, Policies, StoryId};
 use tempfile::{NamedTempFile, TempDir};
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use crate::chaos::{account, journal};
-use crate::ordeal::{keep, log, rest};
+use crate::chaos::{CHARACTER, account, journal};
+use crate::fleet::{Fleet, Terms};
+use crate::ordeal::{begin, keep, log, rest};
 use crate::redis;
 use crate::wait::{DEADLINE, eventually};
-use crate::{Model, Process, Servers, Signal, program, worker};
+use crate::{Build, Model, Servers, Signal, program};
 
 use load::{Load, Played};
 pub use report::Report;
@@ -32,8 +32,11 @@ pub use report::Report;
 const STORIES: usize = 8;
 /// Over three masters.
 const SHARDS: u16 = 16;
-const WORKERS: usize = 3;
-/// Answers of each story before and after each thing that happens.
+/// Workers of each agent.
+const OF_EACH: usize = 3;
+/// The moderator sees each answer, in one story before readers do, and in the next after them.
+const OUTPUTS: [OutputPolicy; 2] = [OutputPolicy::Hold, OutputPolicy::Retract];
+/// Answers of the narrator, and of the character, in each story before and after each thing that happens.
 const STEADY: usize = 5;
 /// A replica that is well is behind by less.
 const LAG: Duration = Duration::from_millis(100);
@@ -110,15 +113,11 @@ async fn run_in(folder: &Path, trial: Trial, tell: impl Fn(&str)) -> anyhow::Res
         ..bus::Settings::new(servers.url())
     };
     let bus = Bus::new(settings.clone())?;
-    let mut stories: Vec<StoryId> = Vec::new();
-    for n in 0..STORIES {
-        let story = NewStory::new(format!("s{n}").parse()?);
-        bus.create_story(&story).await?;
-        stories.push(story.id);
-    }
+    let stories = stories()?;
+    begin(&bus, &stories, CHARACTER).await?;
     replicated(&settings, &stories).await?;
     let model = Model::start("", &[]).await?;
-    let fleet = fleet(&settings, &model, &logs)?;
+    let mut fleet = Fleet::start(&Build::current()?, terms(&settings, &model, &logs)).await?;
     let mut load = Load::start(&settings, &stories)?;
     load.answered(STEADY).await?;
     let blown = suffer(trial.blow, &mut servers, &mut load, &tell).await?;
@@ -133,24 +132,39 @@ async fn run_in(folder: &Path, trial: Trial, tell: impl Fn(&str)) -> anyhow::Res
     }
     let played = load.end().await?;
     redis::answers(&bus).await?;
-    rest(&bus, &stories, DEADLINE).await?;
-    for worker in fleet {
-        ensure!(worker.end().await?.success(), "a worker failed");
-    }
+    rest(&bus, stories.iter().map(|(id, _)| id), DEADLINE).await?;
+    fleet.end().await?;
     model.end().await?;
     let mut report = Report::new(trial, blown.failover);
     let missing = missing(&settings, &played).await?;
-    for story in played {
-        let entries = log(&bus, &story.id).await?;
-        let behind = blown.stories.contains(&story.id).then_some(blown.behind);
-        let kept = report.story(&story, &entries, behind);
-        let seq = bus.story(&story.id).await?.seq;
-        let account = account::account(&[kept], Policies::default(), (&entries, seq));
-        report.account(&story.id, account);
+    for (id, policies) in &stories {
+        let played = played.iter().find(|story| story.id == *id);
+        let played = played.context("each story is played")?;
+        let entries = log(&bus, id).await?;
+        let behind = blown.stories.contains(id).then_some(blown.behind);
+        let kept = report.story(played, &entries, behind);
+        let seq = bus.story(id).await?.seq;
+        report.account(id, account::account(&[kept], *policies, (&entries, seq)));
+    }
+    for agent in Agent::ALL {
+        report.letters(&bus.dead(agent).await?);
     }
     report.journal = journal::read(&logs)?;
     report.finish(missing, &bus.audit().await?);
     Ok(report)
+}
+
+/// Whatever people do there waits for the moderator.
+fn stories() -> anyhow::Result<Vec<(StoryId, Policies)>> {
+    let story = |number: usize| {
+        let policies = Policies {
+            input: InputPolicy::Hold,
+            output: OUTPUTS[number % OUTPUTS.len()],
+            ..Policies::default()
+        };
+        Ok((format!("s{number}").parse()?, policies))
+    };
+    (0..STORIES).map(story).collect()
 }
 
 /// The blow, the failover, and the old master's return.
@@ -195,29 +209,41 @@ async fn suffer(
     })
 }
 
-fn fleet(settings: &bus::Settings, model: &Model, logs: &Path) -> anyhow::Result<Vec<Process>> {
+fn terms(settings: &bus::Settings, model: &Model, logs: &Path) -> Terms {
     let shards = settings.shards.to_string();
     let wait = settings.wait_replicas.to_string();
-    let start = |number| {
-        let log = File::create(logs.join(format!("narrator-{number}.log")))?;
-        let mut narrator = worker(Agent::Narrator, &settings.url, model.url())?;
-        narrator.args(["--shards", &shards, "--wait-replicas", &wait]);
-        narrator.args(["--lease", "2s", "--log", "json", "--log-filter", "info"]);
-        Process::start(narrator.stderr(log))
-    };
-    (0..WORKERS).map(start).collect()
+    let options = [
+        ["--shards", &shards],
+        ["--wait-replicas", &wait],
+        ["--lease", "2s"],
+        ["--log-filter", journal::TURNS],
+    ];
+    Terms {
+        of_each: OF_EACH,
+        redis: settings.url.clone(),
+        llm: model.url().to_owned(),
+        options: options
+            .as_flattened()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        logs: logs.to_owned(),
+    }
 }
 
 /// Waits until replicas follow: one that has its copy and says that its link is up is sent nothing before its first word, a
 /// second later.
-async fn replicated(settings: &bus::Settings, stories: &[StoryId]) -> anyhow::Result<()> {
+async fn replicated(
+    settings: &bus::Settings,
+    stories: &[(StoryId, Policies)],
+) -> anyhow::Result<()> {
     let settings = bus::Settings {
         wait_replicas: 1,
         ..settings.clone()
     };
     eventually("the replicas follow", async || {
         let bus = Bus::new(settings.clone())?;
-        for story in stories {
+        for (story, _) in stories {
             let patch = StoryPatch {
                 title: Some("The lamp".to_owned()),
                 ..StoryPatch::default()

@@ -5,9 +5,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bus::{Audit, Replicated};
+use bus::{Audit, DeadLetter, Replicated};
 use serde::Serialize;
-use story::{EventId, LogEntry, StoryId};
+use story::{Agent, EventId, LogEntry, Payload, StoryId};
 use tokio::time::Instant;
 
 use super::Trial;
@@ -24,7 +24,7 @@ pub struct Report {
     pub failover_ms: u128,
     /// The longest time in which a story took no action, ms.
     pub longest_silence_ms: u128,
-    /// The longest time in which a story got no answer, ms.
+    /// The longest time in which a story got no answer of the narrator, or none of its character, ms.
     pub longest_wait_ms: u128,
     /// Actions that were confirmed.
     pub confirmed: u64,
@@ -38,6 +38,10 @@ pub struct Report {
     pub lost_unsaid: u64,
     /// Of the lost, those that were confirmed while a replica had all that its master had.
     pub lost_beyond_lag: u64,
+    /// Answers in the logs.
+    pub narrated: u64,
+    /// The same of characters.
+    pub spoken: u64,
     /// Of what is there.
     pub account: Account,
     pub journal: Journal,
@@ -66,7 +70,15 @@ impl Report {
     ) -> Vec<EventId> {
         self.longest_silence_ms = self.longest_silence_ms.max(played.silence.as_millis());
         self.longest_wait_ms = self.longest_wait_ms.max(played.wait.as_millis());
-        let there: HashSet<&EventId> = log.iter().map(|entry| &entry.event.id).collect();
+        let events = || log.iter().map(|entry| &entry.event);
+        for event in events() {
+            self.narrated += u64::from(matches!(event.payload(), Payload::Narration(_)));
+            self.spoken += u64::from(matches!(event.payload(), Payload::Dialogue(_)));
+        }
+        // What was never let through has an end that names it.
+        let there: HashSet<&EventId> = events()
+            .flat_map(|event| event.cause.iter().chain([&event.id]))
+            .collect();
         let mut kept = Vec::new();
         for done in &played.done {
             let is_short = matches!(done.replicated, Replicated::Short(_) | Replicated::Unknown);
@@ -90,6 +102,11 @@ impl Report {
         self.account.add(account);
     }
 
+    pub(super) fn letters(&mut self, letters: &[DeadLetter]) {
+        let what = |letter: &DeadLetter| format!("a dead letter: {letter:?}");
+        self.wrong.extend(letters.iter().map(what));
+    }
+
     /// The last look: whether anything was lost but what the trial says may be, the audit names that, and people were kept
     /// waiting for the failover and little more.
     pub(super) fn finish(&mut self, missing: BTreeSet<String>, audit: &Audit) {
@@ -100,11 +117,18 @@ impl Report {
             0 => ("were lost beyond the lag", self.lost_beyond_lag),
             _ => ("were lost and said to be on replicas", self.lost_unsaid),
         };
-        for (what, times) in [unsaid, ("failed", failed)] {
+        let blocked = self.account.blocked;
+        for (what, times) in [unsaid, ("failed", failed), ("were blocked", blocked)] {
             if times > 0 {
                 self.wrong.push(format!("{times} actions {what}"));
             }
         }
+        let is_idle = |agent: &Agent| self.turns(*agent) == 0;
+        let idle = Agent::ALL.into_iter().filter(is_idle);
+        let idle: Vec<_> = idle
+            .map(|agent| format!("no turn of the {agent}"))
+            .collect();
+        self.wrong.extend(idle);
         for (what, one, other) in [
             (
                 "is lost, and the audit does not name it",
@@ -122,8 +146,10 @@ impl Report {
                 .map(|action| format!("{action} {what}"));
             self.wrong.extend(named);
         }
-        if !audit.is_clean() {
-            self.wrong.push(format!("the audit says {audit:?}"));
+        let ours = (self.account.actions, self.account.answered);
+        if !audit.is_clean() || (audit.events, audit.answered) != ours {
+            self.wrong
+                .push(format!("the audit says {audit:?}, we say {ours:?}"));
         }
         let longest = self.failover_ms + self.trial.patience.as_millis();
         for (what, waited) in [
@@ -143,8 +169,17 @@ impl Report {
         self.wrong.is_empty()
     }
 
-    fn rows(&self) -> [(&'static str, String); 14] {
+    fn turns(&self, agent: Agent) -> u64 {
+        self.journal
+            .done
+            .get(agent.as_str())
+            .copied()
+            .unwrap_or_default()
+    }
+
+    fn rows(&self) -> [(&'static str, String); 16] {
         let account = &self.account;
+        let turns = Agent::ALL.map(|agent| format!("{} of the {agent}", self.turns(agent)));
         let failed: u64 = account.failed.values().sum();
         [
             ("failover", format!("{} ms", self.failover_ms)),
@@ -153,6 +188,14 @@ impl Report {
                 format!("{} ms at most", self.longest_silence_ms),
             ),
             ("no answer", format!("{} ms at most", self.longest_wait_ms)),
+            ("turns", turns.join(", ")),
+            (
+                "answers",
+                format!(
+                    "{} of the narrator, {} of characters",
+                    self.narrated, self.spoken
+                ),
+            ),
             ("confirmed", self.confirmed.to_string()),
             ("said short", self.confirmed_as_short.to_string()),
             ("lost", self.lost.len().to_string()),
@@ -187,7 +230,9 @@ mod tests {
             patience: Duration::from_secs(1),
             ..Trial::default()
         };
-        Report::new(trial, Duration::from_secs(1))
+        let mut report = Report::new(trial, Duration::from_secs(1));
+        report.journal.done = Agent::ALL.map(|agent| (agent.to_string(), 1)).into();
+        report
     }
 
     fn is_clean(mut report: Report, missing: &[&str]) -> bool {
@@ -211,11 +256,29 @@ mod tests {
                 ..Account::default()
             },
             Account {
+                blocked: 1,
+                ..Account::default()
+            },
+            // The audit knows of no action.
+            Account {
+                actions: 1,
+                ..Account::default()
+            },
+            Account {
                 wrong: vec!["a log has no end".to_owned()],
                 ..Account::default()
             },
         ] {
             assert!(!with(wrong.clone()), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn every_agent_has_something_to_do() {
+        for agent in Agent::ALL {
+            let mut report = report(0);
+            report.journal.done.remove(agent.as_str());
+            assert!(!is_clean(report, &[]), "{agent}");
         }
     }
 
