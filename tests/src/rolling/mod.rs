@@ -114,7 +114,7 @@ pub struct Deploy {
 /// When the run cannot be made; what it finds wrong is in the report.
 pub async fn run(deploy: Deploy, tell: impl Fn(&str)) -> anyhow::Result<Report> {
     let folder = TempDir::with_prefix("storyfleet-rolling-")?;
-    let ran = run_in(folder.path(), deploy, tell).await;
+    let ran = Box::pin(run_in(folder.path(), deploy, tell)).await;
     keep(folder, ran, Report::is_clean, |report| &mut report.kept)
 }
 
