@@ -323,6 +323,7 @@ fn worker(worker: &bus::Worker, is_unheard: bool) -> Worker {
 fn server(load: &ServerLoad) -> Server {
     Server {
         address: one_line(&load.address),
+        software: load.software,
         version: one_line(&load.version),
         role: one_line(&load.role),
         memory_bytes: load.memory,

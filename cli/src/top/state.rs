@@ -33,6 +33,7 @@ pub(crate) struct Away {
 pub(crate) struct Server {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) address: String,
+    pub(crate) software: &'static str,
     pub(crate) version: String,
     pub(crate) role: String,
     pub(crate) memory_bytes: u64,

@@ -74,7 +74,8 @@ fn busy() -> Fleet {
             worker(Agent::Dialogue, "dialogue-1b2c-0000", 0, 7_200_000),
         ],
         servers: vec![ServerLoad {
-            version: "7.2.4".to_owned(),
+            software: "Valkey",
+            version: "8.0.1".to_owned(),
             role: "master".to_owned(),
             memory: 50 << 20,
             memory_limit: Some(1 << 30),

@@ -270,7 +270,8 @@ fn server(server: &Server) -> Line<'static> {
         (None, None) => "no replica".to_owned(),
         (None, Some(behind)) => format!("replicas {} ({} behind)", server.replicas, bytes(behind)),
     };
-    let name = format!("Redis {} {}", server.address, server.version).replace("  ", " ");
+    let name =
+        format!("{} {} {}", server.software, server.address, server.version).replace("  ", " ");
     let text = format!(
         "{name} {}, {replication}  {} of {limit}  {} cmds/s  {} clients",
         server.role,

@@ -12,6 +12,7 @@ use story::{Agent, StoryId};
 use crate::consumers::{Consumer, SILENT};
 use crate::reply::read;
 use crate::script::LOOK;
+use crate::server::software;
 use crate::{Bus, Error};
 
 /// Lanes of an agent, in all shards, of which it is looked how many events are parked there.
@@ -85,6 +86,8 @@ pub struct Worker {
 pub struct ServerLoad {
     /// Of a cluster's node; empty where there is one server.
     pub address: String,
+    /// `Redis` or `Valkey`.
+    pub software: &'static str,
     pub version: String,
     /// `master` or `slave`, as the server says.
     pub role: String,
@@ -329,12 +332,14 @@ fn server(address: String, info: &str) -> ServerLoad {
     let field = |name: &str| fields.get(name).map_or("", |value| value.trim());
     let number = |name: &str| field(name).parse::<u64>().ok();
     let count = |name: &str| number(name).unwrap_or(0);
+    let (software, version) = software(field);
     let replicas = count("connected_slaves");
     let end = count("master_repl_offset");
     let confirmed = (0..replicas).filter_map(|at| offset(field(&format!("slave{at}"))));
     ServerLoad {
         address,
-        version: field("redis_version").to_owned(),
+        software,
+        version: version.to_owned(),
         role: field("role").to_owned(),
         memory: count("used_memory"),
         memory_limit: number("maxmemory").filter(|limit| *limit > 0),

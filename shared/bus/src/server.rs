@@ -13,13 +13,14 @@ static NOTHING: Script = Script::new("#!lua\nreturn 1");
 /// By a key: a cluster asks a bare INFO of every node, and one that is gone would be no answer.
 static INFO: Script = Script::new("return redis.call('INFO', 'everything')");
 
-/// The oldest Redis that has all that the scripts use (sharded channels). Valkey calls itself Redis 7.2.
+/// The oldest Redis that has all that the scripts use (sharded channels). No Valkey is older.
 const OLDEST: (u32, u32) = (7, 0);
 
 /// What [`Bus::check_server`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerReport {
-    pub version: String,
+    /// `Redis 7.0.15`, `Valkey 8.0.1`.
+    pub software: String,
     /// What Redis does when its memory is full.
     pub eviction: String,
     /// Each says what may happen and what to do.
@@ -86,10 +87,11 @@ impl Bus {
     pub async fn server(&self) -> Result<ServerReport, Error> {
         let nodes = self.info().await?;
         let field = |name: &str| nodes[0].get(name).map_or("", String::as_str);
-        let version = field("redis_version").to_owned();
-        if is_too_old(&version) {
+        let (name, version) = software(field);
+        let software = format!("{name} {version}");
+        if is_too_old(version) {
             return Err(Error::Server(format!(
-                "Redis {version} is too old: use Redis 7.0 or Valkey 7.2 or later"
+                "{software} is too old: use Redis 7.0 or Valkey 7.2 or later"
             )));
         }
         let mut warnings = Vec::new();
@@ -107,7 +109,7 @@ impl Bus {
         }
         warnings.extend(self.clock().await?);
         Ok(ServerReport {
-            version,
+            software,
             eviction: field("maxmemory_policy").to_owned(),
             warnings,
         })
@@ -210,6 +212,15 @@ impl Bus {
     }
 }
 
+/// What the fields of INFO call it, and its version. A Valkey has its own beside that of the Redis that programs may take
+/// it for.
+pub(crate) fn software<'a>(field: impl Fn(&str) -> &'a str) -> (&'static str, &'a str) {
+    match field("valkey_version").trim() {
+        "" => ("Redis", field("redis_version").trim()),
+        version => ("Valkey", version),
+    }
+}
+
 /// Of the masters; a managed Redis may not tell.
 fn fewest_replicas(nodes: &[HashMap<String, String>]) -> Option<u32> {
     let told = |node: &HashMap<String, String>| node.get("connected_slaves")?.trim().parse().ok();
@@ -231,6 +242,24 @@ fn is_too_old(version: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_valkey_is_not_taken_for_the_redis_that_it_stands_in_for() {
+        let valkey = |field: &str| match field {
+            "redis_version" => "7.2.4",
+            "valkey_version" => "8.0.1",
+            _ => "",
+        };
+        assert_eq!(software(valkey), ("Valkey", "8.0.1"));
+        let redis = |field: &str| {
+            if field == "redis_version" {
+                "7.0.15"
+            } else {
+                ""
+            }
+        };
+        assert_eq!(software(redis), ("Redis", "7.0.15"));
+    }
 
     #[test]
     fn a_server_without_sharded_channels_is_too_old() {

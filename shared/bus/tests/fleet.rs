@@ -4,6 +4,7 @@
 
 mod server;
 
+use std::process::Command;
 use std::time::Duration;
 
 use bus::{Backlog, Bus};
@@ -42,6 +43,22 @@ async fn an_installation_without_anything_is_told_as_such() {
         ("master", 0, None)
     );
     assert!(load.memory > 0 && load.clients > 0);
+}
+
+#[tokio::test]
+async fn a_server_is_called_what_its_program_calls_itself() {
+    // `Redis server v=7.0.15 sha=…`, `Valkey server v=8.0.1 sha=…`
+    let program = Command::new("redis-server").arg("--version").output();
+    let says = String::from_utf8(program.unwrap().stdout).unwrap();
+    let (name, says) = says.split_once(" server v=").unwrap();
+    let (version, _) = says.split_once(' ').unwrap();
+
+    let server = Server::start();
+    let bus = server.bus();
+    let load = bus.fleet().await.unwrap().servers.remove(0);
+    assert_eq!((load.software, &*load.version), (name, version));
+    let report = bus.server().await.unwrap();
+    assert_eq!(report.software, format!("{name} {version}"));
 }
 
 /// Waits until Redis is old enough: of one that has just begun nobody can tell who was heard of since.

@@ -72,7 +72,7 @@ async fn redis<O: Args>(options: &Options<O>) -> anyhow::Result<Usable> {
         return Err(refusal.into());
     }
     Ok(Usable {
-        says: format!("version {}", report.version),
+        says: report.software,
         warnings: report.warnings,
     })
 }
