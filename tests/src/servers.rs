@@ -3,6 +3,7 @@
 
 mod cli;
 mod sentinel;
+mod shards;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,6 +18,7 @@ use crate::{Authority, Signal};
 
 use cli::{ask, command, redis_cli};
 pub use sentinel::Sentinel;
+use shards::agrees;
 
 /// Of a cluster; each has one replica.
 const MASTERS: usize = 3;
@@ -81,7 +83,8 @@ impl Servers {
         create.extend(addresses.iter().map(String::as_str));
         redis_cli(servers.tls.as_ref(), &create).await?;
         eventually("the cluster serves, with replicas", async || {
-            servers.is_whole().await.map(|whole| whole.then_some(()))
+            let whole = servers.is_whole().await? && servers.is_written()?;
+            Ok(whole.then_some(()))
         })
         .await?;
         Ok(servers)
@@ -152,11 +155,21 @@ impl Servers {
         Ok(servers)
     }
 
-    /// Whether every node serves, and has its place beside a master or over a replica.
+    /// Whether every node serves, has its place beside a master or over a replica.
     async fn is_whole(&self) -> anyhow::Result<bool> {
         for node in &self.nodes {
             let info = ask(node.tls(), node.port(), &["CLUSTER", "INFO"]).await?;
             if !info.contains("cluster_state:ok") || !self.is_linked(node).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether each node of a new cluster would find itself in its place if it began anew.
+    fn is_written(&self) -> anyhow::Result<bool> {
+        for node in &self.nodes {
+            if !agrees(&std::fs::read_to_string(node.data().join("nodes.conf"))?) {
                 return Ok(false);
             }
         }

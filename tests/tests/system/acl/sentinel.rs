@@ -1,10 +1,10 @@
 //! The users of deploy/redis/users.acl where Redis is found by Sentinel.
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use bus::Bus;
 use system_tests::Sentinel;
 
-use super::{create, denied, guarded};
+use super::{ask, create, denied, guarded};
 use crate::command::told;
 
 /// Sentinels have users of their own, as deploy/README.md names them: a URL's user is for Redis and for them.
@@ -27,6 +27,18 @@ async fn each_part_finds_its_redis_by_sentinel_as_its_user() -> anyhow::Result<(
         .map(|user| format!("user {user} on >{user} {rights}\n"))
         .concat();
     let sentinel = Sentinel::start(folder.path(), &redis, &settings).await?;
+    let naming = "client|setinfo";
+    // A server that does not know it would not start with it; the others log each refusal.
+    if !ask(&redis, "admin", &["COMMAND", "INFO", naming])
+        .await?
+        .is_empty()
+    {
+        let may = format!("+{naming}");
+        ensure!(readme.contains(&may), "deploy/README.md leaves {may} out");
+        for user in users {
+            ask(&redis, "admin", &["ACL", "SETUSER", user, &may]).await?;
+        }
+    }
     create(&redis).await?;
     for (user, role) in users.into_iter().zip([
         bus::Role::Worker,
