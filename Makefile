@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover lint deps docs bench bench-gateway bench-page golden tools test-rolling bench-fleet test-alerts rules image test-image deny sbom reproducible screenshots
+.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover lint deps docs bench bench-gateway bench-page golden tools test-rolling bench-fleet test-alerts test-valkey rules image test-image deny sbom reproducible screenshots
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -11,6 +11,16 @@ run:
 test: tools
 	cargo build --workspace --bins --locked
 	cargo test --workspace --locked
+
+# All that talks to Redis, on a Valkey that has the names of Redis and is first in PATH: the tests of bus and agent, and the system
+# tests. It takes as long as they do in `make test`. Packages or some tests alone: make test-valkey TESTED="-p bus --test leases"
+TESTED ?= -p bus -p agent -p system-tests
+VALKEY = PATH="$(CURDIR)/target/tools/valkey:$$PATH"
+test-valkey: tools
+	scripts/need-valkey
+	cargo build --workspace --bins --locked
+	$(VALKEY) redis-server --version
+	$(VALKEY) cargo test --no-fail-fast --locked $(TESTED)
 
 # The page in a browser, its client, and clients of others. Installs Chromium; screenshots are kept in target/page.
 test-page:
