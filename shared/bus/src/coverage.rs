@@ -130,7 +130,8 @@ async fn told(wire: &mut ClusterConnection, what: &str) -> Option<String> {
 
 /// The error of a command, with what the client leaves out: it tries again until its time is over, and tells that alone.
 pub(crate) async fn explained(mut wire: ClusterConnection, error: RedisError) -> RedisError {
-    if !error.is_io_error() {
+    // The last node asked may be one that names a node that is gone.
+    if !error.is_io_error() && error.redirect_node().is_none() {
         return error;
     }
     let kind = match error.is_timeout() {
@@ -139,7 +140,12 @@ pub(crate) async fn explained(mut wire: ClusterConnection, error: RedisError) ->
     };
     let slots = timeout(PATIENCE, slots(&mut wire)).await.ok().flatten();
     match slots.and_then(|slots| slots.trouble()) {
-        None => error,
+        None if error.is_io_error() => error,
+        None => io::Error::new(
+            kind,
+            format!("nobody answers where the cluster says: {error}"),
+        )
+        .into(),
         Some(trouble) => io::Error::new(kind, format!("{trouble}: {error}")).into(),
     }
 }
