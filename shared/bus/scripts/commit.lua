@@ -1,4 +1,4 @@
--- Applies everything that a worker made of an entry, or nothing. Run with lane.lua and recording.lua in front.
+-- Applies everything that a worker made of an entry. Run with lane.lua and recording.lua in front.
 --
 -- KEYS  1 ctx:<story>  2 log:<story>  3 live:<story>  4 drafts:<story>  5 gone:<story>  6 seen:<story>
 --       7 rec:<story>
@@ -17,12 +17,13 @@
 --          {GONE}       the entry is nobody's: it was ended before. After a lost reply of the same call: done
 --          {FENCED}     another consumer holds it now
 --          {MOVED}      the consumed events are not at the head of the lane
--- Except after OK nothing is written.
+-- After these but OK nothing is written, nor after an error, but for a log that is ahead of the story's count: it refuses
+-- an event when the context's fields, what was taken back and the ends of drafts are written, and no entry has ended.
 --
--- Only the holder of the lease writes, so a worker that was suspended or cut off changes nothing. Follow-ups enter
--- their lanes before the own lane advances: they stand behind what waited there. The id of an event that is logged is
--- taken: nobody can publish another one under it. In a story that was deleted in the meantime the entry ends and nothing
--- is recorded.
+-- What ends entries comes last, those that joined the beat too: follow-ups go to the end of the own lane, so that its head
+-- stays what was looked at, and they stand behind what waited there. Only the holder of the lease writes, so a worker that was
+-- suspended or cut off changes nothing. The id of an event that is logged is taken: nobody can publish another one under
+-- it. In a story that was deleted in the meantime the entry ends and nothing is recorded.
 
 local ctx, log, live, drafts, gone, seen, rec = unpack(KEYS, 1, 7)
 local story, agent, entry, consumer = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -57,12 +58,17 @@ if #consumed > 0 then
       return { 'MOVED' }
     end
   end
-  redis.call('LPOP', own.parked, #consumed)
+end
+local function finish_all()
+  if #consumed > 0 then
+    redis.call('LPOP', own.parked, #consumed)
+  end
+  finish(own.work, entry)
+  advance(own, entry)
 end
 
 if redis.call('EXISTS', ctx) == 0 then
-  finish(own.work, entry)
-  advance(own, entry)
+  finish_all()
   return { 'OK' }
 end
 
@@ -109,7 +115,5 @@ each(function()
   local id, epoch, turns, ms, bytes = take(), take(), take(), take(), take()
   remember(rec, ctx, reply[2], agent, id, epoch, turns, ms, bytes)
 end)
--- Last: whatever the log refuses is not lost with its entry.
-finish(own.work, entry)
-advance(own, entry)
+finish_all()
 return reply

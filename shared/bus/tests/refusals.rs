@@ -6,7 +6,9 @@ mod server;
 
 use std::time::Duration;
 
-use bus::{Bus, Committed, DraftChunk, Drafted, Error, Person, Published, Revoked, Role, Settings};
+use bus::{
+    Bus, Commit, Committed, DraftChunk, Drafted, Error, Person, Published, Revoked, Role, Settings,
+};
 use redis::Commands;
 use server::{action, answered, castle, draft, failure, given_up, ids, one, user};
 use story::{Agent, Seq};
@@ -24,6 +26,33 @@ async fn an_event_that_the_log_refuses_can_be_sent_again() {
     assert!(matches!(bus.publish(&event).await, Err(Error::Refused(_))));
     let again = bus.publish(&event).await.unwrap();
     assert_eq!(again, Published::Logged(Seq(2)));
+}
+
+#[tokio::test]
+async fn what_joined_a_beat_that_the_log_refuses_still_waits() {
+    let (server, bus) = castle(&["a", "b", "c"]).await;
+    let first = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
+    let mut ahead = redis::cmd("XADD");
+    ahead.arg("sf:{0}:log:castle").arg("4-0").arg("e").arg("{}");
+    ahead.exec(&mut server.raw()).unwrap();
+    let beat = Commit {
+        consume: vec!["b".parse().unwrap()],
+        ..answered(&first)
+    };
+    let refused = bus.commit(&first, &beat).await;
+    assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+    let burial = given_up(Some(failure("castle", "f", "a")));
+    let buried = bus.bury(&first, &burial).await.unwrap();
+    assert_eq!(buried, Committed::Done(vec![Seq(5)]));
+
+    let mut reader = bus.reader(NARRATOR, "w1");
+    for id in ["b", "c"] {
+        let next = one(reader.next(5).await.unwrap());
+        assert_eq!(ids(std::slice::from_ref(&next)), [id]);
+        let done = bus.commit(&next, &answered(&next)).await.unwrap();
+        assert!(matches!(done, Committed::Done(_)), "{done:?}");
+    }
+    assert_eq!(bus.backlog(NARRATOR).await.unwrap(), 0);
 }
 
 #[tokio::test]
