@@ -9,7 +9,7 @@
 --       10 epoch of the log  11 turns and 12 ms to keep  13 bytes
 --
 -- Replies  {OK, seq …}  done; the seq of the `failed` event when it was logged
---          {GONE} {FENCED}  as in commit.lua: nothing written
+--          {GONE} {FENCED}  as in commit.lua: nothing written, nor after an error
 --
 -- The dead letter has the entry's fields, then reason, class, tries, at (ms), consumer. The lane goes on. The text of
 -- the draft goes; the number of its attempts stays, so that one of a redrive is no earlier one's.
@@ -26,9 +26,17 @@ if refused then
   return refused
 end
 
+must_be('stream', dead)
+local lane = #KEYS > 2 and { work = work, turn = KEYS[3], parked = KEYS[4] }
+if lane then
+  must_be_lane(lane)
+  must_be('hash', KEYS[8])
+end
+
 local reply = { 'OK' }
-if failed ~= '' and #KEYS > 2 and redis.call('EXISTS', KEYS[5]) == 1 then
-  -- First: what the log refuses is not lost with its entry.
+if failed ~= '' and lane and redis.call('EXISTS', KEYS[5]) == 1 then
+  must_be('stream', KEYS[6])
+  -- First: what a log refuses that is ahead of its count is not lost with its entry.
   reply[2] = record(KEYS[5], KEYS[6], KEYS[7], failed)
 end
 
@@ -49,7 +57,7 @@ end
 redis.call('XADD', dead, '*', unpack(letter))
 finish(work, entry)
 
-if #KEYS > 2 then
+if lane then
   redis.call('HDEL', KEYS[8], agent)
   local attempt = KEYS[10] and redis.call('HGET', KEYS[8], 'n:' .. ARGV[8])
   if attempt then
@@ -58,6 +66,6 @@ if #KEYS > 2 then
   if ARGV[9] and reply[2] then
     remember(KEYS[9], KEYS[5], reply[2], agent, unpack(ARGV, 9, 13))
   end
-  advance({ work = work, turn = KEYS[3], parked = KEYS[4] }, entry)
+  advance(lane, entry)
 end
 return reply

@@ -17,8 +17,8 @@
 --          {GONE}       the entry is nobody's: it was ended before. After a lost reply of the same call: done
 --          {FENCED}     another consumer holds it now
 --          {MOVED}      the consumed events are not at the head of the lane
--- After these but OK nothing is written, nor after an error, but for a log that is ahead of the story's count: it refuses
--- an event when the context's fields, what was taken back and the ends of drafts are written, and no entry has ended.
+-- Except after OK nothing is written, nor after an error. But a log that is ahead of the story's count refuses an event when
+-- the context's fields, what was taken back and the ends of drafts are written; no entry has ended then.
 --
 -- What ends entries comes last, those that joined the beat too: follow-ups go to the end of the own lane, so that its head
 -- stays what was looked at, and they stand behind what waited there. Only the holder of the lease writes, so a worker that was
@@ -38,10 +38,16 @@ local function take()
   at = at + 1
   return ARGV[at]
 end
-local function each(act)
+local function list(item)
+  local items = {}
   for i = 1, tonumber(take()) do
-    act(i)
+    items[i] = item()
   end
+  return items
+end
+local function pair()
+  local first, second = take(), take()
+  return { first, second }
 end
 
 local refused = refusal(own.work, entry, consumer)
@@ -49,8 +55,7 @@ if refused then
   return refused
 end
 
-local consumed = {}
-each(function(i) consumed[i] = take() end)
+local consumed = list(take)
 if #consumed > 0 then
   local head = redis.call('LRANGE', own.parked, 0, #consumed - 1)
   for i, id in ipairs(consumed) do
@@ -59,6 +64,8 @@ if #consumed > 0 then
     end
   end
 end
+must_be_lane(own)
+
 local function finish_all()
   if #consumed > 0 then
     redis.call('LPOP', own.parked, #consumed)
@@ -72,21 +79,45 @@ if redis.call('EXISTS', ctx) == 0 then
   return { 'OK' }
 end
 
-each(function()
-  local name, value = take(), take()
-  redis.call('HSET', ctx, name, value)
+local fields, retracted, responses = list(pair), list(pair), list(take)
+local emitted = list(function()
+  local json, id, held = take(), take(), take() == 'held'
+  local steps = list(function()
+    local lane, part = lanes[tonumber(take())], take()
+    return { lane = lane, part = part }
+  end)
+  return { json = json, id = id, held = held, steps = steps }
 end)
-each(function()
-  local seq, tombstone = take(), take()
-  if redis.call('XDEL', log, seq .. '-0') == 1 then
-    redis.call('HSET', gone, seq, tombstone)
+
+must_be('hash', ctx, drafts)
+if #retracted > 0 then
+  must_be('hash', gone)
+end
+for _, event in ipairs(emitted) do
+  if event.held then
+    must_be_lane(moderator)
+  else
+    must_be('stream', log)
+    must_be('zset', seen)
   end
-end)
+  for _, step in ipairs(event.steps) do
+    must_be_lane(step.lane)
+  end
+end
+
+for _, field in ipairs(fields) do
+  redis.call('HSET', ctx, field[1], field[2])
+end
+for _, taken in ipairs(retracted) do
+  if redis.call('XDEL', log, taken[1] .. '-0') == 1 then
+    redis.call('HSET', gone, taken[1], taken[2])
+  end
+end
 -- Most answers leave no draft, and most of the others one: looked for together.
 local over, bases = { agent }, {}
-each(function(i)
-  over[i + 1], bases[i + 1] = 'n:' .. take(), KEYS[7 + 3 * #lanes + i]
-end)
+for i, id in ipairs(responses) do
+  over[i + 1], bases[i + 1] = 'n:' .. id, KEYS[7 + 3 * #lanes + i]
+end
 local begun = redis.call('HMGET', drafts, unpack(over))
 for i, attempt in ipairs(begun) do
   if attempt then
@@ -98,20 +129,18 @@ for i, attempt in ipairs(begun) do
 end
 
 local reply = { 'OK' }
-each(function()
-  local event, id, held = take(), take(), take() == 'held'
-  if held then
-    admit(moderator, entry_of(story, id, '0', event, true))
+for _, event in ipairs(emitted) do
+  if event.held then
+    admit(moderator, entry_of(story, event.id, '0', event.json, true))
   else
-    reply[#reply + 1] = record(ctx, log, live, event)
-    redis.call('ZADD', seen, 'NX', now_ms(), id)
+    reply[#reply + 1] = record(ctx, log, live, event.json)
+    redis.call('ZADD', seen, 'NX', now_ms(), event.id)
   end
-  each(function()
-    local lane, part = lanes[tonumber(take())], take()
-    admit(lane, entry_of(story, id, part, event, false))
-  end)
-end)
-each(function()
+  for _, step in ipairs(event.steps) do
+    admit(step.lane, entry_of(story, event.id, step.part, event.json, false))
+  end
+end
+list(function()
   local id, epoch, turns, ms, bytes = take(), take(), take(), take(), take()
   remember(rec, ctx, reply[2], agent, id, epoch, turns, ms, bytes)
 end)

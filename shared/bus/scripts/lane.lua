@@ -20,6 +20,22 @@ local function lane_at(first)
   return { work = KEYS[first], turn = KEYS[first + 1], parked = KEYS[first + 2] }
 end
 
+-- What another program wrote under a name of ours ends a script here, before its first write, and not in its middle.
+local function must_be(kind, ...)
+  for _, key in ipairs({ ... }) do
+    local found = redis.call('TYPE', key).ok
+    if found ~= kind and found ~= 'none' then
+      error(redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. found .. ', not a ' .. kind))
+    end
+  end
+end
+
+local function must_be_lane(lane)
+  must_be('stream', lane.work)
+  must_be('string', lane.turn)
+  must_be('list', lane.parked)
+end
+
 local function entry_of(story, id, part, event, held)
   local fields = { 'story', story, 'id', id, 'part', part, 'e', event }
   if held then
@@ -127,8 +143,8 @@ local function now_ms()
   return clock
 end
 
--- The next event of the log, with the time in ms; gives its seq. The log may refuse (its key was used for something else, or
--- it is ahead of the count): the script ends here, so whatever ends an entry comes after this.
+-- The next event of the log, with the time in ms; gives its seq. A log that is ahead of the count refuses: the script ends
+-- here, and what it wrote before stands. So whatever ends an entry, or takes one out of its lane, comes after this.
 local function record(ctx, log, live, event)
   local seq = redis.call('HINCRBY', ctx, 'seq', 1)
   redis.call('XADD', log, seq .. '-0', 'e', event, 't', string.format('%.0f', now_ms()))

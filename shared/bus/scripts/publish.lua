@@ -14,6 +14,7 @@
 --          {DUP}       the id was accepted before: nothing written
 --          {FULL}      a lane has no room: nothing written
 --          {NOSTORY}   there is no such story: nothing written
+-- After an error neither; where the log is ahead of the story's count, that is one higher, so that sending again ends.
 --
 -- The JSON is not read here. An event that does not have this story and id is buried by the first agent that reads it.
 -- An id is accepted at most once within the time it is remembered, so a lost reply is answered by sending it again.
@@ -39,6 +40,7 @@ else
   end
 end
 for _, step in ipairs(steps) do
+  must_be_lane(step.lane)
   if redis.call('LLEN', step.lane.parked) >= limit then
     return { 'FULL' }
   end
@@ -46,7 +48,8 @@ end
 
 local reply = { 'HELD' }
 if not hold then
-  -- First: what the log refuses must not be remembered as accepted.
+  must_be('stream', log)
+  -- First: what a log refuses that is ahead of its count must not be remembered as accepted.
   reply = { 'OK', record(ctx, log, live, event) }
 end
 local now = now_ms()

@@ -10,8 +10,10 @@ use bus::{
     Bus, Commit, Committed, DraftChunk, Drafted, Error, Person, Published, Revoked, Role, Settings,
 };
 use redis::Commands;
-use server::{action, answered, castle, draft, failure, given_up, ids, one, user};
-use story::{Agent, Seq};
+use server::{
+    Server, action, answered, castle, draft, everything, failure, given_up, ids, one, user,
+};
+use story::{Agent, Route, Seq, Step};
 
 const NARRATOR: Agent = Agent::Narrator;
 
@@ -81,9 +83,102 @@ async fn an_entry_whose_end_the_log_refuses_is_not_lost() {
     }
 }
 
+/// Puts another program's value where `key` is meanwhile: `refused` is not done, and changes nothing.
+async fn is_refused_whole(
+    server: &Server,
+    key: &str,
+    refused: impl AsyncFn() -> Result<(), Error>,
+) {
+    let (mut raw, key) = (server.raw(), format!("sf:{{0}}:{key}"));
+    let was_there: bool = raw.exists(&key).unwrap();
+    if was_there {
+        raw.rename::<_, _, ()>(&key, "away").unwrap();
+    }
+    // None of those keys is a set.
+    raw.sadd::<_, _, ()>(&key, "another's").unwrap();
+    let before = everything(&mut raw);
+    let error = refused().await.expect_err(&key);
+    assert!(error.to_string().contains("WRONGTYPE"), "{key}: {error}");
+    assert_eq!(everything(&mut raw), before, "{key}");
+    raw.del::<_, ()>(&key).unwrap();
+    if was_there {
+        raw.rename::<_, _, ()>("away", &key).unwrap();
+    }
+}
+
+const ENDS: [&str; 5] = [
+    "log:castle",
+    "drafts:castle",
+    "work:narrator",
+    "turn:narrator:castle",
+    "parked:narrator:castle",
+];
+
+#[tokio::test]
+async fn a_commit_that_meets_a_key_of_another_program_writes_nothing() {
+    let (server, bus) = castle(&["a", "b"]).await;
+    let mut reader = bus.reader(NARRATOR, "w1");
+    let first = one(reader.next(1).await.unwrap());
+    bus.commit(&first, &answered(&first)).await.unwrap();
+    let delivery = one(reader.next(1).await.unwrap());
+    let mut effects = answered(&delivery);
+    let dialogue = Step {
+        agent: Agent::Dialogue,
+        part: 0,
+    };
+    effects.emit[0].route = Route::Logged(vec![dialogue]);
+    effects.fields = vec![("summary".to_owned(), "dark".to_owned())];
+    effects.retract = Some("re-a".parse().unwrap());
+    let commit = async || bus.commit(&delivery, &effects).await.map(drop);
+    let lane = ["work", "turn", "parked"].map(|part| match part {
+        "work" => "work:dialogue".to_owned(),
+        _ => format!("{part}:dialogue:castle"),
+    });
+    let written = ["ctx:castle", "seen:castle", "gone:castle"].map(str::to_owned);
+    for key in ENDS.map(str::to_owned).iter().chain(&lane).chain(&written) {
+        is_refused_whole(&server, key, &commit).await;
+    }
+    commit().await.unwrap();
+    assert_eq!(bus.backlog(Agent::Dialogue).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_burial_that_meets_a_key_of_another_program_writes_nothing() {
+    let (server, bus) = castle(&["a"]).await;
+    let delivery = one(bus.reader(NARRATOR, "w1").next(1).await.unwrap());
+    let burial = given_up(Some(failure("castle", "f", "a")));
+    let bury = async || bus.bury(&delivery, &burial).await.map(drop);
+    for key in ENDS.into_iter().chain(["dead:narrator", "ctx:castle"]) {
+        is_refused_whole(&server, key, &bury).await;
+    }
+    bury().await.unwrap();
+    assert_eq!(bus.dead_count(NARRATOR).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn what_meets_a_key_of_another_program_is_not_published() {
+    let (server, bus) = castle(&[]).await;
+    let event = action("castle", "a");
+    let publish = async || bus.publish(&event).await.map(drop);
+    let lane = &[
+        "work:narrator",
+        "turn:narrator:castle",
+        "parked:narrator:castle",
+    ];
+    for key in lane
+        .iter()
+        .chain(&["ctx:castle", "seen:castle", "log:castle"])
+    {
+        is_refused_whole(&server, key, &publish).await;
+    }
+    let published = bus.publish(&event).await.unwrap();
+    assert_eq!(published, Published::Logged(Seq(1)));
+    assert_eq!(bus.backlog(NARRATOR).await.unwrap(), 1);
+}
+
 /// A bus of a user whom Redis allows this.
 /// All that a worker runs, and then what only a producer's script does.
-const COMMANDS: [&str; 33] = [
+const COMMANDS: [&str; 34] = [
     "DEL",
     "EXISTS",
     "GETDEL",
@@ -114,6 +209,7 @@ const COMMANDS: [&str; 33] = [
     "XREVRANGE",
     "EVAL",
     "EVALSHA",
+    "TYPE",
     "LLEN",
     "ZREMRANGEBYSCORE",
     "ZSCORE",
@@ -160,7 +256,7 @@ async fn a_user_who_may_not_run_a_script_to_its_end_is_told_so_before() {
     ] {
         user(&server, &["+@all"]).check_rights(role).await.unwrap();
     }
-    let (worker, producer) = (&COMMANDS[..30], &COMMANDS[28..]);
+    let (worker, producer) = (&COMMANDS[..31], &COMMANDS[28..]);
     let (author, operator) = (
         ["SADD", "SISMEMBER", "DEL", "HSET"],
         ["HINCRBY", "XADD", "XDEL", "XTRIM"],
