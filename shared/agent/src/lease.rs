@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bus::{Delivery, LeaseId, Lost};
+use bus::{Delivery, LeaseId, Lost, Unrenewed};
 use prometheus::IntGauge;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
@@ -193,7 +193,10 @@ pub(crate) async fn renew<A: Agent>(worker: Arc<Worker<A>>, end: CancellationTok
                 asker.answered();
                 worker.lost(&lost);
             }
-            Err(error) => asker.failed(error),
+            Err(Unrenewed { lost, error }) => {
+                asker.failed(error);
+                worker.lost(&lost);
+            }
         }
     }
 }

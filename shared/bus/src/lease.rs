@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::future::join_all;
 use story::{Agent, StoryId};
 
 use crate::reply::{Fields, read};
@@ -26,71 +27,105 @@ pub struct Lost {
     pub gone: Vec<LeaseId>,
 }
 
+/// Not all leases could be asked for.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{error}")]
+pub struct Unrenewed {
+    /// Of those that could.
+    pub lost: Lost,
+    /// The first.
+    pub error: Error,
+}
+
 impl Lost {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.taken.is_empty() && self.gone.is_empty()
     }
+
+    fn add(&mut self, more: Self) {
+        self.taken.extend(more.taken);
+        self.gone.extend(more.gone);
+    }
 }
 
 impl Bus {
     /// Keeps the leases that `consumer` still holds; gives those that it lost. On a connection of its own, so that it
-    /// never waits behind other work.
+    /// never waits behind other work. All shards are asked at once: one that hangs keeps no lease of another from being
+    /// renewed.
     ///
     /// # Errors
-    /// When Redis was not reached; then nothing is known of any of them.
+    /// Where Redis was not reached in some shard: of its leases nothing is known, and what the others lost is told beside.
     pub async fn renew(
         &self,
         agent: Agent,
         consumer: &str,
         leases: &[LeaseId],
-    ) -> Result<Lost, Error> {
-        let mut lost = Lost::default();
+    ) -> Result<Lost, Unrenewed> {
         // Of the others nothing is known, nor can anybody take them over.
         let served = self.coverage.shards().await;
         let leases = by_shard(leases).into_iter();
-        for (shard, entries) in leases.filter(|(shard, _)| served.contains(shard)) {
-            let mut call = RENEW.call();
-            call.key(self.keys.work(agent, shard)).arg(consumer);
-            for entry in entries {
-                call.arg(entry);
+        let renewals = leases
+            .filter(|(shard, _)| served.contains(shard))
+            .map(|(shard, entries)| self.renew_in(agent, shard, consumer, entries));
+        let (mut lost, mut failed) = (Lost::default(), None);
+        for told in join_all(renewals).await {
+            match told {
+                Ok(more) => lost.add(more),
+                Err(error) => failed = failed.or(Some(error)),
             }
-            let reply = match call.run(&self.renewing).await {
-                // Nobody else uses the connection: that Redis was restarted may show only now, and the next time to
-                // renew may be too late.
-                Err(Error::Unreachable(_)) => call.run(&self.renewing).await,
-                reply => reply,
-            };
-            let reply = match reply {
-                Ok(reply) => reply,
-                Err(error) => {
-                    self.coverage.doubt(&error).await;
-                    // What is known to be lost is told; the others are asked for again in a moment.
-                    if !lost.is_empty() {
-                        break;
-                    }
-                    return Err(error);
-                }
-            };
-            let (taken, gone): (Vec<String>, Vec<String>) = read(reply)?;
-            let lease = |entry| LeaseId { shard, entry };
-            lost.taken.extend(taken.into_iter().map(lease));
-            lost.gone.extend(gone.into_iter().map(lease));
         }
-        Ok(lost)
+        match failed {
+            None => Ok(lost),
+            Some(error) => {
+                self.coverage.doubt(&error).await;
+                Err(Unrenewed { lost, error })
+            }
+        }
     }
 
-    /// Lets entries go at drain: any worker can claim them at once, and this delivery does not count as an attempt.
+    async fn renew_in(
+        &self,
+        agent: Agent,
+        shard: u16,
+        consumer: &str,
+        entries: Vec<&str>,
+    ) -> Result<Lost, Error> {
+        let mut call = RENEW.call();
+        call.key(self.keys.work(agent, shard)).arg(consumer);
+        for entry in entries {
+            call.arg(entry);
+        }
+        let reply = match call.run(&self.renewing).await {
+            // Nobody else uses the connection: that Redis was restarted may show only now, and the next time to
+            // renew may be too late.
+            Err(Error::Unreachable(_)) => call.run(&self.renewing).await,
+            reply => reply,
+        };
+        let (taken, gone): (Vec<String>, Vec<String>) = read(reply?)?;
+        let leases = |entries: Vec<String>| {
+            let leases = entries.into_iter().map(|entry| LeaseId { shard, entry });
+            leases.collect()
+        };
+        Ok(Lost {
+            taken: leases(taken),
+            gone: leases(gone),
+        })
+    }
+
+    /// Lets entries go at drain: any worker can claim them at once, and this delivery does not count as an attempt. All
+    /// shards are asked at once.
     ///
     /// # Errors
-    /// When Redis was not reached; then the entries are claimed when their lease runs out.
+    /// Where Redis was not reached in some shard; then its entries are claimed when their lease runs out.
     pub async fn release(
         &self,
         agent: Agent,
         consumer: &str,
         leases: &[LeaseId],
     ) -> Result<(), Error> {
-        for (shard, entries) in by_shard(leases) {
+        let leases = by_shard(leases).into_iter();
+        let releases = leases.map(async |(shard, entries)| {
             let mut call = RELEASE.call();
             call.key(self.keys.work(agent, shard))
                 .arg(consumer)
@@ -99,9 +134,9 @@ impl Bus {
                 call.arg(entry);
             }
             // Once: who drains has no time to ask again, and a lease runs out by itself.
-            call.run(&self.link).await?;
-        }
-        Ok(())
+            call.run(&self.link).await.map(drop)
+        });
+        join_all(releases).await.into_iter().collect()
     }
 
     /// Takes over up to `count` entries whose owner was silent for `lease`; when it is fewer there are no more. An entry
@@ -206,19 +241,21 @@ impl Bus {
     /// Forgets the agent's consumers that hold nothing and were not heard of for `idle`; gives their names.
     ///
     /// # Errors
-    /// When Redis was not reached.
+    /// Where Redis was not reached in some shard; those of the others are forgotten.
     pub async fn remove_idle_consumers(
         &self,
         agent: Agent,
         idle: Duration,
     ) -> Result<Vec<String>, Error> {
-        let mut removed = Vec::new();
-        for shard in self.coverage.shards().await {
+        let shards = self.coverage.shards().await.into_iter();
+        let removals = shards.map(async |shard| {
             let mut call = JANITOR.call();
             call.key(self.keys.work(agent, shard)).number(millis(idle));
-            removed.extend(read::<Vec<String>>(call.run(&self.link).await?)?);
-        }
-        Ok(removed)
+            read::<Vec<String>>(call.run(&self.link).await?)
+        });
+        // Each is asked, whatever comes of another.
+        let removed: Result<Vec<_>, _> = join_all(removals).await.into_iter().collect();
+        Ok(removed?.concat())
     }
 }
 
