@@ -33,8 +33,10 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
     let mut look = Look::new(worker.settings.lease);
     let mut asker = worker.health.loop_asker();
     while let Some(free) = worker.slot(&drain).await {
-        let asked = if look.is_due() {
-            look.go_on(&worker, free).await
+        // What shards may still give that have not answered yet has its slots.
+        let room = free.saturating_sub(reader.expects());
+        let asked = if look.is_due() && room > 0 {
+            look.go_on(&worker, room).await
         } else {
             reader.next_within(free, look.pause()).await
         };
@@ -50,6 +52,7 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
             }
         }
     }
+    worker.begin(reader.rest().await).await;
 }
 
 /// A look for what was left, as many at a time as there is room for. While there is more of it nothing new is read: it is

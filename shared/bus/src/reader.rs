@@ -1,10 +1,14 @@
 //! Reads new entries of an agent's work streams, on a connection of its own: a blocking read stops all that is behind
 //! it. It never reads ahead: an entry is delivered when there is a free slot for it, and its lease starts then.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{FuturesUnordered, StreamExt};
 use redis::{Cmd, Value};
 use story::Agent;
+use tokio::time::timeout;
 
 use crate::coverage::Coverage;
 use crate::keys::{GROUP, Keys};
@@ -17,22 +21,45 @@ use crate::{Bus, Delivery, Error, LeaseId};
 /// How long one call waits for an entry.
 const BLOCK: Duration = Duration::from_secs(2);
 
-/// How long it waits on some of the shards before it looks at them all again.
+/// How long it waits for a shard that does not answer while others did.
 const TURN: Duration = Duration::from_millis(50);
+
+/// Between two looks at shards that cannot be waited on together: twice as long after each that finds nothing, since a fleet
+/// with nothing to do would else ask hundreds of times a second.
+const PAUSES: (Duration, Duration) = (TURN, Duration::from_millis(400));
 
 /// One consumer of one agent's work.
 pub struct Reader {
-    keys: Keys,
+    source: Source,
     coverage: Coverage,
-    link: Link,
-    agent: Agent,
-    consumer: String,
     /// The shard to look at first, so that a busy one does not starve the others.
     first: usize,
     /// How many streams one command may name: those of a cluster are in different slots.
     together: usize,
     /// The longest that one call waits for an entry.
     block: Duration,
+    /// Until the next look, when this one finds nothing.
+    pause: Duration,
+    /// Shards that were asked and have not answered: what they give is not lost when a call ends before.
+    under_way: FuturesUnordered<BoxFuture<'static, Answer>>,
+    /// How many entries may come of each of them.
+    asked: BTreeMap<u16, usize>,
+}
+
+/// What it asks, and for whom.
+#[derive(Clone)]
+struct Source {
+    keys: Keys,
+    link: Link,
+    agent: Agent,
+    consumer: String,
+}
+
+/// Of some shards, that were asked for so many entries each.
+struct Answer {
+    shards: Vec<u16>,
+    count: usize,
+    given: Result<Vec<Delivery>, Error>,
 }
 
 impl Bus {
@@ -47,22 +74,27 @@ impl Bus {
         };
         let answer = block + Duration::from_secs(1);
         Reader {
-            keys: self.keys.clone(),
+            source: Source {
+                keys: self.keys.clone(),
+                // What the others have found dead it does not wait for, and the other way round.
+                link: self.link.beside(answer.max(self.settings.timeout)),
+                agent,
+                consumer: consumer.to_owned(),
+            },
             coverage: self.coverage.clone(),
-            // What the others have found dead it does not wait for, and the other way round.
-            link: self.link.beside(answer.max(self.settings.timeout)),
-            agent,
-            consumer: consumer.to_owned(),
             first: 0,
             together,
             block,
+            pause: PAUSES.0,
+            under_way: FuturesUnordered::new(),
+            asked: BTreeMap::new(),
         }
     }
 }
 
 impl Reader {
-    /// Up to `free` new entries, oldest first; empty when none came within 2 s, sooner where there are several shards. Makes the
-    /// group where it is missing.
+    /// Up to `free` new entries, oldest first; empty when none came within 2 s, or within less where shards cannot be waited
+    /// on together. Makes the group where it is missing.
     ///
     /// Not cancel-safe: what Redis delivered to a dropped call is claimed when its lease runs out.
     ///
@@ -91,36 +123,135 @@ impl Reader {
         read
     }
 
+    /// How many entries shards may still give that have not answered: as many places are to be left free.
+    #[must_use]
+    pub fn expects(&self) -> usize {
+        self.asked.values().sum()
+    }
+
+    /// What those still give: for who reads no more.
+    pub async fn rest(&mut self) -> Vec<Delivery> {
+        let mut found = Vec::new();
+        while let Some(answer) = self.under_way.next().await {
+            // Who did not answer gave nothing that we know of.
+            found.extend(answer.given.into_iter().flatten());
+        }
+        self.asked.clear();
+        found
+    }
+
     async fn around(&mut self, free: usize, wait: Duration) -> Result<Vec<Delivery>, Error> {
-        // COUNT is for each stream, and no more may come than there are free slots.
-        let together = free.min(self.together);
         let all = self.coverage.shards().await;
-        if together >= all.len() {
-            return self.read(&all, free, Some(wait)).await;
+        // COUNT is for each stream, and no more may come than there are free slots.
+        if free.min(self.together) >= all.len() && self.asked.is_empty() {
+            return self.source.read(&all, free, Some(wait)).await;
         }
         self.first = (self.first + 1) % all.len();
         let circle = [&all[self.first..], &all[..self.first]].concat();
-        let mut found = Vec::new();
-        for shards in circle.chunks(together) {
-            let left = free - found.len();
-            let shards = &shards[..left.min(shards.len())];
-            if shards.is_empty() {
-                break;
-            }
-            match self.read(shards, left, None).await {
-                Ok(more) => found.extend(more),
-                // As below: what the other shards gave is ours.
-                Err(_) if !found.is_empty() => break,
-                Err(error) => return Err(error),
-            }
-        }
+        let mut found = self.look(circle.iter().copied().collect(), free).await?;
         if found.is_empty() {
-            let wait = wait.min(TURN);
-            return self.read(&circle[..together], free, Some(wait)).await;
+            found = self.wait(&circle, free, wait).await?;
         }
+        self.pause = match found.is_empty() {
+            true => (2 * self.pause).min(PAUSES.1),
+            false => PAUSES.0,
+        };
         Ok(found)
     }
 
+    /// Looks at each of the shards once, again where there may be more, and waits for none.
+    async fn look(
+        &mut self,
+        mut shards: VecDeque<u16>,
+        free: usize,
+    ) -> Result<Vec<Delivery>, Error> {
+        // Who has not answered yet is waited for no longer.
+        let late: Vec<u16> = self.asked.keys().copied().collect();
+        shards.retain(|shard| !late.contains(shard));
+        let (mut found, mut failed) = (Vec::new(), None);
+        loop {
+            let mut left = free.saturating_sub(found.len() + self.expects());
+            while left > 0 && !shards.is_empty() {
+                let count = (left / shards.len()).max(1);
+                let some = left.min(self.together).min(shards.len());
+                self.ask(shards.drain(..some).collect(), count, None);
+                left -= some * count;
+            }
+            let patience = match self.asked.keys().all(|shard| late.contains(shard)) {
+                true => Duration::ZERO,
+                false => TURN,
+            };
+            let Some(answer) = self.answer(patience).await else {
+                break;
+            };
+            match answer.given {
+                Ok(given) => {
+                    let is_full = |shard: &u16| {
+                        let given = given.iter().filter(|given| given.lease.shard == *shard);
+                        given.count() == answer.count
+                    };
+                    shards.extend(answer.shards.into_iter().filter(is_full));
+                    found.extend(given);
+                }
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        match failed {
+            Some(error) if found.is_empty() => Err(error),
+            // What the others gave is ours: dropping it would leave it to its lease.
+            _ => Ok(found),
+        }
+    }
+
+    /// Waits until the next look, or until something comes.
+    async fn wait(
+        &mut self,
+        circle: &[u16],
+        free: usize,
+        wait: Duration,
+    ) -> Result<Vec<Delivery>, Error> {
+        let pause = wait.min(self.pause);
+        let left = free.saturating_sub(self.expects());
+        let idle = circle
+            .iter()
+            .filter(|shard| !self.asked.contains_key(shard));
+        let some: Vec<u16> = idle.copied().take(left.min(self.together)).collect();
+        if !some.is_empty() {
+            let count = left / some.len();
+            self.ask(some, count, Some(pause));
+        }
+        match self.answer(pause + TURN).await {
+            Some(answer) => answer.given,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn ask(&mut self, shards: Vec<u16>, count: usize, block: Option<Duration>) {
+        self.asked
+            .extend(shards.iter().map(|shard| (*shard, count)));
+        let source = self.source.clone();
+        let asked = async move {
+            let given = source.ask(&shards, count, block).await;
+            Answer {
+                shards,
+                count,
+                given,
+            }
+        };
+        self.under_way.push(asked.boxed());
+    }
+
+    /// The next answer, if one comes in time.
+    async fn answer(&mut self, patience: Duration) -> Option<Answer> {
+        let answer = timeout(patience, self.under_way.next()).await.ok()??;
+        for shard in &answer.shards {
+            self.asked.remove(shard);
+        }
+        Some(answer)
+    }
+}
+
+impl Source {
     /// At most `free` entries, of no more shards than that: all that there are.
     async fn read(
         &self,
@@ -231,8 +362,8 @@ impl Reader {
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reader")
-            .field("agent", &self.agent)
-            .field("consumer", &self.consumer)
+            .field("agent", &self.source.agent)
+            .field("consumer", &self.source.consumer)
             .finish_non_exhaustive()
     }
 }

@@ -190,3 +190,23 @@ async fn consumers_of_the_other_are_forgotten() {
     };
     timeout(LONG, left).await.expect("it is forgotten");
 }
+
+#[tokio::test]
+async fn events_of_the_other_are_delivered_before_the_one_that_hangs_answers() {
+    let (cluster, bus) = Cluster::start(LONG).await;
+    let mut reader = bus.reader(NARRATOR, "w1");
+    assert!(reader.next(4).await.unwrap().is_empty());
+    for (_, id) in STORIES {
+        bus.publish(&action(id, "a")).await.unwrap();
+    }
+    cluster.hang();
+    // Far less than the reader waits for an answer.
+    let found = timeout(LONG / 3, reader.next(4)).await;
+    let found = one(found.expect("at once").unwrap());
+    assert_eq!(found.work.unwrap().story, story("forest"));
+    assert!((1..=3).contains(&reader.expects()));
+    cluster.signal(Signal::CONT);
+    let late = one(reader.rest().await);
+    assert_eq!(late.work.unwrap().story, story("castle"));
+    assert_eq!(reader.expects(), 0);
+}

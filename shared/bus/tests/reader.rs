@@ -98,3 +98,42 @@ async fn a_reader_takes_as_much_as_it_has_room_for() {
     let backlog = bus.backlog(NARRATOR).await.unwrap();
     assert_eq!(backlog, STORIES as u64);
 }
+
+/// One node that has all slots.
+fn cluster() -> (Server, Bus) {
+    let server = Server::node();
+    let mut slots = redis::cmd("CLUSTER");
+    slots.arg(("ADDSLOTSRANGE", 0, 16_383));
+    slots.exec(&mut server.raw()).expect("its slots");
+    let settings = Settings {
+        shards: 16,
+        ..Settings::new(server.url().replace("redis://", "redis+cluster://"))
+    };
+    (server, Bus::new(settings).expect("the settings are good"))
+}
+
+#[tokio::test]
+async fn a_reader_of_a_cluster_with_nothing_to_do_asks_less_and_less() {
+    let (server, bus) = cluster();
+    let mut reader = bus.reader(NARRATOR, "w1");
+    // A cluster refuses at first.
+    let ready = async { while reader.next(64).await.is_err() {} };
+    let in_time = tokio::time::timeout(Duration::from_secs(60), ready).await;
+    in_time.expect("a read");
+    let before = server::commands(&server);
+    let began = Instant::now();
+    let mut looks = 0;
+    while began.elapsed() < Duration::from_secs(4) {
+        let found = reader.next(64).await.expect("a read");
+        assert!(found.is_empty());
+        looks += 1;
+    }
+    // 50, 100 and 200 ms at first, then 400 each.
+    assert!((2..=13).contains(&looks), "{looks} looks");
+    let asked = server::commands(&server) - before;
+    // Each shard, and one to wait on; then the question itself.
+    assert!(
+        asked <= looks * 17 + 50,
+        "{asked} commands in {looks} looks"
+    );
+}
