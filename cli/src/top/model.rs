@@ -165,7 +165,7 @@ impl Model {
             pages: self.pages.len(),
             notes: Vec::new(),
         };
-        state.notes = notes(&state, &self.fleet.unreadable, &self.pages);
+        state.notes = notes(&state, &self.fleet, &self.pages);
         state
     }
 

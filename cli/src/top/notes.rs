@@ -1,18 +1,31 @@
 //! Why it is as it is, and what to do about it: what an operator would look for in the figures.
 
-use ::story::Agent;
+use bus::Fleet;
 
 use super::model::Page;
 use super::state::{Level, Note, Row, Server, State, Worker};
 use super::words;
+use crate::output::one_line;
 
 /// An event that is there for longer is worth a look.
 const OLD_MS: u64 = 60_000;
 
 /// The most important first.
-pub(super) fn notes(state: &State, unreadable: &[(Agent, u16)], pages: &[Page]) -> Vec<Note> {
+pub(super) fn notes(state: &State, fleet: &Fleet, pages: &[Page]) -> Vec<Note> {
     let mut notes = Vec::new();
-    for (agent, shard) in unreadable {
+    if !fleet.away.is_empty() {
+        let shards: Vec<String> = fleet.away.iter().map(u16::to_string).collect();
+        let shards = shards.join(", ");
+        let text =
+            format!("no answer for these shards, and what waits there is not counted: {shards}");
+        notes.push(note(Level::Bad, text));
+    }
+    if !fleet.silent.is_empty() {
+        let nodes = one_line(&fleet.silent.join(", "));
+        let text = format!("these nodes of the cluster do not answer: {nodes}");
+        notes.push(note(Level::Bad, text));
+    }
+    for (agent, shard) in &fleet.unreadable {
         let text = format!(
             "what lies under the {agent}'s keys in shard {shard} is none of ours: `storyfleet doctor`"
         );

@@ -86,7 +86,7 @@ fn busy() -> Fleet {
             ..ServerLoad::default()
         }],
         tells_idle: true,
-        unreadable: Vec::new(),
+        ..Fleet::default()
     }
 }
 
@@ -279,6 +279,8 @@ fn every_trouble_has_its_note_the_worst_first() {
     fleet.servers[0].master_link = Some(false);
     fleet.servers[0].disk_failed = true;
     fleet.unreadable.push((Agent::Dialogue, 0));
+    fleet.away = vec![3, 7];
+    fleet.silent = vec!["127.0.0.1:7001".to_owned()];
     let mut model = Model::of(String::new());
     let silent = Page {
         url: "http://h/metrics".to_owned(),
@@ -299,6 +301,14 @@ fn every_trouble_has_its_note_the_worst_first() {
         (Level::Bad, "cannot write to its disk"),
         (Level::Bad, "does not hear its master"),
         (Level::Bad, "none of ours: `storyfleet doctor`"),
+        (
+            Level::Bad,
+            "no answer for these shards, and what waits there is not counted: 3, 7",
+        ),
+        (
+            Level::Bad,
+            "these nodes of the cluster do not answer: 127.0.0.1:7001",
+        ),
         (Level::Warning, "12 wait for a place, its workers hold 128"),
         (Level::Warning, "narrator: 2 given up on"),
         (

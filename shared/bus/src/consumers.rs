@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use futures::future::join_all;
 use redis::Value;
 use story::{Agent, StoryId};
 
@@ -35,18 +36,32 @@ impl Bus {
     }
 
     /// How many stories wait for an agent of whom no worker was heard of in the last seconds, of each such agent. Streams
-    /// that are none are left out; so is everybody while Redis has just begun and cannot tell.
+    /// that are none are left out, and of a cluster what nobody serves; so is everybody while Redis has just begun and cannot
+    /// tell.
     ///
     /// # Errors
     /// When Redis is not reached or refuses.
     pub async fn unattended(&self) -> Result<Vec<(Agent, u64)>, Error> {
         let mut unattended = Vec::new();
+        let shards = self.coverage.shards().await;
         for agent in Agent::ALL {
-            let mut entries = 0;
-            for shard in self.keys.shards() {
-                match self.unattended_in(agent, shard).await {
+            let looks = shards.iter().map(|shard| self.unattended_in(agent, *shard));
+            let (mut entries, mut away) = (0, Vec::new());
+            for looked in join_all(looks).await {
+                match looked {
+                    Ok(more) => entries += more,
                     Err(error) if error.is_of_the_data() => {}
-                    more => entries += more?,
+                    Err(error) if error.is_away() && self.topology.is_cluster() => {
+                        away.push(error);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            let none = away.len() == shards.len();
+            if let Some(error) = away.pop() {
+                self.coverage.doubt(&error).await;
+                if none {
+                    return Err(error);
                 }
             }
             if entries > 0 {

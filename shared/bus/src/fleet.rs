@@ -2,11 +2,10 @@
 //! grow with the number of stories: of each work stream it looks at the first entries, and at no other story's keys.
 //! `audit` and `doctor` look at every story.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use futures::future::{try_join, try_join_all};
-use redis::Value;
+use futures::future::{join, join_all, try_join};
 use story::{Agent, StoryId};
 
 use crate::consumers::{Consumer, SILENT};
@@ -35,6 +34,10 @@ pub struct Fleet {
     pub tells_idle: bool,
     /// The queues that cannot be read: something else lies under their keys. `doctor` tells what.
     pub unreadable: Vec<(Agent, u16)>,
+    /// The shards whose master in a cluster does not answer: nothing is known of what waits there.
+    pub away: Vec<u16>,
+    /// Addresses of the cluster's nodes that do not answer.
+    pub silent: Vec<String>,
 }
 
 /// What is to be done by one agent in one shard.
@@ -153,29 +156,43 @@ impl Bus {
     /// # Errors
     /// When Redis is not reached or refuses.
     pub async fn fleet(&self) -> Result<Fleet, Error> {
-        let places = Agent::ALL
-            .into_iter()
-            .flat_map(|agent| self.keys.shards().map(move |shard| (agent, shard)));
-        let looks = places.map(async |(agent, shard)| {
-            let consumers = self.consumers_of(agent, shard);
-            match try_join(self.queue(agent, shard), consumers).await {
-                Err(error) if error.is_of_the_data() => Ok(((agent, shard), None)),
-                looked => Ok(((agent, shard), Some(looked?))),
-            }
+        // Nobody answers for the others.
+        let served = self.coverage.shards().await;
+        let looks = Agent::ALL.into_iter().flat_map(|agent| {
+            let served = &served;
+            served.iter().map(move |shard| (agent, *shard))
         });
-        let (looked, servers) = try_join(try_join_all(looks), self.servers()).await?;
+        let looks = looks.map(async |(agent, shard)| {
+            let consumers = self.consumers_of(agent, shard);
+            let looked = try_join(self.queue(agent, shard), consumers).await;
+            ((agent, shard), looked)
+        });
+        let (looked, servers) = join(join_all(looks), self.servers()).await;
+        let (servers, silent) = servers?;
         // Which master has a shard is not known here: of several the youngest counts.
         let masters = servers.iter().filter(|server| server.role == "master");
         let up = masters.filter_map(|server| server.up).min();
         let mut fleet = Fleet {
             tells_idle: servers.iter().any(tells_idle),
             servers,
+            silent,
             ..Fleet::default()
         };
+        let (mut away, mut failed) = (self.keys.shards().collect::<BTreeSet<_>>(), None);
+        away.retain(|shard| !served.contains(shard));
         for ((agent, shard), looked) in looked {
-            let Some((mut queue, consumers)) = looked else {
-                fleet.unreadable.push((agent, shard));
-                continue;
+            let (mut queue, consumers) = match looked {
+                Ok(looked) => looked,
+                Err(error) if error.is_of_the_data() => {
+                    fleet.unreadable.push((agent, shard));
+                    continue;
+                }
+                Err(error) if error.is_away() && self.topology.is_cluster() => {
+                    away.insert(shard);
+                    failed = Some(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
             queue.in_flight = consumers.iter().map(|consumer| consumer.pending).sum();
             fleet.queues.push(queue);
@@ -183,6 +200,13 @@ impl Bus {
                 fleet.add(agent, consumer);
             }
         }
+        if let Some(error) = failed {
+            self.coverage.doubt(&error).await;
+            if away.len() == self.keys.shards().len() {
+                return Err(error);
+            }
+        }
+        fleet.away = away.into_iter().collect();
         for worker in &mut fleet.workers {
             worker.is_read = up.is_some_and(|up| worker.seen + READING >= up);
         }
@@ -254,33 +278,6 @@ impl Bus {
             stories: named.collect(),
         })
     }
-
-    async fn servers(&self) -> Result<Vec<ServerLoad>, Error> {
-        let mut cmd = redis::cmd("INFO");
-        for section in [
-            "server",
-            "clients",
-            "memory",
-            "stats",
-            "replication",
-            "persistence",
-        ] {
-            cmd.arg(section);
-        }
-        match self.link.query(&cmd).await {
-            Err(Error::Denied(error)) if error.code() == Some("NOPERM") => Ok(Vec::new()),
-            Err(error) => Err(error),
-            Ok(Value::Map(nodes)) => {
-                let nodes = nodes
-                    .into_iter()
-                    .map(|(address, text)| Ok(server(read(address)?, &read::<String>(text)?)));
-                let mut nodes = nodes.collect::<Result<Vec<_>, Error>>()?;
-                nodes.sort_by(|a, b| a.address.cmp(&b.address));
-                Ok(nodes)
-            }
-            Ok(text) => Ok(vec![server(String::new(), &read::<String>(text)?)]),
-        }
-    }
 }
 
 impl Fleet {
@@ -326,7 +323,7 @@ fn age(id: &str, now: u64) -> Option<Duration> {
     Some(Duration::from_millis(now.saturating_sub(ms)))
 }
 
-fn server(address: String, info: &str) -> ServerLoad {
+pub(crate) fn server(address: String, info: &str) -> ServerLoad {
     let lines = info.lines().filter_map(|line| line.split_once(':'));
     let fields: HashMap<&str, &str> = lines.collect();
     let field = |name: &str| fields.get(name).map_or("", |value| value.trim());

@@ -33,6 +33,7 @@ mod link;
 mod live;
 mod log;
 mod mistyped;
+mod nodes;
 mod presence;
 mod queue;
 mod reader;

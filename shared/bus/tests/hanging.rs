@@ -210,3 +210,28 @@ async fn events_of_the_other_are_delivered_before_the_one_that_hangs_answers() {
     assert_eq!(late.work.unwrap().story, story("castle"));
     assert_eq!(reader.expects(), 0);
 }
+
+#[tokio::test]
+async fn what_waits_in_the_other_is_seen_and_what_hangs_is_named() {
+    let (cluster, bus) = Cluster::start(SHORT).await;
+    for (_, id) in STORIES {
+        bus.publish(&action(id, "a")).await.unwrap();
+    }
+    let fleet = bus.fleet().await.unwrap();
+    assert_eq!((fleet.queues.len(), fleet.servers.len()), (6, 2));
+    assert!(fleet.away.is_empty() && fleet.silent.is_empty());
+    let hangs = fleet.servers.iter().map(|server| server.address.clone());
+    let hangs = hangs.filter(|address| cluster.masters[0].url().ends_with(address));
+    let hangs: Vec<String> = hangs.collect();
+    cluster.hang();
+    // The second time over a new connection.
+    for _ in 0..2 {
+        let fleet = bus.fleet().await.unwrap();
+        assert_eq!((&fleet.away[..], &fleet.silent), (&[0][..], &hangs));
+        assert_eq!((fleet.queues.len(), fleet.servers.len()), (3, 1));
+        let is_it = |queue: &&bus::Backlog| queue.agent == NARRATOR;
+        let queue = fleet.queues.iter().find(is_it).unwrap();
+        assert_eq!((queue.shard, queue.length), (1, 1));
+        assert_eq!(bus.unattended().await.unwrap(), [(NARRATOR, 1)]);
+    }
+}
