@@ -149,15 +149,21 @@ impl Link {
 
     /// The connection to a cluster, if there is one.
     pub(crate) async fn cluster(&self) -> Option<ClusterConnection> {
-        match self.wire().1.await {
+        let (generation, connecting) = self.wire();
+        match connecting.await {
             Ok(Wire::Cluster(wire)) => Some(wire),
-            Ok(Wire::Single(_)) | Err(_) => None,
+            Ok(Wire::Single(_)) => None,
+            Err(error) => {
+                let error = self.not_connected(generation, error);
+                tracing::debug!(%error, "no connection to the cluster");
+                None
+            }
         }
     }
 
     fn wire(&self) -> (u64, Connecting) {
         let mut state = self.state();
-        if self.0.doubt.is_after(state.since) {
+        if self.0.doubt.is_after(state.since) || state.is_abandoned(self.0.longest()) {
             state.close();
         }
         let (generation, failures) = (state.generation, state.failures);
@@ -241,6 +247,13 @@ impl State {
         was_good
     }
 
+    /// Whether nobody has waited for the attempt to connect since before it would have ended: it would end at once, with an
+    /// error of back then.
+    fn is_abandoned(&self, longest: Duration) -> bool {
+        let is_under_way = self.wire.as_ref().is_some_and(|wire| wire.peek().is_none());
+        is_under_way && self.since.is_some_and(|since| since.elapsed() > longest)
+    }
+
     fn close(&mut self) {
         self.wire = None;
         self.since = None;
@@ -287,6 +300,11 @@ impl Shape {
             doubt: Arc::clone(&self.doubt),
             state: Mutex::default(),
         }))
+    }
+
+    /// What an attempt to connect takes at most, with the wait before it.
+    fn longest(&self) -> Duration {
+        self.connect + self.reconnect
     }
 
     fn connecting(&self, failures: u32) -> Connecting {
@@ -337,6 +355,49 @@ pub fn backoff(failures: u32, longest: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn link(url: &str) -> Link {
+        let settings = Settings::new(url);
+        let topology = Topology::new(url, &settings.encryption).expect("a URL");
+        Link::new(topology, &settings, settings.timeout)
+    }
+
+    /// Where something is bound that says nothing to whoever connects.
+    fn silent() -> (std::net::TcpListener, String) {
+        let bound = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = bound.local_addr().expect("its address");
+        (bound, address.to_string())
+    }
+
+    #[tokio::test]
+    async fn nobody_is_given_the_error_of_who_only_looked_at_the_cluster() {
+        let (bound, address) = silent();
+        drop(bound);
+        let link = link(&format!("redis+cluster://{address}"));
+        let (generation, _) = link.wire();
+        assert!(link.cluster().await.is_none());
+        assert_eq!(link.state().failures, 1);
+        assert_ne!(link.wire().0, generation);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_for_which_nobody_waited_is_begun_anew() {
+        let (_bound, address) = silent();
+        let link = link(&format!("redis://mira:word@{address}"));
+        let wait = async |time| {
+            let connecting = link.wire();
+            let looked = tokio::time::timeout(time, connecting.1).await;
+            assert!(looked.is_err(), "it says nothing");
+            connecting.0
+        };
+        let second = Duration::from_secs(1);
+        let first = wait(second).await;
+        // Those who come in time wait for the same.
+        assert_eq!(wait(second / 2).await, first);
+        tokio::time::advance(link.0.longest()).await;
+        assert_ne!(wait(second).await, first);
+        assert_eq!(link.state().failures, 0);
+    }
 
     #[test]
     fn the_wait_between_attempts_grows_to_its_bound() {
