@@ -12,7 +12,7 @@ use redis::{Cmd, Value};
 use crate::Error;
 use crate::link::Link;
 use crate::replicas::{Replicas, Replicated, Turn};
-use crate::script::by_text;
+use crate::script::{Did, by_text, did};
 
 /// How many scripts go together. More would have the first wait long for the last.
 const MOST: usize = 32;
@@ -24,7 +24,7 @@ type Going = BoxFuture<'static, Outcome<Arc<Done>>>;
 /// The batches of one link.
 pub(crate) struct Batches {
     pub(crate) replicas: Replicas,
-    /// The batch that a script joins, by the key that is written behind it.
+    /// The batch that a script joins, by its shard's key in a cluster.
     gathering: Mutex<HashMap<String, Gathering>>,
 }
 
@@ -73,25 +73,32 @@ impl Batches {
     }
 
     /// The batch that gathers, and the script's place in it.
-    fn join(self: &Arc<Self>, link: &Link, script: Run, probe: String) -> (Shared<Going>, usize) {
+    fn join(
+        self: &Arc<Self>,
+        link: &Link,
+        mut script: Run,
+        probe: String,
+    ) -> (Shared<Going>, usize) {
+        // A pipeline to a cluster is of one shard; else all are on one server.
+        let together = match link.is_cluster() {
+            true => probe.clone(),
+            false => String::new(),
+        };
         let mut gathering = self.gathering();
-        if let Some(open) = gathering.get(&probe)
+        if let Some(open) = gathering.get(&together)
             // Everyone who had a script in it may have gone away.
             && let Some(batch) = open.batch.upgrade()
-            && let Some(at) = open.scripts.add(&script)
         {
-            return (batch, at);
+            match open.scripts.add(script) {
+                Ok(at) => return (batch, at),
+                Err(back) => script = back,
+            }
         }
         let scripts = Scripts(Arc::new(Mutex::new(Some(vec![script]))));
-        let going = go(
-            Arc::clone(self),
-            link.clone(),
-            scripts.clone(),
-            probe.clone(),
-        );
+        let going = go(Arc::clone(self), link.clone(), scripts.clone(), probe);
         let batch = going.boxed().shared();
         if let Some(batch) = batch.downgrade() {
-            gathering.insert(probe, Gathering { batch, scripts });
+            gathering.insert(together, Gathering { batch, scripts });
         }
         (batch, 0)
     }
@@ -132,10 +139,15 @@ async fn go(
             replies[at] = reply;
         }
     }
+    let replicated = turn.map_or(Replicated::Unknown, |turn| turn.told(told));
+    // Here, where all of it is known: whoever asked for one of them may have gone away.
+    for _ in replies.iter().filter(|reply| did(reply) == Did::Now) {
+        batches.replicas.count(replicated);
+    }
     Ok(Arc::new(Done {
         generation,
         replies,
-        replicated: turn.map_or(Replicated::Unknown, |turn| turn.told(told)),
+        replicated,
     }))
 }
 
@@ -163,12 +175,16 @@ fn is_unknown(reply: &Value) -> bool {
 }
 
 impl Scripts {
-    /// Its place. `None`: there is none any more.
-    fn add(&self, script: &Run) -> Option<usize> {
+    /// Its place, or the script again where there is none any more.
+    fn add(&self, script: Run) -> Result<usize, Run> {
         let mut scripts = self.lock();
-        let scripts = scripts.as_mut().filter(|scripts| scripts.len() < MOST)?;
-        scripts.push(script.clone());
-        Some(scripts.len() - 1)
+        match scripts.as_mut().filter(|scripts| scripts.len() < MOST) {
+            Some(scripts) => {
+                scripts.push(script);
+                Ok(scripts.len() - 1)
+            }
+            None => Err(script),
+        }
     }
 
     fn take(&self) -> Vec<Run> {

@@ -118,10 +118,7 @@ impl Call {
 
     /// Runs it once. After [`Error::Unreachable`] it may have been done or not.
     pub(crate) async fn run(&self, link: &Link) -> Result<Value, Error> {
-        let (reply, replicated) = self.ask(link).await.map_err(|(error, _)| error)?;
-        if did(&reply) == Did::Now {
-            link.count(replicated);
-        }
+        let (reply, _) = self.ask(link).await.map_err(|(error, _)| error)?;
         Ok(reply)
     }
 
@@ -195,13 +192,8 @@ impl Call {
         for tries in 1.. {
             let (error, is_unheard) = match self.ask(link).await {
                 Ok((reply, replicated)) => {
-                    let counts = match did(&reply) {
-                        Did::Now => true,
-                        // By a try of which nobody heard: one of ours, or of the client's own.
-                        Did::Before => may_be_done || link.sends_again(),
-                        Did::Nothing => false,
-                    };
-                    if counts {
+                    // By a try of which nobody heard: one of ours, or of the client's own. What is done now its batch counts.
+                    if did(&reply) == Did::Before && (may_be_done || link.sends_again()) {
                         link.count(replicated);
                     }
                     return Ok((reply, replicated, may_be_done));
@@ -238,7 +230,7 @@ pub(crate) fn by_text(by_hash: &redis::Cmd, code: &str) -> redis::Cmd {
 
 /// What a script did, by the word that its reply begins with, or by how many it removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Did {
+pub(crate) enum Did {
     Now,
     /// It found it done.
     Before,
@@ -251,8 +243,8 @@ const NOTHING: [&str; 8] = [
     "EXISTS", "FENCED", "FULL", "LARGE", "LOST", "MOVED", "NOSTORY", "STALE",
 ];
 
-fn did(reply: &Value) -> Did {
-    if *reply == Value::Int(0) {
+pub(crate) fn did(reply: &Value) -> Did {
+    if matches!(reply, Value::ServerError(_) | Value::Int(0)) {
         return Did::Nothing;
     }
     let Value::Array(parts) = reply else {

@@ -238,6 +238,48 @@ async fn who_goes_away_takes_nobody_along() {
 }
 
 #[tokio::test]
+async fn what_was_done_for_who_went_away_is_counted_too() {
+    let (master, replica) = pair().await;
+    signal(&replica, Signal::STOP);
+    let bus = waiting(&master.url());
+    // The first goes alone, the others behind it together.
+    let mut callers = ["a", "b", "c"].map(|id| Box::pin(published(&bus, id)));
+    for caller in &mut callers {
+        assert!(poll!(caller.as_mut()).is_pending());
+    }
+    let [first, gone, last] = callers;
+    drop(gone);
+    join_all([first, last]).await;
+    let log: u64 = master.raw().xlen("sf:{0}:log:castle").unwrap();
+    assert_eq!((log, bus.unreplicated()), (4, 3));
+}
+
+#[tokio::test]
+async fn one_server_is_asked_once_for_what_many_shards_write_together() {
+    let (master, _replica) = pair().await;
+    let bus = Bus::new(Settings {
+        prefix: "many".to_owned(),
+        shards: 16,
+        wait_replicas: 1,
+        timeout: LONG,
+        ..Settings::new(master.url())
+    });
+    let bus = bus.unwrap();
+    let stories: Vec<String> = (0..16).map(|n| format!("s{n}")).collect();
+    for story in &stories {
+        create(&bus, story, Policies::default()).await;
+    }
+    let before = waits(&master);
+    let published = stories.iter().map(async |story| {
+        let published = bus.publish_replicated(&action(story, "a")).await;
+        assert_eq!(published.unwrap().1, Replicated::Enough);
+    });
+    join_all(published).await;
+    // The first alone, and the others behind it.
+    assert_eq!(waits(&master) - before, 2);
+}
+
+#[tokio::test]
 async fn what_the_master_refuses_says_nothing_of_replicas() {
     let (master, replica) = pair().await;
     let bus = waiting(&master.url());
