@@ -135,8 +135,8 @@ impl Bus {
     ///
     /// # Errors
     /// [`Error::Moved`] when `consume` is not what waits next; [`Error::TooLarge`]; or Redis was not reached: the
-    /// entry then comes back to some worker, unless the commit was done. Whoever asks again then takes
-    /// [`Committed::Gone`] for [`Committed::Already`].
+    /// entry then comes back to some worker. After [`Error::Unheard`] the commit may have been done: whoever asks again then
+    /// takes [`Committed::Gone`] for [`Committed::Already`].
     pub async fn commit(&self, delivery: &Delivery, effects: &Commit) -> Result<Committed, Error> {
         let Ok(work) = &delivery.work else {
             return Err(Error::data("a malformed entry can only be buried"));
@@ -175,13 +175,13 @@ impl Bus {
         if let Some(recording) = &effects.recording {
             recording.args(&work.id, &mut call);
         }
-        committed(call.run_until_heard(&self.writing).await?)
+        committed(call.run_until_ended(&self.writing).await?)
     }
 
     /// Moves an entry to the dead letters, tells the story's readers, and lets the lane go on.
     ///
     /// # Errors
-    /// When Redis was not reached: the entry then comes back, unless the burial was done.
+    /// When Redis was not reached: the entry then comes back. After [`Error::Unheard`] the burial may have been done.
     pub async fn bury(&self, delivery: &Delivery, burial: &Burial) -> Result<Committed, Error> {
         let (keys, agent, lease) = (&self.keys, delivery.agent, &delivery.lease);
         let story = match &delivery.work {
@@ -217,7 +217,7 @@ impl Bus {
         if let (Some(recording), Ok(work)) = (&burial.recording, &delivery.work) {
             recording.args(&work.id, &mut call);
         }
-        committed(call.run_until_heard(&self.writing).await?)
+        committed(call.run_until_ended(&self.writing).await?)
     }
 }
 

@@ -68,7 +68,7 @@ impl Bus {
     pub fn reader(&self, agent: Agent, consumer: &str) -> Reader {
         let (together, block) = match self.topology.is_cluster() {
             // A master that hangs is found out as soon as on other connections.
-            true if self.settings.shards > 1 => (1, TURN),
+            true if self.settings.shards > 1 => (1, PAUSES.1),
             true => (1, BLOCK),
             false => (usize::MAX, BLOCK),
         };

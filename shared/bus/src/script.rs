@@ -173,6 +173,18 @@ impl Call {
         self.try_often(link).await.map_err(|(error, _)| error)
     }
 
+    /// The same as [`Call::run_until_heard`].
+    ///
+    /// # Errors
+    /// [`Error::Unheard`] where one of the tries may have been done.
+    pub(crate) async fn run_until_ended(&self, link: &Link) -> Result<(Value, bool), Error> {
+        match self.try_often(link).await {
+            Ok((reply, _, unheard)) => Ok((reply, unheard)),
+            Err((error, true)) => Err(Error::Unheard(Box::new(error))),
+            Err((error, false)) => Err(error),
+        }
+    }
+
     /// Runs an idempotent script until a reply comes.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ mod server;
 
 use std::time::Duration;
 
-use bus::{Bus, Commit, Committed, Delivery, Published};
+use bus::{Bus, Commit, Committed, Delivery, Error, Published};
 use server::network::Network;
 use server::{Server, action, answer, answered, create, given_up, one, pass, place, story};
 use story::{Agent, Policies, Seq};
@@ -53,6 +53,31 @@ async fn a_commit_whose_reply_was_lost_is_told_as_done_and_was_done_once() {
     assert_eq!(done, Committed::Already);
     assert_eq!(log(&bus).await, ["a", "b", "re-a"]);
     assert_eq!(bus.backlog(NARRATOR).await.unwrap(), 1);
+}
+
+/// Who asks again is then right to take an entry that is gone for one that it ended, and else wrong.
+#[tokio::test]
+async fn of_a_commit_without_an_answer_it_is_told_whether_it_may_be_done() {
+    let (mut server, network, bus, delivery) = delivered().await;
+    let effects = answered(&delivery);
+    network.withhold_reply("EVAL");
+    let killed = async {
+        while !network.has_failed() {
+            tokio::task::yield_now().await;
+        }
+        server.kill();
+        std::future::pending::<()>().await;
+    };
+    let sent = tokio::select! {
+        sent = bus.commit(&delivery, &effects) => sent,
+        () = killed => unreachable!("it waits for ever"),
+    };
+    assert!(matches!(sent, Err(Error::Unheard(_))), "{sent:?}");
+    let never_sent = bus.commit(&delivery, &effects).await;
+    assert!(
+        matches!(never_sent, Err(Error::Unreachable(_))),
+        "{never_sent:?}"
+    );
 }
 
 #[tokio::test]

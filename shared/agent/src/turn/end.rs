@@ -64,7 +64,7 @@ impl<A: Agent> Step<'_, A> {
         let unheard = AtomicBool::new(false);
         let ask = async || {
             let answer = ask().await;
-            unheard.fetch_or(matches!(answer, Err(bus::Error::Unreachable(_))), Relaxed);
+            unheard.fetch_or(matches!(answer, Err(bus::Error::Unheard(_))), Relaxed);
             answer
         };
         Ok(match self.insist(ask).await? {
@@ -150,6 +150,7 @@ pub(super) fn hopeless(error: bus::Error) -> Result<HandleError, bus::Error> {
         bus::Error::Data(_) | bus::Error::Refused(_) => {
             Ok(HandleError::permanent("internal", error))
         }
+        bus::Error::Unheard(error) => hopeless(*error),
         error => Err(error),
     }
 }
