@@ -4,9 +4,11 @@
 
 pub(crate) mod routes;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::time::MissedTickBehavior;
 
 use crate::live::Live;
 use crate::subscriber::Subscriber;
@@ -92,16 +94,30 @@ impl Feeds {
     }
 
     async fn beat(&self) {
+        let mut ticks = tokio::time::interval(TRUST);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // A place that hangs is waited for beside the others.
+        let (mut asked, mut waits) = (FuturesUnordered::new(), HashSet::new());
         loop {
-            tokio::time::sleep(TRUST).await;
-            let asked = self.routes.places().into_iter().map(|channel| async move {
-                // Whoever listens sees the end of their queue.
-                if let Err(error) = self.ping(&channel).await {
-                    tracing::debug!(channel, %error, "a connection for subscriptions is lost");
+            tokio::select! {
+                _ = ticks.tick() => {
+                    let places = self.routes.places().into_iter();
+                    let places = places.filter(|channel| waits.insert(channel.clone()));
+                    asked.extend(places.map(|channel| self.beat_of(channel)));
                 }
-            });
-            futures::future::join_all(asked).await;
+                Some(channel) = asked.next() => {
+                    waits.remove(&channel);
+                }
+            }
         }
+    }
+
+    async fn beat_of(&self, channel: String) -> String {
+        // Whoever listens sees the end of their queue.
+        if let Err(error) = self.ping(&channel).await {
+            tracing::debug!(channel, %error, "a connection for subscriptions is lost");
+        }
+        channel
     }
 
     async fn leave(&self, left: (String, u64)) {
