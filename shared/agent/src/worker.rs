@@ -136,11 +136,20 @@ pub async fn run<A: Agent>(
     let taken = worker.drain(taking).await;
     // First: a renewal under way would keep what is given back.
     over.cancel();
-    renewing.join_all().await;
+    let renewed = all(renewing).await;
     worker.release(&worker.leases.unfinished()).await;
     end.cancel();
-    loops.join_all().await;
-    ended.and(taken)
+    let rest = all(loops).await;
+    ended.and(taken).and(renewed).and(rest)
+}
+
+/// Waits for all of them. One that panicked keeps nobody from what is to be done after them.
+async fn all(mut loops: JoinSet<()>) -> anyhow::Result<()> {
+    let mut all = Ok(());
+    while let Some(ended) = loops.join_next().await {
+        all = all.and(ended.context("a loop died"));
+    }
+    all
 }
 
 /// Waits for a server that is fit, then takes new events and abandoned ones until `drain`.
@@ -281,5 +290,24 @@ impl<A: Agent> Worker<A> {
             }
             backoff.pause().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_loop_that_panicked_is_told_of_when_the_others_have_ended() {
+        let (mut loops, end) = (JoinSet::new(), CancellationToken::new());
+        let other = end.clone();
+        loops.spawn(async { panic!("on purpose") });
+        loops.spawn(async move {
+            tokio::task::yield_now().await;
+            other.cancel();
+        });
+        let ended = all(loops).await;
+        assert_eq!(ended.unwrap_err().to_string(), "a loop died");
+        assert!(end.is_cancelled());
     }
 }
