@@ -187,6 +187,9 @@ mod tests {
         let (certificate, key) = written(folder.path(), "own");
         let (_, other) = written(folder.path(), "other");
         let missing = folder.path().join("missing");
+        let large = folder.path().join("large");
+        let text = std::fs::read_to_string(&certificate).unwrap();
+        std::fs::write(&large, text.repeat(1 + (1 << 20) / text.len())).unwrap();
         let read = |ca: Option<&PathBuf>, own: Option<(&PathBuf, &PathBuf)>| {
             let encryption = Encryption {
                 ca: ca.cloned(),
@@ -197,6 +200,7 @@ mod tests {
         assert!(read(Some(&certificate), Some((&certificate, &key))).is_ok());
         for (ca, own, said) in [
             (Some(&missing), None, "the CA "),
+            (Some(&large), None, "large has more than 1048576 bytes"),
             (Some(&key), None, "own.key has no certificate in it"),
             (None, Some((&certificate, &missing)), "No such file"),
             (None, Some((&key, &key)), "own.key has no certificate"),
@@ -207,7 +211,6 @@ mod tests {
             assert!(error.contains(said), "{error}: {said}");
         }
         let no_authority = folder.path().join("ca");
-        let text = std::fs::read_to_string(&certificate).unwrap();
         std::fs::write(&no_authority, text.replacen("MII", "AAA", 1)).unwrap();
         let error = read(Some(&no_authority), None).unwrap_err();
         assert!(error.contains("ca cannot be used"), "{error}");

@@ -24,6 +24,8 @@ pub enum Error {
     /// Which of them, and its path as it may be shown.
     #[error("the {0} {1} cannot be read")]
     Read(&'static str, String, #[source] io::Error),
+    #[error("the {0} {1} has more than {max} bytes: it is another file than was meant", max = MAX_BYTES)]
+    TooLarge(&'static str, String),
     #[error("{} is no PEM: {}", .0.display(), .1)]
     Pem(PathBuf, &'static str),
     #[error("{} has no certificate in it: PEM is wanted, {}", .0.display(), .1)]
@@ -47,13 +49,16 @@ pub struct Pair {
 /// All that is in a file, whose name is for errors.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When it cannot be read, or is too large.
 pub fn read(name: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes))
+        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
         .map_err(|error| Error::Read(name, shown(path), error))?;
-    Ok(bytes)
+    match u64::try_from(bytes.len()) {
+        Ok(..=MAX_BYTES) => Ok(bytes),
+        _ => Err(Error::TooLarge(name, shown(path))),
+    }
 }
 
 /// The certificates of authorities in `bytes`, which are those of the file `path`: one at least.
