@@ -2,7 +2,8 @@
 --
 -- KEYS  1 work:<agent>
 -- ARGV  1 consumer  2 lease, ms  3 how many at most
--- Reply  {{entry, deliveries, who had it, {name, value, …}} …}; fewer than asked for = there are no more
+-- Reply  {{entry, deliveries, who had it, {name, value, …}} …}; fewer than asked for = there are no more, or some of the
+--        first were deleted
 --
 -- It finds them behind however many that are alive. (XAUTOCLAIM looks at ten times as many as it may claim: a worker
 -- with one free slot would need many of its pages.) Entries that were deleted drop out of the pending list here.

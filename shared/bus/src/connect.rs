@@ -201,7 +201,10 @@ impl Servers {
         };
         match kind {
             "" => node(url).map(Self::Standalone),
-            "cluster" => nodes().map(Self::Cluster),
+            "cluster" if path.is_empty() => nodes().map(Self::Cluster),
+            "cluster" => Err(wrong(
+                "what is behind its hosts says nothing: a cluster has one database, without a number",
+            )),
             "sentinel" if path.is_empty() => {
                 Err(wrong("for sentinels it ends with /<name of the master>"))
             }
@@ -387,6 +390,7 @@ mod tests {
             "redis://",
             "rediss://h/#insecure",
             "rediss+cluster://h:1#insecure",
+            "redis+cluster://h:1,h2:2/1",
         ] {
             assert!(
                 matches!(Servers::parse(bad), Err(Error::Settings(_))),

@@ -241,7 +241,7 @@ impl Coverage {
         let Some(link) = &self.link else {
             return;
         };
-        // One looks for all who come meanwhile.
+        // Who only wants to know which shards are asked does not look as well.
         self.left_out().seen = Instant::now();
         let told = timeout(PATIENCE, async { slots(&mut link.cluster().await?).await });
         // Whoever does not tell changes nothing.

@@ -8,9 +8,11 @@ use std::time::Duration;
 use bus::{Bus, Commit, Delivery, Reader, Settings};
 use server::{Server, action, create};
 use story::{Agent, Policies};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 const NARRATOR: Agent = Agent::Narrator;
+/// What is waited for comes sooner.
+const LONG: Duration = Duration::from_secs(60);
 const SHARDS: u16 = 8;
 /// So many that each shard has some of them.
 const STORIES: usize = 48;
@@ -28,24 +30,30 @@ async fn bus_with_stories(server: &Server) -> Bus {
 }
 
 async fn some(reader: &mut Reader, free: usize) -> Vec<Delivery> {
-    loop {
-        let found = reader.next(free).await.expect("a read");
-        if !found.is_empty() {
-            return found;
+    let found = async {
+        loop {
+            let found = reader.next(free).await.expect("a read");
+            if !found.is_empty() {
+                return found;
+            }
         }
-    }
+    };
+    timeout(LONG, found).await.expect("an event")
 }
 
 /// Until the server has a client that waits for an event.
 async fn idle(raw: &mut redis::Connection) {
-    loop {
-        let info: Result<String, _> = redis::cmd("INFO").arg("clients").query(raw);
-        let info = info.expect("INFO");
-        if info.contains("blocked_clients:1") {
-            return;
+    let waits = async {
+        loop {
+            let info: Result<String, _> = redis::cmd("INFO").arg("clients").query(raw);
+            let info = info.expect("INFO");
+            if info.contains("blocked_clients:1") {
+                return;
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
-    }
+    };
+    timeout(LONG, waits).await.expect("a client that waits");
 }
 
 #[tokio::test]
@@ -118,7 +126,7 @@ async fn a_reader_of_a_cluster_with_nothing_to_do_asks_less_and_less() {
     let mut reader = bus.reader(NARRATOR, "w1");
     // A cluster refuses at first.
     let ready = async { while reader.next(64).await.is_err() {} };
-    let in_time = tokio::time::timeout(Duration::from_secs(60), ready).await;
+    let in_time = timeout(LONG, ready).await;
     in_time.expect("a read");
     let before = server::commands(&server);
     let began = Instant::now();
