@@ -94,7 +94,8 @@ impl Feeds {
     }
 
     async fn beat(&self) {
-        let mut ticks = tokio::time::interval(TRUST);
+        // After the last answer has lost its trust.
+        let mut ticks = tokio::time::interval(TRUST + TRUST / 10);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // A place that hangs is waited for beside the others.
         let (mut asked, mut waits) = (FuturesUnordered::new(), HashSet::new());

@@ -235,3 +235,38 @@ async fn what_waits_in_the_other_is_seen_and_what_hangs_is_named() {
         assert_eq!(bus.unattended().await.unwrap(), [(NARRATOR, 1)]);
     }
 }
+
+#[tokio::test]
+async fn whether_the_other_lives_is_asked_all_the_same() {
+    let (cluster, bus) = Cluster::start(LONG).await;
+    let (feeds, mut watches) = (bus.feeds(), Vec::new());
+    for (_, id) in STORIES {
+        let mut watch = feeds.watch(&story(id), None).await.unwrap();
+        assert_eq!(watch.next_or_caught_up().await.unwrap(), None);
+        watches.push(watch);
+    }
+    let mut raw = cluster.masters[1].raw();
+    let mut questions = || -> u64 {
+        let info: redis::InfoDict = redis::cmd("INFO")
+            .arg("commandstats")
+            .query(&mut raw)
+            .unwrap();
+        let told = info.get::<String>("cmdstat_exists").unwrap_or_default();
+        let calls = told
+            .strip_prefix("calls=")
+            .and_then(|told| told.split(',').next());
+        calls.map_or(0, |calls| calls.parse().unwrap())
+    };
+    cluster.hang();
+    let before = questions();
+    let asked = async {
+        while questions() < before + 3 {
+            yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = feeds.tidy() => unreachable!("it runs for ever"),
+        // Far less than who hangs is waited for.
+        asked = timeout(LONG / 3, asked) => asked.expect("it is asked"),
+    }
+}
