@@ -156,7 +156,8 @@ impl Bus {
     /// # Errors
     /// When Redis is not reached or refuses.
     pub async fn fleet(&self) -> Result<Fleet, Error> {
-        // Nobody answers for the others.
+        // Nobody answers for the others, and whoever asks for one of them holds up the rest.
+        self.coverage.look().await;
         let served = self.coverage.shards().await;
         let looks = Agent::ALL.into_iter().flat_map(|agent| {
             let served = &served;

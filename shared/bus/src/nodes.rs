@@ -39,6 +39,10 @@ impl Bus {
         };
         match told {
             Err(Error::Denied(error)) if error.code() == Some("NOPERM") => Ok(Default::default()),
+            // What the others say is not had without it. Those that are known to have failed are named all the same.
+            Err(error) if error.is_away() && self.topology.is_cluster() => {
+                Ok((Vec::new(), self.silent(&[]).await))
+            }
             Err(error) => Err(error),
             Ok(Value::Map(nodes)) => {
                 let nodes = nodes
@@ -56,7 +60,7 @@ impl Bus {
         }
     }
 
-    /// The nodes that others name and that are not among these.
+    /// The nodes that others name and that are not among these; where these are none, those that the others know to be away.
     async fn silent(&self, nodes: &[ServerLoad]) -> Vec<String> {
         let named = async { named(self.link.cluster().await?).await };
         // Whoever does not tell names nobody.
@@ -84,7 +88,8 @@ fn not_among(tells: &BTreeSet<&str>, named: &str) -> Vec<String> {
         let is_there = |flag| flag != "noaddr" && flag != "handshake";
         let is_it = flags.split(',').all(is_there)
             // One alone does not know its own address.
-            && !flags.contains("myself");
+            && !flags.contains("myself")
+            && (!tells.is_empty() || flags.contains("fail"));
         let host = format!("{host}:{port}");
         let tells = tells.contains(address) || tells.contains(host.as_str());
         (is_it && !tells).then(|| address.to_owned())
@@ -109,5 +114,6 @@ e :0@0 master,noaddr - 0 1 2 disconnected
 ";
         let tells = BTreeSet::from(["redis-c:5", "127.0.0.1:7"]);
         assert_eq!(not_among(&tells, named), ["127.0.0.1:3"]);
+        assert_eq!(not_among(&BTreeSet::new(), named), ["127.0.0.1:3"]);
     }
 }
