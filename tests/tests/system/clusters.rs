@@ -77,6 +77,19 @@ async fn a_fleet_goes_on_while_slots_are_moved() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// `top` shows the shards that are served, and names what is not.
+async fn shows_what_is_left(url: &str) -> anyhow::Result<()> {
+    let shards = SHARDS.to_string();
+    let out = told(url, &["--shards", &shards, "top", "--once"]).await?;
+    for says in [
+        "no answer for these shards",
+        "these nodes of the cluster do not answer",
+    ] {
+        assert!(out.contains(says), "{out}");
+    }
+    Ok(())
+}
+
 /// Where a master is gone with its replica, stories of its slots wait and whoever asks is told why; all others go on.
 #[tokio::test]
 async fn slots_that_nobody_serves_stop_their_own_stories_alone_and_are_told_of()
@@ -110,6 +123,7 @@ async fn slots_that_nobody_serves_stop_their_own_stories_alone_and_are_told_of()
         let told = sent.as_ref().expect_err("refused").to_string();
         assert!(told.contains(UNSERVED), "{told}");
     }
+    shows_what_is_left(&url).await?;
     for (story, _) in &told {
         let mut watcher = Watcher::new(bus.watch(story, None).await?);
         let outcome = watcher.outcome_of(&"a1".parse()?).await?;
