@@ -19,7 +19,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
 /// Path, type, content.
-const FILES: [(&str, &str, &[u8]); 11] = [
+const FILES: [(&str, &str, &[u8]); 12] = [
     ("/", HTML, include_bytes!("../web/index.html")),
     ("/app.js", SCRIPT, include_bytes!("../web/app.js")),
     ("/scene.js", SCRIPT, include_bytes!("../web/scene.js")),
@@ -27,6 +27,7 @@ const FILES: [(&str, &str, &[u8]); 11] = [
     ("/typists.js", SCRIPT, include_bytes!("../web/typists.js")),
     ("/door.js", SCRIPT, include_bytes!("../web/door.js")),
     ("/client.js", SCRIPT, include_bytes!("../web/client.js")),
+    ("/kept.js", SCRIPT, include_bytes!("../web/kept.js")),
     ("/outbox.js", SCRIPT, include_bytes!("../web/outbox.js")),
     (
         "/transport.js",

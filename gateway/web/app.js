@@ -2,6 +2,7 @@
 
 import { connect } from './client.js';
 import { Door, arrive, ask, keys, redeem, show } from './door.js';
+import { Kept } from './kept.js';
 import { Scene } from './scene.js';
 import { claims, eventId, newId } from './transport.js';
 import { Typists } from './typists.js';
@@ -13,9 +14,10 @@ const PAGE = 100;
 const LONGEST = 8000;
 const HINTS = { do: 'What do you do?', say: 'What do you say?', story: 'What happens?' };
 
-const scene = new Scene({ onChoose: ({ id, label, again }) => publish({ mode: 'choose', choice: id }, label, again) });
+const scene = new Scene({ onChoose: ({ id, label, again }) => publish({ mode: 'choose', choice: id }, { label, again }) });
 const typists = new Typists(at('typing'));
 const door = new Door(open);
+const kept = new Kept(sessionStorage);
 let room;
 let me = {};
 
@@ -88,6 +90,7 @@ function enter(id, ticket) {
     onTyping: (typist) => typists.heard(typist),
   });
   room = here;
+  for (const { said, label, id: chosen } of kept.of(id, sub)) publish(said, { label, chosen });
   describe(id);
   grow();
   at('text').focus();
@@ -150,7 +153,7 @@ function banner(words = '', canTry = false) {
 function leave(problem) {
   const { id } = room;
   // Who is put out will be back, with what was not sent before what is half written.
-  if (problem !== undefined) room.kept = [at('text').value];
+  if (problem !== undefined) room.unsent = [at('text').value];
   room.gateway.close();
   room = undefined;
   typists.clear();
@@ -161,20 +164,23 @@ function leave(problem) {
   door.open({ story: id, problem, asks: keys.token === undefined });
 }
 
-/** `again`: what is done where it is dropped. */
-function publish(said, label, again) {
+/** `label`: what is shown of it; `again`: what is done where it is dropped; `chosen`: the id it was sent under before. */
+function publish(said, { label, again, chosen: first = newId() } = {}) {
   const here = room;
+  const { sub } = me;
   const card = scene.pending({ who: me.name, text: label ?? said.text });
   const discard = () => {
     card.remove();
     again?.();
   };
   const failed = (why, chosen) => card.say('failed', `Not sent: ${why}`, { 'Send again': () => send(chosen), Discard: discard });
+  const late = ({ message }) => card.say('late', `Not sent yet: ${message}. It is tried again by itself.`);
   /** What was sent under this id before counts once with it, whether it is known to have arrived or not. */
   const send = async (chosen) => {
     let isSettled = false;
     const settles = (how) => (...words) => {
       isSettled = true;
+      kept.remove(chosen);
       how(...words);
     };
     const own = {
@@ -191,22 +197,27 @@ function publish(said, label, again) {
       else if (end) end(own);
       else here.sent.set(id, own);
     };
+    kept.add({ id: chosen, sub, story: here.id, said, label });
     card.say('', 'Sending …');
-    const answer = here.story.publish({ id: chosen, ...said });
-    eventId(me.sub, chosen).then(expect);
+    const answer = here.story.publish({ id: chosen, ...said }, { onDelay: (error) => isSettled || late(error) });
+    eventId(sub, chosen).then(expect);
     try {
       const { id, status } = await answer;
+      kept.remove(chosen);
       expect(id);
       if (!isSettled) card.say('waiting', status === 'held' ? 'The moderator reads it first …' : 'Sent');
     } catch (error) {
       if (isSettled) return;
+      // Who left finds it when they are back.
+      if (error.code === 'closed' && !here.unsent) return kept.leave(chosen);
+      kept.remove(chosen);
       if (error.code !== 'closed') return failed(error.message, chosen);
-      if (!here.kept || !said.text) return;
-      here.kept.splice(-1, 0, said.text);
-      at('text').value = here.kept.filter(Boolean).join('\n');
+      if (!said.text) return;
+      here.unsent.splice(-1, 0, said.text);
+      at('text').value = here.unsent.filter(Boolean).join('\n');
     }
   };
-  send(newId());
+  send(first);
 }
 
 /** One's own words are in the story, or will not be. Either may be told before the answer to those who sent them. */
@@ -302,6 +313,7 @@ at('text').addEventListener('input', () => {
 });
 at('composer').addEventListener('change', modeChanged);
 at('again').addEventListener('click', () => room?.gateway.wake());
+addEventListener('beforeunload', (event) => kept.loses && event.preventDefault());
 // Another link was opened in this tab.
 addEventListener('hashchange', () => location.reload());
 at('leave').addEventListener('click', () => leave());

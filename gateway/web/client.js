@@ -20,6 +20,7 @@
 //     onTyping: ({ sub, name }) => …,                   // somebody else types; true for 3 s
 //   });
 //   const { id, status } = await castle.publish({ mode: 'do', text: 'I draw the sword' });  // logged, held or duplicate
+//   await castle.publish(said, { onDelay: (error) => … });  // refused for a time, and tried again
 //   castle.typing();                                     // as often as one likes: it is sent every 2 s
 //   castle.leave(); gateway.close();
 //
@@ -105,7 +106,7 @@ class Gateway {
     this.#stories.set(id, story);
     this.#enter(story);
     return {
-      publish: (said) => story.outbox.publish(said),
+      publish: (said, on) => story.outbox.publish(said, on),
       typing: () => this.#types(story),
       leave: () => this.#leave(story),
       get cursor() {

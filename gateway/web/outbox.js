@@ -38,11 +38,12 @@ export class Outbox {
     return this.#isOpen;
   }
 
-  publish(said) {
+  /** `onDelay(error)`: it is refused for a time, and is tried again. */
+  publish(said, { onDelay } = {}) {
     return new Promise((resolve, reject) => {
       if (this.#end) return reject(new Refused(this.#end));
       if (this.#waits.size === 0) this.#since = undefined;
-      this.#waits.add({ event: { ...said, id: said.id ?? newId() }, resolve, reject });
+      this.#waits.add({ event: { ...said, id: said.id ?? newId() }, onDelay, resolve, reject });
       this.#say();
     });
   }
@@ -104,10 +105,12 @@ export class Outbox {
       this.#answered(one);
       return;
     }
+    // Before it is told: whoever is told may end all.
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       this.#said = undefined;
       this.#say();
     }, after);
+    one.onDelay?.(error);
   }
 }

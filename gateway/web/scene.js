@@ -126,9 +126,11 @@ export class Scene {
     this.#at('outbox').append(item);
     this.#follow();
     return {
-      /** `kind`: waiting, blocked or failed; `actions`: label → what it does. */
+      /** `kind`: late, waiting, blocked or failed; `actions`: label → what it does. */
       say: (kind, text, actions = {}) => {
-        item.classList.remove('waiting', 'blocked', 'failed');
+        // What is said again is not spoken again.
+        if (kind === 'late' && state.textContent === text) return;
+        item.classList.remove('late', 'waiting', 'blocked', 'failed');
         if (kind) item.classList.add(kind);
         state.textContent = text;
         state.setAttribute('role', kind === 'waiting' || !kind ? 'none' : 'alert');

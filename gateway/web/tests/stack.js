@@ -107,6 +107,13 @@ export class Stack {
     await once(child, 'exit');
   }
 
+  /** Sets what Redis goes by. */
+  async configure(name, value) {
+    const child = this.#run('redis-cli', ['-u', this.redis, 'config', 'set', name, value]);
+    const [code] = await once(child, 'exit');
+    if (code) throw new Error(`redis-cli ended with ${code}`);
+  }
+
   /** `url`: `behind` for a way beside the wire. */
   async api(token, place, { method = 'GET', body, url = this.url } = {}) {
     const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
