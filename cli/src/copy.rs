@@ -198,8 +198,7 @@ async fn branch(
 }
 
 async fn begin(bus: &Bus, id: &StoryId) -> anyhow::Result<Stage> {
-    bus.check_server().await?;
-    bus.check_rights(Role::Operator).await?;
+    bus.check(Role::Operator).await?;
     let stage = bus.stage(id).await;
     stage.with_context(|| format!("{id} cannot be made"))
 }

@@ -40,8 +40,7 @@ pub(crate) async fn run(
 async fn create(args: CreateArgs, bus: &Bus, out: Output) -> anyhow::Result<()> {
     let new = NewStory::from(args);
     // The first to write here records the number of shards.
-    bus.check_server().await?;
-    bus.check_rights(Role::Author).await?;
+    bus.check(Role::Author).await?;
     let replicated = bus.create_story_replicated(&new).await?;
     note_doubt(replicated);
     if out.json {

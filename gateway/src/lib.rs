@@ -323,6 +323,11 @@ async fn fit(bus: &Bus) -> anyhow::Result<()> {
             tracing::warn!(%error, "Redis is away: trying until it is there");
             return Ok(());
         }
+        // Behind it all that is denied is named.
+        Err(denied @ bus::Error::Denied(_)) => {
+            bus.check_rights(Role::Gateway).await?;
+            return Err(denied.into());
+        }
         checked => checked?,
     }
     Ok(bus.check_rights(Role::Gateway).await?)

@@ -35,12 +35,15 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
     while let Some(free) = worker.slot(&drain).await {
         // What shards may still give that have not answered yet has its slots.
         let room = free.saturating_sub(reader.expects());
-        let asked = if look.is_due() && room > 0 {
+        let is_look = look.is_due() && room > 0;
+        let asked = if is_look {
             look.go_on(&worker, room).await
         } else {
             reader.next_within(free, look.pause()).await
         };
         match asked {
+            // A look that finds nothing writes nothing: a replica answers that too, and refuses the read that follows.
+            Ok(deliveries) if is_look && deliveries.is_empty() => {}
             Ok(deliveries) => {
                 asker.answered();
                 backoff.reset();

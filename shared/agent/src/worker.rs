@@ -270,9 +270,13 @@ impl<A: Agent> Worker<A> {
         loop {
             self.health.round(Loop::Take);
             let checked = async {
-                let report = self.bus.check_server().await?;
-                self.bus.check_rights(bus::Role::Worker).await?;
-                Ok::<_, bus::Error>(report)
+                let report = self.bus.check(bus::Role::Worker).await?;
+                // A full Redis has work all the same; a replica gives none.
+                let refusal = self.bus.write_refusal().await?;
+                match refusal.filter(bus::Error::is_away) {
+                    Some(replica) => Err(replica),
+                    None => Ok(report),
+                }
             };
             match checked.await {
                 Ok(report) => {

@@ -8,6 +8,7 @@
 local key = KEYS[1]
 -- What comes behind the name, where that is not a key alone. Of several commands in one the name tells which: XINFO|GROUPS.
 local words = {
+  INFO = { 'everything' },
   SPUBLISH = { key, 'message' },
   TIME = {},
   ['XGROUP|CREATE'] = { key, 'g', '$' },

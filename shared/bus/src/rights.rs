@@ -13,7 +13,7 @@ use crate::script::{
     BURY, COMMIT, JANITOR, PUBLISH, QUEUE, RECLAIM, RELEASE, RENEW, STORY, Script,
 };
 use crate::stage::ADOPT;
-use crate::{Bus, Error};
+use crate::{Bus, Error, ServerReport};
 
 static RIGHTS: Script = Script::new(include_str!("../scripts/rights.lua"));
 
@@ -49,6 +49,8 @@ impl Role {
         let more: &[&str] = match self {
             Self::Worker => &[
                 "HGETALL",
+                "HSETNX",
+                "INFO",
                 "PEXPIRE",
                 "SPUBLISH",
                 "XGROUP|CREATE",
@@ -84,6 +86,20 @@ impl Role {
 }
 
 impl Bus {
+    /// Whether the server is fit for the fleet, and its user for the role.
+    ///
+    /// # Errors
+    /// As of [`Bus::check_server`] and [`Bus::check_rights`]. Where the user is denied what the server is asked with, all that
+    /// it is denied is named.
+    pub async fn check(&self, role: Role) -> Result<ServerReport, Error> {
+        // First: a server that is too old cannot say what is denied.
+        let checked = self.check_server().await;
+        if matches!(checked, Ok(_) | Err(Error::Denied(_))) {
+            self.check_rights(role).await?;
+        }
+        checked
+    }
+
     /// Whether the user may run every command of the role's scripts.
     ///
     /// # Errors

@@ -211,6 +211,19 @@ async fn people(node: &Node, issuer: &Issuer) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Who runs as somebody else is told all that is missing, and that the same again ends the same.
+async fn wrong_user(producer: &str, model: &str, folder: &Path) -> anyhow::Result<()> {
+    let started = worker(Agent::Narrator, producer, model)?.output().await?;
+    let errors = String::from_utf8(started.stderr)?;
+    ensure!(started.status.code() == Some(2), "{errors}");
+    for command in ["HSETNX", "INFO", "XREADGROUP", "XTRIM"] {
+        ensure!(errors.contains(command), "{command}: {errors}");
+    }
+    let top = run(folder, &["--redis", producer, "top", "--once"]).await?;
+    ensure!(top.status.code() == Some(2), "{top:?}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn each_part_does_its_work_as_its_user() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
@@ -240,6 +253,7 @@ async fn each_part_does_its_work_as_its_user() -> anyhow::Result<()> {
     assert_eq!(denied(&redis).await?, [r#"Some("smembers") Some("keda")"#]);
 
     let producer = url(&redis, "producer");
+    wrong_user(&producer, model.url(), folder.path()).await?;
     told(&producer, &["send", "forest", "I wait."]).await?;
     Ok(())
 }

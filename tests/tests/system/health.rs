@@ -2,11 +2,13 @@
 
 use std::process::Stdio;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use futures::future::try_join_all;
 use story::{Agent, Policies};
 use system_tests::edge::{Issuer, Node};
-use system_tests::{Model, Options, Process, Signal, Stack, eventually, free_address, program};
+use system_tests::{
+    Model, Options, Process, Signal, Stack, cli_program, eventually, free_address, program,
+};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
@@ -78,6 +80,66 @@ async fn a_worker_says_whether_it_is_ready_and_why_it_is_not() -> anyhow::Result
         assert!(!why.is_empty());
         stack.resume_redis().await?;
         is_ready(name, &listen).await?;
+        assert!(worker.end().await?.success());
+    }
+    stack.end().await;
+    Ok(())
+}
+
+/// How often the server refused anything.
+async fn refused_calls(stack: &Stack) -> anyhow::Result<u64> {
+    let ask = ["-u", &stack.redis_url(), "INFO", "errorstats"];
+    let told = Command::new(cli_program()?).args(ask).output().await?;
+    let told = String::from_utf8(told.stdout)?;
+    let count = told
+        .lines()
+        .find_map(|line| line.strip_prefix("errorstat_READONLY:count="));
+    Ok(count.map_or(Ok(0), |count| count.trim().parse())?)
+}
+
+/// Of a worker whose Redis is a replica, until it is a master again.
+async fn waits_for_a_master(
+    stack: &Stack,
+    listen: &str,
+    log: &mut system_tests::Output,
+) -> anyhow::Result<()> {
+    let words = "this Redis is a replica and takes no writes";
+    is_not("narrator", listen, words).await?;
+    let before = refused_calls(stack).await?;
+    eventually("it asked again and again", async || {
+        let (code, line) = asked("narrator", listen).await?;
+        ensure!(code == Some(1) && line.contains(words), "{line}");
+        Ok((refused_calls(stack).await? >= before + 5).then_some(()))
+    })
+    .await?;
+    stack.redis(&["REPLICAOF", "NO", "ONE"]).await?;
+    is_ready("narrator", listen).await?;
+    log.line("Redis answers again").await?;
+    for line in ["Redis does not answer", "Redis answers again"] {
+        assert_eq!(log.with(line).len(), 1, "{:#?}", log.with("Redis"));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_worker_of_a_replica_is_not_ready_and_says_so_once() -> anyhow::Result<()> {
+    let stack = Stack::start(Options::default()).await?;
+    let port = free_address()?.port().to_string();
+    let replica = ["REPLICAOF", "127.0.0.1", &port];
+    let options = ["--metrics-listen", "127.0.0.1:0", "--log", "json"];
+    // Of one that becomes a replica, then of one that is a replica when the worker starts.
+    for is_one in [false, true] {
+        if is_one {
+            stack.redis(&replica).await?;
+        }
+        let (worker, mut log) = stack.worker_with(Agent::Narrator, &options)?;
+        let serving: serde_json::Value = serde_json::from_str(&log.line("/readyz").await?)?;
+        let listen = serving["address"].as_str().context("an address")?;
+        if !is_one {
+            is_ready("narrator", listen).await?;
+            stack.redis(&replica).await?;
+        }
+        waits_for_a_master(&stack, listen, &mut log).await?;
         assert!(worker.end().await?.success());
     }
     stack.end().await;

@@ -66,8 +66,7 @@ pub(super) async fn run<O: Args>(options: &Options<O>, built: anyhow::Result<Set
 
 async fn redis<O: Args>(options: &Options<O>) -> anyhow::Result<Usable> {
     let bus = Bus::new(options.bus())?;
-    let report = bus.check_server().await?;
-    bus.check_rights(bus::Role::Worker).await?;
+    let report = bus.check(bus::Role::Worker).await?;
     if let Some(refusal) = bus.write_refusal().await? {
         return Err(refusal.into());
     }

@@ -72,8 +72,7 @@ impl Publication {
                 of.story.id
             )
         } else {
-            bus.check_server().await?;
-            bus.check_rights(bus::Role::Operator).await?;
+            bus.check(bus::Role::Operator).await?;
             return Ok(Self {
                 stage: bus.stage(id).await?,
                 of,
