@@ -1,12 +1,17 @@
 //! A story as text for people: whole events, and the one response that is being written, character by character.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Write;
 
 use bus::Seen;
-use story::{Agent, Decision, Event, EventId, Outcome, Payload, Status, outcome, passed};
+use story::{
+    Action, Agent, Decision, Event, EventId, Mode, Outcome, Payload, Status, outcome, passed,
+};
 
 use crate::output::{Output, Style, one_line, plain};
+
+/// Choices whose labels are known, the latest.
+const CHOICES: usize = 256;
 
 /// Turns what a watcher sees into text to write. Of responses written at the same time, one is shown as it grows; the
 /// others when they are whole.
@@ -16,6 +21,8 @@ pub(crate) struct Renderer {
     growing: Option<Growing>,
     /// What is going to be answered, by the id that the response will have.
     expected: HashMap<EventId, Expected>,
+    /// Id and label of what narrations offered, the latest last.
+    offered: VecDeque<(String, String)>,
 }
 
 #[derive(Debug)]
@@ -38,6 +45,7 @@ impl Renderer {
             out,
             growing: None,
             expected: HashMap::new(),
+            offered: VecDeque::new(),
         }
     }
 
@@ -68,8 +76,8 @@ impl Renderer {
             }
             None if begins => {
                 let expected = self.expected.get(re);
-                let speaker = expected.and_then(|expected| expected.speaker.as_deref());
-                let label = speaker.map_or_else(String::new, |name| label(name, self.out));
+                let who = expected.and_then(|expected| expected.speaker.as_deref());
+                let label = who.map_or_else(String::new, |name| speaker(name, self.out));
                 let begun = format!("{label}{text}");
                 self.growing = Some(Growing {
                     response: re.clone(),
@@ -94,11 +102,12 @@ impl Renderer {
 
     fn whole(&mut self, seen: &Event) -> String {
         self.expect_responses(seen);
+        self.remember_choices(seen);
         let Some(growing) = self.growing.take() else {
-            return event(seen, self.out);
+            return self.event(seen);
         };
         if growing.response != seen.id {
-            let text = event(seen, self.out);
+            let text = self.event(seen);
             if self.gives_up(seen, &growing.response) {
                 return format!("\n{text}");
             }
@@ -115,7 +124,29 @@ impl Renderer {
         match text.strip_prefix(shown) {
             Some(rest) => format!("{rest}\n{}", after(seen, self.out)),
             None if shown.starts_with(&text) => format!("\n{}", after(seen, self.out)),
-            None => self.anew() + &event(seen, self.out),
+            None => self.anew() + &self.event(seen),
+        }
+    }
+
+    fn event(&self, seen: &Event) -> String {
+        let Payload::Action(Action {
+            choice: Some(choice),
+            ..
+        }) = seen.payload()
+        else {
+            return event(seen, self.out);
+        };
+        let newest = self.offered.iter().rev().find(|(id, _)| id == choice);
+        told(seen, newest.map(|(_, label)| label.as_str()), self.out)
+    }
+
+    fn remember_choices(&mut self, seen: &Event) {
+        if let Payload::Narration(narration) = seen.payload() {
+            let offered = narration.choices.iter();
+            self.offered
+                .extend(offered.map(|choice| (choice.id.clone(), choice.label.clone())));
+            let old = self.offered.len().saturating_sub(CHOICES);
+            self.offered.drain(..old);
         }
     }
 
@@ -149,6 +180,11 @@ impl Renderer {
 
 /// A whole event, ending with its line.
 pub(crate) fn event(event: &Event, out: Output) -> String {
+    told(event, None, out)
+}
+
+/// `label`: of the choice that an action takes, where it is known.
+fn told(event: &Event, label: Option<&str>, out: Output) -> String {
     match event.payload() {
         _ if event.extra.get("retracted") == Some(&true.into()) => warning("(taken back)", out),
         Payload::Action(action) => {
@@ -164,7 +200,7 @@ pub(crate) fn event(event: &Event, out: Output) -> String {
             format!(
                 "{}{}\n",
                 out.styled(Style::Bold, &format!("> {name}{to}: ")),
-                prose(&action.text)
+                prose(said(action, label))
             )
         }
         Payload::Narration(narration) => {
@@ -172,7 +208,7 @@ pub(crate) fn event(event: &Event, out: Output) -> String {
         }
         Payload::Dialogue(dialogue) => format!(
             "{}{}\n{}",
-            label(&dialogue.character, out),
+            speaker(&dialogue.character, out),
             prose(&dialogue.text),
             after(event, out)
         ),
@@ -185,6 +221,15 @@ pub(crate) fn event(event: &Event, out: Output) -> String {
         ),
         Payload::Failed(failed) => warning(&format!("({})", one_line(&failed.notice)), out),
         Payload::Verdict(_) | Payload::Unknown(_) => String::new(),
+    }
+}
+
+/// What an action says: of a choice its label, else the words that came with it, else its id.
+fn said<'a>(action: &'a Action, label: Option<&'a str>) -> &'a str {
+    let text = Some(action.text.as_str()).filter(|text| text.contains(story::shows));
+    match &action.choice {
+        Some(choice) if action.mode == Mode::Choose => label.or(text).unwrap_or(choice),
+        _ => &action.text,
     }
 }
 
@@ -212,7 +257,7 @@ fn after(event: &Event, out: Output) -> String {
     text
 }
 
-fn label(name: &str, out: Output) -> String {
+fn speaker(name: &str, out: Output) -> String {
     out.styled(Style::Bold, &format!("{}: ", one_line(name)))
 }
 
@@ -294,6 +339,23 @@ mod tests {
             narration("r1", "Rain falls."),
         ];
         assert_eq!(written(&seen), "Rain \n> x: I wait\n… falls.\n");
+    }
+
+    #[test]
+    fn a_choice_that_is_taken_is_shown_by_its_label_or_else_by_its_id() {
+        let taken = |id: &str| {
+            event(
+                &serde_json::json!({"id": "a", "type": "action", "mode": "choose", "choice": id, "text": ""}),
+            )
+        };
+        let offer = event(&serde_json::json!({
+            "id": "n", "type": "narration", "text": "It rains.",
+            "choices": [{"id": "n-1", "label": "Go in"}, {"id": "n-2", "label": "Stay"}],
+        }));
+        assert_eq!(
+            written(&[offer, taken("n-2"), taken("n-9")]),
+            "It rains.\n  · Go in\n  · Stay\n> x: Stay\n> x: n-9\n"
+        );
     }
 
     #[test]
