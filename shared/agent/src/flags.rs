@@ -12,6 +12,18 @@ use crate::telemetry;
 /// Of every duration: far more than anybody means, and far less than a clock can count.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// A name that shows: an empty one is a variable that was not set.
+///
+/// # Errors
+/// In words.
+pub fn word(text: &str) -> Result<String, String> {
+    if text.contains(story::shows) {
+        Ok(text.to_owned())
+    } else {
+        Err("there is nothing in it: give the name, or leave the option out".to_owned())
+    }
+}
+
 /// Where Redis is and how keys are laid out there.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Redis")]

@@ -38,7 +38,11 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<SecretString> {
     if key.expose_secret().len() as u64 > LONGEST {
         bail!("the key file {name} has more than {LONGEST} bytes, and no key has");
     }
-    Ok(key.expose_secret().trim_end().into())
+    let key: SecretString = key.expose_secret().trim_end().into();
+    if key.expose_secret().is_empty() {
+        bail!("the key file {name} is empty: write the key into it, or do without it");
+    }
+    Ok(key)
 }
 
 /// Looks until `end`. A look under way is not waited for then: the disk may hang.
@@ -104,16 +108,12 @@ fn is_same(one: &SecretString, other: &SecretString) -> bool {
 }
 
 impl<A: Agent> Worker<A> {
-    /// Nobody means to go on without a key by emptying its file.
     fn take_key(&self, key: SecretString, file: &Path) -> anyhow::Result<()> {
         let current = self.llm.borrow().clone();
         let is_current =
             current.key().map_or("", ExposeSecret::expose_secret) == key.expose_secret();
         if is_current {
             return Ok(());
-        }
-        if key.expose_secret().is_empty() {
-            return Err(anyhow!("the key file {} is empty", file.display()));
         }
         let client = current.with_key(key);
         let client = client.with_context(|| format!("in the key file {}", file.display()))?;
@@ -136,6 +136,11 @@ mod tests {
         let file = folder.path().join("key");
         std::fs::write(&file, "secret\n").unwrap();
         assert_eq!(read(&file).unwrap().expose_secret(), "secret");
+        for empty in ["", "\n", " \r\n"] {
+            std::fs::write(&file, empty).unwrap();
+            let told = read(&file).unwrap_err().to_string();
+            assert!(told.contains("key is empty"), "{told}");
+        }
         let endless = read(Path::new("/dev/zero")).unwrap_err().to_string();
         assert!(endless.contains("has more than 16384 bytes"), "{endless}");
         let none = read(&folder.path().join("none")).unwrap_err().to_string();

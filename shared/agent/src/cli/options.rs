@@ -8,7 +8,7 @@ use clap::Args;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use crate::flags::{Logs, Redis, duration, pause};
+use crate::flags::{Logs, Redis, duration, pause, word};
 use crate::recording::MadeWith;
 use crate::worker::SHORTEST_LEASE;
 use crate::{Agent, Prompts, Settings, key};
@@ -65,7 +65,7 @@ struct Model {
     #[arg(long, env = "LLM_URL", hide_env_values = true, value_name = "URL")]
     llm: String,
     /// The model's name there
-    #[arg(long, env = "LLM_MODEL")]
+    #[arg(long, env = "LLM_MODEL", value_parser = word)]
     model: String,
     #[command(flatten)]
     provider: Provider,
@@ -133,7 +133,7 @@ pub(super) struct Worker {
     #[arg(long, env = "STORYFLEET_RECORDING_DAYS", value_name = "DAYS", default_value = "30", value_parser = clap::value_parser!(u32).range(1..=3_650))]
     recording_days: u32,
     /// The name of this host or pod, for people
-    #[arg(long, env = "HOSTNAME", default_value = "worker")]
+    #[arg(long, env = "HOSTNAME", default_value = "worker", value_parser = word)]
     pod: String,
 }
 
