@@ -44,7 +44,8 @@ Examples:
   storyfleet send demo \"Who are you?\" --to Sibyl --wait
   storyfleet audit                               was every action answered exactly once?
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 the audit is not clean.";
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, or what is named is not there: the same again ends the same,
+3 the audit is not clean.";
 
 /// People write into a story together; AI agents answer.
 #[derive(Debug, Parser)]

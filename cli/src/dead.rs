@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use agent::exit;
 use anyhow::anyhow;
 use bus::{Bus, DeadLetter, Error, Replicated, Role};
 use serde::Serialize;
@@ -168,7 +169,9 @@ fn headline(agent: Agent, letter: &DeadLetter) -> String {
 }
 
 fn absent(agent: Agent, id: &str) -> anyhow::Error {
-    anyhow!("{agent} has no dead letter {id}, or has it no more: see `storyfleet dead list`")
+    exit::configuration(anyhow!(
+        "{agent} has no dead letter {id}, or has it no more: see `storyfleet dead list`"
+    ))
 }
 
 /// `done`: what replicas have of it, where it was done.

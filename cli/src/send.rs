@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use agent::exit;
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use bus::{Bus, Error, Published, Replicated, Role, Seen};
 use serde_json::json;
 use story::{
@@ -119,7 +119,10 @@ async fn is_there(name: &str, id: &StoryId, bus: &Bus) -> anyhow::Result<()> {
     } else {
         names.join(", ")
     };
-    bail!("{id} has no character {}: it has {has}", one_line(name))
+    Err(exit::configuration(anyhow!(
+        "{id} has no character {}: it has {has}",
+        one_line(name)
+    )))
 }
 
 /// Only words that are said are said to somebody: a character hears nothing else, and the narrator would answer.

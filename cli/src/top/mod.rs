@@ -19,8 +19,8 @@ mod words;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use agent::Shutdown;
-use anyhow::bail;
+use agent::{Shutdown, exit};
+use anyhow::anyhow;
 use crossterm::event::EventStream;
 use futures::FutureExt;
 use futures::StreamExt;
@@ -65,8 +65,13 @@ async fn once(
             sleep(args.every).await;
         }
         let look = source.look().await;
-        if let Err(away) = &look.fleet {
-            bail!("{}", away.why);
+        if let Err(failure) = &look.fleet {
+            let why = anyhow!("{}", failure.why);
+            return Err(if failure.is_configuration {
+                exit::configuration(why)
+            } else {
+                why
+            });
         }
         model.take(look);
     }

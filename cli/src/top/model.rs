@@ -38,6 +38,8 @@ pub(crate) struct Look {
 pub(crate) struct Failure {
     /// Else it answers, and refuses.
     pub(crate) is_away: bool,
+    /// Only another configuration helps.
+    pub(crate) is_configuration: bool,
     pub(crate) why: String,
 }
 
@@ -109,7 +111,7 @@ impl Model {
                 self.fleet = fleet;
                 self.past.push_back(Past { at, turns, times });
             }
-            Err(Failure { is_away, why }) => {
+            Err(Failure { is_away, why, .. }) => {
                 let (since, first) = match &self.away {
                     Some((since, away)) => (*since, away.since),
                     None => (at, time),

@@ -53,6 +53,7 @@ impl<'a> Source<'a> {
             time: jiff::Timestamp::now(),
             fleet: fleet.map_err(|error| Failure {
                 is_away: error.is_away(),
+                is_configuration: error.is_configuration(),
                 why: one_line(&error.to_string()),
             }),
             pages,

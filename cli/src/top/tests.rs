@@ -256,6 +256,7 @@ fn a_redis_that_is_lost_is_told_with_what_was_seen_before() {
     let lost = || {
         Err(Failure {
             is_away: true,
+            is_configuration: false,
             why: "Redis is not reachable (is its URL right, with rediss:// for TLS, and is it up?): refused".to_owned(),
         })
     };

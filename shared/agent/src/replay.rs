@@ -225,14 +225,9 @@ async fn cost(turns: BoxStream<'_, anyhow::Result<Found>>, judged: bool) -> anyh
     Ok(costs.await?.saturating_mul(times))
 }
 
-/// The error, marked where what is asked for cannot be used, and will be no better the next time.
+/// The error, marked where a file that is given cannot be used: it will be no better the next time.
 fn sorted(error: anyhow::Error) -> anyhow::Error {
-    use bus::Error::{Misplaced, NoStory, Oversized, StoryExists, TooLarge};
-    let given = matches!(
-        error.downcast_ref(),
-        Some(NoStory(_) | StoryExists(_) | Misplaced(_) | Oversized { .. } | TooLarge(_))
-    );
-    if given || error.is::<archive::Error>() {
+    if error.is::<archive::Error>() {
         exit::configuration(error)
     } else {
         error

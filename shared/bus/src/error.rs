@@ -141,6 +141,21 @@ impl Error {
         )
     }
 
+    /// Whether the same call ends the same: what it names is not there, or is already, or what it gives is too much or has no
+    /// place.
+    #[must_use]
+    pub fn is_of_the_call(&self) -> bool {
+        matches!(
+            self,
+            Self::NotPublishable
+                | Self::NoStory(_)
+                | Self::StoryExists(_)
+                | Self::TooLarge(_)
+                | Self::Oversized { .. }
+                | Self::Misplaced(_)
+        )
+    }
+
     /// Whether nothing will help but changing the settings, of ours or of the server.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
@@ -188,6 +203,9 @@ mend its folder; its own log says what failed"
 bring them back, or lower that"
             .to_owned(),
         Some("OOM") => "Redis has no memory left and refuses what adds to it: raise its maxmemory".to_owned(),
+        // A script's own name and line tell nobody anything.
+        Some("WRONGTYPE") => "a key holds a value of another type (WRONGTYPE), which another program put there: `storyfleet doctor` names it, and what to do"
+            .to_owned(),
         _ => format!("Redis refused: {error}"),
     }
 }

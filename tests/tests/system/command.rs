@@ -156,7 +156,7 @@ async fn who_is_spoken_to_answers_and_nobody_is_asked_who_is_not_there() -> anyh
 
     let stranger = run(data.path(), &[&line[..], &["Sybil"]].concat()).await?;
     let errors = String::from_utf8(stranger.stderr)?;
-    assert_eq!(stranger.status.code(), Some(1), "{errors}");
+    assert_eq!(stranger.status.code(), Some(2), "{errors}");
     assert!(errors.contains("it has Corvin, Sibyl, Wren"), "{errors}");
     assert!(fleet.end().await?.success());
     Ok(())

@@ -142,7 +142,7 @@ async fn an_event_that_is_too_large_is_refused_at_the_door() -> anyhow::Result<(
     let text = "x".repeat(MAX_EVENT_BYTES);
     let sent = run(nowhere.path(), &["--redis", &url, "send", "castle", &text]).await?;
     let errors = String::from_utf8(sent.stderr)?;
-    assert_eq!(sent.status.code(), Some(1));
+    assert_eq!(sent.status.code(), Some(2));
     assert_eq!(errors.lines().count(), 1, "{errors}");
     assert!(errors.contains("at most 65536 are accepted"), "{errors}");
 

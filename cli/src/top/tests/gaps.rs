@@ -5,6 +5,7 @@ use super::*;
 fn lost() -> Result<Fleet, Failure> {
     Err(Failure {
         is_away: true,
+        is_configuration: false,
         why: "refused".to_owned(),
     })
 }

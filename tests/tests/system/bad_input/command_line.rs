@@ -29,7 +29,7 @@ const STORYFLEET: [(&[&str], &str); 15] = [
 ];
 
 #[rustfmt::skip]
-const NARRATOR: [(&[&str], &str); 10] = [
+const NARRATOR: [(&[&str], &str); 11] = [
     (&["--quux"],                     "unexpected argument '--quux'"),
     (&["--lease", "10"],              "write it like 500ms, 10s or 1m"),
     (&["--lease", "99ms"],            "'--lease <LEASE>': at least 100ms"),
@@ -40,6 +40,7 @@ const NARRATOR: [(&[&str], &str); 10] = [
     (&["--log-filter", "a=b=c"],      "the log filter"),
     (&["--metrics-listen", "port"],   "--metrics-listen"),
     (&["--llm-key-file", "/nowhere"], "--llm-key-file"),
+    (&["--pod", ""],                  "'--pod <POD>': there is nothing in it"),
 ];
 
 #[tokio::test]
@@ -51,6 +52,19 @@ async fn a_wrong_command_line_is_refused() -> anyhow::Result<()> {
         worker_refused("redis://127.0.0.1:1", arguments, says).await?;
     }
     refused("narrator", &["run"], CONFIGURATION, "--llm <URL>").await?;
+    let nameless = ["run", "--llm", "http://h/v1", "--model", ""];
+    refused("narrator", &nameless, CONFIGURATION, "'--model <MODEL>'").await?;
+    let keyless = [
+        "run",
+        "--llm",
+        "http://h/v1",
+        "--model",
+        "m",
+        "--llm-key-file",
+        "/dev/null",
+    ];
+    let words = "the key file /dev/null is empty";
+    refused("narrator", &keyless, CONFIGURATION, words).await?;
     let judge = ["run", "--tier2", "oracle"];
     refused("moderator", &judge, CONFIGURATION, "off, endpoint, llm").await?;
     for (name, flag) in [("mock-llm", "--ttft"), ("chaos", "--minutes")] {
@@ -246,17 +260,24 @@ async fn an_event_file_of_64_kib_is_answered_and_one_byte_more_is_refused() -> a
 async fn an_answer_to_a_story_that_is_not_there_is_refused() -> anyhow::Result<()> {
     let stack = Stack::start(Options::default()).await?;
     let redis = stack.redis_url();
+    let words = "there is no story 'nosuch': `storyfleet story list` names those there are";
     for command in [
         &["send", "nosuch", "x"][..],
         &["story", "show", "nosuch"],
         &["watch", "nosuch"],
+        &["export", "--story", "nosuch"],
+        &["fork", "nosuch", "other", "--at", "1"],
+        &["story", "renew", "nosuch"],
+        &["story", "trim", "nosuch", "--keep", "100", "--days", "1"],
     ] {
         let arguments = [&["--redis", &redis], command].concat();
-        refused("storyfleet", &arguments, FAILED, "create it first").await?;
+        refused("storyfleet", &arguments, CONFIGURATION, words).await?;
     }
+    let replay = ["replay", "--redis", &redis, "--story", "nosuch"];
+    refused("narrator", &replay, CONFIGURATION, words).await?;
     let create = ["--redis", &redis, "story", "create", "castle"];
     run("storyfleet", &create).await?;
-    refused("storyfleet", &create, FAILED, "choose another id").await?;
+    refused("storyfleet", &create, CONFIGURATION, "choose another id").await?;
     stack.end().await;
     Ok(())
 }

@@ -36,7 +36,7 @@ async fn a_story_that_was_exported_and_imported_replays_and_goes_on() -> anyhow:
         "made copy: 5 events, 2 recordings; 1 actions without an answer are with their agents\n"
     );
     let again = run(folder.path(), &import).await?;
-    assert_eq!(again.status.code(), Some(1));
+    assert_eq!(again.status.code(), Some(2));
     let told = replay_at(&url, Agent::Narrator, &["--story", "copy"]).await?;
     assert_eq!(told.code, Some(0), "{told:#?}");
     let _narrator = stack.worker(Agent::Narrator)?;
