@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use bus::{Error, Role};
+use bus::{Error, Finding, Role};
 use serde_json::json;
 
 use crate::args::DoctorArgs;
@@ -40,19 +40,70 @@ pub(crate) async fn run(
             let state = if finding.fixed { "fixed" } else { "found" };
             out.line(&format!("{state}: {}", one_line(&finding.what)))?;
         }
-        out.line(match (findings.is_empty(), sick) {
-            (true, _) if warnings.is_empty() => "nothing is wrong",
-            (true, _) => "nothing else is wrong",
-            (false, true) if args.fix => "what was found and not fixed is for you to mend",
-            (false, true) => {
-                "`storyfleet doctor --fix` repairs what can be repaired without losing an event"
-            }
-            (false, false) => "all of it is repaired",
-        })?;
+        out.line(sum(&findings, !warnings.is_empty(), args.fix))?;
     }
     Ok(if sick {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// What is left to do.
+fn sum(findings: &[Finding], has_warnings: bool, fix: bool) -> &'static str {
+    let left: Vec<_> = findings.iter().filter(|finding| !finding.fixed).collect();
+    let is_repairable = left.iter().any(|finding| finding.repairable);
+    match (findings.is_empty(), left.is_empty()) {
+        (true, _) if has_warnings => "nothing else is wrong",
+        (true, _) => "nothing is wrong",
+        (_, true) if has_warnings => {
+            "all that was found is repaired; what the warnings tell of is for you to mend"
+        }
+        (_, true) => "all of it is repaired",
+        _ if fix || !is_repairable => "what was found and not fixed is for you to mend",
+        _ => "`storyfleet doctor --fix` repairs what can be repaired without losing an event",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(repairable: bool, fixed: bool) -> Finding {
+        Finding {
+            what: String::new(),
+            repairable,
+            fixed,
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_told_as_it_is() {
+        let [fixed, open, hopeless] =
+            [(true, true), (true, false), (false, false)].map(|(can, is)| finding(can, is));
+        let repairs = "`storyfleet doctor --fix` repairs";
+        for (findings, has_warnings, fix, says) in [
+            (vec![], false, true, "nothing is wrong"),
+            (vec![], true, true, "nothing else is wrong"),
+            (vec![&fixed], false, true, "all of it is repaired"),
+            (
+                vec![&fixed],
+                true,
+                true,
+                "what the warnings tell of is for you",
+            ),
+            (vec![&fixed, &hopeless], false, true, "for you to mend"),
+            (
+                vec![&hopeless],
+                false,
+                false,
+                "what was found and not fixed",
+            ),
+            (vec![&hopeless, &open], true, false, repairs),
+        ] {
+            let findings: Vec<_> = findings.into_iter().cloned().collect();
+            let told = sum(&findings, has_warnings, fix);
+            assert!(told.contains(says), "{findings:?}: {told}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use ::story::Agent;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use serde::Deserialize;
 
 use super::hpa::{Behaviour, Policy, Rules};
@@ -133,7 +133,14 @@ impl Scaler {
     }
 
     fn read(yaml: &str) -> anyhow::Result<Self> {
-        let object: ScaledObject = serde_saphyr::from_str(yaml)?;
+        // Not the error: it shows what is there, and that may be the wrong file.
+        let object: ScaledObject = serde_saphyr::from_str(yaml).map_err(|error| {
+            let place = error.location().map(|place| place.line());
+            anyhow!(
+                "line {} does not fit: see deploy/k8s/components/keda",
+                place.unwrap_or(1)
+            )
+        })?;
         let Spec {
             min_replica_count: min,
             max_replica_count: max,
@@ -288,6 +295,16 @@ mod tests {
             (scaler.behaviour.up.window, scaler.behaviour.down.window),
             (0, 300_000)
         );
+        for secret in [
+            "hunter2",
+            "spec: hunter2",
+            "spec: {hunter2: [",
+            "hunter2: {}",
+        ] {
+            let error = format!("{:#}", Scaler::read(secret).unwrap_err());
+            assert!(error.contains("line 1 does not fit"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
         for (bad, says) in [
             ("spec: {triggers: []}", "one streamLength"),
             (

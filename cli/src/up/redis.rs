@@ -1,12 +1,15 @@
 //! A Redis server of our own: a child process on a free port of this machine, its data in the data folder.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Permissions, TryLockError};
+use std::io;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use agent::exit;
+use anyhow::{Context, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -16,6 +19,10 @@ use crate::target::not_writable;
 
 /// Names that the server may have, the first found is taken.
 const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
+
+/// In the data folder.
+const LOG: &str = "redis.log";
+const EVENTS: &str = "appendonlydir";
 
 const STOP: Duration = Duration::from_secs(10);
 
@@ -37,6 +44,10 @@ pub(crate) struct Server {
 
 impl Folder {
     pub(crate) async fn claim(path: &Path) -> anyhow::Result<Self> {
+        if path.is_file() {
+            let what = anyhow!("--data {} is a file: give a folder", path.display());
+            return Err(exit::configuration(what));
+        }
         fs::create_dir_all(path).with_context(|| not_writable(path))?;
         let path = path.canonicalize()?;
         let Some(ours) = lock(&path.join("lock"))? else {
@@ -75,6 +86,7 @@ pub(super) fn lock(path: &Path) -> anyhow::Result<Option<File>> {
 impl Server {
     /// Starts a server that is in a process group of its own: Ctrl-C reaches it only after the fleet has drained.
     pub(crate) fn start(folder: &Folder) -> anyhow::Result<Self> {
+        keep_private(&folder.path).with_context(|| not_writable(&folder.path))?;
         let port = free_port()?;
         let child = spawn(folder, port)?;
         let url = format!("redis://127.0.0.1:{port}");
@@ -100,7 +112,7 @@ impl Server {
     /// Resolves when the server ended by itself.
     pub(crate) async fn ended(&mut self) -> anyhow::Error {
         match self.child.wait().await {
-            Ok(status) => anyhow::anyhow!(
+            Ok(status) => anyhow!(
                 "the Redis server ended ({status}): its log is redis.log in the data folder"
             ),
             Err(error) => error.into(),
@@ -127,6 +139,16 @@ impl Server {
     }
 }
 
+/// What people write is in the server's files: they are for our user alone. The folder itself is not, since whoever runs
+/// Prometheus reads its targets there.
+fn keep_private(folder: &Path) -> io::Result<()> {
+    let (log, events) = (folder.join(LOG), folder.join(EVENTS));
+    File::options().create(true).append(true).open(&log)?;
+    fs::set_permissions(log, Permissions::from_mode(0o600))?;
+    fs::create_dir_all(&events)?;
+    fs::set_permissions(events, Permissions::from_mode(0o700))
+}
+
 fn spawn(folder: &Folder, port: u16) -> anyhow::Result<Child> {
     for program in PROGRAMS {
         let spawned = Command::new(program)
@@ -140,7 +162,7 @@ fn spawn(folder: &Folder, port: u16) -> anyhow::Result<Child> {
                 "",
             ])
             .args(["--maxmemory-policy", "noeviction", "--daemonize", "no"])
-            .args(["--logfile", "redis.log", "--dir"])
+            .args(["--logfile", LOG, "--appenddirname", EVENTS, "--dir"])
             .arg(&folder.path)
             // The lock lives as long as any process that holds the file.
             .stdin(Stdio::from(folder.servers.try_clone()?))

@@ -20,6 +20,8 @@ const STALE: Duration = Duration::from_secs(300);
 pub struct Finding {
     /// In words, with the keys' names.
     pub what: String,
+    /// Whether a repair is known that loses nothing; for what has none the words say what to do.
+    pub repairable: bool,
     pub fixed: bool,
 }
 
@@ -67,9 +69,21 @@ impl Bus {
 }
 
 impl Round<'_> {
-    fn found(&mut self, what: impl Into<String>, fixed: bool) {
-        let what = what.into();
-        self.findings.push(Finding { what, fixed });
+    fn repairable(&mut self, what: String, fixed: bool) {
+        self.findings.push(Finding {
+            what,
+            repairable: true,
+            fixed,
+        });
+    }
+
+    /// Of what only people can mend.
+    fn told(&mut self, what: String) {
+        self.findings.push(Finding {
+            what,
+            repairable: false,
+            fixed: false,
+        });
     }
 
     async fn policy(&mut self) -> Result<(), Error> {
@@ -89,7 +103,7 @@ impl Round<'_> {
         let fixed = self.fix && self.bus.link.query(&set).await.is_ok();
         let what =
             format!("maxmemory-policy is {policy}, so Redis may drop events: set noeviction");
-        self.found(what, fixed);
+        self.repairable(what, fixed);
         Ok(())
     }
 
@@ -98,7 +112,7 @@ impl Round<'_> {
         match self.bus.check_shards().await {
             Err(error @ Error::Data(_)) => {
                 self.fix = false;
-                self.found(error.to_string(), false);
+                self.told(error.to_string());
                 Ok(())
             }
             checked => checked,
@@ -108,7 +122,7 @@ impl Round<'_> {
     async fn stories(&mut self, shard: u16) -> Result<Vec<StoryId>, Error> {
         let (stories, strange) = match self.bus.named_stories(shard).await {
             Err(error @ Error::Data(_)) => {
-                self.found(error.to_string(), false);
+                self.told(error.to_string());
                 return Ok(Vec::new());
             }
             named => named?,
@@ -117,7 +131,7 @@ impl Round<'_> {
             let what = format!(
                 "{name:?} is among the stories and is no story's name: another program put it there; remove it (SREM)"
             );
-            self.found(what, false);
+            self.told(what);
         }
         Ok(stories)
     }
@@ -126,7 +140,7 @@ impl Round<'_> {
     async fn writes(&mut self, shard: u16) -> Result<(), Error> {
         if let Some(refusal) = self.bus.write_refusal_of(shard).await? {
             self.fix = false;
-            self.found(refusal.to_string(), false);
+            self.told(refusal.to_string());
         }
         Ok(())
     }
@@ -136,7 +150,7 @@ impl Round<'_> {
         let mistyped = self.bus.mistyped(expected).await?;
         let good = mistyped.is_empty();
         for what in mistyped {
-            self.found(what, false);
+            self.told(what);
         }
         Ok(good)
     }
@@ -165,7 +179,7 @@ impl Round<'_> {
             }
         }
         let what = format!("the stream {work} has no group {GROUP}");
-        self.found(what, self.fix);
+        self.repairable(what, self.fix);
         Ok(())
     }
 
@@ -181,7 +195,7 @@ impl Round<'_> {
         }
         let (work, minutes) = (self.bus.keys.work(agent, shard), STALE.as_secs() / 60);
         let what = format!("{stale} consumers of {work} were not heard of for {minutes} minutes");
-        self.found(what, self.fix);
+        self.repairable(what, self.fix);
         Ok(())
     }
 
@@ -193,7 +207,7 @@ impl Round<'_> {
         };
         let inspected = match read.await {
             Err(error) if error.is_of_the_data() => {
-                self.found(format!("the story {story} cannot be read: {error}"), false);
+                self.told(format!("the story {story} cannot be read: {error}"));
                 return Ok(());
             }
             inspected => inspected?,
@@ -202,7 +216,7 @@ impl Round<'_> {
             let fixed = self.fix && bus.repair(story, orphan.agent).await?;
             let (agent, what) = (orphan.agent, orphan.what);
             let what = format!("{what} of {agent} in the story {story}");
-            self.found(what, fixed);
+            self.repairable(what, fixed);
         }
         self.destroyed(story, &inspected);
         self.lost(story, &inspected).await
@@ -216,27 +230,18 @@ impl Round<'_> {
                 true => format!("event {from}"),
                 false => format!("events {from} to {upto}"),
             };
-            self.found(
-                format!("the log {log} has no {events}: destroyed, not retracted or trimmed; readers pass over the hole, and only a backup has it"),
-                false,
-            );
+            self.told(format!("the log {log} has no {events}: destroyed, not retracted or trimmed; readers pass over the hole, and only a backup has it"));
         }
         if let Some(cut) = &inspected.cut {
             let what = match cut.begins {
                 Some(begins) => format!("the log {log} begins at {begins}"),
                 None => format!("the log {log} is gone"),
             };
-            self.found(
-                format!("{what}: something else than `story trim` destroyed what was before, and nothing tells how so many of its actions ended: {}; only a backup has it", cut.actions),
-                false,
-            );
+            self.told(format!("{what}: something else than `story trim` destroyed what was before, and nothing tells how so many of its actions ended: {}; only a backup has it", cut.actions));
         }
         if let Some(counted) = inspected.ahead {
             let end = inspected.end;
-            self.found(
-                format!("the story {story} counts {counted} events and its log ends at {end}: the last ones were destroyed, or the count was changed; the next event leaves a hole, which readers pass over"),
-                false,
-            );
+            self.told(format!("the story {story} counts {counted} events and its log ends at {end}: the last ones were destroyed, or the count was changed; the next event leaves a hole, which readers pass over"));
         }
     }
 
@@ -255,7 +260,10 @@ impl Round<'_> {
                     "{lost}; it is not in the log either: ask for it to be sent again under another id"
                 ),
             };
-            self.found(what, readmitted);
+            match event {
+                Some(_) => self.repairable(what, readmitted),
+                None => self.told(what),
+            }
         }
         Ok(())
     }

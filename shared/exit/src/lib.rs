@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Wrong usage or configuration: started again as it is, the program would end the same way.
 pub const CONFIGURATION: u8 = 2;
@@ -52,10 +52,28 @@ pub fn usage(error: &clap::Error) -> ExitCode {
             ExitCode::from(CONFIGURATION)
         }
         _ => {
-            tell(&usage_line(&error.to_string()));
+            tell(&usage_line(&cut(error)));
             ExitCode::from(CONFIGURATION)
         }
     }
+}
+
+/// Characters of what was written on the command line that are shown.
+const SHOWN: usize = 200;
+
+/// What clap says, with the beginning of what was written where that is long.
+fn cut(error: &clap::Error) -> String {
+    let mut text = error.to_string();
+    for (kind, value) in error.context() {
+        let is_written = matches!(kind, ContextKind::InvalidValue | ContextKind::InvalidArg);
+        let ContextValue::String(written) = value else {
+            continue;
+        };
+        if let Some((end, _)) = written.char_indices().nth(SHOWN).filter(|_| is_written) {
+            text = text.replace(written.as_str(), &format!("{}…", &written[..end]));
+        }
+    }
+    text
 }
 
 /// The error and its causes on one line, fit for a terminal. It ends where the first of all causes has been told, since
@@ -155,6 +173,24 @@ mod tests {
     #[test]
     fn a_line_for_the_terminal_has_no_escape_in_it() {
         assert_eq!(one_line("bad\r\n\u{1b}[31m  key"), "bad [31m key");
+    }
+
+    #[test]
+    fn of_a_long_argument_the_beginning_is_told_with_the_reason() {
+        let short = |text: &str| {
+            if text.len() > 64 {
+                return Err("it has at most 64 bytes");
+            }
+            Ok(text.to_owned())
+        };
+        let id = clap::Arg::new("id").long("id").value_parser(short);
+        let command = clap::Command::new("x").arg(id);
+        for words in [["x", "--id", "aaaaaaaa"], ["x", "aaaaaaaa", "b"]] {
+            let long = words.map(|word| word.replace("aaaaaaaa", &"ä".repeat(70_000)));
+            let told = cut(&command.clone().try_get_matches_from(long).unwrap_err());
+            assert!(told.len() < 1_000, "{}", told.len());
+            assert!(told.contains(&format!("{}…", "ä".repeat(SHOWN))), "{told}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `storyfleet` as its users run it.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -96,6 +97,10 @@ async fn up_send_watch_and_audit_work_as_the_readme_shows_them() -> anyhow::Resu
         "storyfleet_redis_up{agent=\"dialogue\"} 1\n",
     ] {
         assert!(counted.contains(line), "{line}: {counted}");
+    }
+    for (name, mode) in [("appendonlydir", 0o700), ("redis.log", 0o600)] {
+        let found = std::fs::metadata(data.path().join(name))?.permissions();
+        assert_eq!(found.mode() & 0o777, mode, "{name}");
     }
     let targets = std::fs::read(data.path().join("prometheus.json"))?;
     let targets: Value = serde_json::from_slice(&targets)?;
