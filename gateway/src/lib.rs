@@ -323,10 +323,8 @@ async fn fit(bus: &Bus) -> anyhow::Result<()> {
             tracing::warn!(%error, "Redis is away: trying until it is there");
             return Ok(());
         }
-        // Behind it all that is denied is named.
         Err(denied @ bus::Error::Denied(_)) => {
-            bus.check_rights(Role::Gateway).await?;
-            return Err(denied.into());
+            return Err(bus.all_denied(denied, Role::Gateway).await.into());
         }
         checked => checked?,
     }

@@ -93,11 +93,20 @@ impl Bus {
     /// it is denied is named.
     pub async fn check(&self, role: Role) -> Result<ServerReport, Error> {
         // First: a server that is too old cannot say what is denied.
-        let checked = self.check_server().await;
-        if matches!(checked, Ok(_) | Err(Error::Denied(_))) {
-            self.check_rights(role).await?;
+        let report = match self.check_server().await {
+            Err(denied @ Error::Denied(_)) => return Err(self.all_denied(denied, role).await),
+            checked => checked?,
+        };
+        self.check_rights(role).await?;
+        Ok(report)
+    }
+
+    /// In the place of one denial all of them, where the user may ask for them: who is not let in may not.
+    pub async fn all_denied(&self, denied: Error, role: Role) -> Error {
+        match self.check_rights(role).await {
+            Err(named @ Error::Server(_)) => named,
+            _ => denied,
         }
-        checked
     }
 
     /// Whether the user may run every command of the role's scripts.

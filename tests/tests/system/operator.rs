@@ -11,13 +11,13 @@ use tokio::process::Command;
 
 use crate::command::{run, storyfleet, told};
 
-/// Ends with 1 and says this on one line.
-async fn refused(stack: &Stack, arguments: &[&str], words: &str) -> anyhow::Result<()> {
+/// Ends with this code and says this on one line.
+async fn refused(stack: &Stack, code: i32, arguments: &[&str], words: &str) -> anyhow::Result<()> {
     let (nowhere, url) = (tempfile::tempdir()?, stack.redis_url());
     let ended = run(nowhere.path(), &[&["--redis", &url], arguments].concat()).await?;
     let errors = String::from_utf8(ended.stderr)?;
     ensure!(
-        ended.status.code() == Some(1)
+        ended.status.code() == Some(code)
             && errors.starts_with("error: ")
             && errors.contains(words)
             && errors.lines().count() == 1
@@ -81,6 +81,7 @@ async fn a_redis_without_memory_is_told_in_words_that_help() -> anyhow::Result<(
     stack.redis(&["CONFIG", "SET", "maxmemory", "1"]).await?;
     refused(
         &stack,
+        1,
         &["send", "castle", "I wait."],
         "raise its maxmemory",
     )
@@ -96,7 +97,7 @@ async fn a_redis_without_memory_is_told_in_words_that_help() -> anyhow::Result<(
         &["story", "renew"],
         &["revoke", "--sub", "mira"],
     ] {
-        refused(&stack, command, "raise its maxmemory").await?;
+        refused(&stack, 1, command, "raise its maxmemory").await?;
     }
     let (nowhere, url) = (tempfile::tempdir()?, stack.redis_url());
     let doctor = run(nowhere.path(), &["--redis", &url, "doctor", "--fix"]).await?;
@@ -128,7 +129,7 @@ async fn a_dead_letter_that_is_not_there_is_an_error() -> anyhow::Result<()> {
     for command in ["show", "redrive", "purge"] {
         for id in ["0/1-0", "nonsense"] {
             let words = format!("narrator has no dead letter {id}");
-            refused(&stack, &["dead", command, "narrator", id], &words).await?;
+            refused(&stack, 2, &["dead", command, "narrator", id], &words).await?;
         }
     }
     stack.end().await;

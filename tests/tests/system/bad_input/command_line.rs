@@ -54,17 +54,6 @@ async fn a_wrong_command_line_is_refused() -> anyhow::Result<()> {
     refused("narrator", &["run"], CONFIGURATION, "--llm <URL>").await?;
     let nameless = ["run", "--llm", "http://h/v1", "--model", ""];
     refused("narrator", &nameless, CONFIGURATION, "'--model <MODEL>'").await?;
-    let keyless = [
-        "run",
-        "--llm",
-        "http://h/v1",
-        "--model",
-        "m",
-        "--llm-key-file",
-        "/dev/null",
-    ];
-    let words = "the key file /dev/null is empty";
-    refused("narrator", &keyless, CONFIGURATION, words).await?;
     let judge = ["run", "--tier2", "oracle"];
     refused("moderator", &judge, CONFIGURATION, "off, endpoint, llm").await?;
     for (name, flag) in [("mock-llm", "--ttft"), ("chaos", "--minutes")] {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use story::{Agent, Event, MAX_EVENT_BYTES, Policies, StoryId};
 use system_tests::{Options, Stack, eventually};
 
-use super::{FAILED, refused, says};
+use super::{CONFIGURATION, refused, says};
 
 fn action(story: &StoryId, id: &str, text: &str) -> Value {
     json!({
@@ -41,7 +41,13 @@ async fn an_event_of_64_kib_is_answered_and_one_byte_more_is_not_taken() -> anyh
     let text = "x".repeat(MAX_EVENT_BYTES);
     let redis = stack.redis_url();
     let send = ["--redis", &redis, "send", "castle", &text];
-    refused("storyfleet", &send, FAILED, "at most 65536 are accepted").await?;
+    refused(
+        "storyfleet",
+        &send,
+        CONFIGURATION,
+        "at most 65536 are accepted",
+    )
+    .await?;
 
     let mut reader = stack.hear(&story).await?;
     let _fleet = stack.fleet()?;
