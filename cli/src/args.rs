@@ -266,7 +266,7 @@ pub(crate) struct UpArgs {
     #[arg(long, default_value = "0", value_name = "P")]
     pub(crate) fault_rate: Rate,
 
-    /// Where the gateway listens [default: 127.0.0.1:8080, or any free port]
+    /// Where the gateway listens [default: 127.0.0.1:8080, or any free port where that is taken or --llm's]
     #[arg(long, env = "STORYFLEET_LISTEN", value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
     /// Where the gateway has /metrics, /livez and /readyz

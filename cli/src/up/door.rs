@@ -13,9 +13,10 @@ use gateway::auth::{self, Grants, NewToken, Origins, Pattern, Role, Secrets, min
 use gateway::{Gateway, Limits, Settings};
 use secrecy::ExposeSecret;
 
+use super::place::Place;
 use crate::target::{not_writable, write_private};
 
-/// Where it listens unless something else does already.
+/// Where it listens unless something else does already, or the model is to.
 const USUAL: u16 = 8080;
 /// Who reads the page that `up` prints.
 const PERSON: &str = "player";
@@ -25,6 +26,16 @@ const LIVES: Duration = Duration::from_secs(24 * 60 * 60);
 const DRAIN: Duration = Duration::from_secs(1);
 const RECONNECT: Duration = Duration::from_millis(250);
 const NAME: &str = "storyfleet";
+
+/// Where it is to listen.
+pub(super) struct Listen {
+    /// `None`: where it is usual, or else anywhere.
+    pub(super) at: Option<SocketAddr>,
+    /// Where the model is, or will be.
+    pub(super) not: Option<Place>,
+    /// Where operators look.
+    pub(super) internal: SocketAddr,
+}
 
 pub(super) struct Door {
     gateway: Gateway,
@@ -36,10 +47,9 @@ pub(super) struct Door {
 }
 
 impl Door {
-    /// Listens at the first address, or where it is usual, or else anywhere; and at the second for operators.
     pub(super) async fn open(
         data: &Path,
-        (listen, internal): (Option<SocketAddr>, SocketAddr),
+        Listen { at, not, internal }: Listen,
         (bus, shutdown): (bus::Settings, &Shutdown),
     ) -> anyhow::Result<Self> {
         let path = data.join("jwt-secrets");
@@ -65,10 +75,9 @@ impl Door {
             },
             presence: true,
         };
-        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let gateway = match listen {
+        let gateway = match at {
             Some(listen) => Gateway::bind(settings(listen), shutdown).await?,
-            None => match Gateway::bind(settings(local(USUAL)), shutdown).await {
+            None => match Gateway::bind(settings(usual(not.as_ref())), shutdown).await {
                 Err(error) if is_taken(&error) => {
                     Gateway::bind(settings(local(0)), shutdown).await?
                 }
@@ -130,7 +139,31 @@ fn token(secrets: &Secrets) -> anyhow::Result<String> {
     Ok(token.expose_secret().to_owned())
 }
 
+fn usual(not: Option<&Place>) -> SocketAddr {
+    match not {
+        Some(model) if model.is_taken_by(local(USUAL)) => local(0),
+        _ => local(USUAL),
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
 fn is_taken(error: &anyhow::Error) -> bool {
     let system = error.downcast_ref::<std::io::Error>();
     system.is_some_and(|error| error.kind() == ErrorKind::AddrInUse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_of_a_model_that_is_yet_to_start_is_left_to_it() {
+        let at = |url| usual(Place::of(url).as_ref()).port();
+        assert_eq!(at("http://localhost:8080/v1"), 0);
+        assert_eq!(at("http://127.0.0.1:11434/v1"), USUAL);
+        assert_eq!(at("mock"), USUAL);
+    }
 }

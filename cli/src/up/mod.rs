@@ -6,6 +6,7 @@ mod door;
 mod fleet;
 mod model;
 mod orphan;
+mod place;
 pub(crate) mod redis;
 mod scrape;
 
@@ -20,9 +21,10 @@ use serde_json::json;
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
-use self::door::Door;
+use self::door::{Door, Listen};
 use self::fleet::Fleet;
 use self::model::Model;
+use self::place::Place;
 use self::redis::{Folder, Server};
 use self::scrape::Scrape;
 use crate::args::UpArgs;
@@ -39,6 +41,7 @@ pub(crate) async fn run(args: UpArgs, target: Target, out: Output) -> anyhow::Re
         Format::Pretty
     };
     telemetry::start(format, &args.log_filter).map_err(exit::configuration)?;
+    place::check(&args).map_err(exit::configuration)?;
     let tasks = TaskTracker::new();
     let shutdown = Shutdown::on_signals(&tasks)?;
     // Another's server may have to end first: that can be given up.
@@ -136,7 +139,11 @@ impl Up {
             note(&doubt);
         }
         let bus = (self.settings.clone(), &self.shutdown);
-        let listen = (self.args.listen, self.args.internal_listen);
+        let listen = Listen {
+            at: self.args.listen,
+            not: Place::of(self.model.base_url()),
+            internal: self.args.internal_listen,
+        };
         let door = Door::open(self.folder.path(), listen, bus).await?;
         let scrape =
             Scrape::open(self.folder.path(), fleet.metrics.clone(), &door.internal).await?;

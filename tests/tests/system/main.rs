@@ -32,6 +32,7 @@ mod restart;
 mod rolling;
 mod scale;
 mod signals;
+mod starting;
 mod terminal;
 mod token;
 mod top;
