@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
-use bus::{Audit, Bus, Cut, Unreadable};
+use bus::{Audit, Bus, Cut, Hole, Unreadable};
 use serde::{Deserialize, Serialize};
 use story::{EventId, StoryId};
 
@@ -19,8 +19,7 @@ use crate::target::Target;
 const NOT_CLEAN: u8 = 3;
 
 const DOCTOR: &str = "not clean: `storyfleet doctor` looks for the cause";
-const DESTROYED: &str =
-    "not clean: a log was destroyed, by something else than `story trim`: only a backup has it";
+const DESTROYED: &str = "not clean: a log was destroyed, or a part of it, by something else than `story trim`: only a backup has it";
 const TOLD: &str = "not clean: what was told twice or out of order stays in the story's log";
 /// Ids are remembered for a day ([`Bus::missing`]).
 const GONE: &str = "\
@@ -159,6 +158,9 @@ fn tell(found: Found, out: Output) -> anyhow::Result<()> {
                 "{story}: {what}, and with what was before how {actions} actions ended"
             ))?;
         }
+        for hole @ Hole { story, .. } in &audit.holes {
+            out.line(&format!("{story}: its log has no {hole}"))?;
+        }
         for Unreadable { story, why } in &audit.unreadable {
             out.line(&format!("{story} is left out: {}", one_line(why)))?;
         }
@@ -180,9 +182,10 @@ fn tell(found: Found, out: Output) -> anyhow::Result<()> {
 /// What it comes to, and what to do: each of what is wrong.
 fn endings(audit: &Audit, is_all_there: bool) -> Vec<String> {
     let doctors = audit.lost + audit.orphans > 0 || !audit.unreadable.is_empty();
+    let is_destroyed = !(audit.cut.is_empty() && audit.holes.is_empty());
     let wrong = [
         (doctors, DOCTOR),
-        (!audit.cut.is_empty(), DESTROYED),
+        (is_destroyed, DESTROYED),
         (audit.duplicates + audit.out_of_order > 0, TOLD),
         (!is_all_there, GONE),
     ];
@@ -210,6 +213,7 @@ fn summary(audit: &Audit) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use story::Seq;
 
     #[test]
     fn only_what_the_doctor_can_mend_is_sent_there() {
@@ -254,6 +258,17 @@ mod tests {
                         story: "castle".parse().unwrap(),
                         begins: None,
                         actions: 1,
+                    }],
+                    ..audit.clone()
+                },
+                "only a backup has it",
+            ),
+            (
+                Audit {
+                    holes: vec![Hole {
+                        story: "castle".parse().unwrap(),
+                        from: Seq(2),
+                        upto: Seq(2),
                     }],
                     ..audit.clone()
                 },

@@ -8,7 +8,7 @@ use story::{
     responses,
 };
 
-use crate::cut::Cut;
+use crate::cut::{Cut, Hole};
 use crate::lanes::{Lanes, Orphan};
 use crate::reply::read;
 use crate::{Bus, Error};
@@ -45,6 +45,9 @@ pub struct Audit {
     /// The stories whose log was destroyed from its beginning on, though retention let nothing of it go.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cut: Vec<Cut>,
+    /// Events that were destroyed between others, whatever they were.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub holes: Vec<Hole>,
     /// Stories that are not in the account, since what is stored of them is not what this version writes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<Unreadable>,
@@ -64,8 +67,7 @@ pub(crate) struct Inspected {
     pub(crate) lost: Vec<(EventId, Option<Event>)>,
     /// Where the log ended then.
     pub(crate) end: Seq,
-    /// The first and the last place of every hole between two events of the log.
-    pub(crate) holes: Vec<(u64, u64)>,
+    pub(crate) holes: Vec<Hole>,
     /// How many events the story counts, when its log ends before.
     pub(crate) ahead: Option<Seq>,
     pub(crate) cut: Option<Cut>,
@@ -74,7 +76,8 @@ pub(crate) struct Inspected {
 impl Audit {
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.faults() == 0 && self.cut.is_empty() && self.unreadable.is_empty()
+        let destroyed = !(self.cut.is_empty() && self.holes.is_empty());
+        self.faults() == 0 && !destroyed && self.unreadable.is_empty()
     }
 
     fn faults(&self) -> u64 {
@@ -126,12 +129,8 @@ impl Bus {
         account.held = held;
         let (end, counted) = (account.read, account.counted);
         let ahead = Some(counted).filter(|counted| end > Seq(0) && *counted > end);
-        let mut holes = std::mem::take(&mut account.holes);
-        if !holes.is_empty() {
-            // Retention may have run meanwhile: what is missing before the first event is its work.
-            let first = self.log(story, Seq(0), 1).await?.pop();
-            holes.retain(|(from, _)| first.as_ref().is_some_and(|first| first.seq.0 < *from));
-        }
+        let holes = self.holes(story, &mut account).await?;
+        audit.holes.extend(holes.iter().cloned());
         let mut missing = account.close(&lanes.waiting, audit);
         self.strays(story, &mut missing, &mut lanes, audit).await?;
         let cut = self
@@ -157,6 +156,21 @@ impl Bus {
             ahead,
             cut,
         })
+    }
+
+    async fn holes(&self, story: &StoryId, account: &mut Account) -> Result<Vec<Hole>, Error> {
+        let mut holes = std::mem::take(&mut account.holes);
+        if !holes.is_empty() {
+            // Retention may have run meanwhile: what is missing before the first event is its work.
+            let first = self.log(story, Seq(0), 1).await?.pop();
+            holes.retain(|(from, _)| first.as_ref().is_some_and(|first| first.seq < *from));
+        }
+        let holes = holes.into_iter().map(|(from, upto)| Hole {
+            story: story.clone(),
+            from,
+            upto,
+        });
+        Ok(holes.collect())
     }
 
     /// Takes out of `missing` what a work stream has though no lane says so.
@@ -192,7 +206,7 @@ impl Bus {
                 return Ok(());
             }
             for entry in page.entries {
-                let (from, upto) = (account.read.0 + 1, entry.seq.0 - 1);
+                let (from, upto) = (Seq(account.read.0 + 1), Seq(entry.seq.0 - 1));
                 if account.read > Seq(0) && from <= upto {
                     account.holes.push((from, upto));
                 }
@@ -251,7 +265,8 @@ struct Account {
     begins: Seq,
     /// The log's end by its own count.
     counted: Seq,
-    holes: Vec<(u64, u64)>,
+    /// The first and the last place of every hole between two events of the log.
+    holes: Vec<(Seq, Seq)>,
     places: HashMap<EventId, Seq>,
     actions: HashSet<EventId>,
     /// The actions that must have an end, or be on their way to it.

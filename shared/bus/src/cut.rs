@@ -1,7 +1,8 @@
-//! What something else than retention took from the beginning of a story's log, and the actions of which nothing tells any
-//! more: they are not lost, as those are that no agent has and nobody answered.
+//! What something else than retention and retraction took from a story's log: out of its middle; or from its beginning, and the
+//! actions of which nothing tells any more. They are not lost, as those are that no agent has and nobody answered.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use serde::Serialize;
 use story::{EventId, Seq, StoryId};
@@ -19,6 +20,27 @@ pub struct Cut {
     pub begins: Option<Seq>,
     /// Actions that were accepted before, and whose end, if they had one, went with it.
     pub actions: u64,
+}
+
+/// Events that are missing between two of a story's log: somebody deleted them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Hole {
+    pub story: StoryId,
+    /// The first one.
+    pub from: Seq,
+    /// The last one.
+    pub upto: Seq,
+}
+
+impl fmt::Display for Hole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { from, upto, .. } = self;
+        if from == upto {
+            write!(f, "event {from}")
+        } else {
+            write!(f, "events {from} to {upto}")
+        }
+    }
 }
 
 impl Bus {

@@ -225,12 +225,8 @@ impl Round<'_> {
     /// What a program of other people, or a disk, took out of the log: nothing has it any more.
     fn destroyed(&mut self, story: &StoryId, inspected: &Inspected) {
         let log = self.bus.keys.log(story);
-        for (from, upto) in &inspected.holes {
-            let events = match from == upto {
-                true => format!("event {from}"),
-                false => format!("events {from} to {upto}"),
-            };
-            self.told(format!("the log {log} has no {events}: destroyed, not retracted or trimmed; readers pass over the hole, and only a backup has it"));
+        for hole in &inspected.holes {
+            self.told(format!("the log {log} has no {hole}: destroyed, not retracted or trimmed; readers pass over the hole, and only a backup has it"));
         }
         if let Some(cut) = &inspected.cut {
             let what = match cut.begins {

@@ -70,7 +70,7 @@ pub use audit::{Audit, Unreadable};
 pub use bare::{Bare, Progress, Tail};
 pub use context::Fetched;
 pub use coverage::Unserved;
-pub use cut::Cut;
+pub use cut::{Cut, Hole};
 pub use dead::DeadLetter;
 pub use doctor::Finding;
 pub use draft::{Draft, DraftChunk, Drafted};

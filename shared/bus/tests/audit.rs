@@ -4,7 +4,7 @@
 
 mod server;
 
-use bus::{Audit, Bus, Cut};
+use bus::{Audit, Bus, Cut, Hole};
 use redis::Commands;
 use server::{
     Server, action, answer_to, answered, castle, create, event, failure, held_castle, story,
@@ -320,4 +320,33 @@ async fn what_went_with_a_destroyed_log_is_not_called_lost() {
         found[0].what.contains("log:castle begins at 4"),
         "{found:?}"
     );
+}
+
+#[tokio::test]
+async fn what_was_destroyed_in_the_middle_of_a_log_is_not_clean_though_all_is_answered() {
+    let (server, bus) = half_answered().await;
+    answer_next(&bus).await;
+    assert!(bus.audit().await.unwrap().is_clean());
+    let mut raw = server.raw();
+    let gone: u64 = raw.xdel("sf:{0}:log:castle", &["2-0"]).unwrap();
+    assert_eq!(gone, 1);
+    let audit = bus.audit().await.unwrap();
+    let hole = Hole {
+        story: story("castle"),
+        from: Seq(2),
+        upto: Seq(2),
+    };
+    let destroyed = Audit {
+        events: 2,
+        answered: 2,
+        holes: vec![hole],
+        ..Audit::default()
+    };
+    assert_eq!(audit, destroyed);
+    assert!(!audit.is_clean());
+
+    // Taken back, it is no hole.
+    let tombstone = action("castle", "b").encode();
+    let _: u64 = raw.hset("sf:{0}:gone:castle", 2, tombstone).unwrap();
+    assert!(bus.audit().await.unwrap().is_clean());
 }
