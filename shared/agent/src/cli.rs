@@ -49,9 +49,12 @@ Examples, of any agent:
     /// Answer one event and print the effects as JSON; nothing is written
     #[command(after_help = "\
 Examples, of the narrator, with an event.json of
-  {\"v\":1,\"id\":\"turn-1\",\"type\":\"action\",\"story\":\"demo\",\"author\":{\"kind\":\"user\",\"id\":\"u1\",\"name\":\"Mira\"},\"mode\":\"do\",\"text\":\"I open the door\",\"at\":\"2026-11-24T01:02:03Z\"}
-  narrator once event.json --llm http://127.0.0.1:8080/v1 --model tiny                in a story that nothing is known of
-  narrator once event.json --llm http://127.0.0.1:8080/v1 --model tiny --story demo   in that of --redis
+  {\"v\":1,\"id\":\"turn-1\",\"type\":\"action\",\"story\":\"demo\",
+   \"author\":{\"kind\":\"user\",\"id\":\"u1\",\"name\":\"Mira\"},
+   \"mode\":\"do\",\"text\":\"I open the door\",\"at\":\"2026-11-24T01:02:03Z\"}
+in a story that nothing is known of, and in one of --redis:
+  narrator once event.json --llm http://127.0.0.1:8080/v1 --model tiny
+  narrator once event.json --llm http://127.0.0.1:8080/v1 --model tiny --story demo
 
 Exit codes: 0 answered, 1 failed, 2 wrong usage or configuration, a file among it that cannot be used.")]
     Once {
@@ -202,5 +205,19 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::<NoOptions>::command().debug_assert();
+    }
+
+    /// clap wraps what is longer than the terminal is wide, in the middle of strings too.
+    #[test]
+    fn the_event_in_the_help_can_be_copied() {
+        for width in [66, 80, 100] {
+            let mut command = Cli::<NoOptions>::command().term_width(width);
+            let once = command.find_subcommand_mut("once").unwrap();
+            let help = once.clone().term_width(width).render_long_help();
+            let help = help.to_string();
+            let event = &help[help.find('{').unwrap()..=help.rfind('}').unwrap()];
+            let event = story::Event::decode(event.as_bytes()).unwrap();
+            assert_eq!(event.id.as_str(), "turn-1");
+        }
     }
 }
