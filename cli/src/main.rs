@@ -30,10 +30,11 @@ use crate::output::Output;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli: Cli = match flags::parse() {
-        Ok(cli) => cli,
+    let (mut cli, given): (Cli, _) = match flags::parse_seen() {
+        Ok(parsed) => parsed,
         Err(error) => return exit::usage(&error),
     };
+    cli.target.settle(&given);
     // In a box: it has room for whatever any command holds.
     match Box::pin(run(cli)).await {
         Ok(code) => code,

@@ -1,4 +1,5 @@
-//! Which Redis a command talks to: `--redis`, else the one that `storyfleet up` runs in the data folder.
+//! Which Redis a command talks to: `--redis`, else the one that `storyfleet up` runs in the data folder. `REDIS_URL` stands for
+//! the one, unless the other is named.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -10,10 +11,12 @@ use agent::exit;
 use agent::flags::RedisTls;
 use anyhow::{Context, anyhow, bail};
 use bus::{Bus, Error};
-use clap::Args;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args};
 use serde::{Deserialize, Serialize};
 
 use crate::args::GLOBAL;
+use crate::output::note;
 
 /// Of one command to Redis.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -31,7 +34,7 @@ pub(crate) struct Target {
     )]
     pub(crate) redis: Option<String>,
 
-    /// Where `storyfleet up` keeps its data and other commands find its address
+    /// Where `storyfleet up` keeps its data and other commands find its address. Given, it counts more than REDIS_URL
     #[arg(
         long,
         global = true,
@@ -105,6 +108,15 @@ pub(crate) struct Gone {
 }
 
 impl Target {
+    /// Who names a folder means its fleet, whatever variable their shell has.
+    pub(crate) fn settle(&mut self, given: &ArgMatches) {
+        let is_from = |option, source| given.value_source(option) == Some(source);
+        if is_from("data", ValueSource::CommandLine) && is_from("redis", ValueSource::EnvVariable) {
+            note("REDIS_URL is passed over, since --data is given: --redis URL is for that Redis");
+            self.redis = None;
+        }
+    }
+
     /// The way there. Looks at once whether the fleet has as many shards as we think: with another number, what we send
     /// would lie where nobody reads.
     pub(crate) async fn bus(&self) -> anyhow::Result<Bus> {
@@ -131,7 +143,10 @@ impl Target {
 
     /// Whether the Redis is one that `up` started.
     fn is_ups_own(&self) -> anyhow::Result<bool> {
-        let state = State::read(&self.data)?.filter(|_| self.redis.is_none());
+        if self.redis.is_some() {
+            return Ok(false);
+        }
+        let state = State::read(&self.data)?;
         Ok(state.is_some_and(|state| state.redis_pid.is_some()))
     }
 
@@ -150,15 +165,17 @@ impl Target {
 
     fn way(&self) -> anyhow::Result<Bus> {
         self.check_tls()?;
-        let settings = match (&self.redis, State::read(&self.data)?) {
-            (Some(url), _) => self.settings(url.clone()),
-            (None, Some(state)) => bus::Settings {
+        if let Some(url) = &self.redis {
+            return Ok(Bus::new(self.settings(url.clone()))?);
+        }
+        let settings = match State::read(&self.data)? {
+            Some(state) => bus::Settings {
                 prefix: self.prefix.clone().unwrap_or(state.prefix),
                 shards: self.shards.unwrap_or(state.shards),
                 encryption: state.encryption,
                 ..self.settings(state.redis)
             },
-            (None, None) => bail!(
+            None => bail!(
                 "no fleet runs in {}: start `storyfleet up`, or give --redis URL",
                 self.data.display()
             ),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::Resettable;
-use clap::{Args, Parser};
+use clap::{ArgMatches, Args, Parser};
 
 use crate::telemetry;
 
@@ -117,10 +117,20 @@ pub struct Logs {
 /// # Errors
 /// Those of clap.
 pub fn parse<P: Parser>() -> Result<P, clap::Error> {
+    parse_seen().map(|(parsed, _)| parsed)
+}
+
+/// The same, with where each value comes from.
+///
+/// # Errors
+/// Those of clap.
+pub fn parse_seen<P: Parser>() -> Result<(P, ArgMatches), clap::Error> {
     let mut command = without_empty(P::command());
     let matches = command.try_get_matches_from_mut(std::env::args_os())?;
-    let parsed = P::from_arg_matches(&matches);
-    parsed.map_err(|error| error.format(&mut command))
+    match P::from_arg_matches(&matches) {
+        Ok(parsed) => Ok((parsed, matches)),
+        Err(error) => Err(error.format(&mut command)),
+    }
 }
 
 /// A command that takes nothing from variables that are empty.
