@@ -18,6 +18,7 @@ use crate::flags::without_empty;
 use crate::replay::Replay;
 use crate::{Agent, Shutdown, exit};
 
+pub use check::NO_LIST;
 pub(crate) use options::Provider;
 pub use options::{NoOptions, Setup};
 

@@ -56,7 +56,7 @@ mod upkeep;
 mod worker;
 
 pub use agent::{Agent, Effects, Emitted, HandleError, Manifest, Turn};
-pub use cli::{NoOptions, Setup, main};
+pub use cli::{NO_LIST, NoOptions, Setup, main};
 pub use draft::DraftSender;
 pub use metrics::{Metrics, register, release};
 pub use prompts::{Prompt, Prompts};

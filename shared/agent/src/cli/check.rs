@@ -1,13 +1,26 @@
 //! `check`: is everything there that a worker needs?
 
+use std::pin::pin;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::anyhow;
 use bus::Bus;
 use clap::Args;
 use serde::Serialize;
+use tokio::time::timeout;
 
 use super::options::{Options, Setup};
 use crate::exit;
+
+/// How long a part may take: what is well answers at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// After so long it is told what is waited for.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// Of a server that has no list of models.
+pub const NO_LIST: &str =
+    "it lists no models: see that --llm ends as the server's API does, mostly in /v1";
 
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
@@ -34,14 +47,19 @@ struct Usable {
 
 /// `built` is the agent's own start: options, key and prompts.
 pub(super) async fn run<O: Args>(options: &Options<O>, built: anyhow::Result<Setup>) -> Report {
-    let redis = redis(options).await;
-    let (built, model) = match built {
-        Ok(setup) => (Ok(Usable::new("usable")), model(&setup).await),
-        Err(error) => (
-            Err(exit::configuration(error)),
-            Err(anyhow::anyhow!("not asked: the configuration is wrong")),
-        ),
+    let asked = async {
+        match built {
+            Ok(setup) => (
+                Ok(Usable::new("usable")),
+                in_time("the model", model(&setup)).await,
+            ),
+            Err(error) => (
+                Err(exit::configuration(error)),
+                Err(anyhow!("not asked: the configuration is wrong")),
+            ),
+        }
     };
+    let (redis, (built, model)) = tokio::join!(in_time("Redis", redis(options)), asked);
     let checks = [("configuration", built), ("redis", redis), ("model", model)];
     let checks = checks.into_iter().map(|(name, result)| {
         let result = result.map_err(exit::sorted);
@@ -62,6 +80,25 @@ pub(super) async fn run<O: Args>(options: &Options<O>, built: anyhow::Result<Set
     Report {
         checks: checks.collect(),
     }
+}
+
+/// What somebody waits for at a terminal.
+async fn in_time(
+    part: &str,
+    asked: impl Future<Output = anyhow::Result<Usable>>,
+) -> anyhow::Result<Usable> {
+    let mut asked = pin!(asked);
+    if let Ok(answer) = timeout(QUIET, &mut asked).await {
+        return answer;
+    }
+    let seconds = PATIENCE.as_secs();
+    exit::note(&format!("{part} does not answer yet: it has {seconds} s"));
+    let answer = timeout(PATIENCE - QUIET, asked).await;
+    answer.unwrap_or_else(|_| {
+        Err(anyhow!(
+            "no answer within {seconds} s: see that the URL is right and that it is well"
+        ))
+    })
 }
 
 async fn redis<O: Args>(options: &Options<O>) -> anyhow::Result<Usable> {
@@ -85,9 +122,7 @@ async fn model(setup: &Setup) -> anyhow::Result<Usable> {
             models.len()
         ))),
         // Some servers have no list of models: that one answered is enough.
-        Err(error) if error.status == Some(404) => Ok(Usable::doubtful(
-            "it lists no models: see that --llm ends as the server's API does, mostly in /v1",
-        )),
+        Err(error) if error.status == Some(404) => Ok(Usable::doubtful(NO_LIST)),
         Err(error) => Err(error.into()),
     }
 }
@@ -140,5 +175,22 @@ impl Report {
             format!("{mark} {}: {}", check.name, says.join("; "))
         };
         Ok(self.checks.iter().map(line).collect::<Vec<_>>().join("\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_long_for_a_part_that_never_answers() {
+        let began = Instant::now();
+        let answer = in_time("the model", pending()).await;
+        assert!(answer.is_err());
+        assert_eq!(began.elapsed(), PATIENCE);
     }
 }
