@@ -103,8 +103,9 @@ impl Model {
         }
         let (url, name) = (self.base_url(), &self.name);
         match self.offered().await {
-            Ok(models) if models.is_empty() || models.contains(name) => None,
-            Ok(models) => Some(format!(
+            Ok(None) => Some(format!("warning: the model at {url}: {}", agent::NO_LIST)),
+            Ok(Some(models)) if models.is_empty() || models.contains(name) => None,
+            Ok(Some(models)) => Some(format!(
                 "warning: {url} does not offer the model {name}: it offers {}",
                 listed(&models)
             )),
@@ -121,22 +122,23 @@ impl Model {
         self.client(llm::Observer::default())?;
         let url = self.base_url();
         let offers = match self.offered().await {
-            Ok(models) if models.is_empty() => format!("{url} does not list its models"),
-            Ok(models) => format!("{url} offers {}", listed(&models)),
+            Ok(None) => format!("{url}: {}", agent::NO_LIST),
+            Ok(Some(models)) if models.is_empty() => format!("{url} offers none"),
+            Ok(Some(models)) => format!("{url} offers {}", listed(&models)),
             Err(error) => format!("{url} does not list its models: {}", exit::line(&error)),
         };
         Ok(anyhow!("--model M is needed with --llm URL: {offers}"))
     }
 
-    /// The models that the server lists; none when it has no list.
-    async fn offered(&self) -> anyhow::Result<Vec<String>> {
+    /// The models that the server lists; `None`: it has no list.
+    async fn offered(&self) -> anyhow::Result<Option<Vec<String>>> {
         let mut settings = self.settings.clone();
         settings.deadlines.first_token = ASK;
         settings.deadlines.total = ASK;
         settings.max_tries = 1;
         match llm::Client::new(settings)?.models().await {
-            Err(error) if error.status == Some(404) => Ok(Vec::new()),
-            models => Ok(models?),
+            Err(error) if error.status == Some(404) => Ok(None),
+            models => Ok(Some(models?)),
         }
     }
 }

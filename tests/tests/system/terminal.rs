@@ -305,6 +305,11 @@ async fn a_model_is_named_and_one_that_is_not_there_is_told_once() -> anyhow::Re
             "huge",
             Some("does not offer the model huge: it offers tiny, large"),
         ),
+        (
+            stack.llm().trim_end_matches("/v1"),
+            "tiny",
+            Some("it lists no models: see that --llm ends as the server's API does"),
+        ),
         (stack.llm(), "tiny", None),
     ] {
         let data = tempfile::tempdir()?;
