@@ -64,7 +64,7 @@ pub(crate) struct CreateArgs {
     /// Where it begins
     #[arg(long, default_value = "")]
     pub(crate) premise: String,
-    /// Do actions wait for a verdict? hold, off
+    /// Do actions wait for a verdict? hold, off. The moderator gives it by rules, and by a model only with its --tier2
     #[arg(long, default_value = "off", value_name = "POLICY")]
     pub(crate) input: InputPolicy,
     /// Are responses judged, before or after readers see them? hold, retract, off
