@@ -18,6 +18,9 @@ use serde::{Deserialize, Serialize};
 use crate::args::GLOBAL;
 use crate::output::note;
 
+/// Of whoever names no folder.
+pub(crate) const DATA: &str = ".storyfleet";
+
 /// Of one command to Redis.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -39,7 +42,7 @@ pub(crate) struct Target {
         long,
         global = true,
         help_heading = GLOBAL,
-        default_value = ".storyfleet",
+        default_value = DATA,
         value_name = "DIR"
     )]
     pub(crate) data: PathBuf,

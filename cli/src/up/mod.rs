@@ -9,6 +9,7 @@ mod orphan;
 mod place;
 pub(crate) mod redis;
 mod scrape;
+mod typed;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -71,6 +72,7 @@ pub(crate) async fn run(args: UpArgs, target: Target, out: Output) -> anyhow::Re
     state.write(folder.path())?;
     let redis = without_password(&state.redis);
     let up = Up {
+        program: typed::program(&target.data),
         bus,
         settings,
         args,
@@ -104,6 +106,8 @@ struct Up {
     /// Its address as it may be shown.
     redis: String,
     own_redis: bool,
+    /// This program, as it can be typed.
+    program: String,
     model: Model,
     shutdown: Shutdown,
     out: Output,
@@ -194,7 +198,8 @@ impl Up {
             }))?;
         } else {
             self.out.line(&format!(
-                "ready: redis {redis}, llm {llm}, data {data}. Try: storyfleet send {story} \"I open the door\""
+                "ready: redis {redis}, llm {llm}, data {data}. Try: {} send {story} \"I open the door\"",
+                self.program
             ))?;
             let internal = &door.internal;
             self.out.line(&format!(
