@@ -21,8 +21,10 @@ use crate::replicas::{add_replicated, note_doubt};
 use crate::target::Target;
 use crate::watch::{QUIET, Sight};
 
-/// How long an answer may be on its way before it is asked whether anybody makes one.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long an answer may be on its way before it is asked whether anybody makes one: one that was made before is there sooner.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// How long until it is asked again: who has just ended is known to be gone after a while.
+const AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(args: SendArgs, target: &Target, out: Output) -> anyhow::Result<ExitCode> {
     let (mode, wait) = (mode(&args)?, args.wait);
@@ -40,19 +42,13 @@ pub(crate) async fn run(args: SendArgs, target: &Target, out: Output) -> anyhow:
     }
     if !wait {
         if published != Published::Duplicate {
-            ask_who_is_there(&event, bus, "").await;
+            ask_who_is_there(&event, (bus, target), "").await;
         }
         return Ok(ExitCode::SUCCESS);
     }
     let (end, ended) = {
-        let mut ending = pin!(terminal(&event.story, &event.id, published, bus));
-        let ended = match timeout(PATIENCE, &mut ending).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                ask_who_is_there(&event, bus, "; waiting").await;
-                ending.await
-            }
-        };
+        let ending = pin!(terminal(&event.story, &event.id, published, bus));
+        let ended = waited_for(ending, &event, (bus, target)).await;
         ended.with_context(|| sent(&event.id))?
     };
     let told = if out.json {
@@ -67,14 +63,41 @@ pub(crate) async fn run(args: SendArgs, target: &Target, out: Output) -> anyhow:
     })
 }
 
-/// Says so when one who would act on the event does not run. What was sent is sent: that it could not be asked is no
-/// failure, and a producer needs no permission for it.
-async fn ask_who_is_there(event: &Event, bus: &Bus, and: &str) {
-    for agent in who_is_missing(event, bus).await.unwrap_or_default() {
+/// The end, and until then once that nobody makes one.
+async fn waited_for<T>(
+    mut ending: impl Future<Output = T> + Unpin,
+    event: &Event,
+    way: (&Bus, &Target),
+) -> T {
+    let mut pause = PATIENCE;
+    loop {
+        if let Ok(ended) = timeout(pause, &mut ending).await {
+            return ended;
+        }
+        if ask_who_is_there(event, way, "; waiting").await {
+            return ending.await;
+        }
+        pause = AGAIN;
+    }
+}
+
+/// Says so, and gives true, when one who would act on the event does not run. What was sent is sent: that it could not be
+/// asked is no failure, and a producer needs no permission for it.
+async fn ask_who_is_there(event: &Event, (bus, target): (&Bus, &Target), and: &str) -> bool {
+    // Its agents were heard of a moment ago.
+    if target.is_left_behind().unwrap_or_default() {
+        note(&format!(
+            "`storyfleet up` was killed, so nobody seems to run: start it again{and}"
+        ));
+        return true;
+    }
+    let missing = who_is_missing(event, bus).await.unwrap_or_default();
+    for agent in &missing {
         note(&format!(
             "no {agent} runs at the moment, so nobody answers: start one, or `storyfleet up`{and}"
         ));
     }
+    !missing.is_empty()
 }
 
 async fn who_is_missing(event: &Event, bus: &Bus) -> Result<Vec<Agent>, Error> {

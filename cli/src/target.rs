@@ -13,6 +13,8 @@ use anyhow::{Context, anyhow, bail};
 use bus::{Bus, Error};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
 use crate::args::GLOBAL;
@@ -93,6 +95,9 @@ pub(crate) struct State {
     pub(crate) redis: String,
     /// Of the Redis server that belongs to the folder.
     pub(crate) redis_pid: Option<u32>,
+    /// Of `up`.
+    #[serde(default)]
+    pub(crate) pid: Option<u32>,
     pub(crate) prefix: String,
     pub(crate) shards: u16,
     /// Of its TLS.
@@ -164,6 +169,17 @@ impl Target {
             )));
         }
         Ok(())
+    }
+
+    /// Whether the Redis outlived the `up` that started it, and its agents with it. Another process may have its number by
+    /// now: then nobody knows.
+    pub(crate) fn is_left_behind(&self) -> anyhow::Result<bool> {
+        if self.redis.is_some() {
+            return Ok(false);
+        }
+        let state = State::read(&self.data)?.filter(|state| state.redis_pid.is_some());
+        let pid = state.and_then(|state| Pid::from_raw(i32::try_from(state.pid?).ok()?));
+        Ok(pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH)))
     }
 
     fn way(&self) -> anyhow::Result<Bus> {
@@ -340,6 +356,7 @@ mod tests {
         let state = State {
             redis: "redis://h:1".to_owned(),
             redis_pid: Some(7),
+            pid: Some(8),
             prefix: PREFIX.to_owned(),
             shards: SHARDS,
             encryption: bus::Encryption::default(),

@@ -65,6 +65,7 @@ pub(crate) async fn run(args: UpArgs, target: Target, out: Output) -> anyhow::Re
     let state = State {
         redis: url,
         redis_pid: server.as_ref().and_then(Server::pid),
+        pid: Some(std::process::id()),
         prefix: settings.prefix.clone(),
         shards: settings.shards,
         encryption: settings.encryption.clone(),

@@ -1,12 +1,15 @@
 //! `storyfleet` as it is first met: what was written in passing, and what it makes of it.
 
 use std::fs;
+use std::path::Path;
+use std::process::Stdio;
 
-use story::Policies;
-use system_tests::{Options, Stack, program};
+use anyhow::Context;
+use story::{Agent, Policies};
+use system_tests::{Options, Process, Stack, program};
 use tokio::process::Command;
 
-use crate::command::{run, says, storyfleet};
+use crate::command::{run, says, storyfleet, up};
 
 #[tokio::test]
 async fn up_does_not_listen_where_its_model_is_to_be() -> anyhow::Result<()> {
@@ -66,5 +69,58 @@ async fn who_names_a_redis_needs_no_folder() -> anyhow::Result<()> {
     let list = ["--redis", &stack.redis_url(), "story", "list"];
     assert_eq!(says(data.path(), &list).await?, "");
     stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_sent_after_up_was_killed_is_said_to_wait_for_nobody() -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let (fleet, _) = up(data.path(), &[]).await?;
+    fleet.kill().await?;
+    // Its Redis is still there, and has just heard of each agent.
+    let send = run(data.path(), &["send", "demo", "I wait."]).await?;
+    let told = String::from_utf8(send.stderr)?;
+    assert!(send.status.success(), "{told}");
+    assert!(
+        told.contains("nobody seems to run: start it again"),
+        "{told}"
+    );
+    let (fleet, _) = up(data.path(), &[]).await?;
+    assert!(fleet.end().await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_waits_hears_of_a_narrator_that_has_just_ended() -> anyhow::Result<()> {
+    let stack = Stack::start(Options::default()).await?;
+    let story = stack.story("castle", Policies::default()).await?;
+    let narrator = stack.worker(Agent::Narrator)?;
+    stack.act(&story, "a1", "I wait.").await?;
+    stack.audit(1).await?;
+    narrator.kill().await?;
+    let wait = ["send", "castle", "I wait.", "--wait"];
+    let mut command = storyfleet(Path::new("/nowhere"), &wait)?;
+    command.args(["--redis", &stack.redis_url()]);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut send = Process::start(&mut command)?;
+    // It counts as there for a while: asked once, nobody would be told.
+    let mut errors = send.errors()?;
+    errors.line("no narrator runs at the moment").await?;
+    send.kill().await?;
+    stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_up_says_to_try_can_be_typed() -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let mut command = storyfleet(data.path(), &["up"])?;
+    let mut fleet = Process::start(command.stdout(Stdio::piped()))?;
+    let ready = fleet.output()?.line("Try: ").await?;
+    let (_, typed) = ready.split_once("Try: ").context("what to try")?;
+    let typed = Command::new("sh").args(["-c", typed]).output();
+    let sent = String::from_utf8(typed.await?.stdout)?;
+    assert!(sent.starts_with("sent "), "{ready}: {sent}");
+    assert!(fleet.end().await?.success());
     Ok(())
 }
