@@ -7,13 +7,18 @@ use crate::output::note;
 
 /// One line on standard error, of something that is done.
 pub(crate) fn note_doubt(replicated: Replicated) {
+    note_doubt_and(replicated, "");
+}
+
+/// The same with what to do about it.
+pub(crate) fn note_doubt_and(replicated: Replicated, and: &str) {
     let which = match replicated {
         Replicated::Enough | Replicated::Unasked => return,
         Replicated::Short(have) => format!("only {have} replicas have it yet"),
         Replicated::Unknown => "whether replicas have it is not known".to_owned(),
     };
     note(&format!(
-        "it is done, and {which}: a failover now may lose it"
+        "it is done, and {which}: a failover now may lose it{and}"
     ));
 }
 

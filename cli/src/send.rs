@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::args::{SendArgs, SendMode};
 use crate::output::{Output, note, one_line};
 use crate::render;
-use crate::replicas::{add_replicated, note_doubt};
+use crate::replicas::{add_replicated, note_doubt_and};
 use crate::target::Target;
 use crate::watch::{QUIET, Sight};
 
@@ -36,7 +36,11 @@ pub(crate) async fn run(args: SendArgs, target: &Target, out: Output) -> anyhow:
     let event = action(args, mode);
     let published = bus.publish_replicated(&event).await;
     let (published, replicated) = published.map_err(|error| refused(error, &event.id))?;
-    note_doubt(replicated);
+    let again = format!(
+        "; sent again with --id {}, it counts once and is told anew",
+        event.id
+    );
+    note_doubt_and(replicated, &again);
     if !wait || !out.json {
         tell(&event, (published, replicated), out).with_context(|| sent(&event.id))?;
     }

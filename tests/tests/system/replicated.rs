@@ -70,6 +70,8 @@ async fn what_no_replica_has_is_told_by_every_command_that_writes() -> anyhow::R
                 assert_eq!(value["replicated"], "short", "{command:?}: {value}");
                 assert_eq!(value["replicas"], 0, "{command:?}: {value}");
                 assert!(is_told, "{command:?}: {errors}");
+                let again = errors.contains("sent again with --id ");
+                assert_eq!(again, command[0] == "send", "{command:?}: {errors}");
             }
         }
     }
