@@ -65,7 +65,8 @@ pub(crate) struct Target {
         global = true,
         help_heading = GLOBAL,
         env = "STORYFLEET_SHARDS",
-        value_name = "N"
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..)
     )]
     shards: Option<u16>,
 

@@ -35,6 +35,7 @@ fn what_cannot_be_meant_is_refused_with_the_way_out() {
         ("storyfleet story trim --keep 9 --days 1", "100"),
         ("storyfleet story trim --keep 100 --days 0", "1"),
         ("storyfleet bench --floor --events 999", "1000"),
+        ("storyfleet audit --shards 0", "1..=65535"),
         ("storyfleet top --every 5", "like 500ms"),
         ("storyfleet top --metrics h:9090", "http://"),
         (

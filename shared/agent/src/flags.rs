@@ -41,7 +41,7 @@ pub struct Redis {
     #[arg(long, env = "STORYFLEET_PREFIX", default_value = "sf")]
     prefix: String,
     /// How many hash tags stories are spread over; fixed for the life of an installation
-    #[arg(long, env = "STORYFLEET_SHARDS", default_value_t = 1)]
+    #[arg(long, env = "STORYFLEET_SHARDS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     shards: u16,
     /// How many replicas must have what is published and committed before it is said to be done, 1 s at most: a failover then
     /// loses nothing that was said to be on so many

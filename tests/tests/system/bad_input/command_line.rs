@@ -23,7 +23,7 @@ const STORYFLEET: [(&[&str], &str); 15] = [
     (&["dead", "show", "bard", "0/1-1"],                   "use moderator, narrator or dialogue"),
     (&["up", "--fault-rate", "2"],                         "0 to 1"),
     (&["up", "--log-filter", "a=b=c"],                     "the log filter"),
-    (&["--shards", "0", "--redis", "redis://h", "audit"],  "at least one shard"),
+    (&["--shards", "0", "--redis", "redis://h", "audit"],  "1..=65535"),
     (&["--prefix", "a b", "--redis", "redis://h", "audit"], "the key prefix"),
     (&["audit", "redis://:hunter2@h"],                     "unexpected argument 'redis://…@h'"),
 ];
