@@ -90,14 +90,16 @@ fn print(text: &str) -> anyhow::Result<()> {
 fn run(options: &Options) -> anyhow::Result<()> {
     options.logs().map_err(exit::configuration)?;
     let settings = options.settings().map_err(exit::configuration)?;
-    if let Some(concern) = settings.limits.concern() {
-        tracing::warn!("{concern}");
-    }
+    let concern = settings.limits.concern();
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
         let signals = TaskTracker::new();
         let shutdown = Shutdown::on_signals(&signals)?;
         let gateway = Gateway::bind(settings, &shutdown).await?;
+        // Not beside what keeps it from starting.
+        if let Some(concern) = concern {
+            tracing::warn!("{concern}");
+        }
         let (address, tls) = (gateway.address()?, gateway.speaks_tls());
         tracing::info!(%address, tls, "listening");
         gateway.run(&shutdown).await;
