@@ -188,7 +188,8 @@ impl From<prompts::Error> for HandleError {
 /// What readers are told about a class of failure.
 pub(crate) fn notice(class: &str) -> &'static str {
     match class {
-        "rate" | "ttft" | "stall" | "connect" | "deadline" => {
+        "rate" => "The storyteller is asked too much at the moment. Try again in a while.",
+        "ttft" | "stall" | "connect" | "deadline" => {
             "The storyteller could not be reached in time. Try again."
         }
         "truncated" | "provider" => "The storyteller lost the thread. Try again.",
@@ -196,5 +197,17 @@ pub(crate) fn notice(class: &str) -> &'static str {
         "context" => "The story has grown too long for the storyteller.",
         "oversize" => "That was too long to be told.",
         _ => "The storyteller failed here. The story goes on without an answer.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_that_is_asked_too_much_was_reached() {
+        let (busy, away) = (notice("rate"), notice("connect"));
+        assert!(busy.contains("asked too much"), "{busy}");
+        assert!(away.contains("could not be reached"), "{away}");
     }
 }
