@@ -212,8 +212,25 @@ fn summary(audit: &Audit) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use story::Seq;
+
+    use super::*;
+
+    fn cut() -> Cut {
+        Cut {
+            story: "castle".parse().unwrap(),
+            begins: None,
+            actions: 1,
+        }
+    }
+
+    fn hole() -> Hole {
+        Hole {
+            story: "castle".parse().unwrap(),
+            from: Seq(2),
+            upto: Seq(2),
+        }
+    }
 
     #[test]
     fn only_what_the_doctor_can_mend_is_sent_there() {
@@ -222,66 +239,32 @@ mod tests {
             answered: 1,
             ..Audit::default()
         };
-        let (lost, orphans) = (1, 1);
+        let with = |change: fn(&mut Audit)| {
+            let mut changed = audit.clone();
+            change(&mut changed);
+            changed
+        };
         for (audit, says) in [
+            (with(|audit| audit.lost = 1), "`storyfleet doctor`"),
+            (with(|audit| audit.orphans = 1), "`storyfleet doctor`"),
             (
-                Audit {
-                    lost,
-                    ..audit.clone()
-                },
-                "`storyfleet doctor`",
-            ),
-            (
-                Audit {
-                    orphans,
-                    ..audit.clone()
-                },
-                "`storyfleet doctor`",
-            ),
-            (
-                Audit {
-                    duplicates: 1,
-                    ..audit.clone()
-                },
+                with(|audit| audit.duplicates = 1),
                 "stays in the story's log",
             ),
             (
-                Audit {
-                    out_of_order: 1,
-                    ..audit.clone()
-                },
+                with(|audit| audit.out_of_order = 1),
                 "stays in the story's log",
             ),
             (
-                Audit {
-                    cut: vec![Cut {
-                        story: "castle".parse().unwrap(),
-                        begins: None,
-                        actions: 1,
-                    }],
-                    ..audit.clone()
-                },
+                with(|audit| audit.cut = vec![cut()]),
                 "only a backup has it",
             ),
             (
-                Audit {
-                    holes: vec![Hole {
-                        story: "castle".parse().unwrap(),
-                        from: Seq(2),
-                        upto: Seq(2),
-                    }],
-                    ..audit.clone()
-                },
+                with(|audit| audit.holes = vec![hole()]),
                 "only a backup has it",
             ),
-            (
-                Audit {
-                    in_flight: 1,
-                    ..audit.clone()
-                },
-                "1 under way",
-            ),
-            (audit, "clean: every action ended once"),
+            (with(|audit| audit.in_flight = 1), "1 under way"),
+            (with(|_| {}), "clean: every action ended once"),
         ] {
             let [ending] = &endings(&audit, true)[..] else {
                 panic!("{audit:?}");
@@ -298,15 +281,10 @@ mod tests {
             ..Audit::default()
         };
         assert_eq!(endings(&clean, false), [GONE]);
-        let cut = Cut {
-            story: "castle".parse().unwrap(),
-            begins: None,
-            actions: 1,
-        };
         let all = Audit {
             lost: 1,
             duplicates: 1,
-            cut: vec![cut],
+            cut: vec![cut()],
             ..clean
         };
         assert_eq!(endings(&all, false), [DOCTOR, DESTROYED, TOLD, GONE]);

@@ -91,13 +91,17 @@ pub(crate) async fn run(args: UpArgs, target: Target, out: Output) -> anyhow::Re
     let tidied = State::remove(up.folder.path());
     up.shutdown.now.cancel();
     up.model.stop();
-    let stopped = match server {
-        None => Ok(()),
-        Some(server) => server.stop().await,
-    };
+    let stopped = stop(server).await;
     tasks.close();
     tasks.wait().await;
     served.and(tidied).and(stopped).map(|()| ExitCode::SUCCESS)
+}
+
+async fn stop(server: Option<Server>) -> anyhow::Result<()> {
+    match server {
+        None => Ok(()),
+        Some(server) => server.stop().await,
+    }
 }
 
 struct Up {
