@@ -244,6 +244,8 @@ fn who_may_be_idle_or_gone_is_not_called_gone() {
         (state.agents[2].workers, state.workers[0].alive),
         (None, None)
     );
+    let shown = screen(&state, &mut Controls::default(), 80, 24).to_string();
+    assert!(shown.contains("WRK –: idle or none (?)"), "{shown}");
     // One that is idle would have taken it.
     fleet.queues[0].length = 1;
     model.take(look(Instant::now(), 1, Ok(fleet), Vec::new()));

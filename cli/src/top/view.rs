@@ -243,10 +243,14 @@ fn above(state: &State, looks: Looks, detail: Detail, width: u16) -> Vec<Line<'s
 fn title(state: &State, looks: Looks) -> Line<'static> {
     let name = Span::styled("storyfleet top", Modifier::BOLD);
     let Some(away) = &state.away else {
-        return Line::from(vec![
-            name,
-            Span::raw(format!("  {}  {:.0}", state.redis, state.time)),
-        ]);
+        let is_told = state.agents.iter().all(|row| row.workers.is_some());
+        let untold = if is_told {
+            ""
+        } else {
+            "  WRK –: idle or none (?)"
+        };
+        let text = format!("  {}  {:.0}{untold}", state.redis, state.time);
+        return Line::from(vec![name, Span::raw(text)]);
     };
     let what = if away.reachable {
         "refuses"
