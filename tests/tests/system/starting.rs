@@ -124,3 +124,31 @@ async fn what_up_says_to_try_can_be_typed() -> anyhow::Result<()> {
     assert!(fleet.end().await?.success());
     Ok(())
 }
+
+#[tokio::test]
+async fn a_gateway_that_cannot_start_says_that_alone() -> anyhow::Result<()> {
+    let (stack, folder) = (
+        Stack::start(Options::default()).await?,
+        tempfile::tempdir()?,
+    );
+    let url = stack.redis_url();
+    says(folder.path(), &["--redis", &url, "story", "create", "x"]).await?;
+    let secrets = folder.path().join("secrets");
+    fs::write(&secrets, "a".repeat(64))?;
+    let mut gateway = Command::new("sh");
+    // Fewer files than its connections need, of which it warns.
+    gateway.args(["-c", "ulimit -n 1000; exec \"$@\"", "sh"]);
+    gateway
+        .arg(program("gateway")?)
+        .arg("run")
+        .env("REDIS_URL", url);
+    gateway.arg("--jwt-secrets").arg(secrets);
+    gateway.args(["--listen", "127.0.0.1:0", "--shards", "2"]);
+    let output = gateway.output().await?;
+    let told = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.starts_with("error: the number of shards"), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+    stack.end().await;
+    Ok(())
+}
