@@ -52,7 +52,8 @@ Examples, of any agent:
 Examples, of the narrator, with an event.json of
   {\"v\":1,\"id\":\"turn-1\",\"type\":\"action\",\"story\":\"demo\",
    \"author\":{\"kind\":\"user\",\"id\":\"u1\",\"name\":\"Mira\"},
-   \"mode\":\"do\",\"text\":\"I open the door\",\"at\":\"2026-11-24T01:02:03Z\"}
+   \"mode\":\"do\",\"text\":\"I open the door\",
+   \"at\":\"2026-11-24T01:02:03Z\"}
 in a story that nothing is known of, and in one of --redis:
   narrator once event.json --llm http://127.0.0.1:8080/v1 --model tiny
   narrator once event.json --llm http://127.0.0.1:8080/v1 --model tiny --story demo
@@ -211,7 +212,7 @@ mod tests {
     /// clap wraps what is longer than the terminal is wide, in the middle of strings too.
     #[test]
     fn the_event_in_the_help_can_be_copied() {
-        for width in [66, 80, 100] {
+        for width in [60, 80, 100] {
             let mut command = Cli::<NoOptions>::command().term_width(width);
             let once = command.find_subcommand_mut("once").unwrap();
             let help = once.clone().term_width(width).render_long_help();

@@ -116,7 +116,8 @@ async fn what_up_says_to_try_can_be_typed() -> anyhow::Result<()> {
     let data = tempfile::tempdir()?;
     let mut command = storyfleet(data.path(), &["up"])?;
     let mut fleet = Process::start(command.stdout(Stdio::piped()))?;
-    let ready = fleet.output()?.line("Try: ").await?;
+    let mut out = fleet.output()?;
+    let ready = out.line("Try: ").await?;
     let (_, typed) = ready.split_once("Try: ").context("what to try")?;
     let typed = Command::new("sh").args(["-c", typed]).output();
     let sent = String::from_utf8(typed.await?.stdout)?;
