@@ -196,6 +196,18 @@ impl Keys {
         self.at(0, "revocations")
     }
 
+    /// What calls to models hold, and what was spent: the keys that both scripts of admission begin with, and those of one
+    /// model. All in one place: a limit is of the whole installation.
+    pub(crate) fn admission(&self, model: &str) -> Vec<String> {
+        let all = ["holds", "held", "busy", "spent:0", "spent:1", "spent:2"];
+        let of_model =
+            ["bucket", "queue", "waiters", "flows"].map(|kind| format!("{kind}:{model}"));
+        let names = all.into_iter().map(str::to_owned).chain(of_model);
+        names
+            .map(|name| self.at(0, &format!("admission:{name}")))
+            .collect()
+    }
+
     fn of(&self, story: &StoryId, kind: &str) -> String {
         self.at(self.shard(story), &format!("{kind}:{story}"))
     }

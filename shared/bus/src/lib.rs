@@ -4,6 +4,7 @@
 //! The protocol is in `scripts/*.lua`: each script's head says what it takes, gives and keeps true. This crate decides
 //! nothing about stories (`story` does) and calls no model (`llm` does).
 
+mod admission;
 mod audit;
 mod bare;
 mod batch;
@@ -66,6 +67,7 @@ use keys::Keys;
 use link::Link;
 use replicas::Replicas;
 
+pub use admission::{Admitted, Ask, Budget, Limits, Unit, Used};
 pub use audit::{Audit, Unreadable};
 pub use bare::{Bare, Progress, Tail};
 pub use context::Fetched;

@@ -2,6 +2,7 @@
 //! and what the script did before then stands: an event would be logged and in no lane, or answered and answered again.
 //! So whoever runs scripts asks first.
 
+use crate::admission::{ADMIT, SETTLE};
 use crate::dead::REDRIVE;
 use crate::draft::{DRAFT, RESET};
 use crate::lanes::{READMIT, REPAIR};
@@ -24,6 +25,8 @@ pub enum Role {
     Producer,
     /// Answers it.
     Worker,
+    /// Keeps its calls to models within limits.
+    Caller,
     /// Serves readers and publishes what they do, makes and changes stories, says who is there and what is revoked.
     Gateway,
     /// Makes and changes stories.
@@ -38,6 +41,7 @@ impl Role {
     fn commands(self, waits: bool) -> Vec<String> {
         let scripts: &[&Script] = match self {
             Self::Author => &[&STORY],
+            Self::Caller => &[&ADMIT, &SETTLE],
             Self::Gateway => &[&PUBLISH, &STORY, &REVOKE, &HERE, &WHO],
             Self::Operator => &[&REDRIVE, &REPAIR, &READMIT, &TRIM, &ADOPT],
             Self::Producer => &[&PUBLISH],
@@ -73,7 +77,7 @@ impl Role {
                 "XRANGE",
             ],
             Self::Operator => &["XADD", "XRANGE", "ZADD"],
-            Self::Producer | Self::Author => &[],
+            Self::Producer | Self::Author | Self::Caller => &[],
         };
         commands.extend(more.iter().copied().map(str::to_owned));
         if waits {
@@ -215,7 +219,7 @@ mod tests {
         for (user, roles, more) in [
             (
                 "agent",
-                &[Role::Worker][..],
+                &[Role::Worker, Role::Caller][..],
                 &["HSETNX", "INFO", "PTTL", "SPUBLISH", "TYPE"][..],
             ),
             ("gateway", &[Role::Gateway], &["HSETNX", "INFO", "TYPE"]),

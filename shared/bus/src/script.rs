@@ -33,6 +33,17 @@ macro_rules! ending_script {
     };
 }
 
+/// One of admission.
+macro_rules! admission_script {
+    ($name:literal) => {
+        concat!(
+            include_str!("../scripts/holds.lua"),
+            include_str!(concat!("../scripts/", $name, ".lua"))
+        )
+    };
+}
+pub(crate) use admission_script;
+
 pub(crate) static PUBLISH: Script = Script::new(lane_script!("publish"));
 pub(crate) static COMMIT: Script = Script::new(ending_script!("commit"));
 pub(crate) static BURY: Script = Script::new(ending_script!("bury"));
@@ -251,8 +262,8 @@ pub(crate) enum Did {
 
 const BEFORE: [&str; 3] = ["AGAIN", "DUP", "GONE"];
 /// Why nothing was done.
-const NOTHING: [&str; 8] = [
-    "EXISTS", "FENCED", "FULL", "LARGE", "LOST", "MOVED", "NOSTORY", "STALE",
+const NOTHING: [&str; 10] = [
+    "EXISTS", "FENCED", "FULL", "LARGE", "LOST", "MOVED", "NOSTORY", "OVER", "STALE", "WAIT",
 ];
 
 pub(crate) fn did(reply: &Value) -> Did {

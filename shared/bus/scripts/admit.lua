@@ -1,0 +1,128 @@
+-- Lets a call to a model go ahead, has it wait, or refuses it. What it may use is taken out of all limits at once, or of none.
+--
+-- KEYS  1 holds  2 held  3 busy  4 … 6 spent:0 … spent:2  7 bucket:<model>  8 queue:<model>  9 waiters:<model>
+--       10 flows:<model>
+-- ARGV  1 call  2 try  3 model  4 story  5 most tokens  6 most cost, millionths  7 how long it may take, ms
+--       8 requests a minute  9 tokens a minute  10 calls at once: 0 = no limit  11 … pairs: budget, its limit a day
+-- Reply {OK} | {AGAIN} = it was told so before | {WAIT ms place} | {OVER place-of-the-pair ms-until-the-day-ends}
+--
+-- Invariants
+-- - A call holds once, however often it is asked for: the same try is told AGAIN, another one takes the first one's place.
+-- - What is taken from a bucket comes back only with the call's end; who dies has spent it.
+-- - Who waits is told when to ask again, and is forgotten 2 s after. They go in the order of `queue`: by how much their
+--   story was let to have when they came, beyond what the one that has least of those waiting was (start-time fair queueing).
+-- - Nobody who waits is overtaken: whoever goes leaves enough for all ahead.
+
+local holds, held, busy, days = KEYS[1], KEYS[2], KEYS[3], { KEYS[4], KEYS[5], KEYS[6] }
+local bucket, queue, waiters, flows = KEYS[7], KEYS[8], KEYS[9], KEYS[10]
+local call, try, model, story = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local tokens, cost, life = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local per_minute = { requests = tonumber(ARGV[8]), tokens = tonumber(ARGV[9]) }
+local at_once = tonumber(ARGV[10])
+-- Waiters that are looked at one by one; the others are taken to be like them.
+local LOOKED_AT = 32
+local HOUR = 60 * 60 * 1000
+
+for _, over in ipairs(redis.call('ZRANGEBYSCORE', holds, '-inf', whole(now), 'LIMIT', 0, 32)) do
+  let_go(holds, held, busy, days, over, 0, 0)
+end
+local mine = hold(held, call)
+if mine and mine.t == try then
+  return { 'AGAIN' }
+end
+let_go(holds, held, busy, days, call, 0, 0)
+
+local function leave()
+  redis.call('ZREM', queue, call)
+  redis.call('HDEL', waiters, call)
+end
+
+local spent, budgets = days[today % 3 + 1], {}
+for i = 11, #ARGV, 2 do
+  local budget = ARGV[i]
+  local more = string.sub(budget, 1, 1) == 't' and tokens or cost
+  if tonumber(redis.call('HGET', spent, budget) or 0) + more > tonumber(ARGV[i + 1]) then
+    leave()
+    return { 'OVER', (i - 11) / 2, (today + 1) * DAY - now }
+  end
+  budgets[#budgets + 1] = budget
+end
+
+-- Its place: kept while it waits, else behind all who came with no more.
+local virtual = tonumber(redis.call('HGET', bucket, 'virtual') or 0)
+local start = tonumber(redis.call('ZSCORE', queue, call))
+local place
+if start then
+  place = redis.call('ZRANK', queue, call)
+else
+  start = math.max(virtual, tonumber(redis.call('ZSCORE', flows, story) or 0))
+  redis.call('ZADD', flows, start + math.max(tokens, 1), story)
+  place = redis.call('ZCOUNT', queue, '-inf', string.format('%.17g', start))
+end
+
+-- Who is ahead, without those who did not ask again.
+local ahead, seen = 0, 0
+if place > 0 then
+  local first = redis.call('ZRANGE', queue, 0, math.min(place, LOOKED_AT) - 1)
+  for i, waiting in ipairs(redis.call('HMGET', waiters, unpack(first))) do
+    local wants, until_then = string.match(waiting or '', '^(%d+) (%d+)$')
+    if not wants or tonumber(until_then) < now then
+      redis.call('ZREM', queue, first[i])
+      redis.call('HDEL', waiters, first[i])
+      place = place - 1
+    else
+      ahead, seen = ahead + tonumber(wants), seen + 1
+    end
+  end
+  if place > seen then
+    ahead = ahead / math.max(seen, 1) * place
+  end
+end
+
+-- How long until there is enough for it, and for all ahead.
+local wait = math.max(tonumber(redis.call('HGET', bucket, 'until') or 0) - now, 0)
+local levels = {}
+for name, needs in pairs({ requests = place + 1, tokens = ahead + tokens }) do
+  local limit = per_minute[name]
+  if limit > 0 then
+    levels[name] = level(bucket, name, limit)
+    -- What is more than a bucket holds goes when that is full.
+    if place == 0 then
+      needs = math.min(needs, math.max(limit / 6, 1))
+    end
+    wait = math.max(wait, (needs - levels[name]) * 60000 / limit)
+  end
+end
+if at_once > 0 and tonumber(redis.call('HGET', busy, model) or 0) + place >= at_once then
+  wait = math.max(wait, 50 + 50 * place / at_once)
+end
+
+for _, key in ipairs({ bucket, queue, waiters, flows }) do
+  redis.call('PEXPIRE', key, HOUR)
+end
+if wait > 0 then
+  wait = math.ceil(math.min(math.max(wait, 10), 2000))
+  redis.call('ZADD', queue, string.format('%.17g', start), call)
+  redis.call('HSET', waiters, call, whole(tokens) .. ' ' .. whole(now + wait + 2000))
+  redis.call('PEXPIRE', queue, HOUR)
+  redis.call('PEXPIRE', waiters, HOUR)
+  return { 'WAIT', wait, place }
+end
+
+leave()
+for name, left in pairs(levels) do
+  fill(bucket, name, left - (name == 'tokens' and tokens or 1))
+end
+redis.call('HSET', bucket, 'virtual', string.format('%.17g', math.max(virtual, start)))
+redis.call('ZREMRANGEBYSCORE', flows, '-inf', string.format('%.17g', math.max(virtual, start)))
+redis.call('PEXPIRE', bucket, HOUR)
+redis.call('HINCRBY', busy, model, 1)
+redis.call('ZADD', holds, whole(now + life), call)
+for _, budget in ipairs(budgets) do
+  redis.call('HINCRBY', spent, budget, whole(string.sub(budget, 1, 1) == 't' and tokens or cost))
+end
+redis.call('PEXPIREAT', spent, whole((today + 2) * DAY))
+-- An empty table would be an object.
+local named = #budgets > 0 and budgets or nil
+redis.call('HSET', held, call, cjson.encode({ t = try, m = model, n = tokens, c = cost, d = today, b = named }))
+return { 'OK' }

@@ -1,0 +1,58 @@
+-- In front of the scripts of admission: how what a call holds is let go.
+--
+-- Shared keys
+-- - holds: the calls that hold something, by the time in ms of Redis's clock up to which they may
+-- - held: what each of them holds, as JSON: t(ry), m(odel), n (tokens), c(ost in millionths), d(ay), b(udgets)
+-- - busy: how many calls each model has under way
+-- - spent:<day % 3>: what was spent or is held of each budget on a day since 1970, UTC; gone before its name comes again
+--
+-- Invariant: a budget's field of the day is what its calls have used, and what those in `held` may use.
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local DAY = 24 * 60 * 60 * 1000
+local today = math.floor(now / DAY)
+
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+local function hold(held, call)
+  local kept = redis.call('HGET', held, call)
+  return kept and cjson.decode(kept)
+end
+
+-- Of what a call holds, if it holds something, `tokens` and `cost` were used.
+local function let_go(holds, held, busy, days, call, tokens, cost)
+  local hold = hold(held, call)
+  redis.call('ZREM', holds, call)
+  if not hold then
+    return
+  end
+  redis.call('HDEL', held, call)
+  if redis.call('HINCRBY', busy, hold.m, -1) <= 0 then
+    redis.call('HDEL', busy, hold.m)
+  end
+  for _, budget in ipairs(hold.b or {}) do
+    local more = string.sub(budget, 1, 1) == 't' and tokens - hold.n or cost - hold.c
+    -- None: the day is over, and forgotten.
+    if redis.call('HEXISTS', days[hold.d % 3 + 1], budget) == 1 then
+      redis.call('HINCRBY', days[hold.d % 3 + 1], budget, whole(more))
+    end
+  end
+end
+
+-- What is in a bucket that fills up with `limit` a minute and holds the sixth of it, at least 1.
+local function level(bucket, name, limit)
+  local burst = math.max(limit / 6, 1)
+  local kept = redis.call('HMGET', bucket, name, name .. '_at')
+  if not kept[1] then
+    return burst
+  end
+  local gained = math.max(now - tonumber(kept[2]), 0) * limit / 60000
+  return math.min(tonumber(kept[1]) + gained, burst)
+end
+
+local function fill(bucket, name, left)
+  redis.call('HSET', bucket, name, string.format('%.3f', left), name .. '_at', whole(now))
+end

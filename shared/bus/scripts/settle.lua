@@ -1,0 +1,36 @@
+-- Ends what a call holds, or its wait: what it used stays taken out of the limits, the rest comes back.
+--
+-- KEYS  1 holds  2 held  3 busy  4 … 6 spent:0 … spent:2  7 bucket:<model>  8 queue:<model>  9 waiters:<model>
+-- ARGV  1 call  2 try  3 tokens used  4 cost used, millionths: -1 = nobody knows, so all that was held
+--       5 tokens a minute; 0 = no limit  6 how long nobody may call the model, ms
+-- Reply 1 = it held something, 0 = no more: it took too long, or this was said before
+
+local holds, held, busy, days = KEYS[1], KEYS[2], KEYS[3], { KEYS[4], KEYS[5], KEYS[6] }
+local bucket, call, limit, pause = KEYS[7], ARGV[1], tonumber(ARGV[5]), tonumber(ARGV[6])
+
+if pause > 0 then
+  local known = tonumber(redis.call('HGET', bucket, 'until') or 0)
+  redis.call('HSET', bucket, 'until', whole(math.max(known, now + pause)))
+  redis.call('PEXPIRE', bucket, math.max(60 * 60 * 1000, pause))
+end
+-- It may have been waiting still.
+redis.call('ZREM', KEYS[8], call)
+redis.call('HDEL', KEYS[9], call)
+local mine = hold(held, call)
+if not mine or mine.t ~= ARGV[2] then
+  return 0
+end
+local tokens, cost = tonumber(ARGV[3]), tonumber(ARGV[4])
+if tokens < 0 then
+  tokens = mine.n
+end
+if cost < 0 then
+  cost = mine.c
+end
+let_go(holds, held, busy, days, call, tokens, cost)
+if limit > 0 then
+  local left = level(bucket, 'tokens', limit) + mine.n - tokens
+  fill(bucket, 'tokens', math.min(left, math.max(limit / 6, 1)))
+  redis.call('PEXPIRE', bucket, 60 * 60 * 1000)
+end
+return 1

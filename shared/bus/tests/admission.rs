@@ -1,0 +1,427 @@
+//! Who may call a model, against a real Redis.
+
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
+mod server;
+
+use std::time::Duration;
+
+use bus::{Admitted, Ask, Budget, Bus, Limits, Unit, Used};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use server::{Server, story};
+use story::StoryId;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+const LIFE: Duration = Duration::from_secs(60);
+const NO_PAUSE: Duration = Duration::ZERO;
+
+/// A call as tests vary it.
+#[derive(Clone)]
+struct Wish {
+    call: String,
+    story: StoryId,
+    tokens: u64,
+    life: Duration,
+    limits: Limits,
+    budgets: Vec<Budget>,
+}
+
+impl Wish {
+    fn new(call: &str, tokens: u64) -> Self {
+        Self {
+            call: call.to_owned(),
+            story: story("castle"),
+            tokens,
+            life: LIFE,
+            limits: Limits::default(),
+            budgets: Vec::new(),
+        }
+    }
+
+    fn of(mut self, name: &str) -> Self {
+        self.story = story(name);
+        self
+    }
+
+    fn per_minute(mut self, tokens: u64) -> Self {
+        self.limits.tokens_per_minute = tokens;
+        self
+    }
+
+    fn at_once(mut self, at_once: u64) -> Self {
+        self.limits.at_once = at_once;
+        self
+    }
+
+    /// Of tokens a day for its story.
+    fn within(mut self, a_day: u64) -> Self {
+        self.budgets = vec![Budget {
+            unit: Unit::Tokens,
+            whose: format!("story:{}", self.story),
+            a_day,
+        }];
+        self
+    }
+
+    fn ask<'a>(&'a self, try_: &'a str) -> Ask<'a> {
+        Ask {
+            call: &self.call,
+            try_,
+            model: "m",
+            story: &self.story,
+            most: Used {
+                tokens: self.tokens,
+                cost: 0,
+            },
+            life: self.life,
+            limits: self.limits,
+            budgets: &self.budgets,
+        }
+    }
+
+    async fn admit(&self, bus: &Bus) -> Admitted {
+        bus.admit(&self.ask("1")).await.unwrap()
+    }
+
+    async fn settle(&self, bus: &Bus, tokens: u64) -> bool {
+        let used = Used { tokens, cost: 0 };
+        bus.settle(&self.ask("1"), Some(used), NO_PAUSE)
+            .await
+            .unwrap()
+    }
+
+    /// Until it may go.
+    async fn wait(&self, bus: &Bus) {
+        loop {
+            match self.admit(bus).await {
+                Admitted::Go => return,
+                Admitted::Wait { again, .. } => sleep(again).await,
+                over @ Admitted::Over { .. } => panic!("{over:?}"),
+            }
+        }
+    }
+}
+
+fn waits(admitted: Admitted) -> bool {
+    matches!(admitted, Admitted::Wait { .. })
+}
+
+fn is_over(admitted: Admitted) -> bool {
+    matches!(admitted, Admitted::Over { .. })
+}
+
+/// The provider's own bucket, as it would count what arrives at these times.
+fn refused_by_provider(mut calls: Vec<(Instant, u64)>, a_minute: f64) -> usize {
+    calls.sort_unstable();
+    let (mut level, mut at, mut refused) = (a_minute, calls[0].0, 0);
+    for (now, tokens) in calls {
+        #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
+        let tokens = tokens as f64;
+        level = (level + (now - at).as_secs_f64() * a_minute / 60.0).min(a_minute);
+        at = now;
+        if level < tokens {
+            refused += 1;
+        } else {
+            level -= tokens;
+        }
+    }
+    refused
+}
+
+#[tokio::test]
+async fn many_workers_together_never_pass_the_limit_and_the_bucket_is_used() {
+    let server = Server::start();
+    let (a_minute, began) = (300_000, Instant::now());
+    let mut workers = JoinSet::new();
+    for worker in 0..20 {
+        let bus = server.bus();
+        workers.spawn(async move {
+            let mut gone = Vec::new();
+            for n in 0..8 {
+                let wish = Wish::new(&format!("{worker}-{n}"), 250 + 50 * n);
+                let wish = wish.of(&format!("s{worker}")).per_minute(a_minute);
+                wish.wait(&bus).await;
+                gone.push((Instant::now(), wish.tokens));
+                assert!(wish.settle(&bus, wish.tokens).await);
+            }
+            gone
+        });
+    }
+    let calls: Vec<_> = workers.join_all().await.concat();
+    let all: u64 = calls.iter().map(|(_, tokens)| tokens).sum();
+    // 5,000 a second after ten seconds' worth at once.
+    let least = Duration::from_millis((all - a_minute / 6) / 5);
+    let took = began.elapsed();
+    assert!(took >= least, "{took:?} for {all}");
+    assert!(
+        took < least * 2 + Duration::from_secs(5),
+        "{took:?} for {all}"
+    );
+    assert_eq!(refused_by_provider(calls, 300_000.0), 0);
+}
+
+#[tokio::test]
+async fn what_was_reserved_and_not_used_comes_back() {
+    let server = Server::start();
+    let bus = server.bus();
+    let big = Wish::new("a", 1_000).per_minute(6_000);
+    assert_eq!(big.admit(&bus).await, Admitted::Go);
+    let next = Wish::new("b", 500).per_minute(6_000);
+    assert!(waits(next.admit(&bus).await));
+    assert!(big.settle(&bus, 10).await);
+    assert_eq!(next.admit(&bus).await, Admitted::Go);
+}
+
+#[tokio::test]
+async fn what_was_used_beyond_the_reserve_is_waited_for() {
+    let server = Server::start();
+    let bus = server.bus();
+    let small = Wish::new("a", 10).per_minute(60_000);
+    assert_eq!(small.admit(&bus).await, Admitted::Go);
+    small.settle(&bus, 12_000).await;
+    let Admitted::Wait { again, .. } = Wish::new("b", 10).per_minute(60_000).admit(&bus).await
+    else {
+        panic!("it is 2 s behind");
+    };
+    assert!(again > Duration::from_secs(1), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_call_holds_once_however_often_it_is_asked_for() {
+    let server = Server::start();
+    let bus = server.bus();
+    let wish = Wish::new("a", 60).within(100);
+    for _ in 0..3 {
+        assert_eq!(wish.admit(&bus).await, Admitted::Go);
+    }
+    // Delivered to another worker: its call takes the place of the first one's.
+    let again = bus.admit(&wish.ask("2")).await.unwrap();
+    assert_eq!(again, Admitted::Go);
+    assert!(!wish.settle(&bus, 60).await, "the first try holds nothing");
+    assert!(is_over(Wish::new("b", 41).within(100).admit(&bus).await));
+    assert_eq!(
+        Wish::new("c", 40).within(100).admit(&bus).await,
+        Admitted::Go
+    );
+}
+
+#[tokio::test]
+async fn what_a_dead_worker_held_comes_back_by_itself() {
+    let server = Server::start();
+    let bus = server.bus();
+    let mut dead = Wish::new("a", 100).within(100).at_once(1);
+    dead.life = Duration::from_millis(200);
+    assert_eq!(dead.admit(&bus).await, Admitted::Go);
+    let next = Wish::new("b", 100).within(100).at_once(1);
+    assert!(is_over(next.admit(&bus).await));
+    let free = async { while next.admit(&bus).await != Admitted::Go {} };
+    let free = tokio::time::timeout(Duration::from_secs(10), free).await;
+    free.expect("its time passes");
+    assert!(!dead.settle(&bus, 100).await);
+}
+
+#[tokio::test]
+async fn a_budget_is_never_passed_by_many_at_once() {
+    let server = Server::start();
+    let mut workers = JoinSet::new();
+    for n in 0..100 {
+        let bus = server.bus();
+        workers.spawn(async move {
+            let wish = Wish::new(&n.to_string(), 7).within(100);
+            let admitted = wish.admit(&bus).await;
+            if admitted == Admitted::Go {
+                wish.settle(&bus, 7).await;
+            }
+            admitted
+        });
+    }
+    let went = workers.join_all().await;
+    let went = went.iter().filter(|one| **one == Admitted::Go).count();
+    assert_eq!(went, 14);
+    let bus = server.bus();
+    assert!(is_over(Wish::new("x", 3).within(100).admit(&bus).await));
+    // Others have their own.
+    let other = Wish::new("y", 3).of("tower").within(100);
+    assert_eq!(other.admit(&bus).await, Admitted::Go);
+}
+
+#[tokio::test]
+async fn no_more_than_so_many_call_at_once() {
+    let server = Server::start();
+    let bus = server.bus();
+    let [a, b, c] = ["a", "b", "c"].map(|call| Wish::new(call, 1).at_once(2));
+    assert_eq!(a.admit(&bus).await, Admitted::Go);
+    assert_eq!(b.admit(&bus).await, Admitted::Go);
+    assert!(waits(c.admit(&bus).await));
+    a.settle(&bus, 1).await;
+    assert_eq!(c.admit(&bus).await, Admitted::Go);
+}
+
+#[tokio::test]
+async fn a_story_that_asks_for_much_is_not_served_before_one_that_asks_for_little() {
+    let server = Server::start();
+    let bus = server.bus();
+    let first = Wish::new("first", 1).of("busy").at_once(1);
+    assert_eq!(first.admit(&bus).await, Admitted::Go);
+    let many: Vec<_> = (0..5)
+        .map(|n| Wish::new(&format!("busy-{n}"), 100).of("busy").at_once(1))
+        .collect();
+    for wish in &many {
+        assert!(waits(wish.admit(&bus).await));
+    }
+    let quiet = Wish::new("quiet", 100).of("quiet").at_once(1);
+    let Admitted::Wait { place, .. } = quiet.admit(&bus).await else {
+        panic!("one calls");
+    };
+    assert!(place <= 1, "{place}");
+}
+
+#[tokio::test]
+async fn who_waits_is_not_overtaken_and_who_is_gone_is_not_waited_for() {
+    let server = Server::start();
+    let bus = server.bus();
+    let fill = Wish::new("fill", 1_000).of("a").per_minute(6_000);
+    assert_eq!(fill.admit(&bus).await, Admitted::Go);
+    let large = Wish::new("large", 900).of("b").per_minute(6_000);
+    let small = Wish::new("small", 1).of("c").per_minute(6_000);
+    assert!(waits(large.admit(&bus).await));
+    sleep(Duration::from_millis(100)).await;
+    // There is enough for it alone.
+    assert!(waits(small.admit(&bus).await));
+    // The large one never asks again.
+    let began = Instant::now();
+    small.wait(&bus).await;
+    assert!(
+        began.elapsed() < Duration::from_secs(9),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn nobody_calls_a_model_that_asked_for_a_pause() {
+    let server = Server::start();
+    let bus = server.bus();
+    let told = Wish::new("a", 1);
+    assert_eq!(told.admit(&bus).await, Admitted::Go);
+    let pause = Duration::from_millis(700);
+    bus.settle(&told.ask("1"), None, pause).await.unwrap();
+    let began = Instant::now();
+    let next = Wish::new("b", 1);
+    assert!(waits(next.admit(&bus).await));
+    next.wait(&bus).await;
+    assert!(
+        began.elapsed() >= Duration::from_millis(650),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+/// What befalls one of a few calls.
+#[derive(Debug, Clone)]
+enum Step {
+    Admit {
+        call: u8,
+        try_: u8,
+        tokens: u64,
+    },
+    Settle {
+        call: u8,
+        try_: u8,
+        used: Option<u64>,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (call, try_) = (0..4u8, 0..2u8);
+    prop_oneof![
+        (call.clone(), try_.clone(), 0..60u64).prop_map(|(call, try_, tokens)| Step::Admit {
+            call,
+            try_,
+            tokens
+        }),
+        (call, try_, prop::option::of(0..90u64)).prop_map(|(call, try_, used)| Step::Settle {
+            call,
+            try_,
+            used
+        }),
+    ]
+}
+
+/// What a budget has to say, in the simplest way.
+#[derive(Default)]
+struct Model {
+    held: std::collections::BTreeMap<u8, (u8, u64)>,
+    used: u64,
+}
+
+impl Model {
+    fn admit(&mut self, call: u8, try_: u8, tokens: u64, a_day: u64) -> bool {
+        if self.held.get(&call).is_some_and(|(held, _)| *held == try_) {
+            return true;
+        }
+        self.held.remove(&call);
+        let held: u64 = self.held.values().map(|(_, tokens)| tokens).sum();
+        let fits = self.used + held + tokens <= a_day;
+        if fits {
+            self.held.insert(call, (try_, tokens));
+        }
+        fits
+    }
+
+    fn settle(&mut self, call: u8, try_: u8, used: Option<u64>) -> bool {
+        match self.held.get(&call) {
+            Some((held, tokens)) if *held == try_ => {
+                self.used += used.unwrap_or(*tokens);
+                self.held.remove(&call);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+#[test]
+fn a_budget_counts_what_was_used_and_what_is_held() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = Server::start();
+    let bus = runtime.block_on(async { server.bus() });
+    let run = std::cell::Cell::new(0);
+    let mut runner = TestRunner::new(Config {
+        cases: 64,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let ran = runner.run(&prop::collection::vec(step(), 1..40), |steps| {
+        run.set(run.get() + 1);
+        let name = format!("s{}", run.get());
+        let wish = |call: u8, tokens| {
+            Wish::new(&format!("{}-{call}", run.get()), tokens)
+                .of(&name)
+                .within(200)
+        };
+        let mut model = Model::default();
+        runtime.block_on(async {
+            for step in steps {
+                match step {
+                    Step::Admit { call, try_, tokens } => {
+                        let went = bus.admit(&wish(call, tokens).ask(&try_.to_string())).await;
+                        let expected = model.admit(call, try_, tokens, 200);
+                        prop_assert_eq!(went.unwrap() == Admitted::Go, expected);
+                    }
+                    Step::Settle { call, try_, used } => {
+                        let told = used.map(|tokens| Used { tokens, cost: 0 });
+                        let settled = bus
+                            .settle(&wish(call, 0).ask(&try_.to_string()), told, NO_PAUSE)
+                            .await;
+                        prop_assert_eq!(settled.unwrap(), model.settle(call, try_, used));
+                    }
+                }
+            }
+            Ok(())
+        })
+    });
+    ran.unwrap();
+}
