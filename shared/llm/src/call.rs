@@ -14,7 +14,7 @@ use tracing::debug;
 use crate::attempt::{Attempt, Outcome, Rules, Step};
 use crate::limits::{Limit, Retries};
 use crate::service::{EVENT_STREAM, Ending};
-use crate::{Class, Client, Error, Request};
+use crate::{Class, Client, Error, Most, Pass, Request};
 
 /// A call in flight. Dropping it cancels the HTTP request at once.
 #[must_use = "nothing is sent before `next` is awaited"]
@@ -82,12 +82,15 @@ pub struct Usage {
 struct Sent {
     body: Arc<RawValue>,
     headers: HeaderMap,
+    max_tokens: Option<u32>,
 }
 
 /// Every wait is kept here, not in a future of [`Call::next`], so that dropping that one loses nothing.
 enum State {
     /// To be sent, at once or at a time.
     Waiting(Option<Instant>),
+    /// To be let through, since then.
+    Asking(BoxFuture<'static, Result<Pass, Error>>, Instant),
     Opening(BoxFuture<'static, Result<Attempt, Error>>),
     Streaming(Box<Attempt>),
     Over,
@@ -103,7 +106,11 @@ impl Call {
             retries: Retries::new(client.settings(), client.reel(|| Arc::clone(&body))),
             told: false,
             state: State::Waiting(None),
-            sent: Arc::new(Sent { body, headers }),
+            sent: Arc::new(Sent {
+                body,
+                headers,
+                max_tokens: request.max_tokens,
+            }),
             client,
         }
     }
@@ -117,9 +124,21 @@ impl Call {
                     if let Some(until) = until {
                         sleep_until(*until).await;
                     }
-                    self.open();
+                    self.ask();
                     continue;
                 }
+                State::Asking(asking, since) => match asking.await {
+                    Ok(pass) => {
+                        let waited = since.elapsed();
+                        self.retries.let_through(pass, waited);
+                        self.open();
+                        continue;
+                    }
+                    Err(refused) => {
+                        self.state = State::Over;
+                        return Err(self.retries.refused(refused));
+                    }
+                },
                 State::Opening(opening) => match opening.await {
                     Ok(attempt) => {
                         self.state = State::Streaming(Box::new(attempt));
@@ -143,6 +162,15 @@ impl Call {
             if let Some(restart) = self.failed(failure, usage)? {
                 return Ok(Some(restart));
             }
+        }
+    }
+
+    /// Asks for leave to send the next request, where somebody gives it.
+    fn ask(&mut self) {
+        let most = Most::of(self.sent.body.get(), self.sent.max_tokens);
+        match self.client.gate().ask(most) {
+            Some(asking) => self.state = State::Asking(asking, Instant::now()),
+            None => self.open(),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::service::{Ending, Http};
 use crate::settings::Endpoint;
 use crate::tape::{Heard, Reel, Tape};
 use crate::{
-    Call, Class, Completion, Error, Finish, Piece, Recorded, Request, Settings, Usage, wire,
+    Call, Class, Completion, Error, Finish, Gate, Piece, Recorded, Request, Settings, Usage, wire,
 };
 
 /// Makes calls to one provider. Clones share the connections.
@@ -23,6 +23,7 @@ use crate::{
 pub struct Client {
     inner: Arc<Inner>,
     tape: Option<Tape>,
+    gate: Gate,
 }
 
 struct Inner {
@@ -65,6 +66,7 @@ impl Client {
                 settings,
             }),
             tape: None,
+            gate: Gate::default(),
         })
     }
 
@@ -85,6 +87,7 @@ impl Client {
         Ok(Self {
             inner: Arc::new(inner),
             tape: None,
+            gate: Gate::default(),
         })
     }
 
@@ -103,8 +106,20 @@ impl Client {
     }
 
     fn with(&self, tape: Tape) -> (Self, Tape) {
-        let (inner, kept) = (Arc::clone(&self.inner), Some(tape.clone()));
-        (Self { inner, tape: kept }, tape)
+        let client = Self {
+            tape: Some(tape.clone()),
+            ..self.clone()
+        };
+        (client, tape)
+    }
+
+    /// The same client; each request of its streamed calls is asked for there first.
+    #[must_use]
+    pub fn through(&self, gate: Gate) -> Self {
+        Self {
+            gate,
+            ..self.clone()
+        }
     }
 
     /// Begins a streamed call: its total deadline runs from here, its request is sent by the first
@@ -206,6 +221,10 @@ impl Client {
     #[must_use]
     pub fn key(&self) -> Option<&SecretString> {
         self.inner.settings.api_key.as_ref()
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     pub(crate) fn settings(&self) -> &Settings {

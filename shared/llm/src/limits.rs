@@ -13,7 +13,7 @@ use tracing::debug;
 
 use crate::class::Retry;
 use crate::tape::{Heard, Reel};
-use crate::{Class, Ended, Error, Observer, Settings, Usage};
+use crate::{Class, Ended, Error, Observer, Pass, Settings, Usage};
 
 /// Until when something must come, and what it means if it does not.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +62,8 @@ pub(crate) struct Retries {
     /// While it is not: shorter ones, since nothing is asked of it and the answer waits for its return.
     away_delays: ExponentialBackoff,
     observer: Observer,
+    /// The leave for the try that is under way.
+    pass: Option<Pass>,
     /// A try is under way.
     sent: bool,
     /// The observer knows its end.
@@ -83,6 +85,7 @@ impl Retries {
             away: None,
             away_delays: delays(Duration::from_secs(1)),
             observer: settings.observer.clone(),
+            pass: None,
             sent: false,
             over: false,
             reel,
@@ -96,6 +99,20 @@ impl Retries {
         self.reel.as_mut().map(Reel::begin)
     }
 
+    /// The next try may be sent. The wait for that is none of the call's time.
+    pub(crate) fn let_through(&mut self, pass: Pass, waited: Duration) {
+        self.pass = Some(pass);
+        self.started += waited;
+        self.deadline += waited;
+    }
+
+    /// No further try may be sent: the call is over.
+    pub(crate) fn refused(&mut self, mut why: Error) -> Error {
+        self.ended(Some(&why), Usage::default(), true);
+        why.tries = self.tries;
+        why
+    }
+
     /// See [`Reel::let_go`].
     pub(crate) fn let_go(&self) -> Option<Error> {
         self.reel.as_ref()?.let_go()
@@ -106,11 +123,14 @@ impl Retries {
         self.ended(None, usage, true);
     }
 
-    fn ended(&mut self, failed: Option<Class>, usage: Usage, last: bool) {
+    fn ended(&mut self, failed: Option<&Error>, usage: Usage, last: bool) {
         self.over = last;
+        if let Some(pass) = self.pass.take() {
+            pass.end(failed, usage);
+        }
         self.observer.tell(Ended {
             sent: std::mem::take(&mut self.sent),
-            failed,
+            failed: failed.map(|error| error.class),
             usage,
             call: last.then(|| self.started.elapsed()),
         });
@@ -126,7 +146,7 @@ impl Retries {
         if let Some(reel) = &mut self.reel {
             reel.failed(&failure);
         }
-        self.ended(Some(failure.class), usage, again.is_none());
+        self.ended(Some(&failure), usage, again.is_none());
         debug!(
             tries = self.tries,
             class = failure.class.as_str(),
@@ -176,13 +196,11 @@ impl Retries {
 impl Drop for Retries {
     fn drop(&mut self) {
         if self.tries > 0 && !self.over {
+            let cancelled = Error::new(Class::Cancelled, Class::Cancelled.row().meaning);
             if let Some(reel) = &mut self.reel {
-                reel.failed(&Error::new(
-                    Class::Cancelled,
-                    Class::Cancelled.row().meaning,
-                ));
+                reel.failed(&cancelled);
             }
-            self.ended(Some(Class::Cancelled), Usage::default(), true);
+            self.ended(Some(&cancelled), Usage::default(), true);
         }
     }
 }

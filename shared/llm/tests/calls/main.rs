@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 mod faults;
+mod gates;
 mod provider;
 mod secrets;
 mod streams;

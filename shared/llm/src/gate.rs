@@ -1,0 +1,101 @@
+//! Asked before each request of a streamed call is sent, and told what it used: for limits that many processes share.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use crate::{Class, Error, Usage};
+
+/// So many bytes of a request make a token, or more: of English about four do, of most other scripts three.
+const BYTES: u64 = 3;
+
+/// What a request may use, in tokens. Of the prompt it is an estimate, which what was used corrects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Most {
+    pub prompt: u64,
+    /// `None`: the request sets no limit.
+    pub answer: Option<u64>,
+}
+
+/// What a request used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spent {
+    /// As the provider told.
+    Told(Usage),
+    /// It was not sent, or refused at once.
+    Nothing,
+    /// It broke off, or the provider does not tell.
+    Unknown,
+}
+
+/// Lets requests through, one [`Pass`] each, or refuses them: the call then ends with that error. While it has a request wait
+/// the call's deadline does. The default one lets all through.
+#[derive(Clone, Default)]
+pub struct Gate(Option<Arc<Ask>>);
+
+type Ask = dyn Fn(Most) -> BoxFuture<'static, Result<Pass, Error>> + Send + Sync;
+
+/// The leave to send a request. What becomes of it is told once.
+pub struct Pass(Box<dyn FnOnce(Spent, Option<Duration>) + Send>);
+
+impl Gate {
+    pub fn new(
+        ask: impl Fn(Most) -> BoxFuture<'static, Result<Pass, Error>> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Some(Arc::new(ask)))
+    }
+
+    /// `None` where nobody asks.
+    pub(crate) fn ask(&self, most: Most) -> Option<BoxFuture<'static, Result<Pass, Error>>> {
+        self.0.as_ref().map(|ask| ask(most))
+    }
+}
+
+impl Pass {
+    /// `told` is given what the request used, and how long the provider asked to be left alone. Must not wait.
+    pub fn new(told: impl FnOnce(Spent, Option<Duration>) + Send + 'static) -> Self {
+        Self(Box::new(told))
+    }
+
+    /// The request ended.
+    pub(crate) fn end(self, failed: Option<&Error>, usage: Usage) {
+        let spent = match failed {
+            _ if usage.known => Spent::Told(usage),
+            Some(error) if is_refusal(error.class) => Spent::Nothing,
+            _ => Spent::Unknown,
+        };
+        (self.0)(spent, failed.and_then(|error| error.retry_after));
+    }
+}
+
+/// Whether the provider did no work on what failed so.
+fn is_refusal(class: Class) -> bool {
+    matches!(
+        class,
+        Class::Rate | Class::Quota | Class::Connect | Class::Auth | Class::Context | Class::Request
+    )
+}
+
+impl Most {
+    pub(crate) fn of(body: &str, max_tokens: Option<u32>) -> Self {
+        let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        Self {
+            prompt: bytes.div_ceil(BYTES),
+            answer: max_tokens.map(u64::from),
+        }
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gate")
+    }
+}
+
+impl fmt::Debug for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pass")
+    }
+}

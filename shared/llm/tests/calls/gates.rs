@@ -1,0 +1,125 @@
+//! Leave to send: asked for before each request, and told once what it used.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::FutureExt;
+use llm::{Class, Client, Error, Gate, Most, Pass, Spent};
+use tokio::sync::Semaphore;
+
+use crate::provider::{Answer, Provider};
+use crate::{DONE, HI, STOP, USAGE, client, request, settings, soon};
+
+/// What was asked for and what was told, in order.
+type Told = Arc<Mutex<Vec<String>>>;
+
+fn gate(told: &Told) -> Gate {
+    let told = Arc::clone(told);
+    Gate::new(move |most| {
+        note(&told, format!("asked {:?}", most.answer));
+        let told = Arc::clone(&told);
+        async move {
+            Ok(Pass::new(move |spent, pause| {
+                note(&told, words(spent, pause))
+            }))
+        }
+        .boxed()
+    })
+}
+
+fn note(told: &Told, what: String) {
+    told.lock().unwrap().push(what);
+}
+
+fn words(spent: Spent, pause: Option<Duration>) -> String {
+    let spent = match spent {
+        Spent::Told(usage) => format!("{}+{}", usage.prompt, usage.completion),
+        Spent::Nothing => "nothing".to_owned(),
+        Spent::Unknown => "unknown".to_owned(),
+    };
+    match pause {
+        Some(pause) => format!("{spent}, pause {pause:?}"),
+        None => spent,
+    }
+}
+
+/// How a call through a gate ends, and what the gate heard.
+async fn call(client: Client) -> (Option<Class>, Vec<String>) {
+    let told = Told::default();
+    let ended = client.through(gate(&told)).complete(&request()).await;
+    let heard = told.lock().unwrap().clone();
+    (ended.err().map(|error| error.class), heard)
+}
+
+#[tokio::test]
+async fn each_request_is_asked_for_and_what_it_used_is_told_once() {
+    let provider = Provider::start(|n| match n {
+        0 => Answer::plain("429 Slow", "retry-after-ms: 20\r\n", "slow down"),
+        1 => Answer::events(&[HI]).ended(),
+        _ => Answer::events(&[HI, STOP, USAGE, DONE]).ended(),
+    })
+    .await;
+    let told = call(client(&provider.url)).await;
+    let asked = "asked None".to_owned();
+    let (refused, cut, whole) = ("nothing, pause 20ms", "unknown", "7+2");
+    let [refused, cut, whole] = [refused, cut, whole].map(str::to_owned);
+    let heard = vec![asked.clone(), refused, asked.clone(), cut, asked, whole];
+    assert_eq!(told, (None, heard));
+}
+
+#[tokio::test]
+async fn a_call_that_is_refused_leave_sends_nothing() {
+    let provider = Provider::start(|_| Answer::events(&[HI, STOP, DONE]).ended()).await;
+    let gate = Gate::new(|_: Most| {
+        async { Err(Error::new(Class::Budget, "nothing is left of the day's")) }.boxed()
+    });
+    let call = client(&provider.url).through(gate);
+    let error = call.complete(&request()).await.unwrap_err();
+    assert_eq!((error.class, error.tries), (Class::Budget, 0));
+    assert_eq!(provider.connections(), 0);
+}
+
+#[tokio::test]
+async fn the_wait_for_leave_is_none_of_the_calls_time() {
+    let provider = Provider::start(|_| Answer::events(&[HI, STOP, DONE]).ended()).await;
+    let leave = Arc::new(Semaphore::new(0));
+    let gate = {
+        let leave = Arc::clone(&leave);
+        Gate::new(move |_| {
+            let leave = Arc::clone(&leave);
+            async move {
+                leave.acquire_owned().await.unwrap().forget();
+                Ok(Pass::new(|_, _| {}))
+            }
+            .boxed()
+        })
+    };
+    let mut short = settings(&provider.url);
+    short.deadlines.total = Duration::from_millis(400);
+    let client = Client::new(short).unwrap().through(gate);
+    let request = request();
+    let mut call = client.stream(&request);
+    let wait = tokio::time::timeout(Duration::from_millis(600), call.next()).await;
+    assert!(wait.is_err(), "nobody let it through");
+    leave.add_permits(1);
+    let mut last = None;
+    while let Some(piece) = soon(call.next()).await.unwrap() {
+        last = Some(piece);
+    }
+    let Some(llm::Piece::End(completion)) = last else {
+        panic!("{last:?}");
+    };
+    assert!(completion.elapsed < Duration::from_millis(400));
+}
+
+#[tokio::test]
+async fn a_dropped_call_tells_that_nobody_knows_what_it_used() {
+    let provider = Provider::start(|_| Answer::events(&[HI])).await;
+    let told = Told::default();
+    let client = client(&provider.url).through(gate(&told));
+    let request = request();
+    let mut call = client.stream(&request);
+    soon(call.next()).await.unwrap();
+    drop(call);
+    assert_eq!(*told.lock().unwrap(), ["asked None", "unknown"]);
+}
