@@ -31,6 +31,7 @@ impl Fleet {
                 model: model.name.clone(),
                 prompts: None,
                 key_file: None,
+                models: agent::Models::default(),
             })
         };
         let judging = moderator::Options {

@@ -193,6 +193,7 @@ pub(crate) fn notice(class: &str) -> &'static str {
             "The storyteller could not be reached in time. Try again."
         }
         "truncated" | "provider" => "The storyteller lost the thread. Try again.",
+        "budget" => "The storyteller has told all it may for today. The story goes on tomorrow.",
         "blocked" => "The storyteller cannot continue with that. Try something else.",
         "context" => "The story has grown too long for the storyteller.",
         "oversize" => "That was too long to be told.",

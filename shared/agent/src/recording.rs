@@ -52,6 +52,9 @@ pub struct MadeWith {
     pub model: String,
     /// Whether `[DONE]` without a reason was an end.
     pub accept_done: bool,
+    /// What the model's tokens cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<llm::Price>,
     /// The agent's own options.
     pub options: Value,
     /// `name@version#sha` of each prompt.

@@ -171,7 +171,11 @@ impl<A: Agent> Step<'_, A> {
         }
         let packer = self.worker.packer.as_ref();
         let packer = packer.filter(|_| fetched.context.policies.recording == RecordingPolicy::On);
-        let llm = self.worker.llm.borrow().clone();
+        let mut llm = self.worker.llm.borrow().clone();
+        if let Some(desk) = &self.worker.desk {
+            let response = work.response(self.worker.name);
+            llm = llm.through(desk.gate(&work.event, &fetched.context.history, response));
+        }
         let (llm, tape) = match packer {
             Some(_) => llm.taped(),
             None => (llm, Tape::default()),

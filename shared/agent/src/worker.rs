@@ -7,12 +7,13 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bus::{Bus, Delivery};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::desk::{Desk, Held};
 use crate::health::{Health, Loop};
 use crate::lease::{self, Hold, Leases};
 use crate::metrics::Meters;
@@ -83,6 +84,8 @@ pub(crate) struct Worker<A> {
     pub(crate) llm: watch::Sender<llm::Client>,
     /// Where turns are recorded at all.
     pub(crate) packer: Option<Packer>,
+    /// Where calls to the model get leave; `None` = nothing is limited.
+    pub(crate) desk: Option<Arc<Desk>>,
     pub(crate) bus: Bus,
     /// This life of this process: no two of them are ever the same.
     pub(crate) consumer: String,
@@ -105,7 +108,8 @@ pub async fn run<A: Agent>(
 ) -> anyhow::Result<()> {
     // However this ends, whoever runs beside it under the same shutdown is asked to end too.
     let _drain = shutdown.drain.clone().drop_guard();
-    let worker = Arc::new(Worker::new(agent, setup, settings, shutdown.clone())?);
+    let (worker, ended) = Worker::new(agent, setup, settings, shutdown.clone())?;
+    let worker = Arc::new(worker);
     let mut loops = JoinSet::new();
     let end = CancellationToken::new();
     if let Some(listen) = worker.settings.listen {
@@ -116,6 +120,9 @@ pub async fn run<A: Agent>(
     }
     if let Some(file) = worker.setup.key_file.clone() {
         loops.spawn(key::follow(Arc::clone(&worker), file, end.clone()));
+    }
+    if let (Some(desk), Some(ended)) = (worker.desk.clone(), ended) {
+        loops.spawn(desk.tell(ended, end.clone()));
     }
     loops.spawn(upkeep::unreplicated(Arc::clone(&worker), end.clone()));
     let (mut renewing, over) = (JoinSet::new(), CancellationToken::new());
@@ -194,7 +201,13 @@ async fn serve<A: Agent>(
 }
 
 impl<A: Agent> Worker<A> {
-    fn new(agent: A, setup: Setup, settings: Settings, shutdown: Shutdown) -> anyhow::Result<Self> {
+    /// The worker, and the calls of its desk that are over.
+    fn new(
+        agent: A,
+        setup: Setup,
+        settings: Settings,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<(Self, Option<mpsc::Receiver<Held>>)> {
         if settings.concurrency == 0 || settings.lease < SHORTEST_LEASE {
             let what = "the concurrency must be at least 1 and the lease at least 100ms";
             return Err(exit::configuration(anyhow::anyhow!(what)));
@@ -207,8 +220,12 @@ impl<A: Agent> Worker<A> {
         let meters = settings.metrics.of(name);
         let slots = i64::try_from(settings.concurrency).unwrap_or(i64::MAX);
         meters.slots.set(slots);
-        Ok(Self {
-            bus: Bus::new(settings.bus.clone())?,
+        let bus = Bus::new(settings.bus.clone())?;
+        let desk = Desk::new(&bus, &setup.models, &setup.llm, &setup.model);
+        let (desk, ended) = desk.map_err(exit::configuration)?.unzip();
+        let worker = Self {
+            bus,
+            desk,
             // The fence tells workers apart by this name alone, and the name may be the same in every pod.
             consumer: format!("{}-{:032x}", settings.name, rand::random::<u128>()),
             leases: Leases::new(settings.concurrency, meters.in_flight.clone()),
@@ -223,7 +240,8 @@ impl<A: Agent> Worker<A> {
             settings,
             meters,
             shutdown,
-        })
+        };
+        Ok((worker, ended))
     }
 
     /// Begins the turns of deliveries, except of those in flight here already. What another worker had meanwhile goes back
@@ -271,6 +289,9 @@ impl<A: Agent> Worker<A> {
             self.health.round(Loop::Take);
             let checked = async {
                 let report = self.bus.check(bus::Role::Worker).await?;
+                if self.desk.is_some() {
+                    self.bus.check_rights(bus::Role::Caller).await?;
+                }
                 // A full Redis has work all the same; a replica gives none.
                 let refusal = self.bus.write_refusal().await?;
                 match refusal.filter(bus::Error::is_away) {

@@ -44,6 +44,8 @@ pub enum Piece {
 pub struct Completion {
     pub finish: Finish,
     pub usage: Usage,
+    /// What the answer cost, in millionths; none where the price or the usage is not known.
+    pub cost: Option<u64>,
     /// The model that answered, by its own name for itself.
     pub model: String,
     /// HTTP requests sent.
@@ -216,6 +218,7 @@ impl Call {
         let mut completion = Completion {
             finish: outcome.finish,
             usage: outcome.usage,
+            cost: self.client.cost(&outcome.usage),
             model: outcome
                 .model
                 .map_or_else(|| self.model.clone(), |name| name.0.as_ref().to_owned()),

@@ -15,7 +15,8 @@ use crate::service::{Ending, Http};
 use crate::settings::Endpoint;
 use crate::tape::{Heard, Reel, Tape};
 use crate::{
-    Call, Class, Completion, Error, Finish, Gate, Piece, Recorded, Request, Settings, Usage, wire,
+    Call, Class, Completion, Error, Finish, Gate, Piece, Price, Recorded, Request, Settings, Usage,
+    wire,
 };
 
 /// Makes calls to one provider. Clones share the connections.
@@ -215,6 +216,23 @@ impl Client {
     #[must_use]
     pub fn accepts_done(&self) -> bool {
         self.inner.settings.accept_done
+    }
+
+    /// [`Settings::price`].
+    #[must_use]
+    pub fn price(&self) -> Option<Price> {
+        self.inner.settings.price
+    }
+
+    pub(crate) fn cost(&self, usage: &Usage) -> Option<u64> {
+        let price = self.price().filter(|_| usage.known)?;
+        Some(price.of(usage))
+    }
+
+    /// Longest call.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        self.inner.settings.deadlines.total
     }
 
     /// What it shows the provider.

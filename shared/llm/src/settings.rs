@@ -6,7 +6,7 @@ use async_openai::config::Config;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::{Class, Error, Observer};
+use crate::{Class, Error, Observer, Price};
 
 /// How to reach a provider and how long to wait for it.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub struct Settings {
     pub max_answer_bytes: usize,
     /// Sent with every request, for providers that want more headers. Their values are never shown.
     pub headers: Vec<(String, SecretString)>,
+    /// What its tokens cost, where that is known.
+    pub price: Option<Price>,
     pub observer: Observer,
 }
 
@@ -65,6 +67,7 @@ impl Default for Settings {
             accept_done: false,
             max_answer_bytes: 4 << 20,
             headers: Vec::new(),
+            price: None,
             observer: Observer::default(),
         }
     }

@@ -49,6 +49,7 @@ pub(crate) async fn run(command: NodeCommand, target: &Target) -> anyhow::Result
                 model: "mock".to_owned(),
                 prompts: None,
                 key_file: None,
+                models: agent::Models::default(),
             };
             let narrator = Narrator::new(Budget::default());
             agent::run(narrator, setup, agent::Settings::new(bus()?), shutdown).await?;

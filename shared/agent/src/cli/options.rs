@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::flags::{Logs, Redis, duration, pause, word};
 use crate::recording::MadeWith;
 use crate::worker::SHORTEST_LEASE;
-use crate::{Agent, Prompts, Settings, key};
+use crate::{Agent, Models, Prompts, Settings, key};
 
 /// What an agent answers with.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct Setup {
     /// Where the key of `llm` is from: a running worker takes a new one from there.
     pub key_file: Option<PathBuf>,
     pub model: String,
+    /// What models may be asked, and what they cost.
+    pub models: Models,
     /// Replaces the embedded prompts: see [`Prompts::load`](crate::Prompts::load).
     pub prompts: Option<PathBuf>,
 }
@@ -31,6 +33,7 @@ impl Setup {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             model: self.model.clone(),
             accept_done: self.llm.accepts_done(),
+            price: self.llm.price(),
             options: agent.options(),
             prompts: prompts.references(),
         }
@@ -67,6 +70,10 @@ struct Model {
     /// The model's name there
     #[arg(long, env = "LLM_MODEL", value_parser = word)]
     model: String,
+    /// A file (YAML) of what models cost and may be asked: requests and tokens a minute, calls at once, tokens and cost a day,
+    /// for each model, story and person; the same in the whole fleet
+    #[arg(long, env = "STORYFLEET_MODELS", value_name = "FILE")]
+    models: Option<PathBuf>,
     #[command(flatten)]
     provider: Provider,
 }
@@ -155,9 +162,15 @@ impl<O: Args> Options<O> {
     /// `observer` is told how each request to the model ends.
     pub(super) fn setup(&self, observer: llm::Observer) -> anyhow::Result<Setup> {
         let model = &self.model;
-        let settings = model.provider.settings(&model.llm, observer)?;
+        let models = model.models.as_deref().map(Models::read);
+        let models = models.transpose()?.unwrap_or_default();
+        let settings = llm::Settings {
+            price: models.model(&model.model)?.price,
+            ..model.provider.settings(&model.llm, observer)?
+        };
         Ok(Setup {
             llm: llm::Client::new(settings)?,
+            models,
             key_file: model.provider.llm_key_file.clone(),
             model: model.model.clone(),
             prompts: self.prompts.clone(),

@@ -157,7 +157,7 @@ impl<A: Agent, B> Player<A, B> {
         if let Value::Object(all) = &mut options {
             all.extend(self.means.changed.clone());
         }
-        let key = format!("{} {options}", with.accept_done);
+        let key = format!("{} {:?} {options}", with.accept_done, with.price);
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(made) = made.get(&key) {
             return Ok(Arc::clone(made));
@@ -169,6 +169,7 @@ impl<A: Agent, B> Player<A, B> {
         let prompts = agent.prompts(self.means.prompts.as_deref());
         let settings = llm::Settings {
             accept_done: with.accept_done,
+            price: with.price,
             deadlines: Deadlines::NONE,
             ..llm::Settings::new("http://recorded.invalid/v1")
         };

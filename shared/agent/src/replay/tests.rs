@@ -111,6 +111,7 @@ fn turn(calls: &[(&str, &str)]) -> Found {
             version: String::new(),
             model: "mock".to_owned(),
             accept_done: false,
+            price: None,
             options: json!({}),
             prompts: Vec::new(),
         }),

@@ -87,6 +87,7 @@ fn nobody() -> Setup {
         model: "nobody".to_owned(),
         prompts: None,
         key_file: None,
+        models: agent::Models::default(),
     }
 }
 
