@@ -13,14 +13,12 @@ mod story;
 mod text;
 mod token;
 mod top;
+mod up;
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
 use ::story::{Cursor, EventId, StoryId};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use mock_llm::scenario::Rate;
-use secrecy::SecretString;
 
 pub(crate) use self::audit::AuditArgs;
 pub(crate) use self::copy::{ExportArgs, ForkArgs, ImportArgs};
@@ -31,6 +29,7 @@ pub(crate) use self::scale::{ScaleArgs, Signal};
 pub(crate) use self::story::{CreateArgs, StoryCommand, TrimArgs};
 pub(crate) use self::token::TokenArgs;
 pub(crate) use self::top::TopArgs;
+pub(crate) use self::up::UpArgs;
 use crate::target::Target;
 
 /// The options that every command has.
@@ -231,60 +230,6 @@ give the same figures. A narrator's turn takes in what is parked behind it; here
     /// A server of `bench --gateway`
     #[command(hide = true, subcommand)]
     Node(NodeCommand),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct UpArgs {
-    /// The model: `mock`, or the base URL of an OpenAI-compatible server
-    // Nobody should put a password into it; --help must not show one all the same.
-    #[arg(
-        long,
-        env = "LLM_URL",
-        hide_env_values = true,
-        default_value = "mock",
-        value_name = "mock|URL"
-    )]
-    pub(crate) llm: String,
-
-    /// The model's name at that server: needed with a URL
-    #[arg(long, env = "LLM_MODEL", value_name = "M")]
-    pub(crate) model: Option<String>,
-
-    /// Key of that server; better given by the variable than on the command line
-    #[arg(long, env = "LLM_API_KEY", hide_env_values = true, value_name = "KEY")]
-    pub(crate) llm_key: Option<SecretString>,
-
-    /// Take `[DONE]` for a whole answer: for a server that never tells a finish reason
-    #[arg(long, env = "LLM_ACCEPT_DONE", value_parser = clap::builder::BoolishValueParser::new())]
-    pub(crate) llm_accept_done: bool,
-
-    /// How many events each agent answers at once
-    #[arg(long, default_value = "16", value_name = "N")]
-    pub(crate) workers: NonZeroUsize,
-
-    /// Share of the mock's calls that fail, 0 to 1
-    #[arg(long, default_value = "0", value_name = "P")]
-    pub(crate) fault_rate: Rate,
-
-    /// Where the gateway listens [default: 127.0.0.1:8080, or any free port where that is taken or --llm's]
-    #[arg(long, env = "STORYFLEET_LISTEN", value_name = "ADDRESS")]
-    pub(crate) listen: Option<SocketAddr>,
-    /// Where the gateway has /metrics, /livez and /readyz
-    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
-    pub(crate) internal_listen: SocketAddr,
-
-    /// The story to create for a start, unless it is there
-    #[arg(long, default_value = "demo", value_name = "STORY")]
-    pub(crate) demo: StoryId,
-
-    /// What is logged to stderr, as in RUST_LOG
-    #[arg(
-        long,
-        env = "RUST_LOG",
-        default_value = "warn",
-        value_name = "DIRECTIVES"
-    )]
-    pub(crate) log_filter: String,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! The three agents, as workers of this process.
 
-use agent::{Metrics, Setup, Shutdown};
+use agent::{Metrics, Models, Setup, Shutdown};
 use dialogue::Dialogue;
 use moderator::{Moderator, OnError, Tier};
 use narrator::Narrator;
@@ -25,13 +25,16 @@ impl Fleet {
     /// Does no I/O: what is wrong here is the configuration.
     pub(super) fn new(args: &UpArgs, model: &Model) -> anyhow::Result<Self> {
         let metrics = Metrics::new();
+        let models = args.models.as_deref().map(Models::read);
+        let models = models.transpose()?.unwrap_or_default();
+        let price = models.price(&model.name)?;
         let setup = |agent| {
             Ok::<_, llm::Error>(Setup {
-                llm: model.client(metrics.llm(agent))?,
+                llm: model.client(metrics.llm(agent), price)?,
                 model: model.name.clone(),
                 prompts: None,
                 key_file: None,
-                models: agent::Models::default(),
+                models: models.clone(),
             })
         };
         let judging = moderator::Options {

@@ -79,9 +79,14 @@ impl Model {
         })
     }
 
-    pub(super) fn client(&self, observer: llm::Observer) -> Result<llm::Client, llm::Error> {
+    pub(super) fn client(
+        &self,
+        observer: llm::Observer,
+        price: Option<llm::Price>,
+    ) -> Result<llm::Client, llm::Error> {
         llm::Client::new(llm::Settings {
             observer,
+            price,
             ..self.settings.clone()
         })
     }
@@ -119,7 +124,7 @@ impl Model {
     /// What to say to whoever names a server and no model.
     async fn unnamed(&self) -> anyhow::Result<anyhow::Error> {
         // A wrong URL is told first.
-        self.client(llm::Observer::default())?;
+        self.client(llm::Observer::default(), None)?;
         let url = self.base_url();
         let offers = match self.offered().await {
             Ok(None) => format!("{url}: {}", agent::NO_LIST),

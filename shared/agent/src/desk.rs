@@ -10,11 +10,13 @@ use std::time::Duration;
 use bus::{Admitted, Ask, Budget, Bus, Used};
 use futures::FutureExt;
 use llm::{Class, Error, Gate, Most, Pass, Spent};
+use prometheus::{Histogram, IntGauge};
 use story::{AuthorKind, Event, EventId, LogEntry, StoryId};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::Meters;
 use crate::models::{Model, Models};
 use crate::retry::Backoff;
 
@@ -36,6 +38,8 @@ pub(crate) struct Desk {
     models: Models,
     /// How long a call holds what it may use at most.
     life: Duration,
+    waiting: IntGauge,
+    waits: Histogram,
     ended: mpsc::Sender<Held>,
 }
 
@@ -78,6 +82,7 @@ impl Desk {
         models: &Models,
         llm: &llm::Client,
         name: &str,
+        meters: &Meters,
     ) -> anyhow::Result<Option<(Arc<Self>, mpsc::Receiver<Held>)>> {
         let model = models.model(name)?;
         if !models.limits(&model) {
@@ -90,6 +95,8 @@ impl Desk {
             model,
             models: models.clone(),
             life: llm.longest() + SLACK,
+            waiting: meters.llm_waiting.clone(),
+            waits: meters.llm_waits.clone(),
             ended,
         };
         Ok(Some((Arc::new(desk), told)))
@@ -146,10 +153,14 @@ impl Desk {
             );
             return Err(Error::new(Class::Budget, what));
         }
+        let _waiting = Waiting::new(&self.waiting);
         let (began, mut backoff) = (Instant::now(), Backoff::default());
         loop {
             match self.bus.admit(&self.ask(&claim)).await {
-                Ok(Admitted::Go) => return Ok(self.leave(claim)),
+                Ok(Admitted::Go) => {
+                    self.waits.observe(began.elapsed().as_secs_f64());
+                    return Ok(self.leave(claim));
+                }
                 Ok(Admitted::Over { budget, until }) => {
                     return Err(over(&claim.budgets, budget, until));
                 }
@@ -269,6 +280,22 @@ impl Desk {
                 }
             }
         }
+    }
+}
+
+/// Counted for as long as it lives.
+struct Waiting<'a>(&'a IntGauge);
+
+impl<'a> Waiting<'a> {
+    fn new(gauge: &'a IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -56,6 +56,9 @@ pub(crate) struct Meters {
     pub(crate) slots: IntGauge,
     pub(crate) redis_up: IntGauge,
     pub(crate) unreplicated: IntCounter,
+    /// Calls that wait for leave, and for how long they did.
+    pub(crate) llm_waiting: IntGauge,
+    pub(crate) llm_waits: Histogram,
     first_words: Histogram,
     answers: Histogram,
     pub(crate) prompts_loaded: IntCounter,
@@ -187,6 +190,8 @@ impl Metrics {
             slots: self.slots.with_label_values(label),
             redis_up: self.redis.is_up.with_label_values(label),
             unreplicated: self.redis.unreplicated.with_label_values(label),
+            llm_waiting: self.model.waiting.with_label_values(label),
+            llm_waits: self.model.waits.with_label_values(label),
             first_words: self.people.first_words.with_label_values(label),
             answers: self.people.answers.with_label_values(label),
             prompts_loaded: reloads("loaded"),
@@ -363,6 +368,7 @@ mod tests {
                     sent: true,
                     failed,
                     usage,
+                    cost: Some(1_500_000),
                     call,
                 },
             );
@@ -373,6 +379,7 @@ mod tests {
                 sent: false,
                 failed: Some(llm::Class::Cancelled),
                 usage: llm::Usage::default(),
+                cost: None,
                 call: took(0),
             },
         );
@@ -389,6 +396,7 @@ mod tests {
             r#"storyfleet_llm_calls_total{agent="narrator",result="cancelled"} 1"#,
             r#"storyfleet_llm_seconds_sum{agent="narrator"} 0.2"#,
             r#"storyfleet_llm_seconds_count{agent="narrator"} 3"#,
+            r#"storyfleet_llm_cost_total{agent="narrator"} 4.5"#,
         ] {
             assert!(text.contains(line), "{text}");
         }

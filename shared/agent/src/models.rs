@@ -135,6 +135,14 @@ impl Models {
         Ok(model)
     }
 
+    /// What the tokens of the model of this name cost, where that is known.
+    ///
+    /// # Errors
+    /// When a cost per day is to be kept, and it is not.
+    pub fn price(&self, name: &str) -> anyhow::Result<Option<Price>> {
+        Ok(self.model(name)?.price)
+    }
+
     /// How long a call may wait for its turn.
     pub(crate) fn wait(&self) -> Duration {
         self.wait.0

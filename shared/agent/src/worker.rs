@@ -221,7 +221,7 @@ impl<A: Agent> Worker<A> {
         let slots = i64::try_from(settings.concurrency).unwrap_or(i64::MAX);
         meters.slots.set(slots);
         let bus = Bus::new(settings.bus.clone())?;
-        let desk = Desk::new(&bus, &setup.models, &setup.llm, &setup.model);
+        let desk = Desk::new(&bus, &setup.models, &setup.llm, &setup.model, &meters);
         let (desk, ended) = desk.map_err(exit::configuration)?.unzip();
         let worker = Self {
             bus,

@@ -13,7 +13,7 @@ use tracing::debug;
 
 use crate::class::Retry;
 use crate::tape::{Heard, Reel};
-use crate::{Class, Ended, Error, Observer, Pass, Settings, Usage};
+use crate::{Class, Ended, Error, Observer, Pass, Price, Settings, Usage};
 
 /// Until when something must come, and what it means if it does not.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +62,7 @@ pub(crate) struct Retries {
     /// While it is not: shorter ones, since nothing is asked of it and the answer waits for its return.
     away_delays: ExponentialBackoff,
     observer: Observer,
+    price: Option<Price>,
     /// The leave for the try that is under way.
     pass: Option<Pass>,
     /// A try is under way.
@@ -85,6 +86,7 @@ impl Retries {
             away: None,
             away_delays: delays(Duration::from_secs(1)),
             observer: settings.observer.clone(),
+            price: settings.price,
             pass: None,
             sent: false,
             over: false,
@@ -132,6 +134,7 @@ impl Retries {
             sent: std::mem::take(&mut self.sent),
             failed: failed.map(|error| error.class),
             usage,
+            cost: self.price.map(|price| price.of(&usage)),
             call: last.then(|| self.started.elapsed()),
         });
     }

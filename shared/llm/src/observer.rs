@@ -16,6 +16,8 @@ pub struct Ended {
     pub failed: Option<Class>,
     /// What it cost, as far as the provider told.
     pub usage: Usage,
+    /// The same in millionths, where the price is known.
+    pub cost: Option<u64>,
     /// How long the call took, when it ended with this try.
     pub call: Option<Duration>,
 }

@@ -32,6 +32,14 @@ impl Price {
         millionths(prompt * self.input + answer * self.output)
     }
 
+    /// What so many millionths are.
+    #[must_use]
+    pub fn in_units(millionths: u64) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "nothing costs billions")]
+        let cost = millionths as f64;
+        cost / 1e6
+    }
+
     /// Whether it is a price at all.
     #[must_use]
     pub fn is_sound(&self) -> bool {

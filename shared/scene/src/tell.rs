@@ -100,19 +100,12 @@ pub fn report(prompts: &[&Prompt], completion: &Completion) -> LlmReport {
         tokens_in: completion.usage.prompt.into(),
         tokens_cached: completion.usage.cached.into(),
         tokens_out: completion.usage.completion.into(),
-        cost: completion.cost.map(in_units),
+        cost: completion.cost.map(llm::Price::in_units),
         ttft_ms: millis(completion.first_token),
         ms: millis(completion.elapsed),
         tries: completion.tries,
         finish: finish.to_owned(),
     }
-}
-
-/// Of millionths.
-fn in_units(millionths: u64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "no answer costs billions")]
-    let cost = millionths as f64;
-    cost / 1e6
 }
 
 /// The answer as it comes: its prose goes into the draft.

@@ -104,6 +104,9 @@ async fn in_time(
 async fn redis<O: Args>(options: &Options<O>) -> anyhow::Result<Usable> {
     let bus = Bus::new(options.bus())?;
     let report = bus.check(bus::Role::Worker).await?;
+    if options.limits() {
+        bus.check_rights(bus::Role::Caller).await?;
+    }
     if let Some(refusal) = bus.write_refusal().await? {
         return Err(refusal.into());
     }

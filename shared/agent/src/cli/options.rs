@@ -71,7 +71,7 @@ struct Model {
     #[arg(long, env = "LLM_MODEL", value_parser = word)]
     model: String,
     /// A file (YAML) of what models cost and may be asked: requests and tokens a minute, calls at once, tokens and cost a day,
-    /// for each model, story and person; the same in the whole fleet
+    /// for each model, story and person; the same in the whole fleet: docs/models.md
     #[arg(long, env = "STORYFLEET_MODELS", value_name = "FILE")]
     models: Option<PathBuf>,
     #[command(flatten)]
@@ -155,6 +155,11 @@ impl<O: Args> Options<O> {
         self
     }
 
+    /// Whether calls may be limited.
+    pub(super) fn limits(&self) -> bool {
+        self.model.models.is_some()
+    }
+
     pub(super) fn bus(&self) -> bus::Settings {
         self.redis.settings()
     }
@@ -165,7 +170,7 @@ impl<O: Args> Options<O> {
         let models = model.models.as_deref().map(Models::read);
         let models = models.transpose()?.unwrap_or_default();
         let settings = llm::Settings {
-            price: models.model(&model.model)?.price,
+            price: models.price(&model.model)?,
             ..model.provider.settings(&model.llm, observer)?
         };
         Ok(Setup {

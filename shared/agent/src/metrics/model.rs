@@ -1,9 +1,9 @@
 //! Of calls to the model: how they end, how long they take, and the tokens that are paid for.
 
 use llm::Ended;
-use prometheus::{HistogramVec, IntCounterVec, Registry};
+use prometheus::{CounterVec, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
-use super::{counter, seconds};
+use super::{counter, register, seconds};
 
 #[derive(Debug, Clone)]
 pub(super) struct Model {
@@ -11,6 +11,9 @@ pub(super) struct Model {
     calls: IntCounterVec,
     seconds: HistogramVec,
     tokens: IntCounterVec,
+    cost: CounterVec,
+    pub(super) waiting: IntGaugeVec,
+    pub(super) waits: HistogramVec,
 }
 
 impl Model {
@@ -39,6 +42,31 @@ impl Model {
                 "Tokens by kind, those of failed requests too where the model told.",
                 &["agent", "kind"],
             ),
+            cost: register(
+                registry,
+                CounterVec::new(
+                    Opts::new(
+                        "storyfleet_llm_cost_total",
+                        "What the tokens cost, in the currency of the prices, where the model has one.",
+                    ),
+                    &["agent"],
+                ),
+            ),
+            waiting: register(
+                registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "storyfleet_llm_waiting",
+                        "Calls that wait for their turn within the model's limits.",
+                    ),
+                    &["agent"],
+                ),
+            ),
+            waits: seconds(
+                registry,
+                "storyfleet_llm_wait_seconds",
+                "Waits of requests for their turn, where the model has limits.",
+            ),
         }
     }
 
@@ -54,6 +82,7 @@ impl Model {
             self.tokens.with_label_values(&[agent, kind]);
         }
         self.seconds.with_label_values(&[agent]);
+        self.cost.with_label_values(&[agent]);
     }
 
     pub(super) fn tried(&self, agent: story::Agent, ended: Ended) {
@@ -73,6 +102,10 @@ impl Model {
             ("cached", ended.usage.cached),
             ("out", ended.usage.completion),
         ];
+        if let Some(cost) = ended.cost {
+            let all = self.cost.with_label_values(&[agent]);
+            all.inc_by(llm::Price::in_units(cost));
+        }
         for (kind, tokens) in kinds {
             let counted = self.tokens.with_label_values(&[agent, kind]);
             counted.inc_by(tokens.into());
