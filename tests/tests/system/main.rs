@@ -20,6 +20,7 @@ mod gateway;
 mod golden;
 mod health;
 mod keys;
+mod limits;
 mod moderation;
 mod operator;
 mod outage;

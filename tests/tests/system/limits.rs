@@ -1,0 +1,100 @@
+//! What models may be asked: limits and budgets that all workers keep together.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use story::{Agent, Payload, Policies, StoryId};
+use system_tests::{Options, Output, Process, Stack};
+
+/// A story has room for one call of `dialogue` in its day, whose prompt and answer may have some 600 tokens.
+const ONE_CALL: &str = "stories: {per_day: {tokens: 900}}";
+
+/// The file of models, and the folder that it is in as long as that lives.
+fn models(yaml: &str) -> anyhow::Result<(tempfile::TempDir, PathBuf)> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("models.yaml");
+    std::fs::write(&file, yaml)?;
+    Ok((folder, file))
+}
+
+fn speaker(stack: &Stack, file: &std::path::Path) -> anyhow::Result<(Process, Output)> {
+    let file = file.to_string_lossy();
+    stack.worker_with(Agent::Dialogue, &["--models", &file])
+}
+
+/// How an action ended: the class of its failure, none where it was answered.
+async fn end_of(stack: &Stack, story: &StoryId, id: &str) -> anyhow::Result<Option<String>> {
+    let action = stack.say(story, id, "Who put it out?").await?;
+    let mut watcher = stack.hear(story).await?;
+    let ended = watcher.end_of(&action).await?;
+    Ok(match ended.payload() {
+        Payload::Failed(failed) => Some(failed.class.clone()),
+        _ => None,
+    })
+}
+
+#[tokio::test]
+async fn a_story_that_used_up_its_day_is_told_so_and_costs_nothing_more() -> anyhow::Result<()> {
+    let stack = Stack::start(Options::default()).await?;
+    let (_folder, file) = models(ONE_CALL)?;
+    let (worker, _log) = speaker(&stack, &file)?;
+    let one = stack.story("one", Policies::default()).await?;
+    let other = stack.story("other", Policies::default()).await?;
+    assert_eq!(end_of(&stack, &one, "a1").await?, None);
+    // What the first one did not use came back, and some calls later nothing is left.
+    let mut ends = Vec::new();
+    for n in 2..8 {
+        ends.push(end_of(&stack, &one, &format!("a{n}")).await?);
+    }
+    assert_eq!(ends.last(), Some(&Some("budget".to_owned())), "{ends:?}");
+    let last = "a7".parse()?;
+    assert_eq!(stack.calls_for(&last).await?, 0);
+    assert_eq!(end_of(&stack, &other, "b1").await?, None);
+    worker.end().await?;
+    stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_call_whose_worker_died_is_made_again_and_holds_once() -> anyhow::Result<()> {
+    let slow = Options {
+        between_tokens: Duration::from_millis(200),
+        ..Options::default()
+    };
+    let stack = Stack::start(slow).await?;
+    let (_folder, file) = models(ONE_CALL)?;
+    let (doomed, _log) = speaker(&stack, &file)?;
+    let story = stack.story("one", Policies::default()).await?;
+    let action = stack.say(&story, "a1", "Who put it out?").await?;
+    stack.asked(&action, 1).await?;
+    doomed.kill().await?;
+    let (worker, _log) = speaker(&stack, &file)?;
+    stack.audit(1).await?;
+    assert_eq!(stack.calls_for(&action).await?, 2);
+    worker.end().await?;
+    stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_file_of_models_that_does_not_do_ends_the_start_with_the_place() -> anyhow::Result<()> {
+    let stack = Stack::start(Options::default()).await?;
+    for (yaml, says) in [
+        (
+            "models: {mock: {tokens_per_minute: 0}}",
+            "models.mock.tokens_per_minute",
+        ),
+        (
+            "people: {per_day: {cost: 1}}",
+            "models.mock.price is missing",
+        ),
+        ("people: [", "does not do"),
+    ] {
+        let (_folder, file) = models(yaml)?;
+        let (worker, mut log) = speaker(&stack, &file)?;
+        log.line(says).await?;
+        assert_eq!(worker.gone().await?.code(), Some(2), "{yaml}");
+    }
+    stack.end().await;
+    Ok(())
+}
