@@ -59,6 +59,9 @@ finish(work, entry)
 
 if lane then
   redis.call('HDEL', KEYS[8], agent)
+  if KEYS[10] then
+    redis.call('DEL', KEYS[10] .. 'paid')
+  end
   local attempt = KEYS[10] and redis.call('HGET', KEYS[8], 'n:' .. ARGV[8])
   if attempt then
     redis.call('DEL', KEYS[10] .. attempt)

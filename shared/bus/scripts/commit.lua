@@ -9,7 +9,7 @@
 --       consumed   id                               parked events answered in the same beat, from the head
 --       fields     name, value                      of the context
 --       retracted  seq, tombstone JSON              log events taken away
---       responses  id                               whose drafts are over
+--       responses  id                               whose drafts are over, and what was paid for them
 --       emitted    JSON, id, logged | held, list of (lane, part)
 --       recorded   id of the entry's event, epoch, turns and ms to keep, bytes    at most one
 --
@@ -125,6 +125,9 @@ for i, attempt in ipairs(begun) do
     if bases[i] then
       redis.call('DEL', bases[i] .. attempt)
     end
+  end
+  if bases[i] then
+    redis.call('DEL', bases[i] .. 'paid')
   end
 end
 

@@ -1,7 +1,7 @@
 //! Everything that a worker needs to know to answer an entry, in one round trip.
 
 use redis::Value;
-use story::{Context, LogEntry};
+use story::{Context, LogEntry, Seq};
 
 use crate::log::{readable, seq};
 use crate::reply::{Entry, next};
@@ -23,12 +23,14 @@ pub struct Fetched {
     /// The number of the next one if it is the first: Redis's time in seconds, so that a replica that takes over without
     /// what it knew of another one does not give its number to this.
     pub first_attempt: u32,
+    /// What an earlier delivery paid for ([`Bus::keep_paid`]): how its turn was begun, and its answers.
+    pub paid: Option<(Vec<u8>, Vec<Vec<u8>>)>,
     /// Redis's clock.
     pub now: jiff::Timestamp,
 }
 
 impl Bus {
-    /// Reads the entry's story with the last `history` events of its log and the first `parked` of its lane. Events
+    /// Reads the entry's story with the last `history` events of its log, up to `until`, and the first `parked` of its lane. Events
     /// that were retracted, or that this version cannot read, are left out.
     ///
     /// # Errors
@@ -36,7 +38,7 @@ impl Bus {
     pub async fn context(
         &self,
         delivery: &Delivery,
-        history: usize,
+        (history, until): (usize, Option<Seq>),
         parked: usize,
     ) -> Result<Fetched, Error> {
         let agent = delivery.agent;
@@ -49,7 +51,8 @@ impl Bus {
             pipe.cmd("HGETALL").arg(key);
         }
         // COUNT 0 would mean everything.
-        pipe.cmd("XREVRANGE").arg(keys.log(id)).arg("+").arg("-");
+        let until = until.map_or_else(|| "+".to_owned(), |seq| format!("{}-0", seq.0));
+        pipe.cmd("XREVRANGE").arg(keys.log(id)).arg(until).arg("-");
         pipe.arg("COUNT").arg(history.max(1));
         if let Some(last) = parked.checked_sub(1) {
             pipe.cmd("LRANGE").arg(keys.lane(agent, id).parked);
@@ -58,6 +61,8 @@ impl Bus {
         pipe.cmd("HGET")
             .arg(keys.drafts(id))
             .arg(format!("n:{response}"));
+        pipe.cmd("LRANGE").arg(keys.paid(id, &response));
+        pipe.arg(0).arg(-1);
         pipe.cmd("TIME");
         let mut replies = self.link.pipe(&pipe).await?.into_iter();
 
@@ -70,6 +75,8 @@ impl Bus {
             _ => next(&mut replies)?,
         };
         let attempt: Option<u32> = next(&mut replies)?;
+        let mut paid: Vec<Vec<u8>> = next(&mut replies)?;
+        let paid = (!paid.is_empty()).then(|| (paid.remove(0), paid));
         let (seconds, micros): (i64, i32) = next(&mut replies)?;
         let epoch = story.epoch.clone();
         Ok(Fetched {
@@ -79,6 +86,7 @@ impl Bus {
                 .iter()
                 .map_while(|packed| work(&unpack(packed)?, keys, delivery.lease.shard).ok())
                 .collect(),
+            paid,
             attempt: attempt.unwrap_or(0),
             first_attempt: u32::try_from(seconds).unwrap_or(1),
             now: jiff::Timestamp::new(seconds, micros * 1_000)

@@ -14,6 +14,7 @@ use crate::view::{Chunk, Drafts, Running};
 use crate::{Bus, Error, LeaseId};
 
 pub(crate) static DRAFT: Script = Script::new(include_str!("../scripts/draft.lua"));
+pub(crate) static PAID: Script = Script::new(include_str!("../scripts/paid.lua"));
 pub(crate) static RESET: Script = Script::new(include_str!("../scripts/reset.lua"));
 
 /// How long a draft's text outlives its last chunk.
@@ -91,6 +92,32 @@ impl Bus {
             "OK" => next(&mut rest.into_iter()).map(Some),
             "STALE" => Ok(None),
             _ => Err(Error::data(format!("reset.lua replied {word}"))),
+        }
+    }
+
+    /// Keeps an answer that was paid for until the turn ends, with how the turn was begun: [`crate::Fetched::paid`].
+    ///
+    /// # Errors
+    /// When Redis is not reached or refuses.
+    pub async fn keep_paid(
+        &self,
+        draft: &Draft,
+        begun: &[u8],
+        answer: &[u8],
+    ) -> Result<Drafted, Error> {
+        let mut call = PAID.call();
+        call.key(self.keys.work(draft.agent, draft.lease.shard))
+            .key(self.keys.paid(&draft.story, &draft.re));
+        call.arg(draft.lease.entry.as_str())
+            .arg(draft.consumer.as_str())
+            .arg(begun)
+            .arg(answer)
+            .number(millis(LIFE));
+        let (word, _) = verdict(call.run_until_answered(&self.link).await?)?;
+        match word.as_str() {
+            "OK" => Ok(Drafted::Ok),
+            "STALE" => Ok(Drafted::Stale),
+            _ => Err(Error::data(format!("paid.lua replied {word}"))),
         }
     }
 

@@ -114,6 +114,11 @@ impl Keys {
         self.at(self.shard(story), &format!("draft:{response}:"))
     }
 
+    /// What was paid for a response that is in the making.
+    pub(crate) fn paid(&self, story: &StoryId, response: &EventId) -> String {
+        format!("{}paid", self.draft_base(story, response))
+    }
+
     pub(crate) fn lane(&self, agent: Agent, story: &StoryId) -> Lane {
         Lane {
             work: self.work(agent, self.shard(story)),

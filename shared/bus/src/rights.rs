@@ -4,7 +4,7 @@
 
 use crate::admission::{ADMIT, SETTLE};
 use crate::dead::REDRIVE;
-use crate::draft::{DRAFT, RESET};
+use crate::draft::{DRAFT, PAID, RESET};
 use crate::lanes::{READMIT, REPAIR};
 use crate::presence::{HERE, WHO};
 use crate::reply::read;
@@ -46,7 +46,7 @@ impl Role {
             Self::Operator => &[&REDRIVE, &REPAIR, &READMIT, &TRIM, &ADOPT],
             Self::Producer => &[&PUBLISH],
             Self::Worker => &[
-                &COMMIT, &BURY, &RENEW, &RELEASE, &RECLAIM, &JANITOR, &DRAFT, &RESET, &QUEUE,
+                &COMMIT, &BURY, &RENEW, &RELEASE, &RECLAIM, &JANITOR, &DRAFT, &RESET, &QUEUE, &PAID,
             ],
         };
         let mut commands: Vec<_> = scripts.iter().flat_map(|each| each.commands()).collect();

@@ -241,7 +241,7 @@ async fn what_is_redriven_days_later_is_no_earlier_attempt_and_no_text_is_left()
     let id = bus.dead(NARRATOR).await.unwrap().remove(0).id;
     assert!(bus.redrive(NARRATOR, &id).await.unwrap());
     let delivery = reader.next(1).await.unwrap().remove(0);
-    let fetched = bus.context(&delivery, 1, 0).await.unwrap();
+    let fetched = bus.context(&delivery, (1, None), 0).await.unwrap();
     assert_eq!(fetched.attempt, 1);
     let attempt = bus.reset_draft(&drafted(&delivery)).await.unwrap();
     assert!(attempt > Some(1), "{attempt:?}");

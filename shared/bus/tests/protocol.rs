@@ -240,7 +240,7 @@ async fn parked_events_answered_in_the_same_beat_end_with_it() {
     let (server, bus) = castle(&["a", "b", "c", "d"]).await;
     let mut reader = bus.reader(NARRATOR, "w1");
     let delivery = one(reader.next(10).await.unwrap());
-    let fetched = bus.context(&delivery, 10, 2).await.unwrap();
+    let fetched = bus.context(&delivery, (10, None), 2).await.unwrap();
     let consume: Vec<_> = fetched.parked.iter().map(|work| work.id.clone()).collect();
     assert!(consume.iter().map(story::EventId::as_str).eq(["b", "c"]));
     assert_eq!(fetched.context.history.len(), 4);

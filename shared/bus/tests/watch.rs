@@ -159,7 +159,11 @@ async fn a_chunk_sent_twice_is_read_once_and_an_old_attempt_not_at_all() {
 async fn an_attempt_has_a_number_that_no_server_gave_before() {
     let (server, bus) = castle(&[]).await;
     let (delivery, draft) = begun(&bus, "a").await;
-    let first = bus.context(&delivery, 1, 0).await.unwrap().first_attempt;
+    let first = bus
+        .context(&delivery, (1, None), 0)
+        .await
+        .unwrap()
+        .first_attempt;
     let now = u32::try_from(jiff::Timestamp::now().as_second()).unwrap();
     assert!(now.abs_diff(first) < 60, "{first}");
     write(&bus, &draft, first, 0, "one").await;

@@ -7,14 +7,16 @@ use std::time::Duration;
 use async_openai::traits::RequestOptionsBuilder;
 use futures::future::BoxFuture;
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::debug;
 
 use crate::attempt::{Attempt, Outcome, Rules, Step};
 use crate::limits::{Limit, Retries};
+use crate::paid::{self, Answers};
 use crate::service::{EVENT_STREAM, Ending};
-use crate::{Class, Client, Error, Most, Pass, Request};
+use crate::{Class, Client, Error, Most, Paid, Pass, Request};
 
 /// A call in flight. Dropping it cancels the HTTP request at once.
 #[must_use = "nothing is sent before `next` is awaited"]
@@ -23,6 +25,8 @@ pub struct Call {
     sent: Arc<Sent>,
     model: String,
     retries: Retries,
+    /// Where its answer is kept, if it is.
+    kept: Option<Kept>,
     /// Text of the present try was given out: a retry must take it back.
     told: bool,
     state: State,
@@ -57,7 +61,8 @@ pub struct Completion {
 }
 
 /// Why the answer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Finish {
     /// The model was done, or met a stop sequence.
     Stop,
@@ -68,7 +73,7 @@ pub enum Finish {
 }
 
 /// Tokens, as the provider counts them; zeros when it told nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {
     pub prompt: u32,
     /// Of `prompt`, read from the provider's cache.
@@ -87,6 +92,15 @@ struct Sent {
     max_tokens: Option<u32>,
 }
 
+/// An answer in the making that is to be kept.
+struct Kept {
+    answers: Answers,
+    request: String,
+    text: String,
+    /// It is one that was kept: no provider is asked.
+    is_given: bool,
+}
+
 /// Every wait is kept here, not in a future of [`Call::next`], so that dropping that one loses nothing.
 enum State {
     /// To be sent, at once or at a time.
@@ -103,9 +117,25 @@ impl Call {
         let mut headers = request.labels.headers();
         headers.insert(ACCEPT, HeaderValue::from_static(EVENT_STREAM));
         let body: Arc<RawValue> = request.body().into();
+        let mut retries = Retries::new(client.settings(), client.reel(|| Arc::clone(&body)));
+        let kept = client.answers().map(|answers| {
+            let request = paid::name(&body);
+            let given = answers.take(&request);
+            let is_given = given.is_some();
+            if let Some(paid) = given {
+                retries.play(paid, &body);
+            }
+            Kept {
+                answers: answers.clone(),
+                request,
+                text: String::new(),
+                is_given,
+            }
+        });
         Self {
             model: request.model.clone(),
-            retries: Retries::new(client.settings(), client.reel(|| Arc::clone(&body))),
+            retries,
+            kept,
             told: false,
             state: State::Waiting(None),
             sent: Arc::new(Sent {
@@ -151,6 +181,9 @@ impl Call {
                 State::Streaming(attempt) => match attempt.next().await {
                     Ok(Step::Text(text)) => {
                         self.told = true;
+                        if let Some(kept) = &mut self.kept {
+                            kept.text.push_str(&text);
+                        }
                         return Ok(Some(Piece::Text(text)));
                     }
                     Ok(Step::Ended(outcome)) => match self.retries.let_go() {
@@ -169,6 +202,9 @@ impl Call {
 
     /// Asks for leave to send the next request, where somebody gives it.
     fn ask(&mut self) {
+        if self.kept.as_ref().is_some_and(|kept| kept.is_given) {
+            return self.open();
+        }
         let most = Most::of(self.sent.body.get(), self.sent.max_tokens);
         match self.client.gate().ask(most) {
             Some(asking) => self.state = State::Asking(asking, Instant::now()),
@@ -205,6 +241,9 @@ impl Call {
     /// Ends the try, and the call unless it is tried again. The restart is told before the wait.
     fn failed(&mut self, failure: Error, usage: Usage) -> Result<Option<Piece>, Error> {
         self.state = State::Over;
+        if let Some(kept) = &mut self.kept {
+            kept.text.clear();
+        }
         let class = failure.class;
         let again = self.retries.after(self.client.seal(failure), usage)?;
         self.state = State::Waiting(Some(again));
@@ -229,6 +268,10 @@ impl Call {
         // The call is written down here, not when whoever made it lets go of it.
         if let Some(mut reel) = self.retries.reel.take() {
             reel.whole(&mut completion);
+        }
+        if let Some(kept) = self.kept.take().filter(|kept| !kept.is_given) {
+            let paid = Paid::new(kept.request, kept.text, &completion);
+            kept.answers.tell(paid);
         }
         debug!(
             tries = completion.tries,

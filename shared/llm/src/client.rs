@@ -8,15 +8,17 @@ use async_openai::config::Config;
 use async_openai::error::OpenAIError;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
+use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout_at};
 
 use crate::limits::{Limit, Retries};
+use crate::paid::Answers;
 use crate::service::{Ending, Http};
 use crate::settings::Endpoint;
 use crate::tape::{Heard, Reel, Tape};
 use crate::{
-    Call, Class, Completion, Error, Finish, Gate, Piece, Price, Recorded, Request, Settings, Usage,
-    wire,
+    Call, Class, Completion, Error, Finish, Gate, Paid, Piece, Price, Recorded, Request, Settings,
+    Usage, wire,
 };
 
 /// Makes calls to one provider. Clones share the connections.
@@ -25,6 +27,7 @@ pub struct Client {
     inner: Arc<Inner>,
     tape: Option<Tape>,
     gate: Gate,
+    answers: Option<Answers>,
 }
 
 struct Inner {
@@ -68,6 +71,7 @@ impl Client {
             }),
             tape: None,
             gate: Gate::default(),
+            answers: None,
         })
     }
 
@@ -89,6 +93,7 @@ impl Client {
             inner: Arc::new(inner),
             tape: None,
             gate: Gate::default(),
+            answers: None,
         })
     }
 
@@ -121,6 +126,18 @@ impl Client {
             gate,
             ..self.clone()
         }
+    }
+
+    /// The same client. A streamed call that asks what one of `given` answers gets that answer; every other answer is told
+    /// once it is whole.
+    #[must_use]
+    pub fn keeping(&self, given: Vec<Paid>) -> (Self, mpsc::Receiver<Paid>) {
+        let (answers, told) = Answers::new(given);
+        let client = Self {
+            answers: Some(answers),
+            ..self.clone()
+        };
+        (client, told)
     }
 
     /// Begins a streamed call: its total deadline runs from here, its request is sent by the first
@@ -239,6 +256,10 @@ impl Client {
     #[must_use]
     pub fn key(&self) -> Option<&SecretString> {
         self.inner.settings.api_key.as_ref()
+    }
+
+    pub(crate) fn answers(&self) -> Option<&Answers> {
+        self.answers.as_ref()
     }
 
     pub(crate) fn gate(&self) -> &Gate {

@@ -4,16 +4,18 @@
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use backoff::backoff::Backoff as _;
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tracing::debug;
 
 use crate::class::Retry;
-use crate::tape::{Heard, Reel};
-use crate::{Class, Ended, Error, Observer, Pass, Price, Settings, Usage};
+use crate::tape::{Heard, Reel, Tape};
+use crate::{Class, Ended, Error, Observer, Paid, Pass, Price, Settings, Usage};
 
 /// Until when something must come, and what it means if it does not.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +67,8 @@ pub(crate) struct Retries {
     price: Option<Price>,
     /// The leave for the try that is under way.
     pass: Option<Pass>,
+    /// The answer is one that was paid for: nothing is sent, and nothing costs.
+    free: bool,
     /// A try is under way.
     sent: bool,
     /// The observer knows its end.
@@ -88,16 +92,24 @@ impl Retries {
             observer: settings.observer.clone(),
             price: settings.price,
             pass: None,
+            free: false,
             sent: false,
             over: false,
             reel,
         }
     }
 
+    /// The answer is one that was paid for.
+    pub(crate) fn play(&mut self, paid: Paid, request: &Arc<RawValue>) {
+        self.free = true;
+        let reel = || Tape::default().reel(Arc::clone(request));
+        self.reel.get_or_insert_with(reel).give(paid.played());
+    }
+
     /// A try begins.
     pub(crate) fn begin(&mut self) -> Option<Heard> {
         self.tries += 1;
-        self.sent = true;
+        self.sent = !self.free;
         self.reel.as_mut().map(Reel::begin)
     }
 
@@ -127,6 +139,7 @@ impl Retries {
 
     fn ended(&mut self, failed: Option<&Error>, usage: Usage, last: bool) {
         self.over = last;
+        let usage = if self.free { Usage::default() } else { usage };
         if let Some(pass) = self.pass.take() {
             pass.end(failed, usage);
         }

@@ -116,7 +116,8 @@ impl Reel {
     /// A try begins.
     pub(crate) fn begin(&mut self) -> Heard {
         let script = self.tape.0.script.as_ref();
-        if let (Some(script), true) = (script, self.tries.is_empty()) {
+        let begins = self.tries.is_empty() && self.to_play.is_none();
+        if let (Some(script), true) = (script, begins) {
             let call = script.next(&self.request);
             self.took = call.took;
             self.to_play = Some(call.tries.into());
@@ -133,6 +134,11 @@ impl Reel {
         }));
         self.tries.push((at, heard.clone(), None));
         heard
+    }
+
+    /// What answers the call, in the place of a provider.
+    pub(crate) fn give(&mut self, answer: Try) {
+        self.to_play = Some([answer].into());
     }
 
     /// The try that began last failed.

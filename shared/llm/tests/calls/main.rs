@@ -4,6 +4,7 @@
 
 mod faults;
 mod gates;
+mod paid;
 mod provider;
 mod secrets;
 mod streams;

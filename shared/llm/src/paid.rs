@@ -1,0 +1,114 @@
+//! Answers that are paid for: told as each call ends, so that whoever must begin a turn again can give them back. A call that
+//! asks the same is then answered with them, and no provider is asked.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+
+use crate::recorded::{Answer, Try};
+use crate::{Completion, Finish, Text, Usage};
+
+/// Calls of a turn whose answers wait to be kept.
+const UNKEPT: usize = 16;
+
+/// A whole answer of a streamed call. A wire format.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paid {
+    /// SHA-256 of the request's body, hexadecimal.
+    pub request: String,
+    pub text: String,
+    pub finish: Finish,
+    pub model: String,
+    /// As the provider told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+}
+
+/// The answers of one turn.
+#[derive(Debug, Clone)]
+pub(crate) struct Answers {
+    given: Arc<Mutex<VecDeque<Paid>>>,
+    told: mpsc::Sender<Paid>,
+}
+
+impl Answers {
+    pub(crate) fn new(given: Vec<Paid>) -> (Self, mpsc::Receiver<Paid>) {
+        let (told, paid) = mpsc::channel(UNKEPT);
+        let given = Arc::new(Mutex::new(given.into()));
+        (Self { given, told }, paid)
+    }
+
+    /// The first answer to this request that was not taken yet.
+    pub(crate) fn take(&self, request: &str) -> Option<Paid> {
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = given.iter().position(|paid| paid.request == request)?;
+        given.remove(place)
+    }
+
+    /// Whoever keeps them may be gone, or slow: then this one is not kept.
+    pub(crate) fn tell(&self, paid: Paid) {
+        let _unkept = self.told.try_send(paid);
+    }
+}
+
+impl Paid {
+    pub(crate) fn new(request: String, text: String, completion: &Completion) -> Self {
+        Self {
+            request,
+            text,
+            finish: completion.finish,
+            model: completion.model.clone(),
+            usage: Some(completion.usage).filter(|usage| usage.known),
+        }
+    }
+
+    /// What a provider would stream, at once.
+    pub(crate) fn played(self) -> Try {
+        let finish = match self.finish {
+            Finish::Stop => "stop",
+            Finish::Length => "length",
+            Finish::Other => "other",
+        };
+        let usage = self.usage.map(|usage| {
+            json!({
+                "prompt_tokens": usage.prompt, "completion_tokens": usage.completion,
+                "prompt_tokens_details": {"cached_tokens": usage.cached},
+                "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+            })
+        });
+        let frames = [
+            json!({"model": self.model, "choices": [{"delta": {"content": self.text}}]}),
+            json!({"choices": [{"delta": {}, "finish_reason": finish}]}),
+            json!({"choices": [], "usage": usage}),
+        ];
+        let mut body: String = frames
+            .iter()
+            .map(|frame| format!("data: {frame}\n\n"))
+            .collect();
+        body.push_str("data: [DONE]\n\n");
+        let kind = ("content-type".to_owned(), "text/event-stream".to_owned());
+        let answer = Answer {
+            status: 200,
+            headers: [kind].into(),
+            pieces: vec![(0, body.len())],
+            body: Text(body.into_bytes()),
+            ended: true,
+        };
+        Try {
+            at: 0,
+            answer: Some(answer),
+            failed: None,
+        }
+    }
+}
+
+/// The name of a request.
+pub(crate) fn name(body: &RawValue) -> String {
+    let digest = Sha256::digest(body.get());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
