@@ -1,5 +1,5 @@
-//! A network before Redis that loses what Redis replies to chosen commands (they are done, and nobody hears of it), or that
-//! delivers everything late.
+//! A network before Redis that loses what Redis replies to chosen commands (they are done, and nobody hears of it), that does
+//! not deliver chosen ones, or that delivers everything late.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,8 +8,11 @@ use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+
+use crate::wait::DEADLINE;
 
 /// Longer than any word.
 const PIECE: usize = 64;
@@ -19,6 +22,8 @@ const PIECE: usize = 64;
 pub struct Relay {
     address: SocketAddr,
     word: Word,
+    barred: Word,
+    bars: watch::Sender<usize>,
     held: watch::Sender<bool>,
     _end: DropGuard,
 }
@@ -36,15 +41,21 @@ impl Relay {
         let redis = redis.strip_prefix("redis://").context("a plain URL")?;
         let (redis, end) = (redis.to_owned(), CancellationToken::new());
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let (address, word) = (listener.local_addr()?, Word::default());
+        let address = listener.local_addr()?;
+        let (word, barred, bars) = (Word::default(), Word::default(), watch::Sender::new(0));
         let (held, holds) = watch::channel(false);
-        let (loses, tasks, until) = (word.clone(), TaskTracker::new(), end.clone());
+        let way = Way {
+            loses: word.clone(),
+            bars: barred.clone(),
+            barred: bars.clone(),
+            holds,
+        };
+        let (tasks, until) = (TaskTracker::new(), end.clone());
         let carries = async move {
             while let Ok((near, _)) = listener.accept().await {
-                let (redis, word, holds) = (redis.clone(), loses.clone(), holds.clone());
-                let until = until.clone();
+                let (redis, way, until) = (redis.clone(), way.clone(), until.clone());
                 tasks.spawn(async move {
-                    let carried = carry(near, &redis, &word, holds);
+                    let carried = carry(near, &redis, way);
                     // Either side may hang up at any time.
                     let _ended = until.run_until_cancelled(carried).await;
                 });
@@ -55,6 +66,8 @@ impl Relay {
         Ok(Self {
             address,
             word,
+            barred,
+            bars,
             held,
             _end: end.drop_guard(),
         })
@@ -70,9 +83,26 @@ impl Relay {
         *self.word.get() = Some(word.to_owned());
     }
 
-    /// From now on everything is heard.
+    /// From now on no command with this in it is delivered, nor anything of its connection that comes after it.
+    pub fn bar(&self, word: &str) {
+        *self.barred.get() = Some(word.to_owned());
+    }
+
+    /// Waits until `times` connections were barred.
+    ///
+    /// # Errors
+    /// When they are not in time.
+    pub async fn barred(&self, times: usize) -> anyhow::Result<()> {
+        let mut bars = self.bars.subscribe();
+        let barred = timeout(DEADLINE, bars.wait_for(|bars| *bars >= times));
+        barred.await.context("nothing is barred in time")??;
+        Ok(())
+    }
+
+    /// From now on everything is delivered and heard.
     pub fn mend(&self) {
         *self.word.get() = None;
+        *self.barred.get() = None;
     }
 
     /// From now on nothing comes through, either way.
@@ -100,12 +130,23 @@ impl Word {
     }
 }
 
-async fn carry(
-    mut near: TcpStream,
-    redis: &str,
-    word: &Word,
-    mut holds: watch::Receiver<bool>,
-) -> std::io::Result<()> {
+/// What befalls what is carried.
+#[derive(Debug, Clone)]
+struct Way {
+    loses: Word,
+    bars: Word,
+    /// How many connections were.
+    barred: watch::Sender<usize>,
+    holds: watch::Receiver<bool>,
+}
+
+async fn carry(mut near: TcpStream, redis: &str, way: Way) -> std::io::Result<()> {
+    let Way {
+        loses: word,
+        bars,
+        barred,
+        mut holds,
+    } = way;
     released(&mut holds).await;
     let mut far = TcpStream::connect(redis).await?;
     let (mut asked, mut replied) = (vec![0; 16 * 1_024], vec![0; 16 * 1_024]);
@@ -121,6 +162,12 @@ async fn carry(
                 // The word may come in two pieces.
                 latest.extend_from_slice(bytes);
                 loses |= word.is_in(&latest);
+                if bars.is_in(&latest) {
+                    barred.send_modify(|bars| *bars += 1);
+                    // Until the other side hangs up.
+                    while near.read(&mut asked).await? > 0 {}
+                    return Ok(());
+                }
                 latest.drain(..latest.len().saturating_sub(PIECE));
                 far.write_all(bytes).await?;
             }

@@ -59,6 +59,7 @@ pub(crate) struct Meters {
     /// Calls that wait for leave, and for how long they did.
     pub(crate) llm_waiting: IntGauge,
     pub(crate) llm_waits: Histogram,
+    pub(crate) paid_twice: IntCounter,
     first_words: Histogram,
     answers: Histogram,
     pub(crate) prompts_loaded: IntCounter,
@@ -192,6 +193,7 @@ impl Metrics {
             unreplicated: self.redis.unreplicated.with_label_values(label),
             llm_waiting: self.model.waiting.with_label_values(label),
             llm_waits: self.model.waits.with_label_values(label),
+            paid_twice: self.model.paid_twice.with_label_values(label),
             first_words: self.people.first_words.with_label_values(label),
             answers: self.people.answers.with_label_values(label),
             prompts_loaded: reloads("loaded"),

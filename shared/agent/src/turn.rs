@@ -1,16 +1,18 @@
 //! One delivery, from its context to its commit.
 
 mod end;
+mod paid;
 
 use std::sync::Arc;
 
 use bus::{Commit, Delivery, Draft, Emit, Fetched, Recording, Work};
-use llm::Tape;
+use llm::{Paid, Tape};
 use story::{Event, EventId, Policies, RecordingPolicy, Route};
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use self::end::{hopeless, postponed};
+use self::paid::{Begun, Left};
 use crate::agent::notice;
 use crate::draft::Watched;
 use crate::lease::Held;
@@ -116,11 +118,11 @@ impl<A: Agent> Step<'_, A> {
             0 | 1 => self.worker.agent.merges(),
             _ => 0,
         };
-        let told = match self.told(work, merges).await {
+        let told = match self.told(work, merges, true).await {
             // It may be what joined the beat that cannot be told: nothing is given up for what others wrote.
             Err(Untold { error, joined }) if joined > 0 && is_of_the_text(&error) => {
                 tracing::info!(joined, "the beat cannot be told: trying the event alone");
-                self.told(work, 0).await
+                self.told(work, 0, false).await
             }
             told => told,
         };
@@ -128,19 +130,19 @@ impl<A: Agent> Step<'_, A> {
         self.commit(commit).await
     }
 
-    /// What the agent makes of the event and of up to `merges` that wait behind it.
-    async fn told(&self, work: &Work, merges: usize) -> Result<Commit, Untold> {
-        let ask = || self.worker.bus.context(&self.delivery, HISTORY, merges);
-        let fetched = match self.insist(ask).await {
-            Ok(fetched) => fetched,
+    /// What the agent makes of the event and of up to `merges` that wait behind it. `again`: where an earlier delivery paid for
+    /// answers, the turn is begun as that one was.
+    async fn told(&self, work: &Work, merges: usize, again: bool) -> Result<Commit, Untold> {
+        let begun = match self.begun(work, merges, again).await {
+            Ok(begun) => begun,
             // Deleted while the event waited: the entry ends without a trace.
             Err(bus::Error::NoStory(_)) => return Ok(Commit::default()),
             Err(error) => return Err(Untold::from(Failure::Bus(error))),
         };
+        let (fetched, waiting, left) = begun;
         let policies = fetched.context.policies;
-        let waiting = waiting(self.worker, work, &fetched);
         let ids: Vec<EventId> = waiting.iter().map(|event| event.id.clone()).collect();
-        let (effects, recording) = self.handle(work, fetched, waiting).await;
+        let (effects, recording) = self.handle(work, (fetched, left), waiting).await;
         let response = work.response(self.worker.name);
         let commit = effects.and_then(|effects| commit(effects, &ids, policies, response));
         match commit {
@@ -155,11 +157,36 @@ impl<A: Agent> Step<'_, A> {
         }
     }
 
+    /// What the turn is begun with: the story, who may join the beat, and the answers that are paid for already.
+    async fn begun(
+        &self,
+        work: &Work,
+        merges: usize,
+        again: bool,
+    ) -> Result<(Fetched, Vec<Event>, Vec<Paid>), bus::Error> {
+        let bus = &self.worker.bus;
+        let ask = || bus.context(&self.delivery, (HISTORY, None), merges);
+        let fetched = self.insist(ask).await?;
+        if let Some(left) = Left::of(&fetched).filter(|_| again) {
+            let Left { begun, answers } = left;
+            let span = (HISTORY, Some(begun.seq));
+            let ask = || bus.context(&self.delivery, span, begun.waiting.len());
+            let fetched = self.insist(ask).await?;
+            let waiting = waiting(self.worker, work, &fetched, begun.waiting.len());
+            if waiting.iter().map(|event| &event.id).eq(&begun.waiting) {
+                tracing::info!(answers = answers.len(), "an earlier turn paid for answers");
+                return Ok((fetched, waiting, answers));
+            }
+        }
+        let waiting = waiting(self.worker, work, &fetched, merges);
+        Ok((fetched, waiting, Vec::new()))
+    }
+
     /// The agent's part, with the draft beside it: both end together.
     async fn handle(
         &self,
         work: &Work,
-        fetched: Fetched,
+        (fetched, left): (Fetched, Vec<Paid>),
         waiting: Vec<Event>,
     ) -> (Result<Effects, HandleError>, Option<Recording>) {
         let (mut sender, words) = draft::channel();
@@ -171,15 +198,15 @@ impl<A: Agent> Step<'_, A> {
         }
         let packer = self.worker.packer.as_ref();
         let packer = packer.filter(|_| fetched.context.policies.recording == RecordingPolicy::On);
-        let mut llm = self.worker.llm.borrow().clone();
-        if let Some(desk) = &self.worker.desk {
-            let response = work.response(self.worker.name);
-            llm = llm.through(desk.gate(&work.event, &fetched.context.history, response));
-        }
+        let llm = self.llm(work, &fetched);
         let (llm, tape) = match packer {
             Some(_) => llm.taped(),
             None => (llm, Tape::default()),
         };
+        // Last: as long as one of its clones lives, answers may come.
+        let (llm, paid) = llm.keeping(left);
+        let is_again = fetched.paid.is_some();
+        let begun = Begun::new(&fetched.context.history, &waiting);
         let mut turn = Turn {
             agent: self.worker.name,
             event: work.event.clone(),
@@ -193,26 +220,23 @@ impl<A: Agent> Step<'_, A> {
             model: self.worker.setup.model.clone(),
             prompts: self.prompts.clone(),
         };
-        let draft = Draft {
-            story: work.story.clone(),
-            agent: self.worker.name,
-            consumer: self.delivery.consumer.clone(),
-            lease: self.delivery.lease.clone(),
-            re: turn.response(),
-        };
+        let draft = self.draft(work);
         let watched = Watched {
             meters: &self.worker.meters,
             action: Some(&work.event).filter(|event| event.awaits_an_end()),
         };
         let attempts = (fetched.attempt, fetched.first_attempt);
-        let pump = draft::Pump::new(&self.worker.bus, watched, self.held, draft, attempts);
+        let keep = self.keep(paid, (&draft, &begun), is_again);
+        let bus = &self.worker.bus;
+        let pump = draft::Pump::new(bus, watched, self.held, draft.clone(), attempts);
         let answer = Box::pin(async move {
             let effects = self.worker.agent.handle(&turn).await;
-            // As long as it lives, the pump waits for its words.
+            // As long as they live, the pump waits for its words, and the answers' keeper for answers.
             turn.draft = DraftSender::off();
+            turn.llm = self.worker.setup.llm.clone();
             (effects, turn)
         });
-        let ((effects, turn), ()) = tokio::join!(answer, pump.run(words));
+        let ((effects, turn), (), ()) = tokio::join!(answer, pump.run(words), keep);
         let recording = packer.and_then(|packer| {
             let setup = &self.worker.setup;
             let made_with = setup.made_with(&self.worker.agent, &turn.prompts);
@@ -221,6 +245,26 @@ impl<A: Agent> Step<'_, A> {
             self.packed(packer, fetched.epoch, &went)
         });
         (effects, recording)
+    }
+
+    /// With the key that is good now, and within the limits.
+    fn llm(&self, work: &Work, fetched: &Fetched) -> llm::Client {
+        let llm = self.worker.llm.borrow().clone();
+        let Some(desk) = &self.worker.desk else {
+            return llm;
+        };
+        let response = work.response(self.worker.name);
+        llm.through(desk.gate(&work.event, &fetched.context.history, response))
+    }
+
+    fn draft(&self, work: &Work) -> Draft {
+        Draft {
+            story: work.story.clone(),
+            agent: self.worker.name,
+            consumer: self.delivery.consumer.clone(),
+            lease: self.delivery.lease.clone(),
+            re: work.response(self.worker.name),
+        }
     }
 
     /// A recording that cannot be kept fails no turn.
@@ -280,16 +324,17 @@ fn refused(class: &'static str, what: String) -> Failure {
 }
 
 /// The waiting events that may join the beat: of a type that the agent takes, and seen by the same people.
-fn waiting<A: Agent>(worker: &Worker<A>, work: &Work, fetched: &Fetched) -> Vec<Event> {
+fn waiting<A: Agent>(
+    worker: &Worker<A>,
+    work: &Work,
+    fetched: &Fetched,
+    merges: usize,
+) -> Vec<Event> {
     let fits = |event: &&Event| {
         worker.agent.takes().contains(&event.kind()) && event.audience == work.event.audience
     };
     let parked = fetched.parked.iter().map(|parked| &parked.event);
-    parked
-        .take_while(fits)
-        .take(worker.agent.merges())
-        .cloned()
-        .collect()
+    parked.take_while(fits).take(merges).cloned().collect()
 }
 
 fn commit(

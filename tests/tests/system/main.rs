@@ -25,6 +25,7 @@ mod moderation;
 mod operator;
 mod outage;
 mod page;
+mod paid;
 mod poison;
 mod prompts;
 mod replay;

@@ -12,6 +12,7 @@ pub(super) struct Model {
     seconds: HistogramVec,
     tokens: IntCounterVec,
     cost: CounterVec,
+    pub(super) paid_twice: IntCounterVec,
     pub(super) waiting: IntGaugeVec,
     pub(super) waits: HistogramVec,
 }
@@ -51,6 +52,12 @@ impl Model {
                     ),
                     &["agent"],
                 ),
+            ),
+            paid_twice: counter(
+                registry,
+                "storyfleet_llm_paid_twice_total",
+                "Answers of turns that were begun again, which an earlier delivery had paid for otherwise.",
+                &["agent"],
             ),
             waiting: register(
                 registry,
