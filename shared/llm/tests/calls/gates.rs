@@ -20,7 +20,7 @@ fn gate(told: &Told) -> Gate {
         let told = Arc::clone(&told);
         async move {
             Ok(Pass::new(move |spent, pause| {
-                note(&told, words(spent, pause))
+                note(&told, words(spent, pause));
             }))
         }
         .boxed()
