@@ -3,6 +3,7 @@
 mod fleet;
 mod model;
 mod people;
+mod prompts;
 mod redis;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ use story::Event;
 use self::fleet::Fleet;
 use self::model::Model;
 use self::people::People;
+use self::prompts::Prompts;
 use self::redis::Redis;
 
 /// The metrics of one process. Clones share the numbers.
@@ -34,15 +36,8 @@ pub struct Metrics {
     redis: Redis,
     fleet: Fleet,
     people: People,
-    prompts: PromptMetrics,
+    prompts: Prompts,
     turn_seconds: HistogramVec,
-}
-
-/// Of prompts in a folder.
-#[derive(Debug, Clone)]
-struct PromptMetrics {
-    reloads: IntCounterVec,
-    stale: IntGaugeVec,
 }
 
 /// The same, for one agent: no label is looked up while events run.
@@ -135,7 +130,7 @@ impl Metrics {
             redis: Redis::new(&registry),
             fleet: Fleet::new(&registry),
             people: People::new(&registry),
-            prompts: PromptMetrics::new(&registry),
+            prompts: Prompts::new(&registry),
             turn_seconds: seconds(
                 &registry,
                 "storyfleet_turn_seconds",
@@ -201,24 +196,6 @@ impl Metrics {
             prompts_stale: self.prompts.stale.with_label_values(label),
             turn_seconds: self.turn_seconds.with_label_values(label),
             all: self.clone(),
-        }
-    }
-}
-
-impl PromptMetrics {
-    fn new(registry: &Registry) -> Self {
-        let stale = Opts::new(
-            "storyfleet_prompts_stale",
-            "1 while the prompts in the folder cannot be used, and those before are.",
-        );
-        Self {
-            reloads: counter(
-                registry,
-                "storyfleet_prompt_reloads_total",
-                "Changes of the prompts in the folder: loaded, failed.",
-                &["agent", "result"],
-            ),
-            stale: register(registry, IntGaugeVec::new(stale, &["agent"])),
         }
     }
 }

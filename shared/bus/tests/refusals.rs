@@ -354,3 +354,20 @@ async fn what_is_revoked_and_who_is_here_stands_where_channels_are_denied() {
         assert!(matches!(refused, Err(Error::Denied(_))), "{refused:?}");
     }
 }
+
+#[tokio::test]
+async fn who_may_not_wait_is_told_so_at_the_start() {
+    let server = Server::start();
+    let denied = user(&server, &["+@all", "-wait"]);
+    denied.check_rights(Role::Worker).await.unwrap();
+    let settings = Settings::new(denied.url());
+    let bus = Bus::new(Settings {
+        wait_replicas: 1,
+        ..settings
+    })
+    .unwrap();
+    let Err(Error::Server(told)) = bus.check_rights(Role::Worker).await else {
+        panic!("it may not wait");
+    };
+    assert!(told.contains("WAIT"), "{told}");
+}

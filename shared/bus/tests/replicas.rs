@@ -5,13 +5,13 @@ mod server;
 use std::pin::pin;
 use std::time::Duration;
 
-use bus::{Bus, Committed, Error, Published, Replicated, Role, Settings};
+use bus::{Bus, Committed, Error, Published, Replicated, Settings};
 use futures::future::join_all;
 use futures::poll;
 use redis::Commands;
 use rustix::process::{Pid, Signal, kill_process};
 use server::network::Network;
-use server::{Server, action, answered, create, one, user};
+use server::{Server, action, answered, create, one};
 use story::{Agent, Policies, Seq};
 use tokio::task::yield_now;
 use tokio::time::timeout;
@@ -384,21 +384,4 @@ async fn a_master_with_too_few_replicas_is_told_of_at_the_start() {
     tell(&replica, &["REPLICAOF", "NO", "ONE"]);
     assert!(tells(waiting(&replica.url())).await);
     assert!(!tells(replica.bus()).await);
-}
-
-#[tokio::test]
-async fn who_may_not_wait_is_told_so_at_the_start() {
-    let server = Server::start();
-    let denied = user(&server, &["+@all", "-wait"]);
-    denied.check_rights(Role::Worker).await.unwrap();
-    let settings = Settings::new(denied.url());
-    let bus = Bus::new(Settings {
-        wait_replicas: 1,
-        ..settings
-    })
-    .unwrap();
-    let Err(Error::Server(told)) = bus.check_rights(Role::Worker).await else {
-        panic!("it may not wait");
-    };
-    assert!(told.contains("WAIT"), "{told}");
 }

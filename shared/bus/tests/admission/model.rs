@@ -1,0 +1,117 @@
+//! Budgets against the simplest model of them.
+
+use std::collections::BTreeMap;
+
+use bus::{Admitted, Used};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::server::Server;
+use crate::wish::{NO_PAUSE, Wish};
+
+/// What befalls one of a few calls.
+#[derive(Debug, Clone)]
+enum Step {
+    Admit {
+        call: u8,
+        try_: u8,
+        tokens: u64,
+    },
+    Settle {
+        call: u8,
+        try_: u8,
+        used: Option<u64>,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (call, try_) = (0..4u8, 0..2u8);
+    prop_oneof![
+        (call.clone(), try_.clone(), 0..60u64).prop_map(|(call, try_, tokens)| Step::Admit {
+            call,
+            try_,
+            tokens
+        }),
+        (call, try_, prop::option::of(0..90u64)).prop_map(|(call, try_, used)| Step::Settle {
+            call,
+            try_,
+            used
+        }),
+    ]
+}
+
+/// What a budget has to say, in the simplest way.
+#[derive(Default)]
+struct Model {
+    held: BTreeMap<u8, (u8, u64)>,
+    used: u64,
+}
+
+impl Model {
+    fn admit(&mut self, call: u8, try_: u8, tokens: u64, a_day: u64) -> bool {
+        if self.held.get(&call).is_some_and(|(held, _)| *held == try_) {
+            return true;
+        }
+        self.held.remove(&call);
+        let held: u64 = self.held.values().map(|(_, tokens)| tokens).sum();
+        let fits = self.used + held + tokens <= a_day;
+        if fits {
+            self.held.insert(call, (try_, tokens));
+        }
+        fits
+    }
+
+    fn settle(&mut self, call: u8, try_: u8, used: Option<u64>) -> bool {
+        match self.held.get(&call) {
+            Some((held, tokens)) if *held == try_ => {
+                self.used += used.unwrap_or(*tokens);
+                self.held.remove(&call);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+#[test]
+fn a_budget_counts_what_was_used_and_what_is_held() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = Server::start();
+    let bus = runtime.block_on(async { server.bus() });
+    let run = std::cell::Cell::new(0);
+    let mut runner = TestRunner::new(Config {
+        cases: 64,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let ran = runner.run(&prop::collection::vec(step(), 1..40), |steps| {
+        run.set(run.get() + 1);
+        let name = format!("s{}", run.get());
+        let wish = |call: u8, tokens| {
+            Wish::new(&format!("{}-{call}", run.get()), tokens)
+                .of(&name)
+                .within(200)
+        };
+        let mut model = Model::default();
+        runtime.block_on(async {
+            for step in steps {
+                match step {
+                    Step::Admit { call, try_, tokens } => {
+                        let went = bus.admit(&wish(call, tokens).ask(&try_.to_string())).await;
+                        let expected = model.admit(call, try_, tokens, 200);
+                        prop_assert_eq!(went.unwrap() == Admitted::Go, expected);
+                    }
+                    Step::Settle { call, try_, used } => {
+                        let told = used.map(|tokens| Used { tokens, cost: 0 });
+                        let settled = bus
+                            .settle(&wish(call, 0).ask(&try_.to_string()), told, NO_PAUSE)
+                            .await;
+                        prop_assert_eq!(settled.unwrap(), model.settle(call, try_, used));
+                    }
+                }
+            }
+            Ok(())
+        })
+    });
+    ran.unwrap();
+}
