@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover lint deps docs bench bench-gateway bench-page golden tools test-rolling bench-fleet test-alerts test-valkey rules image test-image deny sbom reproducible screenshots
+.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover lint deps docs bench bench-gateway bench-page golden limits tools test-rolling bench-fleet test-alerts test-valkey rules image test-image deny sbom reproducible screenshots
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -117,6 +117,13 @@ failover:
 	scripts/need-redis
 	cargo build --workspace --bins --locked
 	target/debug/failover $(ARGS)
+
+# What many workers make of a model that grants so many tokens a minute: it must refuse nothing. 25 minutes as it is, and nothing
+# else is needed of the machine: make limits ARGS="--lines 100 --tokens-per-minute 20000"
+limits:
+	scripts/need-redis
+	cargo build --workspace --bins --locked
+	target/debug/limits $(ARGS)
 
 # Where a prompt or what is made of answers was changed on purpose: takes how the golden stories go now for right.
 golden:

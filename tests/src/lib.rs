@@ -8,6 +8,7 @@ pub mod cuts;
 pub mod edge;
 pub mod failover;
 mod fleet;
+pub mod limits;
 mod model;
 pub mod ordeal;
 mod output;
