@@ -41,6 +41,7 @@ mod service;
 mod settings;
 mod tape;
 mod text;
+mod tokens;
 mod wire;
 
 pub use call::{Call, Completion, Finish, Piece, Usage};
@@ -57,6 +58,7 @@ pub use request::{Labels, Message, Request, Schema};
 pub use settings::{Deadlines, Settings};
 pub use tape::Tape;
 pub use text::Text;
+pub use tokens::{Counter, Counting, Encoding, Gauge, known_window};
 
 /// A log filter's directive against async-openai's own error events, which quote answers.
 pub const QUIET: &str = "async_openai=off";

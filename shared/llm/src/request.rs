@@ -62,6 +62,18 @@ impl Message {
         Self::new(Role::System, content)
     }
 
+    pub fn text(&self) -> &str {
+        &self.content
+    }
+
+    /// `system` or `user`.
+    pub fn role(&self) -> &'static str {
+        match self.role {
+            Role::System => "system",
+            Role::User => "user",
+        }
+    }
+
     pub fn user(content: impl Into<String>) -> Self {
         Self::new(Role::User, content)
     }
@@ -92,6 +104,12 @@ impl Request {
     pub fn body(&self) -> Box<RawValue> {
         serde_json::value::to_raw_value(&Body::of(self))
             .expect("strings, numbers and checked JSON always serialise")
+    }
+
+    /// All that the model reads: the messages, and the schema of the answer.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        let schema = self.schema.iter().map(|schema| schema.json.get());
+        self.messages.iter().map(Message::text).chain(schema)
     }
 }
 
