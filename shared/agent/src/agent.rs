@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use story::{Author, AuthorKind, Context, Event, EventId, LlmReport, Payload, Seq};
+use story::{Author, AuthorKind, Context, Event, EventId, LlmReport, Payload};
 
-use crate::{DraftSender, Prompts, exit, prompts};
+use crate::{DraftSender, Manifest, Prompts, Window, exit, prompts};
 
 /// One kind of answerer. The worker loop does the rest: leases, order, retries, commits, drains.
 ///
@@ -38,6 +38,15 @@ pub trait Agent: Send + Sync + 'static {
         Value::Null
     }
 
+    /// The request that it answers the turn with, and what that holds of the story; `None` where it can tell only as it goes.
+    ///
+    /// # Errors
+    /// When there is nothing to ask, or it does not fit into the model's window.
+    fn request(&self, turn: &Turn) -> Result<Option<(llm::Request, Manifest)>, HandleError> {
+        let _ = turn;
+        Ok(None)
+    }
+
     /// Equal turns, answered equally by the model, have equal effects: no clock, no chance, no state.
     fn handle(&self, turn: &Turn) -> impl Future<Output = Result<Effects, HandleError>> + Send;
 }
@@ -61,6 +70,8 @@ pub struct Turn {
     pub llm: llm::Client,
     /// The model's name there.
     pub model: String,
+    /// What its window takes; `None` = the turn was recorded before windows were known, and nothing is bounded by one.
+    pub window: Option<Window>,
     pub prompts: Prompts,
 }
 
@@ -116,18 +127,6 @@ pub struct Effects {
     /// The model calls that gave an answer, for whoever asks what the turn cost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spent: Vec<LlmReport>,
-}
-
-/// What of a context is in the prompts of a turn: what is not here was left out.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// The places of the events that are told.
-    pub history: Vec<Seq>,
-    pub characters: Vec<String>,
-    pub lore: Vec<String>,
-    /// The waiting events that joined.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub joined: Vec<EventId>,
 }
 
 /// An event that a turn puts into the story.

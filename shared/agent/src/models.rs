@@ -9,6 +9,8 @@
 //!     requests_per_minute: 500
 //!     tokens_per_minute: 200000
 //!     calls_at_once: 50
+//!     window: 128000              # tokens of prompt and answer together; as the name tells, else 8192
+//!     tokenizer: o200k_base       # or cl100k_base; as the name tells, else tokens are estimated
 //!     answer: 1000                # most tokens of an answer whose prompt sets no max_tokens; 1000 unless said otherwise
 //!     per_day: {tokens: 5000000, cost: 20}
 //! stories: {per_day: {tokens: 200000}}                     # each
@@ -25,7 +27,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use bus::{Budget, Limits, Unit};
-use llm::Price;
+use llm::{Encoding, Price};
 use serde::{Deserialize, Deserializer};
 
 use crate::flags;
@@ -52,6 +54,8 @@ pub(crate) struct Model {
     tokens_per_minute: Option<u64>,
     calls_at_once: Option<u64>,
     answer: Option<u64>,
+    pub(crate) window: Option<u64>,
+    pub(crate) tokenizer: Option<Encoding>,
     per_day: Day,
 }
 
@@ -89,7 +93,7 @@ impl Models {
         Self::parse(&yaml).with_context(|| format!("the file of models {name} does not do"))
     }
 
-    fn parse(yaml: &str) -> anyhow::Result<Self> {
+    pub(crate) fn parse(yaml: &str) -> anyhow::Result<Self> {
         let models: Self = serde_saphyr::from_str(yaml).map_err(|error| anyhow!("{error}"))?;
         models.check()?;
         Ok(models)
@@ -103,8 +107,16 @@ impl Models {
                 ("tokens_per_minute", model.tokens_per_minute),
                 ("calls_at_once", model.calls_at_once),
                 ("answer", model.answer),
+                ("window", model.window),
             ] {
                 some(&at(field), limit)?;
+            }
+            if model.window.is_some_and(|window| window <= model.answer()) {
+                bail!(
+                    "{}: an answer of {} tokens leaves no room in it for a prompt",
+                    at("window"),
+                    model.answer()
+                );
             }
             if model.price.is_some_and(|price| !price.is_sound()) {
                 bail!("{}: a price is a number, 0 or more", at("price"));
@@ -284,6 +296,12 @@ mod tests {
                 "models: {m: {tokens_per_minute: 0}}",
                 "models.m.tokens_per_minute: 0 would let nobody through",
             ),
+            (
+                "models: {m: {window: 1000}}",
+                "models.m.window: an answer of 1000 tokens leaves no room",
+            ),
+            ("models: {m: {window: 0}}", "models.m.window: 0 would"),
+            ("models: {m: {tokenizer: mine}}", "o200k_base"),
             ("models: {m: {tokens_per_minute: -5}}", "tokens_per_minute"),
             ("models: {m: {token_per_minute: 5}}", "token_per_minute"),
             (

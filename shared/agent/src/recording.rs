@@ -12,7 +12,7 @@ use serde_json::Value;
 use story::{Context, Event};
 use zstd::bulk::Compressor;
 
-use crate::{Effects, HandleError, Turn};
+use crate::{Bounds, Effects, HandleError, Turn};
 
 /// The version that is written. One of version 1 has every answer's body as it came.
 pub const VERSION: u32 = 2;
@@ -55,6 +55,9 @@ pub struct MadeWith {
     /// What the model's tokens cost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<llm::Price>,
+    /// The model's window, and how its tokens were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Bounds>,
     /// The agent's own options.
     pub options: Value,
     /// `name@version#sha` of each prompt.

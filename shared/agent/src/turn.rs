@@ -218,6 +218,7 @@ impl<A: Agent> Step<'_, A> {
             now: fetched.now,
             llm,
             model: self.worker.setup.model.clone(),
+            window: Some(self.worker.window.now()),
             prompts: self.prompts.clone(),
         };
         let draft = self.draft(work);
@@ -239,7 +240,7 @@ impl<A: Agent> Step<'_, A> {
         let ((effects, turn), (), ()) = tokio::join!(answer, pump.run(words), keep);
         let recording = packer.and_then(|packer| {
             let setup = &self.worker.setup;
-            let made_with = setup.made_with(&self.worker.agent, &turn.prompts);
+            let made_with = setup.made_with(&self.worker.agent, &turn);
             let ended = effects.as_ref();
             let went = recording::Recording::new(&turn, &made_with, tape.take(), ended);
             self.packed(packer, fetched.epoch, &went)

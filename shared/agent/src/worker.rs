@@ -20,7 +20,7 @@ use crate::metrics::Meters;
 use crate::recording::Packer;
 use crate::retry::Backoff;
 use crate::{
-    Agent, Metrics, Prompts, Setup, Shutdown, exit, health, key, reload, take, turn, upkeep,
+    Agent, Metrics, Prompts, Setup, Shutdown, Window, exit, health, key, reload, take, turn, upkeep,
 };
 
 /// An event delivered more often than this is buried as `crash`: whoever answered it died of it.
@@ -86,6 +86,8 @@ pub(crate) struct Worker<A> {
     pub(crate) packer: Option<Packer>,
     /// Where calls to the model get leave; `None` = nothing is limited.
     pub(crate) desk: Option<Arc<Desk>>,
+    /// That of the model, whose tokens are counted better with each answer.
+    pub(crate) window: Window,
     pub(crate) bus: Bus,
     /// This life of this process: no two of them are ever the same.
     pub(crate) consumer: String,
@@ -223,9 +225,11 @@ impl<A: Agent> Worker<A> {
         let bus = Bus::new(settings.bus.clone())?;
         let desk = Desk::new(&bus, &setup.models, &setup.llm, &setup.model, &meters);
         let (desk, ended) = desk.map_err(exit::configuration)?.unzip();
+        let window = Window::of(&setup.models, &setup.model);
         let worker = Self {
             bus,
             desk,
+            window: window.map_err(exit::configuration)?,
             // The fence tells workers apart by this name alone, and the name may be the same in every pod.
             consumer: format!("{}-{:032x}", settings.name, rand::random::<u128>()),
             leases: Leases::new(settings.concurrency, meters.in_flight.clone()),

@@ -6,7 +6,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use tiktoken_rs::tokenizer::{Tokenizer, get_tokenizer};
@@ -27,6 +27,10 @@ const TELLING: u64 = 200;
 /// What part of the way down an estimate goes with an answer. Up it goes half of it: one that is too low costs an answer,
 /// one that is too high a few lines of history.
 const DOWN: u32 = 32;
+
+/// Those that were asked for.
+static O200K: OnceLock<&CoreBPE> = OnceLock::new();
+static CL100K: OnceLock<&CoreBPE> = OnceLock::new();
 
 /// Most bytes of texts whose tokens are remembered.
 const REMEMBERED: usize = 4 << 20;
@@ -96,9 +100,17 @@ impl Encoding {
 
     /// Loaded when it is first asked for, once in a process: that takes a part of a second, and tens of MB.
     fn loaded(self) -> &'static CoreBPE {
+        let (loaded, load) = match self {
+            Self::O200k => (&O200K, o200k_base_singleton as fn() -> &'static CoreBPE),
+            Self::Cl100k => (&CL100K, cl100k_base_singleton as fn() -> &'static CoreBPE),
+        };
+        loaded.get_or_init(load)
+    }
+
+    fn is_loaded(self) -> bool {
         match self {
-            Self::O200k => o200k_base_singleton(),
-            Self::Cl100k => cl100k_base_singleton(),
+            Self::O200k => O200K.get().is_some(),
+            Self::Cl100k => CL100K.get().is_some(),
         }
     }
 }
@@ -110,7 +122,12 @@ impl Counting {
         match self {
             Self::Estimate(tokens) => {
                 let steps = [UNTOLD, 500, 750, 1_000];
-                Self::Estimate(steps.into_iter().find(|step| tokens <= *step).unwrap_or(tokens))
+                Self::Estimate(
+                    steps
+                        .into_iter()
+                        .find(|step| tokens <= *step)
+                        .unwrap_or(tokens),
+                )
             }
             exact @ Self::Exact(_) => exact,
         }
@@ -137,6 +154,22 @@ impl Counter {
         Self {
             by: self.by.steady(),
             known: Arc::clone(&self.known),
+        }
+    }
+
+    /// Whether it can count at once.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        match self.by {
+            Counting::Exact(encoding) => encoding.is_loaded(),
+            Counting::Estimate(_) => true,
+        }
+    }
+
+    /// Loads what counting needs, before it is needed.
+    pub fn load(&self) {
+        if let Counting::Exact(encoding) = self.by {
+            encoding.loaded();
         }
     }
 
@@ -199,13 +232,6 @@ impl Gauge {
         }
     }
 
-    /// Loads what counting needs, before it is needed.
-    pub fn load(&self) {
-        if let Some(encoding) = self.exact {
-            encoding.loaded();
-        }
-    }
-
     /// Counts as is best now. What is learned later does not change it.
     #[must_use]
     pub fn counter(&self) -> Counter {
@@ -237,7 +263,9 @@ impl Gauge {
             })
         };
         // The closure always gives a value.
-        let _ = self.estimate.fetch_update(Ordering::Relaxed, Ordering::Relaxed, toward);
+        let _ = self
+            .estimate
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, toward);
     }
 }
 

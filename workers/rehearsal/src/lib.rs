@@ -101,6 +101,7 @@ pub fn turn(agent: story::Agent, event: Event) -> Turn {
         now: jiff::Timestamp::UNIX_EPOCH,
         llm: model("http://127.0.0.1:1/v1"),
         model: "mock".to_owned(),
+        window: None,
         prompts: Prompts::default(),
     }
 }

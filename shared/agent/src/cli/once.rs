@@ -12,7 +12,7 @@ use story::{Character, Context, Event, LogEntry, Policies, Seq, StoryId};
 
 use super::options::{Options, Setup};
 use crate::worker::HISTORY;
-use crate::{Agent, DraftSender, Effects, Turn, exit};
+use crate::{Agent, DraftSender, Effects, Turn, Window, exit};
 
 #[derive(Debug, Args)]
 // The group's name would be that of the command's own options.
@@ -76,6 +76,7 @@ impl Once {
             waiting: Vec::new(),
             draft: DraftSender::off(),
             llm: setup.llm,
+            window: Some(Window::of(&setup.models, &setup.model)?),
             model: setup.model,
             prompts,
         };

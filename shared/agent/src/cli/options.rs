@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::flags::{Logs, Redis, duration, pause, word};
 use crate::recording::MadeWith;
 use crate::worker::SHORTEST_LEASE;
-use crate::{Agent, Models, Prompts, Settings, key};
+use crate::{Agent, Models, Settings, Turn, Window, key};
 
 /// What an agent answers with.
 #[derive(Debug, Clone)]
@@ -28,14 +28,15 @@ pub struct Setup {
 
 impl Setup {
     /// What recordings say of how an agent was made.
-    pub(crate) fn made_with<A: Agent>(&self, agent: &A, prompts: &Prompts) -> MadeWith {
+    pub(crate) fn made_with<A: Agent>(&self, agent: &A, turn: &Turn) -> MadeWith {
         MadeWith {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             model: self.model.clone(),
             accept_done: self.llm.accepts_done(),
             price: self.llm.price(),
+            window: turn.window.as_ref().map(Window::bounds),
             options: agent.options(),
-            prompts: prompts.references(),
+            prompts: turn.prompts.references(),
         }
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::judge::Judge;
 use crate::recording::{MadeWith, Recording};
-use crate::{Agent, DraftSender, Prompts, Turn, exit};
+use crate::{Agent, DraftSender, Prompts, Turn, Window, exit};
 
 /// Most agents that are kept for other turns: a fleet has a few kinds, a file may say anything.
 const MADE: usize = 64;
@@ -134,6 +134,7 @@ impl<A: Agent, B> Player<A, B> {
             now: recorded.now,
             llm,
             model: model.clone(),
+            window: recorded.made_with.window.map(Window::fixed),
             prompts: made.prompts.clone(),
         };
         let ended = made.agent.handle(&turn).await;

@@ -112,6 +112,7 @@ fn turn(calls: &[(&str, &str)]) -> Found {
             model: "mock".to_owned(),
             accept_done: false,
             price: None,
+            window: None,
             options: json!({}),
             prompts: Vec::new(),
         }),

@@ -85,7 +85,13 @@ fn an_estimate_follows_what_the_provider_counts_and_never_beyond_belief() {
 #[test]
 fn what_is_chosen_by_steady_counts_stays_while_estimates_move() {
     let steady = |tokens| Counting::Estimate(tokens).steady();
-    for (tokens, step) in [(100, 333), (250, 333), (333, 333), (334, 500), (1_000, 1_000)] {
+    for (tokens, step) in [
+        (100, 333),
+        (250, 333),
+        (333, 333),
+        (334, 500),
+        (1_000, 1_000),
+    ] {
         assert_eq!(steady(tokens), Counting::Estimate(step));
     }
     let exact = Counting::Exact(Encoding::O200k);
@@ -108,7 +114,10 @@ fn what_is_remembered_has_a_bound() {
 #[test]
 fn a_way_to_count_is_written_plainly() {
     for (counting, json) in [
-        (Counting::Exact(Encoding::O200k), r#"{"exact":"o200k_base"}"#),
+        (
+            Counting::Exact(Encoding::O200k),
+            r#"{"exact":"o200k_base"}"#,
+        ),
         (Counting::Estimate(333), r#"{"estimate":333}"#),
     ] {
         assert_eq!(serde_json::to_string(&counting).unwrap(), json);

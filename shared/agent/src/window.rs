@@ -1,0 +1,183 @@
+//! How many tokens a turn may have of its model's window, and what counts them.
+
+use std::sync::Arc;
+
+use llm::{Counter, Counting, Encoding, Gauge, Request, Usage};
+use serde::{Deserialize, Serialize};
+
+use crate::Models;
+
+/// The window of a model that nothing is known of: what small servers give.
+const UNKNOWN: u64 = 8_192;
+
+/// The part of the window that nothing is put into: a counter knows neither what a provider adds nor, where it
+/// estimates, what a text really has.
+const EXACT: u64 = 64;
+const ESTIMATED: u64 = 16;
+
+/// The window of a model, as it is for one turn.
+#[derive(Debug, Clone)]
+pub struct Window {
+    /// Of prompt and answer together.
+    pub tokens: u64,
+    /// Kept for an answer whose request sets no limit.
+    pub answer: u64,
+    pub counter: Counter,
+    /// Learns what is counted for later turns.
+    gauge: Option<Arc<Gauge>>,
+}
+
+/// The same, as recordings have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounds {
+    pub tokens: u64,
+    pub answer: u64,
+    pub counting: Counting,
+}
+
+impl Window {
+    /// That of the model of this name: as the file of models says, else as its name tells.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub(crate) fn of(models: &Models, name: &str) -> anyhow::Result<Self> {
+        let model = models.model(name)?;
+        let gauge = Arc::new(Gauge::new(model.tokenizer.or_else(|| Encoding::of(name))));
+        let known = || llm::known_window(name).unwrap_or(UNKNOWN);
+        Ok(Self {
+            tokens: model.window.unwrap_or_else(known),
+            answer: model.answer(),
+            counter: gauge.counter(),
+            gauge: Some(gauge),
+        })
+    }
+
+    /// One that was recorded, or is made up.
+    #[must_use]
+    pub fn fixed(bounds: Bounds) -> Self {
+        Self {
+            tokens: bounds.tokens,
+            answer: bounds.answer,
+            counter: Counter::new(bounds.counting),
+            gauge: None,
+        }
+    }
+
+    #[must_use]
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds {
+            tokens: self.tokens,
+            answer: self.answer,
+            counting: self.counter.by(),
+        }
+    }
+
+    /// For a turn that begins now: whatever is learned meanwhile does not change it.
+    pub(crate) fn now(&self) -> Self {
+        let counter = self.gauge.as_ref().map(|gauge| gauge.counter());
+        Self {
+            counter: counter.unwrap_or_else(|| self.counter.clone()),
+            ..self.clone()
+        }
+    }
+
+    /// The tokens that a request may have whose answer has at most so many.
+    #[must_use]
+    pub fn room(&self, answer: Option<u32>) -> usize {
+        let answer = answer.map_or(self.answer, u64::from);
+        let margin = match self.counter.by() {
+            Counting::Exact(_) => self.tokens.div_ceil(EXACT),
+            Counting::Estimate(_) => self.tokens.div_ceil(ESTIMATED),
+        };
+        let room = self.tokens.saturating_sub(answer).saturating_sub(margin);
+        usize::try_from(room).unwrap_or(usize::MAX)
+    }
+
+    /// Loads the tokeniser where that is not done, without holding up what runs beside.
+    pub async fn ready(&self) {
+        if self.counter.is_ready() {
+            return;
+        }
+        let counter = self.counter.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || counter.load()).await {
+            tracing::warn!(%error, "the tokeniser is loaded when it is needed");
+        }
+    }
+
+    /// Takes into account what the provider counted for `request`.
+    pub fn learn(&self, request: &Request, usage: &Usage) {
+        if let Some(gauge) = &self.gauge {
+            gauge.learn(request, usage);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room(tokens: u64, counting: Counting) -> [usize; 2] {
+        let window = Window::fixed(Bounds {
+            tokens,
+            answer: 1_000,
+            counting,
+        });
+        [window.room(None), window.room(Some(400))]
+    }
+
+    #[test]
+    fn an_answer_and_a_margin_are_kept_free() {
+        let (exact, estimate) = (Counting::Exact(Encoding::O200k), Counting::Estimate(333));
+        assert_eq!(room(8_192, exact), [8_192 - 128 - 1_000, 8_192 - 128 - 400]);
+        assert_eq!(
+            room(8_192, estimate),
+            [8_192 - 512 - 1_000, 8_192 - 512 - 400]
+        );
+        assert_eq!(room(600, estimate), [0, 162]);
+        assert_eq!(room(0, exact), [0, 0]);
+    }
+
+    #[test]
+    fn a_models_file_says_more_than_its_name() {
+        let models = Models::parse(
+            "models: {gpt-4o: {window: 4000, answer: 300}, mine: {tokenizer: cl100k_base}}",
+        )
+        .unwrap();
+        let bounds = |name| Window::of(&models, name).unwrap().bounds();
+        let (o200k, cl100k) = (Encoding::O200k, Encoding::Cl100k);
+        for (name, tokens, answer, counting) in [
+            ("gpt-4o", 4_000, 300, Counting::Exact(o200k)),
+            ("gpt-4o-mini", 128_000, 1_000, Counting::Exact(o200k)),
+            ("mine", 8_192, 1_000, Counting::Exact(cl100k)),
+            ("tiny", 8_192, 1_000, Counting::Estimate(333)),
+        ] {
+            let expected = Bounds {
+                tokens,
+                answer,
+                counting,
+            };
+            assert_eq!(bounds(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_turn_keeps_the_counter_that_it_began_with() {
+        let window = Window::of(&Models::default(), "tiny").unwrap();
+        let turn = window.now();
+        let request = Request {
+            messages: vec![llm::Message::user("x".repeat(1_000))],
+            ..Request::default()
+        };
+        let usage = Usage {
+            prompt: 1_007,
+            known: true,
+            ..Usage::default()
+        };
+        turn.learn(&request, &usage);
+        assert_eq!(turn.counter.by(), Counting::Estimate(333));
+        assert_eq!(window.now().counter.by(), Counting::Estimate(667));
+        let replayed = Window::fixed(turn.bounds());
+        replayed.learn(&request, &usage);
+        assert_eq!(replayed.now().bounds(), turn.bounds());
+    }
+}
