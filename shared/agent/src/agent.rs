@@ -82,6 +82,13 @@ impl Turn {
         self.event.response(self.agent, self.part)
     }
 
+    /// Waits until the tokens of its prompts can be counted at once.
+    pub async fn ready(&self) {
+        if let Some(window) = &self.window {
+            window.ready().await;
+        }
+    }
+
     /// The answer to the event and to the first `merged` of those waiting.
     #[must_use]
     pub fn respond(&self, payload: Payload, merged: usize) -> Event {

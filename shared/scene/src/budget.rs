@@ -27,11 +27,12 @@ impl Default for Budget {
     }
 }
 
-/// The newest of `lines`, given oldest first; the first one that does not fit is cut to its end.
-pub(crate) fn newest(mut lines: Vec<Line>, budget: usize) -> Vec<Line> {
+/// The first of `lines`, given newest first; the first one that does not fit is cut to its end, and no
+/// further one is made. Whether one was cut.
+pub(crate) fn newest(lines: impl Iterator<Item = Line>, budget: usize) -> (Vec<Line>, bool) {
     let mut room = budget;
-    let mut kept = lines.len();
-    for line in lines.iter_mut().rev() {
+    let mut kept = Vec::new();
+    for mut line in lines {
         let text = line.text.chars().count();
         let all = line.who.chars().count() + text;
         if all > room {
@@ -39,25 +40,24 @@ pub(crate) fn newest(mut lines: Vec<Line>, budget: usize) -> Vec<Line> {
             if fits > 0 {
                 let end: String = line.text.chars().skip(text - fits).collect();
                 line.text = format!("…{end}");
-                kept -= 1;
+                kept.push(line);
             }
-            break;
+            return (kept, fits > 0);
         }
         room -= all;
-        kept -= 1;
+        kept.push(line);
     }
-    lines.split_off(kept)
+    (kept, false)
 }
 
-/// Those of `facts`, in their order, that fit whole.
-pub(crate) fn fitting(mut facts: Vec<Fact>, budget: usize) -> Vec<Fact> {
+/// Those of `facts`, in their order, that fit whole, and the others.
+pub(crate) fn fitting(facts: impl Iterator<Item = Fact>, budget: usize) -> (Vec<Fact>, Vec<Fact>) {
     let mut room = budget;
-    facts.retain(|fact| {
+    facts.partition(|fact| {
         let left = room.checked_sub(fact.key.chars().count() + fact.text.chars().count());
         room = left.unwrap_or(room);
         left.is_some()
-    });
-    facts
+    })
 }
 
 #[cfg(test)]
@@ -87,7 +87,10 @@ mod tests {
             (4, &[]),
             (0, &[]),
         ] {
-            assert_eq!(newest(told(), budget), lines(texts), "{budget}");
+            let (mut kept, cut) = newest(told().into_iter().rev(), budget);
+            assert_eq!(cut, texts.first().is_some_and(|text| text.starts_with('…')));
+            kept.reverse();
+            assert_eq!(kept, lines(texts), "{budget}");
         }
     }
 
@@ -115,10 +118,11 @@ mod tests {
             fact("b", &"x".repeat(90)),
             fact("c", "rain"),
         ];
-        let keys: Vec<String> = fitting(facts, 20)
-            .into_iter()
-            .map(|fact| fact.key)
-            .collect();
-        assert_eq!(keys, ["a", "c"]);
+        let (fit, left) = fitting(facts.into_iter(), 20);
+        let keys = |facts: Vec<Fact>| facts.into_iter().map(|fact| fact.key).collect::<Vec<_>>();
+        assert_eq!(
+            (keys(fit), keys(left)),
+            (vec!["a".to_owned(), "c".to_owned()], vec!["b".to_owned()])
+        );
     }
 }

@@ -5,15 +5,17 @@
 //! name of a person has passed [`player`]: it is short and nobody else's.
 
 mod budget;
+mod build;
 mod fence;
+mod recall;
+mod section;
 mod tell;
 mod text;
 mod trailer;
 mod view;
 
 pub use budget::Budget;
-pub use tell::{End, Told, report, request, tell};
+pub use build::{Ask, Built, Parts, build, fits};
+pub use tell::{End, Told, tell, whole};
 pub use text::{plain, sentences, unseen};
-pub use view::{
-    Fact, Line, Person, Setting, facts, history, manifest, people, player, said, setting,
-};
+pub use view::{Fact, Line, Person, Setting, people, player, said};

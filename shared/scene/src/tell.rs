@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use agent::{DraftSender, HandleError, Prompt, Turn};
-use llm::{Class, Completion, Finish, Labels, Message, Piece, Request};
+use llm::{Class, Completion, Finish, Labels, Message, Piece, Request, Schema};
 use story::{LlmReport, Status};
 use tracing::warn;
 
 use crate::fence::Unfenced;
-use crate::sentences;
 use crate::trailer::Splitter;
+use crate::{fits, sentences};
 
 /// What the model told.
 #[derive(Debug)]
@@ -33,8 +33,7 @@ pub enum End {
 }
 
 /// A request of `messages` with the parameters of `prompt`, in the name of the turn that it is made for.
-#[must_use]
-pub fn request(turn: &Turn, prompt: &Prompt, messages: Vec<Message>) -> Request {
+pub(crate) fn unchecked(turn: &Turn, prompt: &Prompt, messages: Vec<Message>) -> Request {
     let params = prompt.params();
     Request {
         model: turn.model.clone(),
@@ -49,6 +48,24 @@ pub fn request(turn: &Turn, prompt: &Prompt, messages: Vec<Message>) -> Request 
         },
         ..Request::default()
     }
+}
+
+/// The whole answer to `text`, which is JSON of the shape of `schema`, and what it cost.
+///
+/// # Errors
+/// Those of the call, or that it does not fit into the model's window.
+pub async fn whole(
+    turn: &Turn,
+    prompt: &Prompt,
+    text: String,
+    schema: Schema,
+) -> Result<(String, LlmReport), HandleError> {
+    let mut request = unchecked(turn, prompt, vec![Message::user(text)]);
+    request.schema = Some(schema);
+    fits(turn, &request)?;
+    let (answer, completion) = turn.llm.complete(&request).await?;
+    learn(turn, &request, &completion);
+    Ok((answer, report(&[prompt], &completion)))
 }
 
 /// Streams the answer into the turn's draft, without its trailer. `prompts` are those that made the request.
@@ -71,6 +88,7 @@ pub async fn tell(
                 prose = Prose::new(draft);
             }
             Ok(Some(Piece::End(completion))) => {
+                learn(turn, request, &completion);
                 break (ending(&completion), report(prompts, &completion));
             }
             Ok(None) => unreachable!("a call ends with its end or an error"),
@@ -85,9 +103,15 @@ pub async fn tell(
     Ok(Told::new(text, trailer, end, report))
 }
 
+fn learn(turn: &Turn, request: &Request, completion: &Completion) {
+    if let Some(window) = &turn.window {
+        window.learn(request, &completion.usage);
+    }
+}
+
 /// What a whole answer to `prompts` cost.
 #[must_use]
-pub fn report(prompts: &[&Prompt], completion: &Completion) -> LlmReport {
+fn report(prompts: &[&Prompt], completion: &Completion) -> LlmReport {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let finish = match completion.finish {
         Finish::Stop => "stop",

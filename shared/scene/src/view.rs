@@ -10,7 +10,7 @@ use serde::Serialize;
 use story::{Author, Context, Event, EventId, LogEntry, Mode, Payload, Seq};
 
 use crate::text::name;
-use crate::{Budget, budget, plain};
+use crate::{Budget, Parts, budget, plain};
 
 /// The voices of prompts and of models' messages, which no person can have.
 const RESERVED: [&str; 5] = ["narrator", "system", "assistant", "user", "developer"];
@@ -101,18 +101,18 @@ impl Line {
 }
 
 /// What of the context these are.
-#[must_use]
-pub fn manifest(history: &[Line], characters: &[Person], lore: &[Fact]) -> Manifest {
+pub(crate) fn manifest(parts: &Parts) -> Manifest {
+    let lore = parts.lore.iter().chain(&parts.recalled);
+    let people = parts.characters.iter();
     Manifest {
-        history: history.iter().filter_map(|line| line.seq).collect(),
-        characters: characters.iter().map(|one| one.name.clone()).collect(),
-        lore: lore.iter().map(|fact| fact.key.clone()).collect(),
-        joined: Vec::new(),
+        history: parts.history.iter().filter_map(|line| line.seq).collect(),
+        characters: people.map(|one| one.name.clone()).collect(),
+        lore: lore.map(|fact| fact.key.clone()).collect(),
+        ..Manifest::default()
     }
 }
 
-#[must_use]
-pub fn setting(context: &Context) -> Setting {
+pub(crate) fn setting(context: &Context) -> Setting {
     Setting {
         title: plain(&context.title),
         style: plain(&context.style),
@@ -133,20 +133,28 @@ pub fn people(context: &Context) -> Vec<Person> {
         .collect()
 }
 
-/// The lore that fits.
-#[must_use]
-pub fn facts(context: &Context, within: Budget) -> Vec<Fact> {
+/// The end of a story.
+pub(crate) struct Newest {
+    /// The newest first.
+    pub(crate) told: Vec<Line>,
+    /// The oldest one is cut to its end.
+    pub(crate) cut: bool,
+    /// How many more there are.
+    pub(crate) left: usize,
+}
+
+/// The lore that fits, and what does not.
+pub(crate) fn facts(context: &Context, within: Budget) -> (Vec<Fact>, Vec<Fact>) {
     let facts = context.lore.iter().map(|(key, text)| Fact {
         key: plain(key),
         text: plain(text),
     });
-    budget::fitting(facts.collect(), within.lore)
+    budget::fitting(facts, within.lore)
 }
 
-/// What those who may see `turn` have seen before it, oldest first, as far as it fits. Actions that nothing answered yet are left out:
+/// What those who may see `turn` have seen before it, as far as it fits. Actions that nothing answered yet are left out:
 /// they are either the turn itself or wait for one of their own.
-#[must_use]
-pub fn history(context: &Context, turn: &Event, within: Budget) -> Vec<Line> {
+pub(crate) fn newest(context: &Context, turn: &Event, within: Budget) -> Newest {
     let ended: HashSet<&EventId> = context
         .history
         .iter()
@@ -157,11 +165,30 @@ pub fn history(context: &Context, turn: &Event, within: Budget) -> Vec<Line> {
         let answered = !matches!(event.payload(), Payload::Action(_)) || ended.contains(&event.id);
         event.id != turn.id && answered && sharers(event, turn)
     };
-    let entries = context.history.iter();
-    let lines = entries
-        .filter(|entry| seen(&entry.event))
-        .filter_map(|entry| line(entry, context));
-    budget::newest(lines.collect(), within.history)
+    let seen = || {
+        let entries = context.history.iter().rev();
+        entries.filter(|entry| seen(&entry.event))
+    };
+    let lines = seen().filter_map(|entry| line(entry, context));
+    let (told, cut) = budget::newest(lines, within.history);
+    let oldest = told.last().and_then(|line| line.seq);
+    let is_older = |entry: &&LogEntry| oldest.is_none_or(|oldest| entry.seq < oldest);
+    let left = seen()
+        .filter(is_older)
+        .filter(|entry| is_told(&entry.event));
+    Newest {
+        left: left.count(),
+        told,
+        cut,
+    }
+}
+
+/// Whether it is of a kind that history tells.
+fn is_told(event: &Event) -> bool {
+    matches!(
+        event.payload(),
+        Payload::Action(_) | Payload::Narration(_) | Payload::Dialogue(_)
+    )
 }
 
 /// Whether everyone who may see `turn` may see `event` too.

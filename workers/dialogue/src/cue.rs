@@ -1,9 +1,9 @@
 //! Whose turn it is to speak, and what the prompts see of it.
 
-use agent::{HandleError, Manifest, Turn};
-use scene::{Budget, Fact, Line, Person, Setting, plain};
+use agent::{HandleError, Turn};
+use scene::{Fact, Line, Parts, Person, Setting, plain};
 use serde::Serialize;
-use story::{AuthorKind, Mode, Payload, Speak};
+use story::{AuthorKind, Context, Mode, Payload, Speak};
 
 /// The most stop sequences that every provider takes.
 const STOPS: usize = 4;
@@ -17,6 +17,7 @@ pub(crate) struct Cue {
     pub(crate) character: Person,
     pub(crate) story: Setting,
     pub(crate) lore: Vec<Fact>,
+    pub(crate) recalled: Vec<Fact>,
     pub(crate) history: Vec<Line>,
     /// The words of a person to the character, if the turn is an answer to such.
     pub(crate) spoken_to: Option<Line>,
@@ -30,44 +31,59 @@ pub(crate) struct Cue {
     pub(crate) others: Vec<String>,
 }
 
-impl Cue {
+/// Who is to speak, and why.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    character: Person,
+    /// As the story has it.
+    name: String,
+    spoken_to: Option<Line>,
+    intent: String,
+}
+
+impl Call {
     /// # Errors
     /// When the event lets nobody speak, or someone whom the story does not have.
-    pub(crate) fn new(turn: &Turn, within: Budget) -> Result<Self, HandleError> {
-        let context = &turn.context;
+    pub(crate) fn of(turn: &Turn) -> Result<Self, HandleError> {
         let (name, spoken_to, intent) = called(turn).ok_or_else(|| not_called(turn))?;
-        let Some(character) = context.characters.get(name) else {
+        let Some(character) = turn.context.characters.get(name) else {
             return Err(HandleError {
                 notice: "Nobody of that name is in this story.".to_owned(),
                 ..HandleError::permanent("no_character", NoCharacter)
             });
         };
-        let history = scene::history(context, &turn.event, within);
-        let others = others(name, spoken_to.as_ref(), &history, scene::people(context));
         Ok(Self {
             character: Person {
                 name: plain(name),
                 description: plain(&character.description),
                 voice: plain(&character.voice),
             },
-            story: scene::setting(context),
-            lore: scene::facts(context, within),
-            history,
+            name: name.to_owned(),
             spoken_to,
             intent: plain(intent),
-            name: name.to_owned(),
-            others,
         })
     }
 
-    /// What of the context it holds.
-    #[must_use]
-    pub(crate) fn manifest(&self) -> Manifest {
-        scene::manifest(
-            &self.history,
-            std::slice::from_ref(&self.character),
-            &self.lore,
-        )
+    /// What is said to them, or why they speak up.
+    pub(crate) fn words(&self) -> Vec<&str> {
+        let said = self.spoken_to.iter().map(|line| line.text.as_str());
+        said.chain([self.intent.as_str()]).collect()
+    }
+}
+
+impl Cue {
+    pub(crate) fn new(call: Call, parts: Parts) -> Self {
+        Self {
+            character: call.character,
+            story: parts.story,
+            lore: parts.lore,
+            recalled: parts.recalled,
+            history: parts.history,
+            spoken_to: call.spoken_to,
+            intent: call.intent,
+            name: call.name,
+            others: Vec::new(),
+        }
     }
 
     /// Ends the answer where somebody else would begin to speak.
@@ -84,6 +100,7 @@ impl Cue {
             character: Person::sample(),
             story: Setting::sample(),
             lore: vec![Fact::sample()],
+            recalled: vec![Fact::sample()],
             history: vec![Line::sample()],
             spoken_to: Some(Line::sample()),
             intent: "warn".to_owned(),
@@ -137,24 +154,18 @@ fn not_called(turn: &Turn) -> HandleError {
     )
 }
 
-fn others(
-    name: &str,
-    spoken_to: Option<&Line>,
-    history: &[Line],
-    people: Vec<Person>,
-) -> Vec<String> {
-    let name = plain(name);
-    let voices = spoken_to.into_iter().chain(history.iter().rev());
+/// The names of everyone else who may speak, those who spoke last first.
+pub(crate) fn others(cue: &Cue, context: &Context) -> Vec<String> {
+    let name = plain(&cue.name);
+    let voices = cue.spoken_to.iter().chain(cue.history.iter().rev());
     // `Mira, to Sibyl` speaks as Mira.
     let speakers = voices.map(|line| {
-        line.who
-            .split(", to ")
-            .next()
-            .unwrap_or(&line.who)
-            .to_owned()
+        let (who, _) = line.who.split_once(", to ").unwrap_or((&line.who, ""));
+        who.to_owned()
     });
+    let people = context.characters.keys().map(|name| plain(name));
     let mut others: Vec<String> = Vec::new();
-    for other in speakers.chain(people.into_iter().map(|person| person.name)) {
+    for other in speakers.chain(people) {
         if other != name && !others.contains(&other) {
             others.push(other);
         }

@@ -8,14 +8,14 @@ mod speech;
 
 use std::path::Path;
 
-use agent::{Agent, Effects, Emitted, HandleError, Prompts, Turn, prompts};
-use llm::Message;
-use scene::{Budget, Told};
+use agent::{Agent, Effects, Emitted, HandleError, Manifest, Prompts, Turn, prompts};
+use llm::Request;
+use scene::{Ask, Budget, Built, Told};
 use serde_json::json;
 use story::{Dialogue as Said, LlmReport, Payload};
 use tracing::info;
 
-use crate::cue::Cue;
+use crate::cue::{Call, Cue};
 use crate::speech::{Fault, speech};
 
 const SYSTEM: &str = "dialogue-system";
@@ -40,27 +40,35 @@ impl Dialogue {
         Self { budget }
     }
 
-    async fn tell(&self, turn: &Turn, cue: &Cue) -> Result<Told, HandleError> {
-        let (system, last) = (turn.prompts.get(SYSTEM)?, turn.prompts.get(TURN)?);
-        let messages = vec![
-            Message::system(system.render(cue)?),
-            Message::user(last.render(cue)?),
-        ];
-        let mut request = scene::request(turn, last, messages);
-        request.stop = cue.stops();
-        scene::tell(turn, &request, &[system, last]).await
+    /// The words that are asked for.
+    fn built(&self, turn: &Turn) -> Result<Built<Cue>, HandleError> {
+        let call = Call::of(turn)?;
+        let ask = Ask {
+            turn,
+            within: self.budget,
+            prompts: [turn.prompts.get(SYSTEM)?, turn.prompts.get(TURN)?],
+            // Of the others it hears in the history.
+            characters: Vec::new(),
+            words: call.words(),
+        };
+        let mut built = scene::build(&ask, |parts| Cue::new(call.clone(), parts))?;
+        built.view.others = cue::others(&built.view, &turn.context);
+        built.request.stop = built.view.stops();
+        built.manifest.characters = vec![built.view.character.name.clone()];
+        Ok(built)
     }
 
     /// The words of the first answer that is the character's alone, of two; else what is theirs of the second.
     async fn speak(
         &self,
         turn: &Turn,
-        cue: &Cue,
+        (cue, request): (&Cue, &Request),
         spent: &mut Vec<LlmReport>,
     ) -> Result<(String, Told), HandleError> {
+        let prompts = [turn.prompts.get(SYSTEM)?, turn.prompts.get(TURN)?];
         let mut again = false;
         loop {
-            let told = self.tell(turn, cue).await?;
+            let told = scene::tell(turn, request, &prompts).await?;
             spent.push(told.report.clone());
             let (words, fault) = speech(&told.text, &cue.name, &cue.others);
             match fault {
@@ -93,13 +101,19 @@ impl Agent for Dialogue {
         json!(self.budget)
     }
 
+    fn request(&self, turn: &Turn) -> Result<Option<(Request, Manifest)>, HandleError> {
+        let built = self.built(turn)?;
+        Ok(Some((built.request, built.manifest)))
+    }
+
     async fn handle(&self, turn: &Turn) -> Result<Effects, HandleError> {
-        let cue = Cue::new(turn, self.budget)?;
+        turn.ready().await;
+        let built = self.built(turn)?;
         let mut spent = Vec::with_capacity(1);
-        let (text, told) = self.speak(turn, &cue, &mut spent).await?;
-        let manifest = Some(cue.manifest());
+        let asked = (&built.view, &built.request);
+        let (text, told) = self.speak(turn, asked, &mut spent).await?;
         let said = Said {
-            character: cue.name,
+            character: built.view.name,
             text,
             status: told.status(),
             llm: Some(told.report),
@@ -107,7 +121,7 @@ impl Agent for Dialogue {
         Ok(Effects {
             emit: vec![Emitted::New(turn.respond(Payload::Dialogue(said), 0))],
             spent,
-            manifest,
+            manifest: Some(built.manifest),
             ..Effects::default()
         })
     }
@@ -161,6 +175,9 @@ mod tests {
         # What happened last
         <<<Mira: I look up.>>>
 
+        # What is known of it
+        * <<<dust: It falls.>>>
+
         # Now
         <<<Mira says to Oto: I look up.>>>
 
@@ -170,7 +187,7 @@ mod tests {
 
     #[test]
     fn the_turn_of_a_character_who_speaks_up() {
-        insta::assert_snapshot!(render(TURN, Cue { spoken_to: None, history: Vec::new(), ..Cue::sample() }), @r###"
+        insta::assert_snapshot!(render(TURN, Cue { spoken_to: None, recalled: Vec::new(), history: Vec::new(), ..Cue::sample() }), @r###"
         # Now
         Oto speaks up, in order to: <<<warn>>>.
 

@@ -1,7 +1,7 @@
 //! The second tier: a moderation endpoint that sees every text, or a model that sees what the rules flagged.
 
 use agent::{HandleError, Turn};
-use llm::{Labels, Message, Schema};
+use llm::{Labels, Schema};
 use scene::plain;
 use serde::{Deserialize, Serialize};
 use story::{Decision, LlmReport};
@@ -63,10 +63,8 @@ pub(crate) async fn endpoint(
 /// The model's ruling, and what it cost.
 pub(crate) async fn model(turn: &Turn, case: &Case) -> Result<(Ruling, LlmReport), HandleError> {
     let prompt = turn.prompts.get(JUDGE)?;
-    let messages = vec![Message::user(prompt.render(case)?)];
-    let mut request = scene::request(turn, prompt, messages);
-    request.schema = Some(Schema::new("judgement", SCHEMA)?);
-    let (answer, completion) = turn.llm.complete(&request).await?;
+    let schema = Schema::new("judgement", SCHEMA)?;
+    let (answer, report) = scene::whole(turn, prompt, prompt.render(case)?, schema).await?;
     let judgement: Judgement = serde_json::from_str(&answer)
         .map_err(|error| HandleError::permanent(llm::Class::Schema.as_str(), error))?;
     let mut ruling = Ruling::new(judgement.decision, judgement.categories, "llm");
@@ -74,5 +72,5 @@ pub(crate) async fn model(turn: &Turn, case: &Case) -> Result<(Ruling, LlmReport
     if !reason.is_empty() {
         ruling.reason = reason;
     }
-    Ok((ruling, scene::report(&[prompt], &completion)))
+    Ok((ruling, report))
 }

@@ -1,7 +1,7 @@
 //! One beat: the actions that it answers, and the prompts' view of it.
 
-use agent::{HandleError, Manifest, Turn};
-use scene::{Budget, Fact, Line, Person, Setting, plain};
+use agent::{HandleError, Turn};
+use scene::{Budget, Fact, Line, Parts, Person, Setting, plain};
 use serde::Serialize;
 use story::{Action, AuthorKind, Context, Event, Mode, Payload};
 
@@ -14,13 +14,14 @@ pub(crate) struct Beat {
     pub(crate) story: Setting,
     pub(crate) characters: Vec<Person>,
     pub(crate) lore: Vec<Fact>,
+    pub(crate) recalled: Vec<Fact>,
     pub(crate) history: Vec<Line>,
     /// At least one.
     pub(crate) actions: Vec<Deed>,
 }
 
 /// An action in a sentence: who, what they do, and with which words.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Deed {
     pub(crate) who: String,
     pub(crate) verb: &'static str,
@@ -28,31 +29,15 @@ pub(crate) struct Deed {
 }
 
 impl Beat {
-    /// The beat of `turn`'s event and of those waiting behind it that can join: the first ones up to one that the
-    /// narrator cannot answer, that other people may see, or that makes them longer than the history may be.
-    ///
-    /// # Errors
-    /// When the event itself cannot be answered.
-    pub(crate) fn new(turn: &Turn, within: Budget) -> Result<Self, HandleError> {
-        let context = &turn.context;
-        let lead = deed(&turn.event, context).map_err(refused)?;
-        let waiting = turn.waiting.iter().take(MOST - 1);
-        let joining = waiting
-            .take_while(|event| event.audience == turn.event.audience)
-            .map_while(|event| deed(event, context).ok());
-        let mut room = within.history;
-        let joining = joining.take_while(|deed| {
-            let left = room.checked_sub(deed.text.chars().count());
-            room = left.unwrap_or(room);
-            left.is_some()
-        });
-        Ok(Self {
-            story: scene::setting(context),
-            characters: scene::people(context),
-            lore: scene::facts(context, within),
-            history: scene::history(context, &turn.event, within),
-            actions: std::iter::once(lead).chain(joining).collect(),
-        })
+    pub(crate) fn new(parts: Parts, actions: Vec<Deed>) -> Self {
+        Self {
+            story: parts.story,
+            characters: parts.characters,
+            lore: parts.lore,
+            recalled: parts.recalled,
+            history: parts.history,
+            actions,
+        }
     }
 
     /// One of everything, to check the prompts with.
@@ -61,6 +46,7 @@ impl Beat {
             story: Setting::sample(),
             characters: vec![Person::sample()],
             lore: vec![Fact::sample()],
+            recalled: vec![Fact::sample()],
             history: vec![Line::sample()],
             actions: vec![Deed {
                 who: "Mira".to_owned(),
@@ -70,21 +56,32 @@ impl Beat {
         }
     }
 
-    /// What of the context it holds.
-    #[must_use]
-    pub(crate) fn manifest(&self, turn: &Turn) -> Manifest {
-        let joined = turn.waiting.iter().take(self.merged());
-        Manifest {
-            joined: joined.map(|event| event.id.clone()).collect(),
-            ..scene::manifest(&self.history, &self.characters, &self.lore)
-        }
-    }
-
     /// How many waiting actions have joined.
     #[must_use]
     pub(crate) fn merged(&self) -> usize {
         self.actions.len() - 1
     }
+}
+
+/// The action of `turn` and those waiting behind it that can join: the first ones up to one that the narrator cannot
+/// answer, that other people may see, or that makes them longer than the history may be.
+///
+/// # Errors
+/// When the action itself cannot be answered.
+pub(crate) fn actions(turn: &Turn, within: Budget) -> Result<Vec<Deed>, HandleError> {
+    let context = &turn.context;
+    let lead = deed(&turn.event, context).map_err(refused)?;
+    let waiting = turn.waiting.iter().take(MOST - 1);
+    let joining = waiting
+        .take_while(|event| event.audience == turn.event.audience)
+        .map_while(|event| deed(event, context).ok());
+    let mut room = within.history;
+    let joining = joining.take_while(|deed| {
+        let left = room.checked_sub(deed.text.chars().count());
+        room = left.unwrap_or(room);
+        left.is_some()
+    });
+    Ok(std::iter::once(lead).chain(joining).collect())
 }
 
 /// Why the narrator does not answer an event.

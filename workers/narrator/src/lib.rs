@@ -9,9 +9,9 @@ mod outline;
 use std::path::Path;
 use std::time::Duration;
 
-use agent::{Agent, Effects, Emitted, HandleError, Prompts, Turn, prompts};
-use llm::{Message, Schema};
-use scene::{Budget, End, Person, Told, plain};
+use agent::{Agent, Effects, Emitted, HandleError, Manifest, Prompts, Turn, prompts};
+use llm::{Request, Schema};
+use scene::{Ask, Budget, Built, End, Person, Told, plain};
 use serde::Serialize;
 use serde_json::json;
 use story::{LlmReport, Narration, Payload};
@@ -51,29 +51,36 @@ impl Narrator {
         Self { budget }
     }
 
-    async fn tell(&self, turn: &Turn, beat: &Beat) -> Result<Told, HandleError> {
-        let (system, last) = (turn.prompts.get(SYSTEM)?, turn.prompts.get(TURN)?);
-        let messages = vec![
-            Message::system(system.render(beat)?),
-            Message::user(last.render(beat)?),
-        ];
-        let request = scene::request(turn, last, messages);
-        scene::tell(turn, &request, &[system, last]).await
+    /// The beat that answers `turn` and those that join.
+    fn built(&self, turn: &Turn) -> Result<Built<Beat>, HandleError> {
+        let actions = beat::actions(turn, self.budget)?;
+        let ask = Ask {
+            turn,
+            within: self.budget,
+            prompts: [turn.prompts.get(SYSTEM)?, turn.prompts.get(TURN)?],
+            characters: scene::people(&turn.context),
+            words: actions.iter().map(|deed| deed.text.as_str()).collect(),
+        };
+        let mut built = scene::build(&ask, |parts| Beat::new(parts, actions.clone()))?;
+        let joined = turn.waiting.iter().take(built.view.merged());
+        built.manifest.joined = joined.map(|event| event.id.clone()).collect();
+        Ok(built)
     }
 
     /// The first beat with any prose, of two.
     async fn beat(
         &self,
         turn: &Turn,
-        beat: &Beat,
+        request: &Request,
         spent: &mut Vec<LlmReport>,
     ) -> Result<Told, HandleError> {
+        let prompts = [turn.prompts.get(SYSTEM)?, turn.prompts.get(TURN)?];
         for again in [false, true] {
             if again {
                 info!(event = %turn.event.id, "no prose: asking once more");
                 turn.draft.restart().await;
             }
-            let told = self.tell(turn, beat).await?;
+            let told = scene::tell(turn, request, &prompts).await?;
             spent.push(told.report.clone());
             if !told.text.is_empty() {
                 return Ok(told);
@@ -108,16 +115,11 @@ impl Narrator {
             beat: plain(text),
             characters: scene::people(&turn.context),
         };
-        let messages = vec![Message::user(prompt.render(&ending)?)];
-        let mut request = scene::request(turn, prompt, messages);
-        request.schema = Some(Schema::new(
-            "outline",
-            &outline::schema(&turn.context.characters),
-        )?);
-        let (answer, completion) = turn.llm.complete(&request).await?;
+        let schema = Schema::new("outline", &outline::schema(&turn.context.characters))?;
+        let (answer, report) = scene::whole(turn, prompt, prompt.render(&ending)?, schema).await?;
         let outline = read(&answer, turn)
             .map_err(|error| HandleError::permanent(llm::Class::Schema.as_str(), error))?;
-        Ok((outline, scene::report(&[prompt], &completion)))
+        Ok((outline, report))
     }
 }
 
@@ -150,10 +152,16 @@ impl Agent for Narrator {
         json!(self.budget)
     }
 
+    fn request(&self, turn: &Turn) -> Result<Option<(Request, Manifest)>, HandleError> {
+        let built = self.built(turn)?;
+        Ok(Some((built.request, built.manifest)))
+    }
+
     async fn handle(&self, turn: &Turn) -> Result<Effects, HandleError> {
-        let beat = Beat::new(turn, self.budget)?;
+        turn.ready().await;
+        let built = self.built(turn)?;
         let mut spent = Vec::with_capacity(1);
-        let told = self.beat(turn, &beat, &mut spent).await?;
+        let told = self.beat(turn, &built.request, &mut spent).await?;
         let (outline, repaired) = self.outline(turn, &told).await;
         spent.extend(repaired);
         let narration = Narration {
@@ -163,14 +171,14 @@ impl Agent for Narrator {
             speak: outline.speak,
             llm: Some(told.report),
         };
-        let merged = beat.merged();
+        let merged = built.view.merged();
         Ok(Effects {
             emit: vec![Emitted::New(
                 turn.respond(Payload::Narration(narration), merged),
             )],
             merged,
             spent,
-            manifest: Some(beat.manifest(turn)),
+            manifest: Some(built.manifest),
             ..Effects::default()
         })
     }
@@ -254,6 +262,9 @@ mod tests {
         insta::assert_snapshot!(render(TURN, Beat::sample()), @r###"
         # What happened last
         <<<Mira: I look up.>>>
+
+        # What is known of it
+        * <<<dust: It falls.>>>
 
         # Now
         <<<Mira does: I look up.>>>

@@ -69,8 +69,10 @@ fn history_shows_what_was_answered_and_not_what_waits_or_is_private() {
         secret,
         choose("a3", "c1", "later"),
     ]);
-    let lines: Vec<String> = history(&context, &turn, Budget::default())
+    let lines: Vec<String> = newest(&context, &turn, Budget::default())
+        .told
         .into_iter()
+        .rev()
         .map(|line| format!("{}: {}", line.who, line.text))
         .collect();
     let expected = [
