@@ -1,6 +1,7 @@
 //! The command line that every agent has: `run`, `once`, `replay`, `check`. `--help` is the reference of the configuration.
 
 mod check;
+mod explain;
 mod look;
 mod once;
 mod options;
@@ -57,6 +58,8 @@ Examples, of the narrator, with an event.json of
 in a story that nothing is known of, and in one of --redis:
   narrator once event.json --llm http://127.0.0.1:8080/v1 --model tiny
   narrator once event.json --llm http://127.0.0.1:8080/v1 --model tiny --story demo
+what it would be asked, and why not more:
+  narrator once --explain event.json --model gpt-4o-mini
 
 Exit codes: 0 answered, 1 failed, 2 wrong usage or configuration, a file among it that cannot be used.")]
     Once {
@@ -99,7 +102,8 @@ where
     let quiet = |replay: clap::Command| {
         replay.mut_arg("log_filter", |filter| filter.default_value("error"))
     };
-    let mut command = without_empty(command.mut_subcommand("replay", quiet));
+    let command = command.mut_subcommand("replay", quiet);
+    let mut command = without_empty(command.mut_subcommand("once", once::needs_no_model));
     let parsed = command.try_get_matches_from_mut(std::env::args_os());
     let parsed = parsed
         .and_then(|matches| Ok((Cli::<O>::from_arg_matches(&matches)?, given::<O>(&matches))));
@@ -151,8 +155,7 @@ where
         Command::Once { options, once } => {
             let setup = configured(&options, llm::Observer::default())?;
             let agent = build(&options.own);
-            let effects = runtime.block_on(once.run(&agent, setup, &options))?;
-            print(&serde_json::to_string_pretty(&effects)?)?;
+            print(&runtime.block_on(once.run(&agent, setup, &options))?)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Replay(replay) => {

@@ -1,18 +1,20 @@
-//! `once`: one event, its context from a file or from Redis, and the effects as JSON. Writes nothing.
+//! `once`: one event, its context from a file or from Redis, and the effects as JSON, or what would be asked. Writes nothing.
 
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use bus::Bus;
-use clap::Args;
+use clap::builder::ArgPredicate;
+use clap::{Arg, Args, Command};
 use serde::Deserialize;
 use story::{Character, Context, Event, LogEntry, Policies, Seq, StoryId};
 
+use super::explain;
 use super::options::{Options, Setup};
 use crate::worker::HISTORY;
-use crate::{Agent, DraftSender, Effects, Turn, Window, exit};
+use crate::{Agent, DraftSender, Turn, Window, exit};
 
 #[derive(Debug, Args)]
 // The group's name would be that of the command's own options.
@@ -33,6 +35,13 @@ pub(super) struct Once {
     /// The event waits for a verdict
     #[arg(long)]
     held: bool,
+    /// Ask no model: show the messages that it would be asked with, what each section has of its window's tokens, and what
+    /// was left out and why. --llm and --model need not be given then
+    #[arg(long)]
+    explain: bool,
+    /// Show that as JSON
+    #[arg(long, requires = "explain")]
+    json: bool,
 }
 
 /// A context as people write it down.
@@ -56,7 +65,39 @@ impl Once {
         agent: &A,
         setup: Setup,
         options: &Options<O>,
-    ) -> anyhow::Result<Effects> {
+    ) -> anyhow::Result<String> {
+        let turn = self.turn(agent, setup, options).await?;
+        if self.explain {
+            return self.explained(agent, &turn);
+        }
+        let effects = agent.handle(&turn).await;
+        let effects = effects.map_err(|error| anyhow!("{error}"))?;
+        Ok(serde_json::to_string_pretty(&effects)?)
+    }
+
+    fn explained<A: Agent>(&self, agent: &A, turn: &Turn) -> anyhow::Result<String> {
+        let asked = agent.request(turn);
+        let asked = asked.map_err(|error| anyhow!("{error}"))?;
+        let bounds = turn.window.as_ref().map(Window::bounds);
+        let ((request, manifest), bounds) = asked.zip(bounds).with_context(|| {
+            let agent = agent.agent();
+            format!(
+                "the {agent} asks a model only of what it has looked at: there is nothing to show"
+            )
+        })?;
+        if self.json {
+            let json = explain::as_json(&request, &manifest, bounds);
+            return Ok(serde_json::to_string_pretty(&json)?);
+        }
+        Ok(explain::as_text(&request, &manifest, bounds))
+    }
+
+    async fn turn<A: Agent, O: Args>(
+        &self,
+        agent: &A,
+        setup: Setup,
+        options: &Options<O>,
+    ) -> anyhow::Result<Turn> {
         let prompts = agent.prompts(setup.prompts.as_deref());
         let prompts = prompts.map_err(exit::configuration)?;
         let event = self.event(agent).map_err(exit::configuration)?;
@@ -65,7 +106,7 @@ impl Once {
             (None, Some(file)) => written(file).map_err(exit::configuration)?,
             (None, None) => Context::default(),
         };
-        let turn = Turn {
+        Ok(Turn {
             agent: agent.agent(),
             // Not the clock, so that the same event gives the same effects.
             now: event.at,
@@ -79,11 +120,7 @@ impl Once {
             window: Some(Window::of(&setup.models, &setup.model)?),
             model: setup.model,
             prompts,
-        };
-        agent
-            .handle(&turn)
-            .await
-            .map_err(|error| anyhow::anyhow!("{error}"))
+        })
     }
 
     fn event<A: Agent>(&self, agent: &A) -> anyhow::Result<Event> {
@@ -109,6 +146,19 @@ impl Once {
         }
         Ok(json)
     }
+}
+
+/// To be explained, a turn needs neither an address nor, where any window will do, a name.
+pub(super) fn needs_no_model(once: Command) -> Command {
+    let explained = |value: &'static str| {
+        move |arg: Arg| {
+            arg.required(false)
+                .required_unless_present("explain")
+                .default_value_if("explain", ArgPredicate::IsPresent, value)
+        }
+    };
+    once.mut_arg("llm", explained("http://explain.invalid/v1"))
+        .mut_arg("model", explained("unknown"))
 }
 
 fn written(file: &Path) -> anyhow::Result<Context> {
