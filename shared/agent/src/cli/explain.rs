@@ -83,7 +83,12 @@ fn left_out(text: &mut String, section: &Section) {
     let _ = writeln!(text, "\n{}:", section.name);
     for item in &listed {
         let name = exit::one_line(&item.item);
-        let _ = writeln!(text, "  {name}, {} tokens: {}", item.tokens, why(item.fate));
+        // What comes after a section was full is not counted.
+        let size = match item.tokens {
+            0 => String::new(),
+            tokens => format!(", {tokens} tokens"),
+        };
+        let _ = writeln!(text, "  {name}{size}: {}", why(item.fate));
     }
     let unlisted = section.left - listed.iter().filter(|item| !item.fate.is_told()).count();
     if unlisted > 0 {
