@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover lint deps docs bench bench-gateway bench-page golden limits tools test-rolling bench-fleet test-alerts test-valkey rules image test-image deny sbom reproducible screenshots
+.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover lint deps docs bench bench-gateway bench-page golden limits tools test-rolling bench-fleet bench-context test-alerts test-valkey rules image test-image deny sbom reproducible screenshots
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -157,6 +157,11 @@ bench-fleet:
 	scripts/need-redis
 	cargo build --release --locked -p storyfleet -p dialogue -p mock-llm
 	target/release/storyfleet bench --fleet $(ARGS)
+
+# How long it takes to build what a model is asked with. Seconds; nothing else should run.
+bench-context:
+	cargo build --release --locked -p storyfleet
+	target/release/storyfleet bench --context $(ARGS)
 
 # How soon the first words of 200 answers are on a browser's screen. Half a minute; nothing else should run.
 bench-page:

@@ -189,6 +189,7 @@ Examples:
   storyfleet bench --floor              two minutes, best on an idle machine
   storyfleet bench --gateway            three minutes, the same
   storyfleet bench --fleet              four minutes, the same
+  storyfleet bench --context            a few seconds, the same
 
 Everything runs here and ends with it: a Redis and a mock model without latency, the worker (`dialogue`: one event, one
 call), and the bare loop that it is held against: XREADGROUP, HGETALL, the same streamed call, XADD, XACK, no guarantee.
@@ -199,6 +200,7 @@ With --gateway it is a gateway with its defaults, thousands of readers in this p
 the same buffers and heartbeat, no tokens, no stories). Up to 8,000 connections at once, if that many files may be open.
 With --fleet it is 1 to 12 workers with two gateways whose readers read along; a backlog of them all is worked off. Shards are
 compared in turns, by one worker. Then stories are made and told, and Redis is asked what they take.
+With --context nothing is started: the narrator's prompts are built in memory, each turn with one event that is new to it.
 
 No target that is missed is a failure.")]
     Bench(BenchArgs),
@@ -328,6 +330,9 @@ pub(crate) struct BenchKind {
     /// Many workers and two gateways: how fast they are together, many shards against one, what a story takes of Redis
     #[arg(long)]
     pub(crate) fleet: bool,
+    /// What an agent does before it asks a model: choosing what of a story of 500 events fits into the window
+    #[arg(long, conflicts_with_all = ["rounds", "events"])]
+    pub(crate) context: bool,
 }
 
 #[derive(Debug, Args)]

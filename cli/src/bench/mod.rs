@@ -3,6 +3,7 @@
 
 mod backlog;
 pub(crate) mod bare;
+mod context;
 pub(crate) mod edge;
 mod fleet;
 mod latency;
@@ -65,6 +66,9 @@ struct Plan {
 pub(crate) async fn run(args: BenchArgs, out: Output) -> anyhow::Result<ExitCode> {
     if args.what.gateway {
         return edge::run(args.only, args.quick, out).await;
+    }
+    if args.what.context {
+        return context::run(&args, out);
     }
     if args.what.fleet {
         return fleet::run(&args, out).await;

@@ -100,3 +100,21 @@ async fn a_bench_that_is_asked_to_end_leaves_no_process_behind() -> anyhow::Resu
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn the_prompts_of_a_long_story_are_within_their_windows() -> anyhow::Result<()> {
+    let report = bench("--context").await?;
+    let built = report["built"].as_array().context("what was built")?;
+    assert_eq!(built.len(), 3, "{report}");
+    for row in built {
+        let figure = |name: &str| row[name].as_f64().context("a figure");
+        assert!(figure("tokens")? < figure("window")?, "{row}");
+        assert!(figure("p50_ms")? <= figure("p99_ms")?, "{row}");
+    }
+    // The largest one holds more of the story.
+    assert!(
+        built[2]["tokens"].as_u64() > built[1]["tokens"].as_u64(),
+        "{report}"
+    );
+    Ok(())
+}
