@@ -40,3 +40,4 @@ mod token;
 mod top;
 mod unserved;
 mod waiting;
+mod window;
