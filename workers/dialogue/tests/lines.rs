@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
-use agent::{Effects, Emitted, HandleError, Turn};
+use agent::{Agent, Bounds, Effects, Emitted, HandleError, Turn, Window};
 use dialogue::Dialogue;
+use llm::Counting;
 use rehearsal::event;
 use scene::Budget;
-use story::{Action, Event, Mode, Narration, Payload, Speak};
+use story::{Action, Event, LogEntry, Mode, Narration, Payload, Seq, Speak};
 
 /// What the agent makes of `event`'s step `part` when the mock answers by `rules`.
 async fn say(rules: &str, event: Event, part: u32) -> Result<Effects, HandleError> {
@@ -94,4 +95,48 @@ async fn nobody_of_that_name_is_told_to_readers() {
         .unwrap_err();
     assert_eq!(error.class, "no_character");
     assert!(error.notice.contains("Nobody of that name"));
+}
+
+#[test]
+fn what_a_character_is_asked_with_fits_into_any_window() {
+    let dialogue = Dialogue::new(Budget::default());
+    let prompts = dialogue.prompts(None).unwrap();
+    let long = "The harbour sleeps under snow, and nobody remembers who lit the lamp. ".repeat(9);
+    let mut fitted = 0;
+    for tokens in (200..6_000).step_by(100) {
+        let mut turn = Turn {
+            window: Some(Window::fixed(Bounds {
+                tokens,
+                answer: 1_000,
+                counting: Counting::Estimate(333),
+            })),
+            prompts: prompts.clone(),
+            ..rehearsal::turn(story::Agent::Dialogue, spoken_to("Sibyl"))
+        };
+        turn.context.history = (1..30)
+            .map(|seq| LogEntry {
+                seq: Seq(seq),
+                event: event(
+                    &format!("n{seq}"),
+                    Payload::Narration(rehearsal::narration(&long)),
+                ),
+            })
+            .collect();
+        turn.context.lore.insert("lamp".to_owned(), long.clone());
+        let window = turn.window.clone().unwrap();
+        match dialogue.request(&turn) {
+            Ok(asked) => {
+                let (request, manifest) = asked.unwrap();
+                fitted += 1;
+                assert!(
+                    window.counter.request(&request) <= window.room(Some(120)),
+                    "{tokens}"
+                );
+                assert_eq!(manifest.characters, ["Sibyl"]);
+                assert!(request.texts().last().unwrap().contains("Who are you?"));
+            }
+            Err(error) => assert_eq!((error.class, fitted), ("context", 0), "{tokens}"),
+        }
+    }
+    assert!((40..58).contains(&fitted), "{fitted}");
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use crate::Effects;
 use crate::recording::Recording;
 
 /// What follows from what: a difference shows first where it begins.
@@ -53,7 +54,7 @@ pub(crate) fn differences(
 ) -> Vec<Difference> {
     let mut found = Differences::default();
     if let (Some(was), Some(is)) = (&recorded.effects, &replayed.effects) {
-        let (was, is) = (json(&was.manifest), json(&is.manifest));
+        let (was, is) = (held(was), held(is));
         found.note(Level::Context, "manifest", pretty(&was), pretty(&is));
     }
     for number in 0..recorded.calls.len().max(replayed.calls.len()) {
@@ -117,6 +118,15 @@ impl Differences {
         );
         self.note(Level::Response, name, was.text(), is.text());
     }
+}
+
+/// What of the story the prompts hold. How many tokens that has follows from the prompts.
+fn held(effects: &Effects) -> Value {
+    let mut manifest = json(&effects.manifest);
+    if let Value::Object(fields) = &mut manifest {
+        fields.remove("tokens");
+    }
+    manifest
 }
 
 /// What a turn made of its story, as text.
