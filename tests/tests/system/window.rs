@@ -45,7 +45,7 @@ async fn a_turn_is_explained_without_a_model_and_the_same_as_json() -> anyhow::R
     let folder = tempfile::tempdir()?;
     std::fs::write(
         folder.path().join("models.yaml"),
-        "models: {tiny: {window: 4000}}",
+        "models: {tiny: {window: 4100}}",
     )?;
     let words = [
         "--context",
@@ -62,13 +62,12 @@ async fn a_turn_is_explained_without_a_model_and_the_same_as_json() -> anyhow::R
         "--- system\nYou are the narrator",
         "--- user\n# What happened last\n<<<Narrator: …",
         "# Now\n<<<Mira does: I look for the old gate.>>>",
-        "in the window of tiny, 4000; estimated at 333 for 1000 bytes",
+        "in the window of tiny, 4100; estimated at 333 for 1000 bytes",
         "\nsection ",
         "\nrules ",
         "\nhistory:\n",
         "cut to its end, which fits",
         "left out, what its section may have was full",
-        " more that were left out",
     ] {
         ensure!(text.contains(part), "no {part:?} in\n{text}");
     }
@@ -77,7 +76,7 @@ async fn a_turn_is_explained_without_a_model_and_the_same_as_json() -> anyhow::R
     let content = told["messages"][1]["content"].as_str().context("a text")?;
     ensure!(text.contains(content), "{told}");
     ensure!(
-        told["window"] == json!({"tokens": 4000, "answer": 1000, "counting": {"estimate": 333}})
+        told["window"] == json!({"tokens": 4100, "answer": 1000, "counting": {"estimate": 333}})
     );
     let tokens = &told["manifest"]["tokens"];
     ensure!(
