@@ -2,9 +2,12 @@
 //! no window could hold.
 
 use std::path::Path;
+use std::pin::pin;
 use std::process::Output;
 
+use agent::Recording;
 use anyhow::{Context, ensure};
+use futures::TryStreamExt;
 use serde_json::{Value, json};
 use story::{Agent, Payload, Policies};
 use system_tests::{Options, Stack, action, program};
@@ -132,6 +135,39 @@ async fn a_window_smaller_than_the_rules_is_told_and_fails_the_turn_unasked() ->
     };
     ensure!(failed.class == "context", "{failed:?}");
     ensure!(stack.calls_for(&said).await? == 0, "the model was asked");
+    worker.end().await?;
+    stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_estimate_follows_what_the_model_counts_and_is_kept_with_each_turn() -> anyhow::Result<()>
+{
+    let stack = Stack::start(Options::default()).await?;
+    let (worker, _log) = stack.worker_with(Agent::Narrator, &[])?;
+    let story = stack.story("castle", Policies::default()).await?;
+    let mut watcher = stack.hear(&story).await?;
+    for id in ["a1", "a2", "a3"] {
+        let said = stack.act(&story, id, "I wait.").await?;
+        watcher.end_of(&said).await?;
+    }
+    let mut counted = Vec::new();
+    let mut recordings = pin!(stack.bus.all_recordings(&story));
+    while let Some(kept) = recordings.try_next().await? {
+        let turn = Recording::read(&Recording::unpacked(&kept.bytes)?)?;
+        let window = turn.made_with.window.context("a window")?;
+        let effects = turn.effects.context("an answer")?;
+        let manifest = effects.manifest.as_ref().context("a manifest")?;
+        ensure!(manifest.tokens.is_some(), "{manifest:?}");
+        let counting = serde_json::to_value(window)?["counting"]["estimate"].as_u64();
+        counted.push(counting.context("an estimate")?);
+    }
+    // The mock counts a token for four bytes.
+    let falls = counted.windows(2).all(|pair| pair[1] < pair[0]);
+    ensure!(
+        counted.len() == 3 && counted[0] == 333 && falls,
+        "{counted:?}"
+    );
     worker.end().await?;
     stack.end().await;
     Ok(())
