@@ -63,7 +63,8 @@ impl<A: Agent> Step<'_, A> {
             };
             match kept {
                 Ok(Drafted::Ok) => {}
-                Ok(Drafted::Stale) => return self.held.stop.cancel(),
+                // Another worker has the event: the commit is told so.
+                Ok(Drafted::Stale) => return,
                 // It is bought again if this worker dies now.
                 Err(error) => {
                     let error = anyhow::Error::from(error);
