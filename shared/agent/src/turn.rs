@@ -6,7 +6,7 @@ mod paid;
 use std::sync::Arc;
 
 use bus::{Commit, Delivery, Draft, Emit, Fetched, Recording, Work};
-use llm::{Paid, Tape};
+use llm::Tape;
 use story::{Event, EventId, Policies, RecordingPolicy, Route};
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -163,30 +163,36 @@ impl<A: Agent> Step<'_, A> {
         work: &Work,
         merges: usize,
         again: bool,
-    ) -> Result<(Fetched, Vec<Event>, Vec<Paid>), bus::Error> {
+    ) -> Result<(Fetched, Vec<Event>, Option<Left>), bus::Error> {
         let bus = &self.worker.bus;
         let ask = || bus.context(&self.delivery, (HISTORY, None), merges);
         let fetched = self.insist(ask).await?;
-        if let Some(left) = Left::of(&fetched).filter(|_| again) {
-            let Left { begun, answers } = left;
+        // The last delivery may have died of what had joined it: that is tried once more, and not for ever.
+        let may_join = self.delivery.deliveries <= 2;
+        let left = Left::of(&fetched).filter(|left| again && (may_join || left.is_alone()));
+        if let Some(left) = left {
+            let begun = &left.begun;
             let span = (HISTORY, Some(begun.seq));
             let ask = || bus.context(&self.delivery, span, begun.waiting.len());
             let fetched = self.insist(ask).await?;
             let waiting = waiting(self.worker, work, &fetched, begun.waiting.len());
             if waiting.iter().map(|event| &event.id).eq(&begun.waiting) {
-                tracing::info!(answers = answers.len(), "an earlier turn paid for answers");
-                return Ok((fetched, waiting, answers));
+                tracing::info!(
+                    answers = left.answers.len(),
+                    "an earlier turn paid for answers"
+                );
+                return Ok((fetched, waiting, Some(left)));
             }
         }
         let waiting = waiting(self.worker, work, &fetched, merges);
-        Ok((fetched, waiting, Vec::new()))
+        Ok((fetched, waiting, None))
     }
 
     /// The agent's part, with the draft beside it: both end together.
     async fn handle(
         &self,
         work: &Work,
-        (fetched, left): (Fetched, Vec<Paid>),
+        (fetched, left): (Fetched, Option<Left>),
         waiting: Vec<Event>,
     ) -> (Result<Effects, HandleError>, Option<Recording>) {
         let (mut sender, words) = draft::channel();
@@ -204,9 +210,14 @@ impl<A: Agent> Step<'_, A> {
             None => (llm, Tape::default()),
         };
         // Last: as long as one of its clones lives, answers may come.
-        let (llm, paid) = llm.keeping(left);
-        let is_again = fetched.paid.is_some();
-        let begun = Begun::new(&fetched.context.history, &waiting);
+        let anew = fetched.paid.is_some() && left.is_none();
+        let bounds = left.as_ref().and_then(|left| left.begun.window);
+        let window = bounds.map_or_else(
+            || self.worker.window.now(),
+            |bounds| self.worker.window.again(bounds),
+        );
+        let begun = Begun::new(&fetched.context.history, &waiting, &window);
+        let (llm, paid) = llm.keeping(left.map_or_else(Vec::new, |left| left.answers));
         let mut turn = Turn {
             agent: self.worker.name,
             event: work.event.clone(),
@@ -218,7 +229,7 @@ impl<A: Agent> Step<'_, A> {
             now: fetched.now,
             llm,
             model: self.worker.setup.model.clone(),
-            window: Some(self.worker.window.now()),
+            window: Some(window),
             prompts: self.prompts.clone(),
         };
         let draft = self.draft(work);
@@ -227,7 +238,7 @@ impl<A: Agent> Step<'_, A> {
             action: Some(&work.event).filter(|event| event.awaits_an_end()),
         };
         let attempts = (fetched.attempt, fetched.first_attempt);
-        let keep = self.keep(paid, (&draft, &begun), is_again);
+        let keep = self.keep(paid, (&draft, &begun), anew);
         let bus = &self.worker.bus;
         let pump = draft::Pump::new(bus, watched, self.held, draft.clone(), attempts);
         let answer = Box::pin(async move {

@@ -63,6 +63,14 @@ impl Window {
         }
     }
 
+    /// For a turn that was begun with these: it is as it was, and what is learned is learned here.
+    pub(crate) fn again(&self, bounds: Bounds) -> Self {
+        Self {
+            gauge: self.gauge.clone(),
+            ..Self::fixed(bounds)
+        }
+    }
+
     #[must_use]
     pub(crate) fn bounds(&self) -> Bounds {
         Bounds {

@@ -207,7 +207,10 @@ impl Call {
         }
         let most = Most::of(self.sent.body.get(), self.sent.max_tokens);
         match self.client.gate().ask(most) {
-            Some(asking) => self.state = State::Asking(asking, Instant::now()),
+            Some(asking) => {
+                self.retries.ask();
+                self.state = State::Asking(asking, Instant::now());
+            }
             None => self.open(),
         }
     }

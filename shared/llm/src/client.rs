@@ -17,8 +17,8 @@ use crate::service::{Ending, Http};
 use crate::settings::Endpoint;
 use crate::tape::{Heard, Reel, Tape};
 use crate::{
-    Call, Class, Completion, Error, Finish, Gate, Paid, Piece, Price, Recorded, Request, Settings,
-    Usage, wire,
+    Bought, Call, Class, Completion, Error, Finish, Gate, Paid, Piece, Price, Recorded, Request,
+    Settings, Usage, wire,
 };
 
 /// Makes calls to one provider. Clones share the connections.
@@ -131,7 +131,7 @@ impl Client {
     /// The same client. A streamed call that asks what one of `given` answers gets that answer; every other answer is told
     /// once it is whole.
     #[must_use]
-    pub fn keeping(&self, given: Vec<Paid>) -> (Self, mpsc::Receiver<Paid>) {
+    pub fn keeping(&self, given: Vec<Paid>) -> (Self, mpsc::Receiver<Bought>) {
         let (answers, told) = Answers::new(given);
         let client = Self {
             answers: Some(answers),

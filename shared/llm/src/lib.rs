@@ -51,7 +51,7 @@ pub use error::Error;
 pub use gate::{Gate, Most, Pass, Spent};
 pub use moderation::Moderation;
 pub use observer::{Ended, Observer};
-pub use paid::Paid;
+pub use paid::{Bought, Paid};
 pub use price::Price;
 pub use recorded::{Answer, Failed, Recorded, Took, Try};
 pub use request::{Labels, Message, Request, Schema};

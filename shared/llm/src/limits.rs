@@ -69,6 +69,10 @@ pub(crate) struct Retries {
     pass: Option<Pass>,
     /// The answer is one that was paid for: nothing is sent, and nothing costs.
     free: bool,
+    /// A try began, or was asked for.
+    begun: bool,
+    /// It waits for leave.
+    asking: bool,
     /// A try is under way.
     sent: bool,
     /// The observer knows its end.
@@ -93,6 +97,8 @@ impl Retries {
             price: settings.price,
             pass: None,
             free: false,
+            begun: false,
+            asking: false,
             sent: false,
             over: false,
             reel,
@@ -108,20 +114,34 @@ impl Retries {
 
     /// A try begins.
     pub(crate) fn begin(&mut self) -> Option<Heard> {
-        self.tries += 1;
-        self.sent = !self.free;
-        self.reel.as_mut().map(Reel::begin)
+        let heard = self.reel.as_mut().map(Reel::begin);
+        // One that is played may be one that was never sent.
+        let is_unsent = heard.as_ref().is_some_and(Heard::is_unsent);
+        self.tries += u32::from(!is_unsent);
+        self.sent = !self.free && !is_unsent;
+        self.begun = true;
+        heard
     }
 
     /// The next try may be sent. The wait for that is none of the call's time.
     pub(crate) fn let_through(&mut self, pass: Pass, waited: Duration) {
+        self.asking = false;
         self.pass = Some(pass);
         self.started += waited;
         self.deadline += waited;
     }
 
+    /// The next try waits for leave.
+    pub(crate) fn ask(&mut self) {
+        self.begun = true;
+        self.asking = true;
+    }
+
     /// No further try may be sent: the call is over.
     pub(crate) fn refused(&mut self, mut why: Error) -> Error {
+        if let Some(reel) = &mut self.reel {
+            reel.unsent(&why);
+        }
         self.ended(Some(&why), Usage::default(), true);
         why.tries = self.tries;
         why
@@ -211,10 +231,12 @@ impl Retries {
 /// A call that was begun and is given up by its caller.
 impl Drop for Retries {
     fn drop(&mut self) {
-        if self.tries > 0 && !self.over {
+        if self.begun && !self.over {
             let cancelled = Error::new(Class::Cancelled, Class::Cancelled.row().meaning);
-            if let Some(reel) = &mut self.reel {
-                reel.failed(&cancelled);
+            match &mut self.reel {
+                Some(reel) if self.asking => reel.unsent(&cancelled),
+                Some(reel) => reel.failed(&cancelled),
+                None => {}
             }
             self.ended(Some(&cancelled), Usage::default(), true);
         }

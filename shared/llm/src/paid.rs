@@ -2,7 +2,7 @@
 //! asks the same is then answered with them, and no provider is asked.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -29,15 +29,23 @@ pub struct Paid {
     pub usage: Option<Usage>,
 }
 
+/// An answer that was bought now.
+#[derive(Debug)]
+pub struct Bought {
+    pub paid: Paid,
+    /// One that was given is of no use: it answers another request.
+    pub again: bool,
+}
+
 /// The answers of one turn.
 #[derive(Debug, Clone)]
 pub(crate) struct Answers {
     given: Arc<Mutex<VecDeque<Paid>>>,
-    told: mpsc::Sender<Paid>,
+    told: mpsc::Sender<Bought>,
 }
 
 impl Answers {
-    pub(crate) fn new(given: Vec<Paid>) -> (Self, mpsc::Receiver<Paid>) {
+    pub(crate) fn new(given: Vec<Paid>) -> (Self, mpsc::Receiver<Bought>) {
         let (told, paid) = mpsc::channel(UNKEPT);
         let given = Arc::new(Mutex::new(given.into()));
         (Self { given, told }, paid)
@@ -45,14 +53,19 @@ impl Answers {
 
     /// The first answer to this request that was not taken yet.
     pub(crate) fn take(&self, request: &str) -> Option<Paid> {
-        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut given = self.given();
         let place = given.iter().position(|paid| paid.request == request)?;
         given.remove(place)
     }
 
+    fn given(&self) -> MutexGuard<'_, VecDeque<Paid>> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whoever keeps them may be gone, or slow: then this one is not kept.
     pub(crate) fn tell(&self, paid: Paid) {
-        let _unkept = self.told.try_send(paid);
+        let again = !self.given().is_empty();
+        let _unkept = self.told.try_send(Bought { paid, again });
     }
 }
 
@@ -100,9 +113,8 @@ impl Paid {
             ended: true,
         };
         Try {
-            at: 0,
             answer: Some(answer),
-            failed: None,
+            ..Try::default()
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Writes calls down while they run, and plays those that were written down in the provider's place.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -130,6 +131,7 @@ impl Reel {
             started: Instant::now(),
             answer: Mutex::default(),
             speed: script.map_or(0.0, |script| script.speed),
+            unsent: AtomicBool::new(played.as_ref().is_some_and(|played| played.unsent)),
             played,
         }));
         self.tries.push((at, heard.clone(), None));
@@ -139,6 +141,13 @@ impl Reel {
     /// What answers the call, in the place of a provider.
     pub(crate) fn give(&mut self, answer: Try) {
         self.to_play = Some([answer].into());
+    }
+
+    /// A try that was never sent ends.
+    pub(crate) fn unsent(&mut self, error: &Error) {
+        let heard = self.begin();
+        heard.0.unsent.store(true, Ordering::Relaxed);
+        self.failed(error);
     }
 
     /// The try that began last failed.
@@ -188,6 +197,7 @@ impl Drop for Reel {
         let key = self.tape.0.key.as_ref().map(SecretString::expose_secret);
         let tries = self.tries.drain(..).map(|(at, heard, failed)| Try {
             at,
+            unsent: heard.is_unsent(),
             answer: heard.answer().map(|answer| match key {
                 Some(key) => answer.without(key),
                 None => answer,
@@ -213,6 +223,7 @@ struct Hearing {
     answer: Mutex<Option<Answer>>,
     played: Option<Try>,
     speed: f64,
+    unsent: AtomicBool,
 }
 
 impl Heard {
@@ -249,6 +260,11 @@ impl Heard {
 
     fn answer(&self) -> Option<Answer> {
         lock(&self.0.answer).take()
+    }
+
+    /// Whether it is one that waited for leave and was never sent.
+    pub(crate) fn is_unsent(&self) -> bool {
+        self.0.unsent.load(Ordering::Relaxed)
     }
 
     /// Whether a recording answers.

@@ -39,7 +39,7 @@ pub(crate) fn unchecked(turn: &Turn, prompt: &Prompt, messages: Vec<Message>) ->
         model: turn.model.clone(),
         messages,
         temperature: params.temperature,
-        max_tokens: params.max_tokens,
+        max_tokens: params.max_tokens.or_else(|| kept_free(turn)),
         stop: params.stop.clone(),
         labels: Labels {
             agent: turn.agent.as_str().to_owned(),
@@ -48,6 +48,12 @@ pub(crate) fn unchecked(turn: &Turn, prompt: &Prompt, messages: Vec<Message>) ->
         },
         ..Request::default()
     }
+}
+
+/// What is kept of the window for an answer is all that it may have.
+fn kept_free(turn: &Turn) -> Option<u32> {
+    let window = turn.window.as_ref()?;
+    u32::try_from(window.answer).ok()
 }
 
 /// The whole answer to `text`, which is JSON of the shape of `schema`, and what it cost.

@@ -2,19 +2,22 @@
 //! paid for already.
 
 use bus::{Draft, Drafted, Fetched};
-use llm::Paid;
+use llm::{Bought, Paid};
 use serde::{Deserialize, Serialize};
 use story::{Event, EventId, LogEntry, Seq};
 use tokio::sync::mpsc;
 
 use super::Step;
+use crate::window::{Bounds, Window};
 use crate::{Agent, exit};
 
-/// How a turn was begun: what of the log it saw, and who could join it.
+/// How a turn was begun: what of the log it saw, who could join it, and how much of it a prompt could hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Begun {
     pub(super) seq: Seq,
     pub(super) waiting: Vec<EventId>,
+    #[serde(default)]
+    pub(super) window: Option<Bounds>,
 }
 
 /// What an earlier delivery left.
@@ -24,14 +27,23 @@ pub(super) struct Left {
 }
 
 impl Begun {
-    pub(super) fn new(history: &[LogEntry], waiting: &[Event]) -> Self {
+    pub(super) fn new(history: &[LogEntry], waiting: &[Event], window: &Window) -> Self {
         let seq = history.last().map_or(Seq(0), |entry| entry.seq);
         let waiting = waiting.iter().map(|event| event.id.clone()).collect();
-        Self { seq, waiting }
+        Self {
+            seq,
+            waiting,
+            window: Some(window.bounds()),
+        }
     }
 }
 
 impl Left {
+    /// Nothing could join the turn.
+    pub(super) fn is_alone(&self) -> bool {
+        self.begun.waiting.is_empty()
+    }
+
     /// `None`: nothing, or what another version wrote.
     pub(super) fn of(fetched: &Fetched) -> Option<Self> {
         let (begun, answers) = fetched.paid.as_ref()?;
@@ -44,16 +56,16 @@ impl Left {
 }
 
 impl<A: Agent> Step<'_, A> {
-    /// Keeps the answers of the turn as they come, until it asks for no more. Where some were left, each of these is paid for
-    /// a second time.
+    /// Keeps the answers of the turn as they come, until it asks for no more. `anew`: some were left, and the turn is begun
+    /// otherwise.
     pub(super) async fn keep(
         &self,
-        mut told: mpsc::Receiver<Paid>,
+        mut bought: mpsc::Receiver<Bought>,
         (draft, begun): (&Draft, &Begun),
-        is_again: bool,
+        anew: bool,
     ) {
-        while let Some(paid) = told.recv().await {
-            if is_again {
+        while let Some(Bought { paid, again }) = bought.recv().await {
+            if anew || again {
                 self.worker.meters.paid_twice.inc();
             }
             let kept = match (serde_json::to_vec(begun), serde_json::to_vec(&paid)) {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt;
-use llm::{Class, Client, Error, Gate, Most, Pass, Spent};
+use llm::{Class, Client, Error, Gate, Most, Pass, Spent, Tape};
 use tokio::sync::Semaphore;
 
 use crate::provider::{Answer, Provider};
@@ -122,4 +122,52 @@ async fn a_dropped_call_tells_that_nobody_knows_what_it_used() {
     soon(call.next()).await.unwrap();
     drop(call);
     assert_eq!(*told.lock().unwrap(), ["asked None", "unknown"]);
+}
+
+/// What was written down of a call, played again: how it ends, and how many requests that were sent it tells.
+async fn played(tape: &Tape, client: &Client) -> (Option<Class>, u32) {
+    let recorded = tape.take();
+    assert_eq!(recorded.len(), 1, "{recorded:?}");
+    let json = serde_json::to_string(&recorded).unwrap();
+    let (again, _) = client.playing(serde_json::from_str(&json).unwrap(), 0.0);
+    match again.complete(&request()).await {
+        Ok((_, completion)) => (None, completion.tries),
+        Err(error) => (Some(error.class), error.tries),
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_was_refused_leave_is_written_down_and_played_so() {
+    let provider = Provider::start(|_| Answer::events(&[HI]).ended()).await;
+    // One whose first try may be sent, and one that may send nothing.
+    for lets in [1, 0] {
+        let left = Arc::new(Mutex::new(lets));
+        let gate = Gate::new(move |_| {
+            let mut left = left.lock().unwrap();
+            let may = *left > 0;
+            *left -= i32::from(may);
+            let refused = || Error::new(Class::Budget, "nothing is left of the day's");
+            let pass = may.then(|| Pass::new(|_, _| {})).ok_or_else(refused);
+            async move { pass }.boxed()
+        });
+        let client = client(&provider.url);
+        let (taped, tape) = client.taped();
+        let live = taped.through(gate).complete(&request()).await.unwrap_err();
+        let sent = u32::try_from(lets).unwrap();
+        assert_eq!((live.class, live.tries), (Class::Budget, sent));
+        assert_eq!(played(&tape, &client).await, (Some(Class::Budget), sent));
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_was_let_go_while_it_waited_for_leave_is_written_down_so() {
+    let provider = Provider::start(|_| Answer::events(&[HI]).ended()).await;
+    let client = client(&provider.url);
+    let (taped, tape) = client.taped();
+    let waits = Gate::new(|_: Most| std::future::pending().boxed());
+    let request = request();
+    let mut call = taped.through(waits).stream(&request);
+    assert!(call.next().now_or_never().is_none());
+    drop(call);
+    assert_eq!(played(&tape, &client).await, (Some(Class::Cancelled), 0));
 }

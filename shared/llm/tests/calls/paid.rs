@@ -37,8 +37,8 @@ async fn kept(
     }
     drop(client);
     let mut told = Vec::new();
-    while let Some(paid) = paid.recv().await {
-        told.push(paid);
+    while let Some(bought) = paid.recv().await {
+        told.push(bought.paid);
     }
     (texts, told)
 }
