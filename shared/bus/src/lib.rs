@@ -101,7 +101,8 @@ pub use view::Seen;
 pub use watch::Watch;
 pub use work::{Delivery, LeaseId, Malformed, Work};
 
-/// The way to Redis. Cheap to clone; all clones share two connections, or three where replicas are waited for.
+/// The way to Redis. Cheap to clone; all clones share their connections, each of which is opened when it is
+/// first used: one for leases, one for metrics, one for the rest, and one more where replicas are waited for.
 #[derive(Clone)]
 pub struct Bus {
     settings: Settings,
@@ -112,6 +113,8 @@ pub struct Bus {
     writing: Link,
     /// For leases alone: what is slow elsewhere must not let them run out.
     renewing: Link,
+    /// For metrics alone: a connection that lost a master is held up by each question for it, and no turn is to wait for that.
+    counting: Link,
     /// What is asked in many shards is asked in those that are served.
     coverage: Coverage,
     /// Writes that are not known to be on as many replicas as asked for.
@@ -139,6 +142,7 @@ impl Bus {
                 link.replicating(replicas)
             }
         };
+        let counting = link.apart(settings.timeout);
         let cluster = topology.is_cluster().then(|| link.clone());
         Ok(Self {
             settings,
@@ -148,6 +152,7 @@ impl Bus {
             link,
             writing,
             renewing,
+            counting,
             unreplicated,
         })
     }

@@ -74,12 +74,18 @@ impl Link {
 
     /// One beside this, for scripts whose writes are to be on replicas too.
     pub(crate) fn replicating(&self, replicas: Replicas) -> Self {
-        self.0.another(self.0.response, Some(replicas))
+        let doubt = Arc::clone(&self.0.doubt);
+        self.0.another(self.0.response, Some(replicas), doubt)
     }
 
     /// One beside this, for who may be stopped by what they ask. It waits at most `response` for an answer.
     pub(crate) fn beside(&self, response: Duration) -> Self {
-        self.0.another(response, None)
+        self.0.another(response, None, Arc::clone(&self.0.doubt))
+    }
+
+    /// The same, for who asks so that others need not: what either finds dead does not close the other's connection.
+    pub(crate) fn apart(&self, response: Duration) -> Self {
+        self.0.another(response, None, Arc::default())
     }
 
     pub(crate) fn is_cluster(&self) -> bool {
@@ -293,15 +299,15 @@ impl Doubt {
 }
 
 impl Shape {
-    /// A link to the same Redis: what one finds dead the other does not wait for.
-    fn another(&self, response: Duration, replicas: Option<Replicas>) -> Link {
+    /// A link to the same Redis: what one of those that share a doubt finds dead the others do not wait for.
+    fn another(&self, response: Duration, replicas: Option<Replicas>, doubt: Arc<Doubt>) -> Link {
         Link(Arc::new(Self {
             topology: self.topology.clone(),
             connect: self.connect,
             response,
             reconnect: self.reconnect,
             batches: replicas.map(|replicas| Arc::new(Batches::new(replicas))),
-            doubt: Arc::clone(&self.doubt),
+            doubt,
             state: Mutex::default(),
         }))
     }

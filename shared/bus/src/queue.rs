@@ -9,8 +9,8 @@ use crate::reply::read;
 use crate::script::QUEUE;
 use crate::{Bus, Error};
 
-/// What is in an agent's work streams, of all shards. What cannot be counted in one of them is not told at all: a part of it
-/// would be taken for the whole.
+/// What is in an agent's work streams, of all shards. What cannot be counted in one of them, or lies in one that nobody serves,
+/// is not told at all: a part of it would be taken for the whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Queue {
     /// Events that wait or are in flight. Parked ones do not count: no second worker could answer them sooner.
@@ -35,18 +35,26 @@ impl Bus {
     }
 
     async fn queue_of(&self, agent: Agent) -> Result<Queue, Error> {
-        let shards = self.keys.shards().map(|shard| {
+        let served = self.coverage.shards().await;
+        let is_whole = served.len() == self.keys.shards().len();
+        let shards = served.into_iter().map(|shard| {
             let (work, dead) = (self.keys.work(agent, shard), self.keys.dead(agent, shard));
             try_join(
                 readable(work, async |key| self.waiting(key).await),
                 readable(dead, async |key| self.length(key).await),
             )
         });
-        let looked = try_join_all(shards).await?.into_iter();
+        let looked = match try_join_all(shards).await {
+            Ok(looked) => looked.into_iter(),
+            Err(error) => {
+                self.coverage.doubt(&error).await;
+                return Err(error);
+            }
+        };
         let (waiting, dead): (Vec<_>, Vec<_>) = looked.unzip();
         let mut unreadable = Vec::new();
-        let waiting = all(waiting, &mut unreadable);
-        let dead = all(dead, &mut unreadable);
+        let waiting = all(waiting, &mut unreadable).filter(|_| is_whole);
+        let dead = all(dead, &mut unreadable).filter(|_| is_whole);
         let waiting = waiting.map(|shards| shards.into_iter().unzip());
         let (backlog, oldest): (Option<Vec<u64>>, Option<Vec<_>>) = waiting.unzip();
         Ok(Queue {
@@ -60,13 +68,13 @@ impl Bus {
     /// How many entries a work stream has, and how long the oldest is there.
     async fn waiting(&self, work: &str) -> Result<(u64, Duration), Error> {
         let mut call = QUEUE.call();
-        let (backlog, age) = read(call.key(work).read(&self.link).await?)?;
+        let (backlog, age) = read(call.key(work).read(&self.counting).await?)?;
         Ok((backlog, Duration::from_millis(age)))
     }
 
     async fn length(&self, stream: &str) -> Result<u64, Error> {
         let mut length = redis::cmd("XLEN");
-        read(self.link.query(length.arg(stream)).await?)
+        read(self.counting.query(length.arg(stream)).await?)
     }
 }
 
