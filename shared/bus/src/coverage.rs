@@ -18,7 +18,7 @@ use crate::link::Link;
 
 /// Of every cluster.
 const SLOTS: usize = 16_384;
-/// How long a node may take to be found and to tell who serves what: it is asked after something else took too long.
+/// How long a node may take to tell who serves what: it is asked after something else took too long.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Between two looks while shards are left out.
 const EVERY: Duration = Duration::from_secs(1);
@@ -164,8 +164,17 @@ pub struct Unserved {
 pub(crate) struct Coverage {
     keys: Keys,
     /// `None` = no cluster: all of them are.
-    link: Option<Link>,
+    cluster: Option<Cluster>,
     left_out: Arc<Mutex<LeftOut>>,
+}
+
+/// How a cluster is asked.
+#[derive(Clone)]
+struct Cluster {
+    /// Of its own, and kept open: to connect while a node hangs takes longer than to ask.
+    link: Link,
+    /// What a look takes at most: to connect, and to ask a second node when the first hangs.
+    longest: Duration,
 }
 
 struct LeftOut {
@@ -177,8 +186,37 @@ struct LeftOut {
     seen: Instant,
 }
 
+impl Cluster {
+    /// What a node tells, if one answers.
+    async fn ask(&self) -> Option<Slots> {
+        let asked = async {
+            let (generation, mut wire) = self.link.cluster().await?;
+            let told = timeout(2 * PATIENCE, slots(&mut wire)).await.ok().flatten();
+            if told.is_none() {
+                self.link.lose(generation);
+            }
+            told
+        };
+        timeout(self.longest, asked).await.ok().flatten()
+    }
+}
+
 impl Coverage {
-    pub(crate) fn new(keys: Keys, link: Option<Link>) -> Self {
+    /// Of no cluster.
+    pub(crate) fn whole(keys: Keys) -> Self {
+        Self::new(keys, None)
+    }
+
+    /// Of the one that `link` leads to, which takes `connect` at most to be connected.
+    pub(crate) fn of_cluster(keys: Keys, link: &Link, connect: Duration) -> Self {
+        let cluster = Cluster {
+            link: link.apart(PATIENCE),
+            longest: connect + 2 * PATIENCE,
+        };
+        Self::new(keys, Some(cluster))
+    }
+
+    fn new(keys: Keys, cluster: Option<Cluster>) -> Self {
         let left_out = LeftOut {
             shards: BTreeSet::new(),
             unserved: None,
@@ -187,7 +225,7 @@ impl Coverage {
         };
         Self {
             keys,
-            link,
+            cluster,
             left_out: Arc::new(Mutex::new(left_out)),
         }
     }
@@ -238,14 +276,13 @@ impl Coverage {
 
     /// Asks who serves what; only a change is logged.
     pub(crate) async fn look(&self) {
-        let Some(link) = &self.link else {
+        let Some(cluster) = &self.cluster else {
             return;
         };
         // Who only wants to know which shards are asked does not look as well.
         self.left_out().seen = Instant::now();
-        let told = timeout(PATIENCE, async { slots(&mut link.cluster().await?).await });
         // Whoever does not tell changes nothing.
-        let Some(slots) = told.await.ok().flatten() else {
+        let Some(slots) = cluster.ask().await else {
             return;
         };
         let (mut shards, mut of_each_master) = (BTreeSet::new(), BTreeMap::new());

@@ -102,7 +102,7 @@ pub use watch::Watch;
 pub use work::{Delivery, LeaseId, Malformed, Work};
 
 /// The way to Redis. Cheap to clone; all clones share their connections, each of which is opened when it is
-/// first used: one for leases, one for metrics, one for the rest, and one more where replicas are waited for.
+/// first used: one for leases, one for metrics, one for the rest, one more where replicas are waited for, and one more to a cluster.
 #[derive(Clone)]
 pub struct Bus {
     settings: Settings,
@@ -143,11 +143,14 @@ impl Bus {
             }
         };
         let counting = link.apart(settings.timeout);
-        let cluster = topology.is_cluster().then(|| link.clone());
+        let coverage = match topology.is_cluster() {
+            true => Coverage::of_cluster(keys.clone(), &link, settings.timeout),
+            false => Coverage::whole(keys.clone()),
+        };
         Ok(Self {
             settings,
             topology,
-            coverage: Coverage::new(keys.clone(), cluster),
+            coverage,
             keys,
             link,
             writing,

@@ -157,11 +157,11 @@ impl Link {
         }
     }
 
-    /// The connection to a cluster, if there is one.
-    pub(crate) async fn cluster(&self) -> Option<ClusterConnection> {
+    /// The connection to a cluster, if there is one, and its number.
+    pub(crate) async fn cluster(&self) -> Option<(u64, ClusterConnection)> {
         let (generation, connecting) = self.wire();
         match connecting.await {
-            Ok(Wire::Cluster(wire)) => Some(wire),
+            Ok(Wire::Cluster(wire)) => Some((generation, wire)),
             Ok(Wire::Single(_)) => None,
             Err(error) => {
                 let error = self.not_connected(generation, error);
@@ -234,8 +234,8 @@ impl Link {
         Error::from_redis(error)
     }
 
-    /// Whether it was a good connection until now.
-    fn lose(&self, generation: u64) -> bool {
+    /// Whether it was a good connection until now. The next call connects anew.
+    pub(crate) fn lose(&self, generation: u64) -> bool {
         self.state().lose(generation)
     }
 

@@ -62,7 +62,7 @@ impl Bus {
 
     /// The nodes that others name and that are not among these; where these are none, those that the others know to be away.
     async fn silent(&self, nodes: &[ServerLoad]) -> Vec<String> {
-        let named = async { named(self.link.cluster().await?).await };
+        let named = async { named(self.link.cluster().await?.1).await };
         // Whoever does not tell names nobody.
         let named = timeout(PATIENCE, named).await.ok().flatten();
         let tells = nodes.iter().map(|node| node.address.as_str()).collect();
