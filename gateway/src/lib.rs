@@ -317,18 +317,21 @@ pub fn openapi() -> &'static str {
 
 /// Whether Redis is what a node needs.
 async fn fit(bus: &Bus) -> anyhow::Result<()> {
-    match bus.check_shards().await {
+    let checks = async {
+        bus.check_shards().await?;
+        bus.check_rights(Role::Gateway).await
+    };
+    match checks.await {
         // It may come.
         Err(error @ bus::Error::Unreachable(_)) => {
             tracing::warn!(%error, "Redis is away: trying until it is there");
-            return Ok(());
+            Ok(())
         }
         Err(denied @ bus::Error::Denied(_)) => {
-            return Err(bus.all_denied(denied, Role::Gateway).await.into());
+            Err(bus.all_denied(denied, Role::Gateway).await.into())
         }
-        checked => checked?,
+        checked => Ok(checked?),
     }
-    Ok(bus.check_rights(Role::Gateway).await?)
 }
 
 /// What connections of operators may take.
