@@ -155,7 +155,7 @@ impl Servers {
         Ok(servers)
     }
 
-    /// Whether every node serves, has its place beside a master or over a replica.
+    /// Whether every node serves, and has its place beside a master or over a replica.
     async fn is_whole(&self) -> anyhow::Result<bool> {
         for node in &self.nodes {
             let info = ask(node.tls(), node.port(), &["CLUSTER", "INFO"]).await?;
