@@ -140,10 +140,11 @@ impl Bus {
     }
 
     /// Takes over up to `count` entries whose owner was silent for `lease`; when it is fewer there are no more. An entry
-    /// that `consumer` itself let grow old is among them.
+    /// that `consumer` itself let grow old is among them. Shards are asked at once: one that hangs keeps no entry of another
+    /// from being taken over.
     ///
     /// # Errors
-    /// When Redis was not reached; then what was claimed comes again when its lease runs out.
+    /// When Redis was not reached in some shard and the others gave nothing.
     pub async fn reclaim(
         &self,
         agent: Agent,
@@ -151,41 +152,57 @@ impl Bus {
         lease: Duration,
         count: usize,
     ) -> Result<Vec<Delivery>, Error> {
-        let mut found = Vec::new();
-        for shard in self.coverage.shards().await {
-            if found.len() >= count {
-                break;
-            }
+        let claim = async |shard: u16, share: usize| {
             let mut call = RECLAIM.call();
             call.key(self.keys.work(agent, shard))
                 .arg(consumer)
                 .number(millis(lease))
-                .arg((count - found.len()).to_string());
-            let claimed: Vec<Claimed> = match call.run(&self.link).await.and_then(read) {
-                Ok(claimed) => claimed,
-                Err(error) => {
-                    self.coverage.doubt(&error).await;
-                    // What the other shards gave is ours: dropping it would leave it to its lease.
-                    if !found.is_empty() {
-                        break;
+                .arg(share.to_string());
+            let claimed: Vec<Claimed> = read(call.run(&self.link).await?)?;
+            let claimed = claimed.into_iter();
+            let claimed = claimed.map(|(entry, deliveries, owner, fields)| Delivery {
+                agent,
+                consumer: consumer.to_owned(),
+                lease: LeaseId { shard, entry },
+                deliveries,
+                taken_from: Some(owner),
+                work: work(&fields, &self.keys, shard),
+            });
+            Ok::<Vec<_>, Error>(claimed.collect())
+        };
+        let mut shards = self.coverage.shards().await;
+        // Where there is less room than shards none is always the last.
+        let first = rand::random_range(0..shards.len());
+        shards.rotate_left(first);
+        let (mut found, mut failed) = (Vec::new(), None);
+        while found.len() < count && !shards.is_empty() {
+            let left = count - found.len();
+            let share = (left / shards.len()).max(1);
+            let asked = shards.drain(..left.min(shards.len())).map(|shard| {
+                let claiming = claim(shard, share);
+                async move { (shard, claiming.await) }
+            });
+            for (shard, claimed) in join_all(asked.collect::<Vec<_>>()).await {
+                match claimed {
+                    Ok(claimed) => {
+                        // There may be more.
+                        if claimed.len() == share {
+                            shards.push(shard);
+                        }
+                        found.extend(claimed);
                     }
-                    return Err(error);
+                    Err(error) => failed = failed.or(Some(error)),
                 }
-            };
-            found.extend(
-                claimed
-                    .into_iter()
-                    .map(|(entry, deliveries, owner, fields)| Delivery {
-                        agent,
-                        consumer: consumer.to_owned(),
-                        lease: LeaseId { shard, entry },
-                        deliveries,
-                        taken_from: Some(owner),
-                        work: work(&fields, &self.keys, shard),
-                    }),
-            );
+            }
         }
-        Ok(found)
+        if let Some(error) = &failed {
+            self.coverage.doubt(error).await;
+        }
+        match failed {
+            // What the other shards gave is ours: dropping it would leave it to its lease.
+            Some(error) if found.is_empty() => Err(error),
+            _ => Ok(found),
+        }
     }
 
     /// Takes over up to `count` entries that their workers let go, and no others; when it is fewer there are no more.
