@@ -46,6 +46,8 @@ struct Done {
     generation: u64,
     /// One for each script, refused or not.
     replies: Vec<Value>,
+    /// Those of which nothing is known: Redis may have done them.
+    unheard: Option<(Vec<usize>, Error)>,
     replicated: Replicated,
 }
 
@@ -67,6 +69,11 @@ impl Batches {
     ) -> Outcome<(Value, Replicated)> {
         let (batch, at) = self.join(link, script, probe);
         let done = batch.await?;
+        if let Some((unheard, error)) = &done.unheard
+            && unheard.contains(&at)
+        {
+            return Err((error.clone(), true));
+        }
         let reply = done.replies.get(at).cloned().unwrap_or(Value::Nil);
         let reply = link.heard(done.generation, reply.extract_error())?;
         Ok((reply, done.replicated))
@@ -121,6 +128,7 @@ async fn go(
     let scripts = scripts.take();
     let by_hash = scripts.iter().map(|(by_hash, _)| by_hash.clone());
     let (mut generation, mut replies, mut told) = send(&link, by_hash, turn.as_ref()).await?;
+    let mut unheard = None;
     // Those that the server does not know yet go again by their text in the same turn: the wait behind them was for nothing
     // of theirs, and one in vain would keep them from the next.
     let unknown: Vec<usize> = (0..scripts.len().min(replies.len()))
@@ -132,11 +140,14 @@ async fn go(
             by_text(by_hash, code)
         });
         // The others are done, whatever comes of these.
-        let sent = send(&link, by_text, turn.as_ref()).await;
-        let (then, again, told_again) = sent.map_err(|(error, _)| (error, true))?;
-        (generation, told) = (then, told_again);
-        for (at, reply) in unknown.into_iter().zip(again) {
-            replies[at] = reply;
+        match send(&link, by_text, turn.as_ref()).await {
+            Ok((then, again, told_again)) => {
+                (generation, told) = (then, told_again);
+                for (at, reply) in unknown.into_iter().zip(again) {
+                    replies[at] = reply;
+                }
+            }
+            Err((error, _)) => unheard = Some((unknown, error)),
         }
     }
     let replicated = turn.map_or(Replicated::Unknown, |turn| turn.told(told));
@@ -147,6 +158,7 @@ async fn go(
     Ok(Arc::new(Done {
         generation,
         replies,
+        unheard,
         replicated,
     }))
 }
