@@ -18,6 +18,7 @@ mod faults;
 mod files;
 mod gateway;
 mod golden;
+mod hanging;
 mod health;
 mod keys;
 mod limits;
