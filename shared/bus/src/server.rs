@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
+use futures::future::{select_ok, try_join_all};
+
 use crate::reply::read;
 use crate::script::Script;
 use crate::{Bus, Error};
-use futures::future::{select_ok, try_join_all};
 
 /// Does nothing. Since its first line does not say that it only reads, Redis refuses it wherever it would refuse a write.
 static NOTHING: Script = Script::new("#!lua\nreturn 1");
