@@ -1,7 +1,8 @@
 //! Where a worker's calls to the model get leave: within the limits of its [`Models`], which Redis keeps for the fleet.
 //!
 //! Who waits keeps its event's lease, and none of the calls that the model takes at once. What a call used is told behind
-//! the turn's back: nobody waits for that, and what cannot be told comes back by itself when the call's time is over.
+//! the turn's back: nobody waits for that, and of what cannot be told all that was
+//! reserved counts, and another may call in its place when the call's time is over.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,7 +21,7 @@ use crate::metrics::Meters;
 use crate::models::{Model, Models};
 use crate::retry::Backoff;
 
-/// What may wait to be told to Redis. One more is let go, and comes back by itself.
+/// What may wait to be told to Redis. One more is let go: all that it reserved counts.
 const UNTOLD: usize = 1_024;
 
 /// Beyond the longest call: for what happens before it is sent and after it ended.
@@ -231,7 +232,7 @@ impl Desk {
             let call = lost.into_inner().claim.call;
             tracing::warn!(
                 call,
-                "it is not told what a call used: all that it might have counts until its time is over"
+                "it is not told what a call used: all that it might have counts"
             );
         }
     }

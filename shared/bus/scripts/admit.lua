@@ -8,7 +8,8 @@
 --
 -- Invariants
 -- - A call holds once, however often it is asked for: the same try is told AGAIN, another one takes the first one's place.
--- - What is taken from a bucket comes back only with the call's end; who dies has spent it.
+-- - What is taken from a bucket or a budget comes back only with the call's end: who dies, or whose place is taken, has
+--   spent it, since the provider may have. What comes back of them is their part of the calls at once.
 -- - Who waits is told when to ask again, and is forgotten 2 s after. They go in the order of `queue`: by how much their
 --   story was let to have when they came, beyond what the one that has least of those waiting was (start-time fair queueing).
 -- - Nobody who waits is overtaken: whoever goes leaves enough for all ahead.
@@ -24,13 +25,13 @@ local LOOKED_AT = 32
 local HOUR = 60 * 60 * 1000
 
 for _, over in ipairs(redis.call('ZRANGEBYSCORE', holds, '-inf', whole(now), 'LIMIT', 0, 32)) do
-  let_go(holds, held, busy, days, over, 0, 0)
+  let_go(holds, held, busy, days, over)
 end
 local mine = hold(held, call)
 if mine and mine.t == try then
   return { 'AGAIN' }
 end
-let_go(holds, held, busy, days, call, 0, 0)
+let_go(holds, held, busy, days, call)
 
 local function leave()
   redis.call('ZREM', queue, call)

@@ -6,7 +6,8 @@
 -- - busy: how many calls each model has under way
 -- - spent:<day % 3>: what was spent or is held of each budget on a day since 1970, UTC; gone before its name comes again
 --
--- Invariant: a budget's field of the day is what its calls have used, and what those in `held` may use.
+-- Invariant: a budget's field of the day is what its calls have used, and what those may have used of which nobody told:
+-- they are in `held`, or were given up while they were.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -22,7 +23,7 @@ local function hold(held, call)
   return kept and cjson.decode(kept)
 end
 
--- Of what a call holds, if it holds something, `tokens` and `cost` were used.
+-- Of what a call holds, if it holds something, `tokens` and `cost` were used. nil: nobody knows, so all of it was.
 local function let_go(holds, held, busy, days, call, tokens, cost)
   local hold = hold(held, call)
   redis.call('ZREM', holds, call)
@@ -33,11 +34,11 @@ local function let_go(holds, held, busy, days, call, tokens, cost)
   if redis.call('HINCRBY', busy, hold.m, -1) <= 0 then
     redis.call('HDEL', busy, hold.m)
   end
+  local more = { t = (tokens or hold.n) - hold.n, c = (cost or hold.c) - hold.c }
   for _, budget in ipairs(hold.b or {}) do
-    local more = string.sub(budget, 1, 1) == 't' and tokens - hold.n or cost - hold.c
     -- None: the day is over, and forgotten.
     if redis.call('HEXISTS', days[hold.d % 3 + 1], budget) == 1 then
-      redis.call('HINCRBY', days[hold.d % 3 + 1], budget, whole(more))
+      redis.call('HINCRBY', days[hold.d % 3 + 1], budget, whole(more[string.sub(budget, 1, 1)]))
     end
   end
 end

@@ -20,16 +20,13 @@ local mine = hold(held, call)
 if not mine or mine.t ~= ARGV[2] then
   return 0
 end
-local tokens, cost = tonumber(ARGV[3]), tonumber(ARGV[4])
-if tokens < 0 then
-  tokens = mine.n
+local function told(used)
+  return used >= 0 and used or nil
 end
-if cost < 0 then
-  cost = mine.c
-end
+local tokens, cost = told(tonumber(ARGV[3])), told(tonumber(ARGV[4]))
 let_go(holds, held, busy, days, call, tokens, cost)
 if limit > 0 then
-  local left = level(bucket, 'tokens', limit) + mine.n - tokens
+  local left = level(bucket, 'tokens', limit) + mine.n - (tokens or mine.n)
   fill(bucket, 'tokens', math.min(left, math.max(limit / 6, 1)))
   redis.call('PEXPIRE', bucket, 60 * 60 * 1000)
 end

@@ -53,7 +53,7 @@ pub struct Ask<'a> {
     /// Who waits longest of those that want the same is decided between stories.
     pub story: &'a StoryId,
     pub most: Used,
-    /// How long it may take: what it holds then comes back by itself.
+    /// How long it may take: then another may call in its place, and all that it might have used counts.
     pub life: Duration,
     pub limits: Limits,
     pub budgets: &'a [Budget],

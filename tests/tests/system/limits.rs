@@ -8,6 +8,8 @@ use system_tests::{Options, Output, Process, Stack};
 
 /// A story has room for one call of `dialogue` in its day, whose prompt and answer may have some 600 tokens.
 const ONE_CALL: &str = "stories: {per_day: {tokens: 900}}";
+/// Two of them fit, not three, however little the second one uses.
+const TWO_CALLS: &str = "stories: {per_day: {tokens: 1250}}";
 
 /// The file of models, and the folder that it is in as long as that lives.
 fn models(yaml: &str) -> anyhow::Result<(tempfile::TempDir, PathBuf)> {
@@ -56,13 +58,13 @@ async fn a_story_that_used_up_its_day_is_told_so_and_costs_nothing_more() -> any
 }
 
 #[tokio::test]
-async fn a_call_whose_worker_died_is_made_again_and_holds_once() -> anyhow::Result<()> {
+async fn a_call_whose_worker_died_is_made_again_and_paid_for_twice() -> anyhow::Result<()> {
     let slow = Options {
         between_tokens: Duration::from_millis(200),
         ..Options::default()
     };
     let stack = Stack::start(slow).await?;
-    let (_folder, file) = models(ONE_CALL)?;
+    let (_folder, file) = models(TWO_CALLS)?;
     let (doomed, _log) = speaker(&stack, &file)?;
     let story = stack.story("one", Policies::default()).await?;
     let action = stack.say(&story, "a1", "Who put it out?").await?;
@@ -71,6 +73,9 @@ async fn a_call_whose_worker_died_is_made_again_and_holds_once() -> anyhow::Resu
     let (worker, _log) = speaker(&stack, &file)?;
     stack.audit(1).await?;
     assert_eq!(stack.calls_for(&action).await?, 2);
+    // The provider may have told all that the first one asked for.
+    let last = end_of(&stack, &story, "a2").await?;
+    assert_eq!(last.as_deref(), Some("budget"));
     worker.end().await?;
     stack.end().await;
     Ok(())

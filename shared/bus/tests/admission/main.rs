@@ -9,11 +9,11 @@ mod wish;
 
 use std::time::Duration;
 
-use bus::Admitted;
+use bus::{Admitted, Used};
 use server::Server;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-use wish::Wish;
+use wish::{NO_PAUSE, Wish};
 
 fn waits(admitted: Admitted) -> bool {
     matches!(admitted, Admitted::Wait { .. })
@@ -107,10 +107,6 @@ async fn a_call_holds_once_however_often_it_is_asked_for() {
     for _ in 0..3 {
         assert_eq!(wish.admit(&bus).await, Admitted::Go);
     }
-    // Delivered to another worker: its call takes the place of the first one's.
-    let again = bus.admit(&wish.ask("2")).await.unwrap();
-    assert_eq!(again, Admitted::Go);
-    assert!(!wish.settle(&bus, 60).await, "the first try holds nothing");
     assert!(is_over(Wish::new("b", 41).within(100).admit(&bus).await));
     assert_eq!(
         Wish::new("c", 40).within(100).admit(&bus).await,
@@ -119,18 +115,42 @@ async fn a_call_holds_once_however_often_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn what_a_dead_worker_held_comes_back_by_itself() {
+async fn a_call_that_is_made_again_calls_once_and_is_paid_for_twice() {
     let server = Server::start();
     let bus = server.bus();
-    let mut dead = Wish::new("a", 100).within(100).at_once(1);
+    let wish = Wish::new("a", 40).within(100).at_once(1);
+    assert_eq!(wish.admit(&bus).await, Admitted::Go);
+    // Delivered to another worker: its call takes the place of the first one's, which the provider may have answered.
+    let again = bus.admit(&wish.ask("2")).await.unwrap();
+    assert_eq!(again, Admitted::Go);
+    assert!(!wish.settle(&bus, 10).await, "the first try holds nothing");
+    let used = Used {
+        tokens: 10,
+        cost: 0,
+    };
+    let settled = bus.settle(&wish.ask("2"), Some(used), NO_PAUSE).await;
+    assert!(settled.unwrap());
+    let full = Wish::new("b", 51).within(100).at_once(1);
+    assert!(is_over(full.admit(&bus).await));
+    let fits = Wish::new("c", 50).within(100).at_once(1);
+    assert_eq!(fits.admit(&bus).await, Admitted::Go);
+}
+
+#[tokio::test]
+async fn another_calls_in_a_dead_workers_place_and_what_it_may_have_used_counts() {
+    let server = Server::start();
+    let bus = server.bus();
+    let mut dead = Wish::new("a", 60).within(100).at_once(1);
     dead.life = Duration::from_millis(200);
     assert_eq!(dead.admit(&bus).await, Admitted::Go);
-    let next = Wish::new("b", 100).within(100).at_once(1);
-    assert!(is_over(next.admit(&bus).await));
+    let next = Wish::new("b", 40).within(100).at_once(1);
+    assert!(waits(next.admit(&bus).await));
     let free = async { while next.admit(&bus).await != Admitted::Go {} };
     let free = tokio::time::timeout(Duration::from_secs(10), free).await;
     free.expect("its time passes");
-    assert!(!dead.settle(&bus, 100).await);
+    assert!(!dead.settle(&bus, 0).await);
+    next.settle(&bus, 40).await;
+    assert!(is_over(Wish::new("c", 1).within(100).admit(&bus).await));
 }
 
 #[tokio::test]

@@ -52,7 +52,8 @@ impl Model {
         if self.held.get(&call).is_some_and(|(held, _)| *held == try_) {
             return true;
         }
-        self.held.remove(&call);
+        // Nobody tells any more what that one used.
+        self.used += self.held.remove(&call).map_or(0, |(_, tokens)| tokens);
         let held: u64 = self.held.values().map(|(_, tokens)| tokens).sum();
         let fits = self.used + held + tokens <= a_day;
         if fits {
