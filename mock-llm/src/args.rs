@@ -97,7 +97,7 @@ pub(crate) struct Serve {
 const SCRIPT: &str = "\
 A script, every part of it optional:
   models: [mock]                          # others are 404; none named: every model exists
-  limits: {requests: 60, tokens: 10000}   # a minute
+  limits: {requests: 60, tokens: 10000, minute: sliding}   # or fixed, bucket
   chaos: {rate: 0.05, faults: [stall(3), cut]}
   rules:                                  # the first one that matches replies
   - when: {agent: narrator, attempt: 1}   # the first call of each event

@@ -36,7 +36,7 @@ mod wire;
 
 pub use fault::Fault;
 pub use latency::{Delay, Latency};
-pub use limits::Limits;
+pub use limits::{Limits, Minute};
 pub use scenario::Scenario;
 pub use server::serve;
 

@@ -2,7 +2,7 @@
 //!
 //! ```yaml
 //! models: [mock]                      # others are 404; none named: every model exists
-//! limits: {requests: 60, tokens: 10000}   # a minute
+//! limits: {requests: 60, tokens: 10000, minute: sliding}   # or bucket, fixed
 //! chaos: {rate: 0.05, faults: [stall(3), cut]}
 //! rules:                              # the first one that matches replies
 //! - when: {agent: narrator, attempt: 1}

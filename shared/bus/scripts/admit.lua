@@ -86,12 +86,11 @@ local levels = {}
 for name, needs in pairs({ requests = place + 1, tokens = ahead + tokens }) do
   local limit = per_minute[name]
   if limit > 0 then
-    levels[name] = level(bucket, name, limit)
-    -- What is more than a bucket holds goes when that is full.
-    if place == 0 then
-      needs = math.min(needs, math.max(limit / 6, 1))
-    end
-    wait = math.max(wait, (needs - levels[name]) * 60000 / limit)
+    -- Who is first and wants more than a bucket holds waits until as much was gained, and leaves it as far behind.
+    local most = place == 0 and math.max(needs, burst(limit)) or burst(limit)
+    local there = level(bucket, name, limit, most)
+    levels[name] = math.min(there, burst(limit))
+    wait = math.max(wait, gaining(needs - there, limit))
   end
 end
 if at_once > 0 and tonumber(redis.call('HGET', busy, model) or 0) + place >= at_once then

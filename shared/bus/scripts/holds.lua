@@ -43,15 +43,25 @@ local function let_go(holds, held, busy, days, call, tokens, cost)
   end
 end
 
--- What is in a bucket that fills up with `limit` a minute and holds the sixth of it, at least 1.
-local function level(bucket, name, limit)
-  local burst = math.max(limit / 6, 1)
+-- A bucket holds the sixth of a minute's limit, at least 1, and gains the other five in a minute: so no minute, wherever it
+-- begins, has more than the limit.
+local function burst(limit)
+  return math.max(limit / 6, 1)
+end
+
+-- How long it takes to gain so many, in ms.
+local function gaining(tokens, limit)
+  return tokens * 72000 / limit
+end
+
+-- What is in it, as if it held `most`.
+local function level(bucket, name, limit, most)
   local kept = redis.call('HMGET', bucket, name, name .. '_at')
   if not kept[1] then
-    return burst
+    return most
   end
-  local gained = math.max(now - tonumber(kept[2]), 0) * limit / 60000
-  return math.min(tonumber(kept[1]) + gained, burst)
+  local gained = math.max(now - tonumber(kept[2]), 0) * limit / 72000
+  return math.min(tonumber(kept[1]) + gained, most)
 end
 
 local function fill(bucket, name, left)

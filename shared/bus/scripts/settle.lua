@@ -26,8 +26,14 @@ end
 local tokens, cost = told(tonumber(ARGV[3])), told(tonumber(ARGV[4]))
 let_go(holds, held, busy, days, call, tokens, cost)
 if limit > 0 then
-  local left = level(bucket, 'tokens', limit) + mine.n - (tokens or mine.n)
-  fill(bucket, 'tokens', math.min(left, math.max(limit / 6, 1)))
+  local back = mine.n - (tokens or mine.n)
+  local kept = tonumber(redis.call('HGET', bucket, 'tokens') or '')
+  if back < 0 then
+    fill(bucket, 'tokens', level(bucket, 'tokens', limit, burst(limit)) + back)
+  elseif kept then
+    -- Its time stays: who waits for more than a bucket holds goes on with what was gained since.
+    redis.call('HSET', bucket, 'tokens', string.format('%.3f', math.min(kept + back, burst(limit))))
+  end
   redis.call('PEXPIRE', bucket, 60 * 60 * 1000)
 end
 return 1

@@ -1,8 +1,8 @@
 //! Who may call a model now: limits of the whole installation for each model, and budgets of a day. What a call may use at
 //! most is reserved before it is made and settled by what it used, so that no number of workers goes over together.
 //!
-//! By Redis's clock alone. A model's limits a minute are a bucket that fills up steadily and holds ten seconds' worth: what
-//! the provider counts some seconds later, or earlier, is still within its own minute.
+//! By Redis's clock alone. A model's limits a minute are a bucket that holds a sixth of it and gains the other five sixths in
+//! a minute, steadily: no minute of the provider has more than the limit, whenever it begins.
 
 use std::time::Duration;
 

@@ -62,7 +62,11 @@ async fn run_in(folder: &Path, plan: Plan, tell: impl Fn(&str)) -> anyhow::Resul
     let ids = (0..plan.stories).map(|n| Ok((format!("s{n}").parse()?, Policies::default())));
     let stories: Vec<(StoryId, Policies)> = ids.collect::<anyhow::Result<_>>()?;
     let stage = Stage::set(folder, 1, &stories, CHARACTER).await?;
-    let grants = format!("limits: {{tokens: {}}}", plan.tokens_per_minute);
+    // The strictest: whatever minute a provider counts is one of these.
+    let grants = format!(
+        "limits: {{tokens: {}, minute: sliding}}",
+        plan.tokens_per_minute
+    );
     let model = Model::start(&grants, &[]).await?;
     let workers = workers(folder, plan, &stage.settings, model.url())?;
     tell(&format!("{} lines in {} stories", plan.lines, plan.stories));

@@ -12,6 +12,9 @@ use crate::ordeal::rows;
 /// No story may wait for longer than so many times the mean.
 const FAIR: f64 = 2.0;
 
+/// So much of what may be used is used at least.
+const USED: f64 = 0.5;
+
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     pub plan: Plan,
@@ -22,7 +25,7 @@ pub struct Report {
     /// That the provider counted.
     pub tokens: u64,
     pub seconds: f64,
-    /// Of what the model grants in that time, and in the bucket that was full at first, how much was used.
+    /// Of what may be used in that time, and of what the bucket has at first, how much was.
     pub used: f64,
     /// Of all lines, in seconds.
     pub mean_wait: f64,
@@ -44,9 +47,11 @@ impl Report {
         let mean_wait = mean(&mut played.iter().flat_map(|one| &one.waits));
         let of_each = played.iter().map(|one| mean(&mut one.waits.iter()));
         let tokens: u64 = played.iter().map(|one| one.tokens).sum();
-        let granted = f64::from(plan.tokens_per_minute) / 60.0 * (took.as_secs_f64() + 10.0);
+        // A sixth at once, five more in a minute.
+        let sixths = 1.0 + 5.0 * took.as_secs_f64() / 60.0;
+        let usable = f64::from(plan.tokens_per_minute) / 6.0 * sixths;
         #[expect(clippy::cast_precision_loss, reason = "some millions")]
-        let used = tokens as f64 / granted;
+        let used = tokens as f64 / usable;
         Self {
             plan,
             answered: played.iter().map(|one| one.answered).sum(),
@@ -77,6 +82,12 @@ impl Report {
                 self.answered, self.plan.lines
             ));
         }
+        if self.used < USED {
+            wrong.push(format!(
+                "{:.0} % of what may be used was used",
+                self.used * 100.0
+            ));
+        }
         // No number where nothing was said.
         if self.worst_story.is_nan() || self.worst_story > FAIR {
             wrong.push(format!(
@@ -101,7 +112,7 @@ impl fmt::Display for Report {
             (
                 "tokens",
                 format!(
-                    "{} ({:.0} % of what is granted)",
+                    "{} ({:.0} % of what may be used)",
                     self.tokens,
                     self.used * 100.0
                 ),
@@ -136,7 +147,7 @@ mod tests {
         let played = waits.map(|wait| Played {
             answered: 1,
             failed: 0,
-            tokens: 100,
+            tokens: 800,
             waits: vec![Duration::from_secs(wait)],
         });
         Report::new(plan, &played, Duration::from_secs(10), refused)
@@ -152,6 +163,15 @@ mod tests {
         let mut unanswered = report([1, 2], 0);
         unanswered.answered = 1;
         assert!(!unanswered.is_clean());
+        let mut idle = report([1, 2], 0);
+        idle.used = 0.49;
+        assert!(!idle.is_clean());
+    }
+
+    #[test]
+    fn what_may_be_used_is_a_sixth_at_once_and_the_rest_in_a_minute() {
+        // 1,600 of 1,000 and 10 s of 5,000 a minute.
+        assert!((report([1, 2], 0).used - 1_600.0 / (1_000.0 + 5_000.0 / 6.0)).abs() < 1e-9);
     }
 
     #[test]
