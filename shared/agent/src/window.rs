@@ -15,6 +15,9 @@ const UNKNOWN: u64 = 8_192;
 const EXACT: u64 = 64;
 const ESTIMATED: u64 = 16;
 
+/// The part by which a prompt may have more tokens than is estimated.
+const DOUBT: u64 = 4;
+
 /// The window of a model, as it is for one turn.
 #[derive(Debug, Clone)]
 pub struct Window {
@@ -101,6 +104,16 @@ impl Window {
         usize::try_from(room).unwrap_or(usize::MAX)
     }
 
+    /// The tokens that a request may really have which the counter says has so many.
+    #[must_use]
+    pub fn at_most(&self, counted: usize) -> u64 {
+        let counted = u64::try_from(counted).unwrap_or(u64::MAX);
+        match self.counter.by() {
+            Counting::Exact(_) => counted,
+            Counting::Estimate(_) => counted.saturating_add(counted.div_ceil(DOUBT)),
+        }
+    }
+
     /// Loads the tokeniser where that is not done, without holding up what runs beside.
     pub async fn ready(&self) {
         if self.counter.is_ready() {
@@ -143,6 +156,19 @@ mod tests {
         );
         assert_eq!(room(600, estimate), [0, 162]);
         assert_eq!(room(0, exact), [0, 0]);
+    }
+
+    #[test]
+    fn an_estimate_may_be_too_low_by_a_quarter() {
+        let window = |counting| {
+            Window::fixed(Bounds {
+                tokens: 8_192,
+                answer: 1_000,
+                counting,
+            })
+        };
+        assert_eq!(window(Counting::Exact(Encoding::O200k)).at_most(401), 401);
+        assert_eq!(window(Counting::Estimate(333)).at_most(401), 502);
     }
 
     #[test]

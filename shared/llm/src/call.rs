@@ -90,6 +90,8 @@ struct Sent {
     body: Arc<RawValue>,
     headers: HeaderMap,
     max_tokens: Option<u32>,
+    /// Of the prompt, where somebody counted.
+    tokens: Option<u64>,
 }
 
 /// An answer in the making that is to be kept.
@@ -142,6 +144,7 @@ impl Call {
                 body,
                 headers,
                 max_tokens: request.max_tokens,
+                tokens: request.tokens,
             }),
             client,
         }
@@ -205,7 +208,7 @@ impl Call {
         if self.kept.as_ref().is_some_and(|kept| kept.is_given) {
             return self.open();
         }
-        let most = Most::of(self.sent.body.get(), self.sent.max_tokens);
+        let most = Most::of(self.sent.body.get(), self.sent.tokens, self.sent.max_tokens);
         match self.client.gate().ask(most) {
             Some(asking) => {
                 self.retries.ask();

@@ -19,6 +19,8 @@ pub struct Request {
     pub schema: Option<Schema>,
     /// Sent as headers, not in the body.
     pub labels: Labels,
+    /// That the prompt has at most, where somebody counted them: for who gives leave to send it, not in the body.
+    pub tokens: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -77,23 +77,23 @@ pub fn build<V: Serialize>(
     plan.fit(window, &view)
 }
 
-/// The same check for a request that holds nothing that could be left out.
+/// The same check for a request that holds nothing that could be left out. Gives its tokens, where they were counted.
 ///
 /// # Errors
 /// When it does not fit.
-pub fn fits(turn: &Turn, request: &Request) -> Result<(), HandleError> {
+pub fn fits(turn: &Turn, request: &Request) -> Result<Option<u64>, HandleError> {
     let Some(window) = &turn.window else {
-        return Ok(());
+        return Ok(None);
     };
     let room = window.room(request.max_tokens);
     // No tokeniser makes more of a text than its bytes: where those fit, none need be loaded.
     let bytes = request.texts().map(|text| text.len() + AROUND);
-    if bytes.sum::<usize>() <= room {
-        return Ok(());
+    if !window.counter.is_ready() && bytes.sum::<usize>() <= room {
+        return Ok(None);
     }
     let used = window.counter.request(request);
     if used <= room {
-        return Ok(());
+        return Ok(Some(window.at_most(used)));
     }
     Err(TooLong::new(window, room, [used, 0]).into())
 }
@@ -229,6 +229,7 @@ impl<'a> Plan<'a> {
             let used = window.counter.request(&built.request);
             if used <= room {
                 built.manifest.tokens = Some(self.tokens(window, &built.request));
+                built.request.tokens = Some(window.at_most(used));
                 return Ok(built);
             }
             let mut over = used - room;

@@ -68,7 +68,7 @@ pub async fn whole(
 ) -> Result<(String, LlmReport), HandleError> {
     let mut request = unchecked(turn, prompt, vec![Message::user(text)]);
     request.schema = Some(schema);
-    fits(turn, &request)?;
+    request.tokens = fits(turn, &request)?;
     let (answer, completion) = turn.llm.complete(&request).await?;
     learn(turn, &request, &completion);
     Ok((answer, report(&[prompt], &completion)))

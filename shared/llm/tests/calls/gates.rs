@@ -68,6 +68,27 @@ async fn each_request_is_asked_for_and_what_it_used_is_told_once() {
 }
 
 #[tokio::test]
+async fn the_tokens_of_a_prompt_are_as_somebody_counted_or_half_its_bytes() {
+    let provider = Provider::start(|_| Answer::events(&[HI, STOP, DONE]).ended()).await;
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    for tokens in [Some(70), None] {
+        let asked = Arc::clone(&asked);
+        let gate = Gate::new(move |most: Most| {
+            asked.lock().unwrap().push(most.prompt);
+            async { Ok(Pass::new(|_, _| {})) }.boxed()
+        });
+        let request = llm::Request {
+            tokens,
+            ..request()
+        };
+        let call = client(&provider.url).through(gate);
+        call.complete(&request).await.unwrap();
+    }
+    let bytes = request().body().get().len() as u64;
+    assert_eq!(*asked.lock().unwrap(), [70, bytes.div_ceil(2)]);
+}
+
+#[tokio::test]
 async fn a_call_that_is_refused_leave_sends_nothing() {
     let provider = Provider::start(|_| Answer::events(&[HI, STOP, DONE]).ended()).await;
     let gate = Gate::new(|_: Most| {
