@@ -4,7 +4,7 @@
 
 use agent::{Agent, Bounds, Effects, Emitted, HandleError, Turn, Window};
 use dialogue::Dialogue;
-use llm::Counting;
+use llm::{Counter, Counting};
 use rehearsal::event;
 use scene::Budget;
 use story::{Action, Event, LogEntry, Mode, Narration, Payload, Seq, Speak};
@@ -58,6 +58,25 @@ async fn a_character_answers_whom_speaks_to_them() {
     let rules = "  - reply: {text: \"Sibyl: “Go back.”\"}\n";
     let effects = say(rules, spoken_to("Sibyl"), 0).await.unwrap();
     assert_eq!(said(&effects), ("Sibyl", "Go back.", 1));
+}
+
+#[test]
+fn a_request_tells_how_many_tokens_it_may_have() {
+    let dialogue = Dialogue::new(Budget::default());
+    let counting = Counting::Estimate(500);
+    let window = Window::fixed(Bounds {
+        tokens: 8_192,
+        answer: 1_000,
+        counting,
+    });
+    let turn = Turn {
+        window: Some(window),
+        prompts: dialogue.prompts(None).unwrap(),
+        ..rehearsal::turn(story::Agent::Dialogue, spoken_to("Sibyl"))
+    };
+    let (request, _) = dialogue.request(&turn).unwrap().unwrap();
+    let counted = Counter::new(counting).request(&request) as u64;
+    assert_eq!(request.tokens, Some(counted + counted.div_ceil(4)));
 }
 
 #[tokio::test]
