@@ -27,6 +27,13 @@ local HOUR = 60 * 60 * 1000
 for _, over in ipairs(redis.call('ZRANGEBYSCORE', holds, '-inf', whole(now), 'LIMIT', 0, 32)) do
   let_go(holds, held, busy, days, over)
 end
+-- After the clock went back: none is held for longer than its life from now.
+for _, late in ipairs(redis.call('ZRANGEBYSCORE', holds, '(' .. whole(now + life), '+inf', 'LIMIT', 0, 32)) do
+  local kept = hold(held, late)
+  if kept and kept.l then
+    redis.call('ZADD', holds, 'LT', whole(now + kept.l), late)
+  end
+end
 local mine = hold(held, call)
 if mine and mine.t == try then
   return { 'AGAIN' }
@@ -67,7 +74,8 @@ if place > 0 then
   local first = redis.call('ZRANGE', queue, 0, math.min(place, LOOKED_AT) - 1)
   for i, waiting in ipairs(redis.call('HMGET', waiters, unpack(first))) do
     local wants, until_then = string.match(waiting or '', '^(%d+) (%d+)$')
-    if not wants or tonumber(until_then) < now then
+    -- Later than anybody is told to ask: the clock went back.
+    if not wants or tonumber(until_then) < now or tonumber(until_then) > now + 4000 then
       redis.call('ZREM', queue, first[i])
       redis.call('HDEL', waiters, first[i])
       place = place - 1
@@ -82,6 +90,9 @@ end
 
 -- How long until there is enough for it, and for all ahead.
 local wait = math.max(tonumber(redis.call('HGET', bucket, 'until') or 0) - now, 0)
+if wait > LONGEST_PAUSE then
+  redis.call('HSET', bucket, 'until', whole(now + LONGEST_PAUSE))
+end
 local levels = {}
 for name, needs in pairs({ requests = place + 1, tokens = ahead + tokens }) do
   local limit = per_minute[name]
@@ -124,5 +135,5 @@ end
 redis.call('PEXPIREAT', spent, whole((today + 2) * DAY))
 -- An empty table would be an object.
 local named = #budgets > 0 and budgets or nil
-redis.call('HSET', held, call, cjson.encode({ t = try, m = model, n = tokens, c = cost, d = today, b = named }))
+redis.call('HSET', held, call, cjson.encode({ t = try, m = model, n = tokens, c = cost, d = today, b = named, l = life }))
 return { 'OK' }

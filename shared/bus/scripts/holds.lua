@@ -2,7 +2,7 @@
 --
 -- Shared keys
 -- - holds: the calls that hold something, by the time in ms of Redis's clock up to which they may
--- - held: what each of them holds, as JSON: t(ry), m(odel), n (tokens), c(ost in millionths), d(ay), b(udgets)
+-- - held: what each of them holds, as JSON: t(ry), m(odel), n (tokens), c(ost in millionths), d(ay), b(udgets), l(ife in ms)
 -- - busy: how many calls each model has under way
 -- - spent:<day % 3>: what was spent or is held of each budget on a day since 1970, UTC; gone before its name comes again
 --
@@ -13,6 +13,8 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local DAY = 24 * 60 * 60 * 1000
 local today = math.floor(now / DAY)
+-- Nobody keeps all from a model for longer, whatever a provider asks for.
+local LONGEST_PAUSE = 10 * 60 * 1000
 
 local function whole(number)
   return string.format('%.0f', number)
@@ -60,7 +62,12 @@ local function level(bucket, name, limit, most)
   if not kept[1] then
     return most
   end
-  local gained = math.max(now - tonumber(kept[2]), 0) * limit / 72000
+  local gained = (now - tonumber(kept[2])) * limit / 72000
+  if gained < 0 then
+    -- The clock went back, as after a failover: it gains from now on.
+    redis.call('HSET', bucket, name .. '_at', whole(now))
+    gained = 0
+  end
   return math.min(tonumber(kept[1]) + gained, most)
 end
 

@@ -10,8 +10,9 @@ local bucket, call, limit, pause = KEYS[7], ARGV[1], tonumber(ARGV[5]), tonumber
 
 if pause > 0 then
   local known = tonumber(redis.call('HGET', bucket, 'until') or 0)
-  redis.call('HSET', bucket, 'until', whole(math.max(known, now + pause)))
-  redis.call('PEXPIRE', bucket, math.max(60 * 60 * 1000, pause))
+  local wanted = math.max(known, now + pause)
+  redis.call('HSET', bucket, 'until', whole(math.min(wanted, now + LONGEST_PAUSE)))
+  redis.call('PEXPIRE', bucket, 60 * 60 * 1000)
 end
 -- It may have been waiting still.
 redis.call('ZREM', KEYS[8], call)

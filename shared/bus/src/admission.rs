@@ -122,7 +122,7 @@ impl Bus {
     }
 
     /// Ends what a call holds, or its wait. `used`: as far as the provider told, else all that was held counts. `pause`: how
-    /// long it asked that nobody call the model. Gives whether it still held something.
+    /// long it asked that nobody call the model; ten minutes at most. Gives whether it still held something.
     ///
     /// # Errors
     /// When Redis was not reached or refuses.

@@ -55,7 +55,8 @@ impl Gate {
 }
 
 impl Pass {
-    /// `told` is given what the request used, and how long the provider asked to be left alone. Must not wait.
+    /// `told` is given what the request used, and how long the provider asked to be left alone since too much was asked of
+    /// it. Must not wait.
     pub fn new(told: impl FnOnce(Spent, Option<Duration>) + Send + 'static) -> Self {
         Self(Box::new(told))
     }
@@ -67,7 +68,9 @@ impl Pass {
             Some(error) if is_refusal(error.class) => Spent::Nothing,
             _ => Spent::Unknown,
         };
-        (self.0)(spent, failed.and_then(|error| error.retry_after));
+        // Others fail for what is this request's own, however long it was to wait.
+        let of_all = failed.filter(|error| matches!(error.class, Class::Rate | Class::Quota));
+        (self.0)(spent, of_all.and_then(|error| error.retry_after));
     }
 }
 

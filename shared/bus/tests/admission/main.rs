@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
+mod clock;
 mod model;
 #[path = "../server/mod.rs"]
 mod server;

@@ -68,6 +68,22 @@ async fn each_request_is_asked_for_and_what_it_used_is_told_once() {
 }
 
 #[tokio::test]
+async fn a_provider_that_fails_pauses_nobody() {
+    let provider = Provider::start(|n| match n {
+        0 => Answer::plain("503 Busy", "retry-after-ms: 20\r\n", "busy"),
+        _ => Answer::events(&[HI, STOP, USAGE, DONE]).ended(),
+    })
+    .await;
+    let (class, heard) = call(client(&provider.url)).await;
+    let [asked, failed] = ["asked None", "unknown"].map(str::to_owned);
+    let whole = "7+2".to_owned();
+    assert_eq!(
+        (class, heard),
+        (None, vec![asked.clone(), failed, asked, whole])
+    );
+}
+
+#[tokio::test]
 async fn the_tokens_of_a_prompt_are_as_somebody_counted_or_half_its_bytes() {
     let provider = Provider::start(|_| Answer::events(&[HI, STOP, DONE]).ended()).await;
     let asked = Arc::new(Mutex::new(Vec::new()));
