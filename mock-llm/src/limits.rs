@@ -69,7 +69,9 @@ struct Count {
 impl Limiter {
     pub(crate) fn new(limits: Limits) -> Self {
         Self(Mutex::new(State {
-            requests: limits.requests.map(|limit| Count::new(limit, limits.minute)),
+            requests: limits
+                .requests
+                .map(|limit| Count::new(limit, limits.minute)),
             tokens: limits.tokens.map(|limit| Count::new(limit, limits.minute)),
             overshoot: Overshoot::default(),
         }))

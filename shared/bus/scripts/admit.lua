@@ -73,7 +73,7 @@ local ahead, seen = 0, 0
 if place > 0 then
   local first = redis.call('ZRANGE', queue, 0, math.min(place, LOOKED_AT) - 1)
   for i, waiting in ipairs(redis.call('HMGET', waiters, unpack(first))) do
-    local wants, until_then = string.match(waiting or '', '^(%d+) (%d+)$')
+    local wants, until_then = waiter(waiting)
     -- Later than anybody is told to ask: the clock went back.
     if not wants or tonumber(until_then) < now or tonumber(until_then) > now + 4000 then
       redis.call('ZREM', queue, first[i])
@@ -114,7 +114,7 @@ end
 if wait > 0 then
   wait = math.ceil(math.min(math.max(wait, 10), 2000))
   redis.call('ZADD', queue, string.format('%.17g', start), call)
-  redis.call('HSET', waiters, call, whole(tokens) .. ' ' .. whole(now + wait + 2000))
+  redis.call('HSET', waiters, call, table.concat({ whole(tokens), whole(now + wait + 2000), try }, ' '))
   redis.call('PEXPIRE', queue, HOUR)
   redis.call('PEXPIRE', waiters, HOUR)
   return { 'WAIT', wait, place }

@@ -45,6 +45,11 @@ local function let_go(holds, held, busy, days, call, tokens, cost)
   end
 end
 
+-- Of who waits: the tokens it wants, until when it is known, its try.
+local function waiter(kept)
+  return string.match(kept or '', '^(%d+) (%d+) (.+)$')
+end
+
 -- A bucket holds the sixth of a minute's limit, at least 1, and gains the other five in a minute: so no minute, wherever it
 -- begins, has more than the limit.
 local function burst(limit)

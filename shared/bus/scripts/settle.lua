@@ -14,9 +14,12 @@ if pause > 0 then
   redis.call('HSET', bucket, 'until', whole(math.min(wanted, now + LONGEST_PAUSE)))
   redis.call('PEXPIRE', bucket, 60 * 60 * 1000)
 end
--- It may have been waiting still.
-redis.call('ZREM', KEYS[8], call)
-redis.call('HDEL', KEYS[9], call)
+-- It may have been waiting still, if no other try waits in its place.
+local _, _, waits = waiter(redis.call('HGET', KEYS[9], call))
+if waits == ARGV[2] then
+  redis.call('ZREM', KEYS[8], call)
+  redis.call('HDEL', KEYS[9], call)
+end
 local mine = hold(held, call)
 if not mine or mine.t ~= ARGV[2] then
   return 0
