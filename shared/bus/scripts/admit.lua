@@ -124,8 +124,12 @@ leave()
 for name, left in pairs(levels) do
   fill(bucket, name, left - (name == 'tokens' and tokens or 1))
 end
-redis.call('HSET', bucket, 'virtual', string.format('%.17g', math.max(virtual, start)))
-redis.call('ZREMRANGEBYSCORE', flows, '-inf', string.format('%.17g', math.max(virtual, start)))
+-- Who comes now begins here. With each call that goes, that moves on by the part of it that each of the stories would have
+-- had; else those that come could go before one that waits for ever.
+virtual = math.max(virtual, start)
+redis.call('ZREMRANGEBYSCORE', flows, '-inf', string.format('%.17g', virtual))
+virtual = virtual + math.max(tokens, 1) / math.max(redis.call('ZCOUNT', flows, '-inf', '+inf'), 1)
+redis.call('HSET', bucket, 'virtual', string.format('%.17g', virtual))
 redis.call('PEXPIRE', bucket, HOUR)
 redis.call('HINCRBY', busy, model, 1)
 redis.call('ZADD', holds, whole(now + life), call)

@@ -4,6 +4,7 @@
 
 mod clock;
 mod model;
+mod places;
 #[path = "../server/mod.rs"]
 mod server;
 mod wish;
