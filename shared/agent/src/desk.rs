@@ -152,7 +152,7 @@ impl Desk {
                 "a call of up to {} tokens is more than the {a_minute} that {} is granted a minute",
                 claim.most.tokens, self.name
             );
-            return Err(Error::new(Class::Budget, what));
+            return Err(Error::new(Class::Request, what));
         }
         let _waiting = Waiting::new(&self.waiting);
         let (began, mut backoff) = (Instant::now(), Backoff::default());
@@ -182,7 +182,7 @@ impl Desk {
                 Err(error) if error.is_passing() => backoff.pause().await,
                 Err(error) => {
                     let what = format!("the limits of {} cannot be asked: {error}", self.name);
-                    return Err(Error::new(Class::Budget, what));
+                    return Err(Error::new(Class::Internal, what));
                 }
             }
         }

@@ -11,7 +11,7 @@
 -- - What is taken from a bucket or a budget comes back only with the call's end: who dies, or whose place is taken, has
 --   spent it, since the provider may have. What comes back of them is their part of the calls at once.
 -- - Who waits is told when to ask again, and is forgotten 2 s after. They go in the order of `queue`: by how much their
---   story was let to have when they came, beyond what the one that has least of those waiting was (start-time fair queueing).
+--   story was let to have when they came, or by the queue's own time where that is further (start-time fair queueing).
 -- - Nobody who waits is overtaken: whoever goes leaves enough for all ahead.
 
 local holds, held, busy, days = KEYS[1], KEYS[2], KEYS[3], { KEYS[4], KEYS[5], KEYS[6] }

@@ -21,6 +21,7 @@ pub enum Class {
     Schema,
     Blocked,
     Budget,
+    Internal,
     Deadline,
     Cancelled,
 }
@@ -51,7 +52,7 @@ pub struct Row {
 
 /// Every class, in the order of [`Class`].
 #[rustfmt::skip]
-pub const TABLE: [Row; 15] = [
+pub const TABLE: [Row; 16] = [
     row(Class::Rate,       "rate",      Retry::Free,    "the provider asks to slow down (429)"),
     row(Class::Quota,      "quota",     Retry::Never,   "the account has no credit left (402, insufficient_quota)"),
     row(Class::FirstToken, "ttft",      Retry::Counted, "no token came within the first-token deadline"),
@@ -65,6 +66,7 @@ pub const TABLE: [Row; 15] = [
     row(Class::Schema,     "schema",    Retry::Never,   "the answer is not the JSON that was asked for: repair it with another request"),
     row(Class::Blocked,    "blocked",   Retry::Never,   "the provider's content filter or the model refused"),
     row(Class::Budget,     "budget",    Retry::Never,   "a limit of ours has no room for the call"),
+    row(Class::Internal,   "internal",  Retry::Never,   "what must be asked before a call could not be: the log says what refused"),
     row(Class::Deadline,   "deadline",  Retry::Never,   "the total deadline passed"),
     row(Class::Cancelled,  "cancelled", Retry::Never,   "nobody waits for the answer any more; only metrics know this class"),
 ];
@@ -80,7 +82,7 @@ const fn row(class: Class, name: &'static str, retry: Retry, meaning: &'static s
 
 impl Class {
     pub const fn row(self) -> &'static Row {
-        const ROWS: &[Row; 15] = &TABLE;
+        const ROWS: &[Row; 16] = &TABLE;
         &ROWS[self as usize]
     }
 

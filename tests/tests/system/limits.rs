@@ -82,6 +82,22 @@ async fn a_call_whose_worker_died_is_made_again_and_paid_for_twice() -> anyhow::
 }
 
 #[tokio::test]
+async fn limits_that_redis_refuses_to_keep_are_no_budget_that_is_used_up() -> anyhow::Result<()> {
+    let stack = Stack::start(Options::default()).await?;
+    let (_folder, file) = models(ONE_CALL)?;
+    stack
+        .redis(&["SET", "sf:{0}:admission:queue:mock", "no queue"])
+        .await?;
+    let (worker, _log) = speaker(&stack, &file)?;
+    let story = stack.story("one", Policies::default()).await?;
+    let end = end_of(&stack, &story, "a1").await?;
+    assert_eq!(end.as_deref(), Some("internal"));
+    worker.end().await?;
+    stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_file_of_models_that_does_not_do_ends_the_start_with_the_place() -> anyhow::Result<()> {
     let stack = Stack::start(Options::default()).await?;
     for (yaml, says) in [
