@@ -4,6 +4,7 @@
 //! the turn's back: nobody waits for that, and of what cannot be told all that was
 //! reserved counts, and another may call in its place when the call's time is over.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -66,7 +67,7 @@ pub(crate) struct Held {
 /// For whom a turn's calls are made.
 struct Payer {
     story: StoryId,
-    person: Option<String>,
+    people: Vec<String>,
     response: EventId,
     /// Of this delivery alone.
     attempt: Arc<str>,
@@ -103,16 +104,17 @@ impl Desk {
         Ok(Some((Arc::new(desk), told)))
     }
 
-    /// For the calls of one delivery of `event`, which is answered under `response`.
+    /// For the calls of one delivery of `event`, which is answered under `response` with those that `joined` its beat.
     pub(crate) fn gate(
         self: &Arc<Self>,
         event: &Event,
+        joined: &[Event],
         history: &[LogEntry],
         response: EventId,
     ) -> Gate {
         let payer = Arc::new(Payer {
             story: event.story.clone(),
-            person: person(event, history).map(str::to_owned),
+            people: people(event, joined, history),
             response,
             attempt: format!("{:016x}", rand::random::<u64>()).into(),
             calls: AtomicU32::new(0),
@@ -133,15 +135,16 @@ impl Desk {
             .price
             .map_or(0, |price| price.at_most(most.prompt, answer));
         let tokens = most.prompt.saturating_add(answer);
-        let person = payer.person.as_deref();
         Claim {
             call: format!("{}:{}:{call}", payer.story, payer.response),
             attempt: Arc::clone(&payer.attempt),
             story: payer.story.clone(),
             most: Used { tokens, cost },
-            budgets: self
-                .models
-                .budgets((&self.name, &self.model), payer.story.as_str(), person),
+            budgets: self.models.budgets(
+                (&self.name, &self.model),
+                payer.story.as_str(),
+                &payer.people,
+            ),
         }
     }
 
@@ -319,6 +322,13 @@ fn over(budgets: &[Budget], place: usize, until: Duration) -> Error {
     )
 }
 
+/// Who did what is answered, each once.
+fn people(event: &Event, joined: &[Event], history: &[LogEntry]) -> Vec<String> {
+    let all = std::iter::once(event).chain(joined);
+    let people: BTreeSet<&str> = all.filter_map(|event| person(event, history)).collect();
+    people.into_iter().map(str::to_owned).collect()
+}
+
 /// Who did what the event answers, as far as the log that the turn was given tells.
 fn person<'a>(event: &'a Event, history: &'a [LogEntry]) -> Option<&'a str> {
     let mut event = event;
@@ -331,4 +341,45 @@ fn person<'a>(event: &'a Event, history: &'a [LogEntry]) -> Option<&'a str> {
         event = &found.event;
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(id: &str, author: &str, cause: &str) -> Event {
+        let kind = if author == "narrator" {
+            "agent"
+        } else {
+            "user"
+        };
+        let cause: Vec<&str> = Some(cause)
+            .filter(|cause| !cause.is_empty())
+            .into_iter()
+            .collect();
+        let json = serde_json::json!({
+            "v": 1, "id": id, "type": "action", "story": "castle", "mode": "do", "text": "I wait.",
+            "author": {"kind": kind, "id": author, "name": ""}, "cause": cause, "hop": 0, "at": "2026-11-24T01:02:03Z",
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn whoever_joins_a_beat_pays_for_it_and_each_once() {
+        let lead = event("a1", "mira", "");
+        let joined = [event("a2", "oto", ""), event("a3", "mira", "")];
+        assert_eq!(people(&lead, &joined, &[]), ["mira", "oto"]);
+        assert_eq!(people(&lead, &[], &[]), ["mira"]);
+    }
+
+    #[test]
+    fn a_step_is_for_whose_action_it_follows_while_the_history_tells() {
+        let history = [LogEntry {
+            seq: story::Seq(1),
+            event: event("a1", "mira", ""),
+        }];
+        let step = event("n1", "narrator", "a1");
+        assert_eq!(people(&step, &[], &history), ["mira"]);
+        assert!(people(&step, &[], &[]).is_empty());
+    }
 }

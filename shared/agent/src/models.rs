@@ -160,20 +160,21 @@ impl Models {
         self.wait.0
     }
 
-    /// What a call to `model` for `story`, and for `person` where that is known, counts against.
+    /// What a call to `model` for `story`, and for each of `people`, counts against.
     pub(crate) fn budgets(
         &self,
         (name, model): (&str, &Model),
         story: &str,
-        person: Option<&str>,
+        people: &[String],
     ) -> Vec<Budget> {
         let whose = [
-            Some((format!("model:{name}"), model.per_day)),
-            Some((format!("story:{story}"), self.stories.per_day)),
-            person.map(|person| (format!("person:{person}"), self.people.per_day)),
+            (format!("model:{name}"), model.per_day),
+            (format!("story:{story}"), self.stories.per_day),
         ];
-        let named = whose.into_iter().flatten();
-        named.flat_map(|(whose, day)| day.budgets(whose)).collect()
+        let people = people.iter();
+        let people = people.map(|person| (format!("person:{person}"), self.people.per_day));
+        let all = whose.into_iter().chain(people);
+        all.flat_map(|(whose, day)| day.budgets(whose)).collect()
     }
 
     /// Whether a call to `model` must be asked for.
@@ -273,7 +274,7 @@ mod tests {
             at_once: 50,
         };
         assert_eq!((model.limits(), model.answer()), (limits, 1_000));
-        let budgets = models.budgets(("gpt-4o-mini", &model), "castle", Some("mira"));
+        let budgets = models.budgets(("gpt-4o-mini", &model), "castle", &["mira".to_owned()]);
         let told: Vec<_> = budgets
             .iter()
             .map(|budget| (budget.whose.as_str(), budget.unit, budget.a_day))

@@ -266,7 +266,7 @@ impl<A: Agent> Step<'_, A> {
             return llm;
         };
         let response = work.response(self.worker.name);
-        llm.through(desk.gate(&work.event, &fetched.context.history, response))
+        llm.through(desk.gate(&work.event, &[], &fetched.context.history, response))
     }
 
     fn draft(&self, work: &Work) -> Draft {
