@@ -204,7 +204,7 @@ impl<A: Agent> Step<'_, A> {
         }
         let packer = self.worker.packer.as_ref();
         let packer = packer.filter(|_| fetched.context.policies.recording == RecordingPolicy::On);
-        let llm = self.llm(work, &fetched);
+        let llm = self.llm(work, &fetched, &waiting);
         let (llm, tape) = match packer {
             Some(_) => llm.taped(),
             None => (llm, Tape::default()),
@@ -260,13 +260,13 @@ impl<A: Agent> Step<'_, A> {
     }
 
     /// With the key that is good now, and within the limits.
-    fn llm(&self, work: &Work, fetched: &Fetched) -> llm::Client {
+    fn llm(&self, work: &Work, fetched: &Fetched, joined: &[Event]) -> llm::Client {
         let llm = self.worker.llm.borrow().clone();
         let Some(desk) = &self.worker.desk else {
             return llm;
         };
         let response = work.response(self.worker.name);
-        llm.through(desk.gate(&work.event, &[], &fetched.context.history, response))
+        llm.through(desk.gate(&work.event, joined, &fetched.context.history, response))
     }
 
     fn draft(&self, work: &Work) -> Draft {
@@ -322,9 +322,9 @@ impl<A: Agent> Step<'_, A> {
     }
 }
 
-/// Whether fewer words could end otherwise.
+/// Whether fewer words, of fewer people, could end otherwise.
 fn is_of_the_text(failure: &Failure) -> bool {
-    matches!(failure, Failure::Handle(error, _) if matches!(error.class, "context" | "blocked" | "prompt"))
+    matches!(failure, Failure::Handle(error, _) if matches!(error.class, "context" | "blocked" | "prompt" | "budget"))
 }
 
 fn refused(class: &'static str, what: String) -> Failure {
