@@ -6,10 +6,8 @@ use std::time::Duration;
 use story::{Agent, Payload, Policies, StoryId};
 use system_tests::{Options, Output, Process, Stack};
 
-/// A story has room for one call of `dialogue` in its day, whose prompt and answer may have some 600 tokens.
-const ONE_CALL: &str = "stories: {per_day: {tokens: 900}}";
-/// Two of them fit, not three, however little the second one uses.
-const TWO_CALLS: &str = "stories: {per_day: {tokens: 1250}}";
+/// A story has room for two calls of `dialogue` that reserve some 400 tokens each, not for a third one after them.
+const TWO_CALLS: &str = "stories: {per_day: {tokens: 900}}";
 
 /// The file of models, and the folder that it is in as long as that lives.
 fn models(yaml: &str) -> anyhow::Result<(tempfile::TempDir, PathBuf)> {
@@ -38,7 +36,7 @@ async fn end_of(stack: &Stack, story: &StoryId, id: &str) -> anyhow::Result<Opti
 #[tokio::test]
 async fn a_story_that_used_up_its_day_is_told_so_and_costs_nothing_more() -> anyhow::Result<()> {
     let stack = Stack::start(Options::default()).await?;
-    let (_folder, file) = models(ONE_CALL)?;
+    let (_folder, file) = models(TWO_CALLS)?;
     let (worker, _log) = speaker(&stack, &file)?;
     let one = stack.story("one", Policies::default()).await?;
     let other = stack.story("other", Policies::default()).await?;
@@ -84,7 +82,7 @@ async fn a_call_whose_worker_died_is_made_again_and_paid_for_twice() -> anyhow::
 #[tokio::test]
 async fn limits_that_redis_refuses_to_keep_are_no_budget_that_is_used_up() -> anyhow::Result<()> {
     let stack = Stack::start(Options::default()).await?;
-    let (_folder, file) = models(ONE_CALL)?;
+    let (_folder, file) = models(TWO_CALLS)?;
     stack
         .redis(&["SET", "sf:{0}:admission:queue:mock", "no queue"])
         .await?;
