@@ -131,11 +131,11 @@ mod tests {
             assert_eq!(alive(&files), (wanted, wanted.try_into().unwrap()));
             tokio::time::advance(PATIENCE / 2).await;
         }
-        // Who opens it for writing and writes nothing ends both.
-        drop(OpenOptions::new().write(true).open(&ca).unwrap());
         tokio::time::resume();
+        // Who opens it for writing and writes nothing ends each that has opened it by then, and waits for none.
         let is_over = async {
             while alive(&files).1 > 0 {
+                drop(OpenOptions::new().read(true).write(true).open(&ca).unwrap());
                 tokio::task::yield_now().await;
             }
         };
