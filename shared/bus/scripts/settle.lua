@@ -33,7 +33,8 @@ if limit > 0 then
   local back = mine.n - (tokens or mine.n)
   local kept = tonumber(redis.call('HGET', bucket, 'tokens') or '')
   if back < 0 then
-    fill(bucket, 'tokens', level(bucket, 'tokens', limit, burst(limit)) + back)
+    -- Whatever the provider says: nobody waits for much longer than a minute.
+    fill(bucket, 'tokens', math.max(level(bucket, 'tokens', limit, burst(limit)) + back, -limit))
   elseif kept then
     -- Its time stays: who waits for more than a bucket holds goes on with what was gained since.
     redis.call('HSET', bucket, 'tokens', string.format('%.3f', math.min(kept + back, burst(limit))))

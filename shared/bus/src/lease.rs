@@ -62,8 +62,9 @@ impl Bus {
         consumer: &str,
         leases: &[LeaseId],
     ) -> Result<Lost, Unrenewed> {
-        // Of the others nothing is known, nor can anybody take them over.
-        let served = self.coverage.shards().await;
+        // Of the others nothing is known, nor can anybody take them over. Whoever reads looks who serves what: leases cannot wait
+        // for that.
+        let served = self.coverage.known();
         let leases = by_shard(leases).into_iter();
         let renewals = leases
             .filter(|(shard, _)| served.contains(shard))
@@ -77,10 +78,7 @@ impl Bus {
         }
         match failed {
             None => Ok(lost),
-            Some(error) => {
-                self.coverage.doubt(&error).await;
-                Err(Unrenewed { lost, error })
-            }
+            Some(error) => Err(Unrenewed { lost, error }),
         }
     }
 
@@ -195,12 +193,12 @@ impl Bus {
                 }
             }
         }
-        if let Some(error) = &failed {
-            self.coverage.doubt(error).await;
-        }
         match failed {
-            // What the other shards gave is ours: dropping it would leave it to its lease.
-            Some(error) if found.is_empty() => Err(error),
+            Some(error) if found.is_empty() => {
+                self.coverage.doubt(&error).await;
+                Err(error)
+            }
+            // What the other shards gave is ours, and its lease runs: dropping it would leave it to that.
             _ => Ok(found),
         }
     }

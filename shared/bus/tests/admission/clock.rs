@@ -58,6 +58,17 @@ async fn a_pause_is_ten_minutes_at_most_whatever_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_provider_that_tells_nonsense_stops_its_model_for_little_more_than_a_minute() {
+    let server = Server::start();
+    let (bus, mut raw) = (server.bus(), server.raw());
+    let told = Wish::new("a", 10).per_minute(6_000);
+    assert_eq!(told.admit(&bus).await, Admitted::Go);
+    assert!(told.settle(&bus, 8_000_000_000).await);
+    let left: f64 = raw.hget(BUCKET, "tokens").unwrap();
+    assert!((-6_000.0..0.0).contains(&left), "{left}");
+}
+
+#[tokio::test]
 async fn a_hold_of_the_future_ends_with_its_life() {
     let server = Server::start();
     let (bus, mut raw) = (server.bus(), server.raw());
