@@ -91,6 +91,7 @@ fn built(counting: Counting, tokens: u64, turns: u64) -> anyhow::Result<Built> {
         Bounds {
             tokens,
             answer: 1_000,
+            is_assumed: false,
             counting,
         },
     )?;

@@ -25,6 +25,8 @@ pub struct Window {
     pub tokens: u64,
     /// Kept for an answer whose request sets no limit.
     pub answer: u64,
+    /// Nobody told how large it is: what must be told is asked all the same, and the provider knows.
+    pub is_assumed: bool,
     pub counter: Counter,
     /// Learns what is counted for later turns.
     gauge: Option<Arc<Gauge>>,
@@ -35,6 +37,8 @@ pub struct Window {
 pub struct Bounds {
     pub tokens: u64,
     pub answer: u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_assumed: bool,
     pub counting: Counting,
 }
 
@@ -46,10 +50,11 @@ impl Window {
     pub(crate) fn of(models: &Models, name: &str) -> anyhow::Result<Self> {
         let model = models.model(name)?;
         let gauge = Arc::new(Gauge::new(model.tokenizer.or_else(|| Encoding::of(name))));
-        let known = || llm::known_window(name).unwrap_or(UNKNOWN);
+        let known = model.window.or_else(|| llm::known_window(name));
         Ok(Self {
-            tokens: model.window.unwrap_or_else(known),
+            tokens: known.unwrap_or(UNKNOWN),
             answer: model.answer(),
+            is_assumed: known.is_none(),
             counter: gauge.counter(),
             gauge: Some(gauge),
         })
@@ -61,6 +66,7 @@ impl Window {
         Self {
             tokens: bounds.tokens,
             answer: bounds.answer,
+            is_assumed: bounds.is_assumed,
             counter: Counter::new(bounds.counting),
             gauge: None,
         }
@@ -79,6 +85,7 @@ impl Window {
         Bounds {
             tokens: self.tokens,
             answer: self.answer,
+            is_assumed: self.is_assumed,
             counting: self.counter.by(),
         }
     }
@@ -141,6 +148,7 @@ mod tests {
         let window = Window::fixed(Bounds {
             tokens,
             answer: 1_000,
+            is_assumed: false,
             counting,
         });
         [window.room(None), window.room(Some(400))]
@@ -164,6 +172,7 @@ mod tests {
             Window::fixed(Bounds {
                 tokens: 8_192,
                 answer: 1_000,
+                is_assumed: false,
                 counting,
             })
         };
@@ -188,6 +197,7 @@ mod tests {
             let expected = Bounds {
                 tokens,
                 answer,
+                is_assumed: name == "mine" || name == "tiny",
                 counting,
             };
             assert_eq!(bounds(name), expected, "{name}");

@@ -92,7 +92,7 @@ pub fn fits(turn: &Turn, request: &Request) -> Result<Option<u64>, HandleError> 
         return Ok(None);
     }
     let used = window.counter.request(request);
-    if used <= room {
+    if used <= room || window.is_assumed {
         return Ok(Some(window.at_most(used)));
     }
     Err(TooLong::new(window, room, [used, 0]).into())
@@ -223,11 +223,13 @@ impl<'a> Plan<'a> {
         window: &Window,
         view: &impl Fn(Parts) -> V,
     ) -> Result<Built<V>, HandleError> {
+        let mut is_bare = false;
         loop {
             let mut built = self.rendered(view)?;
             let room = window.room(built.request.max_tokens);
             let used = window.counter.request(&built.request);
-            if used <= room {
+            // Where nothing is left to leave out, only a window that somebody told forbids it.
+            if used <= room || is_bare && window.is_assumed {
                 built.manifest.tokens = Some(self.tokens(window, &built.request));
                 built.request.tokens = Some(window.at_most(used));
                 return Ok(built);
@@ -235,6 +237,10 @@ impl<'a> Plan<'a> {
             let mut over = used - room;
             while over > 0 {
                 let Some(tokens) = self.drop_one() else {
+                    if window.is_assumed {
+                        is_bare = true;
+                        break;
+                    }
                     let each = built.request.texts().map(|text| window.counter.count(text));
                     let each: Vec<usize> = each.collect();
                     return Err(TooLong::new(window, room, [each[0], each[1]]).into());

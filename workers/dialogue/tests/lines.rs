@@ -67,6 +67,7 @@ fn a_request_tells_how_many_tokens_it_may_have() {
     let window = Window::fixed(Bounds {
         tokens: 8_192,
         answer: 1_000,
+        is_assumed: false,
         counting,
     });
     let turn = Turn {
@@ -127,6 +128,7 @@ fn what_a_character_is_asked_with_fits_into_any_window() {
             window: Some(Window::fixed(Bounds {
                 tokens,
                 answer: 1_000,
+                is_assumed: false,
                 counting: Counting::Estimate(333),
             })),
             prompts: prompts.clone(),

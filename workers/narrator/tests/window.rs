@@ -17,6 +17,7 @@ fn bounds(tokens: u64, counting: Counting) -> Bounds {
     Bounds {
         tokens,
         answer: 1_000,
+        is_assumed: false,
         counting,
     }
 }
