@@ -22,6 +22,8 @@ test('what is written while the gateway is away outlives reloads, and is sent on
   await page.waitForFunction(() => document.getElementById('news').textContent.includes('lost'));
   for (const words of ['I wait.', 'I wait on.']) await write(page, words);
   await assert.rejects(page.reload());
+  // The browser's own page comes after the failure, and would end another way begun before.
+  await page.waitForURL('chrome-error://**', { waitUntil: 'commit' });
   await stack.startGateway();
   await page.goto(`${stack.url}/#story=away`);
   await open(page);
