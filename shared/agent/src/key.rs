@@ -3,8 +3,7 @@
 //!
 //! Whoever issues keys must leave the old one good for as long as a call may take, since what has begun still shows it.
 
-use std::fs::File;
-use std::io::Read;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::file::text;
 use crate::worker::Worker;
 use crate::{Agent, exit};
 
@@ -29,15 +29,13 @@ const LONGEST: u64 = 16 * 1_024;
 /// The key in `file`, without the line end that editors put there.
 pub(crate) fn read(file: &Path) -> anyhow::Result<SecretString> {
     let name = file.display();
-    let mut key = String::new();
-    // One byte more shows that there are more, whatever size a device or a pipe tells.
-    File::open(file)
-        .and_then(|file| file.take(LONGEST + 1).read_to_string(&mut key))
-        .with_context(|| format!("the key file {name} cannot be read"))?;
+    let key = match text(file, LONGEST) {
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            bail!("the key file {name} has more than {LONGEST} bytes, and no key has")
+        }
+        key => key.with_context(|| format!("the key file {name} cannot be read"))?,
+    };
     let key = SecretString::from(key);
-    if key.expose_secret().len() as u64 > LONGEST {
-        bail!("the key file {name} has more than {LONGEST} bytes, and no key has");
-    }
     let key: SecretString = key.expose_secret().trim_end().into();
     if key.expose_secret().is_empty() {
         bail!("the key file {name} is empty: write the key into it, or do without it");

@@ -39,6 +39,7 @@ mod desk;
 mod draft;
 mod drain;
 pub mod exit;
+mod file;
 pub mod flags;
 mod health;
 mod key;

@@ -1,27 +1,8 @@
 //! What models cost, what their providers grant, and what stories and people may use of them: a file (YAML) that all
-//! workers of a fleet have.
-//!
-//! ```yaml
-//! wait: 5m                        # how long a call may wait for its turn; 5m unless said otherwise
-//! models:
-//!   gpt-4o-mini:                  # as --model names it
-//!     price: {input: 0.15, cached: 0.075, output: 0.60}    # for a million tokens
-//!     requests_per_minute: 500
-//!     tokens_per_minute: 200000
-//!     calls_at_once: 50
-//!     window: 128000              # tokens of prompt and answer together; as the name tells, else 8192
-//!     tokenizer: o200k_base       # or cl100k_base; as the name tells, else tokens are estimated
-//!     answer: 1000                # most tokens of an answer whose prompt sets no max_tokens; 1000 unless said otherwise
-//!     per_day: {tokens: 5000000, cost: 20}
-//! stories: {per_day: {tokens: 200000}}                     # each
-//! people: {per_day: {cost: 0.50}}                          # each
-//! ```
-//!
-//! Days are UTC, by Redis's clock. What is not there is not limited.
+//! workers of a fleet have. docs/models.md has an example with all its fields. What is not there is not limited.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read as _;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,6 +11,7 @@ use bus::{Budget, Limits, Unit};
 use llm::{Encoding, Price};
 use serde::{Deserialize, Deserializer};
 
+use crate::file::text;
 use crate::flags;
 
 /// The most bytes of a file.
@@ -80,16 +62,13 @@ impl Models {
     /// Words for who wrote the file.
     pub fn read(file: &Path) -> anyhow::Result<Self> {
         let name = file.display();
-        let mut yaml = String::new();
-        File::open(file)
-            .and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut yaml))
-            .with_context(|| format!("the file of models {name} cannot be read"))?;
-        if yaml.len() as u64 > MAX_BYTES {
-            bail!(
+        let yaml = match text(file, MAX_BYTES) {
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => bail!(
                 "the file of models {name} has more than {} KiB",
                 MAX_BYTES / 1024
-            );
-        }
+            ),
+            yaml => yaml.with_context(|| format!("the file of models {name} cannot be read"))?,
+        };
         Self::parse(&yaml).with_context(|| format!("the file of models {name} does not do"))
     }
 
@@ -251,21 +230,17 @@ fn some(at: &str, limit: Option<u64>) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
-    /// The example of this file's head.
-    fn example() -> String {
-        let lines = include_str!("models.rs").lines();
-        let yaml = lines
-            .skip_while(|line| *line != "//! ```yaml")
-            .skip(1)
-            .take_while(|line| *line != "//! ```");
-        yaml.filter_map(|line| line.strip_prefix("//! "))
-            .collect::<Vec<_>>()
-            .join("\n")
+    /// The example in docs/models.md.
+    fn example() -> &'static str {
+        let (_, yaml) = include_str!("../../../docs/models.md")
+            .split_once("```yaml\n")
+            .unwrap();
+        yaml.split_once("```").unwrap().0
     }
 
     #[test]
     fn the_example_says_what_it_says() {
-        let models = Models::parse(&example()).unwrap();
+        let models = Models::parse(example()).unwrap();
         let model = models.model("gpt-4o-mini").unwrap();
         assert_eq!(models.wait(), Duration::from_secs(300));
         let limits = Limits {

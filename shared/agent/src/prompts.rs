@@ -5,8 +5,7 @@
 //! all, under the same names. Rendering is pure: the same values give the same bytes.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +13,8 @@ use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::file;
 
 /// The name of the one template in a prompt's own environment.
 const TEMPLATE: &str = "prompt";
@@ -262,12 +263,7 @@ fn text(path: &Path) -> io::Result<String> {
     if !path.metadata()?.is_file() {
         return Err(io::Error::other("it is no file"));
     }
-    let mut bytes = Vec::new();
-    let mut file = File::open(path)?.take(MAX_BYTES + 1);
-    if file.read_to_end(&mut bytes)? as u64 > MAX_BYTES {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8"))
+    file::text(path, MAX_BYTES)
 }
 
 /// Front matter and template of a file.
