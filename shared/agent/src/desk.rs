@@ -1,8 +1,8 @@
 //! Where a worker's calls to the model get leave: within the limits of its [`Models`], which Redis keeps for the fleet.
 //!
 //! Who waits keeps its event's lease, and none of the calls that the model takes at once. What a call used is told behind
-//! the turn's back: nobody waits for that, and of what cannot be told all that was
-//! reserved counts, and another may call in its place when the call's time is over.
+//! the turn's back: nobody waits for that, and of what cannot be told all that was reserved counts, and another may call
+//! in its place when the call's time is over.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -194,7 +194,7 @@ impl Desk {
     fn ask<'a>(&'a self, claim: &'a Claim) -> Ask<'a> {
         Ask {
             call: &claim.call,
-            try_: &claim.attempt,
+            attempt: &claim.attempt,
             model: &self.name,
             story: &claim.story,
             most: claim.most,

@@ -30,7 +30,7 @@ end
 -- After the clock went back: none is held for longer than its life from now.
 for _, late in ipairs(redis.call('ZRANGEBYSCORE', holds, '(' .. whole(now + life), '+inf', 'LIMIT', 0, 32)) do
   local kept = hold(held, late)
-  if kept and kept.l then
+  if kept then
     redis.call('ZADD', holds, 'LT', whole(now + kept.l), late)
   end
 end
@@ -108,15 +108,17 @@ if at_once > 0 and tonumber(redis.call('HGET', busy, model) or 0) + place >= at_
   wait = math.max(wait, 50 + 50 * place / at_once)
 end
 
-for _, key in ipairs({ bucket, queue, waiters, flows }) do
-  redis.call('PEXPIRE', key, HOUR)
+local function keep()
+  for _, key in ipairs({ bucket, queue, waiters, flows }) do
+    redis.call('PEXPIRE', key, HOUR)
+  end
 end
+
 if wait > 0 then
   wait = math.ceil(math.min(math.max(wait, 10), 2000))
   redis.call('ZADD', queue, string.format('%.17g', start), call)
   redis.call('HSET', waiters, call, table.concat({ whole(tokens), whole(now + wait + 2000), try }, ' '))
-  redis.call('PEXPIRE', queue, HOUR)
-  redis.call('PEXPIRE', waiters, HOUR)
+  keep()
   return { 'WAIT', wait, place }
 end
 
@@ -130,7 +132,7 @@ virtual = math.max(virtual, start)
 redis.call('ZREMRANGEBYSCORE', flows, '-inf', string.format('%.17g', virtual))
 virtual = virtual + math.max(tokens, 1) / math.max(redis.call('ZCOUNT', flows, '-inf', '+inf'), 1)
 redis.call('HSET', bucket, 'virtual', string.format('%.17g', virtual))
-redis.call('PEXPIRE', bucket, HOUR)
+keep()
 redis.call('HINCRBY', busy, model, 1)
 redis.call('ZADD', holds, whole(now + life), call)
 for _, budget in ipairs(budgets) do

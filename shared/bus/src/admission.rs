@@ -44,10 +44,10 @@ pub enum Unit {
 /// A call that wants to be made.
 #[derive(Debug, Clone)]
 pub struct Ask<'a> {
-    /// The same for every try of the same call: it holds once.
+    /// The same for every attempt of the same call: it holds once.
     pub call: &'a str,
-    /// Another one for each try.
-    pub try_: &'a str,
+    /// Another one for each attempt.
+    pub attempt: &'a str,
     /// The model, at its provider.
     pub model: &'a str,
     /// Who waits longest of those that want the same is decided between stories.
@@ -96,7 +96,7 @@ impl Bus {
         } = ask.limits;
         let mut call = ADMIT.call();
         call.keys(self.keys.admission(ask.model));
-        call.arg(ask.call).arg(ask.try_).arg(ask.model);
+        call.arg(ask.call).arg(ask.attempt).arg(ask.model);
         call.arg(ask.story.as_str());
         call.number(ask.most.tokens).number(ask.most.cost);
         call.number(millis(ask.life).max(1));
@@ -135,7 +135,7 @@ impl Bus {
         let mut keys = self.keys.admission(ask.model);
         keys.pop();
         let mut call = SETTLE.call();
-        call.keys(keys).arg(ask.call).arg(ask.try_);
+        call.keys(keys).arg(ask.call).arg(ask.attempt);
         told(&mut call, used.map(|used| used.tokens));
         told(&mut call, used.map(|used| used.cost));
         call.number(ask.limits.tokens_per_minute)

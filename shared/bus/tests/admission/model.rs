@@ -14,28 +14,30 @@ use crate::wish::{NO_PAUSE, Wish};
 enum Step {
     Admit {
         call: u8,
-        try_: u8,
+        attempt: u8,
         tokens: u64,
     },
     Settle {
         call: u8,
-        try_: u8,
+        attempt: u8,
         used: Option<u64>,
     },
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let (call, try_) = (0..4u8, 0..2u8);
+    let (call, attempt) = (0..4u8, 0..2u8);
     prop_oneof![
-        (call.clone(), try_.clone(), 0..60u64).prop_map(|(call, try_, tokens)| Step::Admit {
+        (call.clone(), attempt.clone(), 0..60u64).prop_map(|(call, attempt, tokens)| Step::Admit {
             call,
-            try_,
+            attempt,
             tokens
         }),
-        (call, try_, prop::option::of(0..90u64)).prop_map(|(call, try_, used)| Step::Settle {
-            call,
-            try_,
-            used
+        (call, attempt, prop::option::of(0..90u64)).prop_map(|(call, attempt, used)| {
+            Step::Settle {
+                call,
+                attempt,
+                used,
+            }
         }),
     ]
 }
@@ -48,8 +50,12 @@ struct Model {
 }
 
 impl Model {
-    fn admit(&mut self, call: u8, try_: u8, tokens: u64, a_day: u64) -> bool {
-        if self.held.get(&call).is_some_and(|(held, _)| *held == try_) {
+    fn admit(&mut self, call: u8, attempt: u8, tokens: u64, a_day: u64) -> bool {
+        if self
+            .held
+            .get(&call)
+            .is_some_and(|(held, _)| *held == attempt)
+        {
             return true;
         }
         // Nobody tells any more what that one used.
@@ -57,14 +63,14 @@ impl Model {
         let held: u64 = self.held.values().map(|(_, tokens)| tokens).sum();
         let fits = self.used + held + tokens <= a_day;
         if fits {
-            self.held.insert(call, (try_, tokens));
+            self.held.insert(call, (attempt, tokens));
         }
         fits
     }
 
-    fn settle(&mut self, call: u8, try_: u8, used: Option<u64>) -> bool {
+    fn settle(&mut self, call: u8, attempt: u8, used: Option<u64>) -> bool {
         match self.held.get(&call) {
-            Some((held, tokens)) if *held == try_ => {
+            Some((held, tokens)) if *held == attempt => {
                 self.used += used.unwrap_or(*tokens);
                 self.held.remove(&call);
                 true
@@ -97,17 +103,27 @@ fn a_budget_counts_what_was_used_and_what_is_held() {
         runtime.block_on(async {
             for step in steps {
                 match step {
-                    Step::Admit { call, try_, tokens } => {
-                        let went = bus.admit(&wish(call, tokens).ask(&try_.to_string())).await;
-                        let expected = model.admit(call, try_, tokens, 200);
+                    Step::Admit {
+                        call,
+                        attempt,
+                        tokens,
+                    } => {
+                        let went = bus
+                            .admit(&wish(call, tokens).ask(&attempt.to_string()))
+                            .await;
+                        let expected = model.admit(call, attempt, tokens, 200);
                         prop_assert_eq!(went.unwrap() == Admitted::Go, expected);
                     }
-                    Step::Settle { call, try_, used } => {
+                    Step::Settle {
+                        call,
+                        attempt,
+                        used,
+                    } => {
                         let told = used.map(|tokens| Used { tokens, cost: 0 });
                         let settled = bus
-                            .settle(&wish(call, 0).ask(&try_.to_string()), told, NO_PAUSE)
+                            .settle(&wish(call, 0).ask(&attempt.to_string()), told, NO_PAUSE)
                             .await;
-                        prop_assert_eq!(settled.unwrap(), model.settle(call, try_, used));
+                        prop_assert_eq!(settled.unwrap(), model.settle(call, attempt, used));
                     }
                 }
             }

@@ -59,10 +59,10 @@ impl Wish {
         self
     }
 
-    pub(crate) fn ask<'a>(&'a self, try_: &'a str) -> Ask<'a> {
+    pub(crate) fn ask<'a>(&'a self, attempt: &'a str) -> Ask<'a> {
         Ask {
             call: &self.call,
-            try_,
+            attempt,
             model: "m",
             story: &self.story,
             most: Used {
