@@ -236,6 +236,28 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
     #[test]
+    fn a_window_that_nobody_told_refuses_no_turn(
+        (tokens, counting) in (0_u64..6_000, counting()),
+        (is_rich, words) in (any::<bool>(), 0_usize..2_000),
+    ) {
+        let bounds = Bounds { is_assumed: true, ..bounds(tokens, counting) };
+        let mut turn = turn(bounds, &"I wait on. ".repeat(words + 1));
+        if is_rich {
+            rich(&mut turn);
+        }
+        let (request, manifest) = asks(&turn).unwrap();
+        let tokens = manifest.tokens.unwrap();
+        let said = scene::plain(&"I wait on. ".repeat(words + 1));
+        prop_assert!(texts(&request)[1].contains(said.trim_end()));
+        // What is more than it had nothing left that could be left out.
+        let can_go = |section: &&Section| {
+            let is_fixed = ["rules", "turn", "title", "style", "premise"].contains(&section.name.as_str());
+            !is_fixed && section.told > 0
+        };
+        prop_assert!(tokens.used <= tokens.room || !tokens.sections.iter().any(|one| can_go(&one)), "{tokens:?}");
+    }
+
+    #[test]
     fn no_story_is_more_than_the_window(
         (tokens, counting) in (0_u64..6_000, counting()),
         settings in prop::array::uniform4(text()),

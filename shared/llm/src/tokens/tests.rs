@@ -1,3 +1,5 @@
+//! What a request has of tokens, counted exactly and estimated.
+
 use super::*;
 use crate::Message;
 use proptest::prelude::*;
