@@ -33,8 +33,6 @@ pub(crate) struct Health {
     redis: Mutex<Redis>,
     /// What of it was told, for metrics.
     redis_up: IntGauge,
-    /// Tells whether a part of a cluster is served by nobody.
-    bus: Option<bus::Bus>,
     draining: AtomicBool,
 }
 
@@ -69,23 +67,8 @@ impl Health {
             rounds: Default::default(),
             redis: Mutex::default(),
             redis_up,
-            bus: None,
             draining: AtomicBool::new(false),
         }
-    }
-
-    /// The same of a worker's own Redis.
-    pub(crate) fn of(redis_up: IntGauge, bus: bus::Bus) -> Self {
-        Self {
-            bus: Some(bus),
-            ..Self::new(redis_up)
-        }
-    }
-
-    /// Others go on where what was asked for is served by nobody.
-    fn is_partial(&self) -> bool {
-        let unserved = self.bus.as_ref().and_then(bus::Bus::unserved);
-        unserved.is_some_and(|unserved| !unserved.is_down)
     }
 
     pub(crate) fn round(&self, which: Loop) {
@@ -179,10 +162,6 @@ impl Asker<'_> {
     }
 
     pub(crate) fn failed(&mut self, error: bus::Error) {
-        // Whoever looks who serves what tells of it, and all others go on.
-        if error.is_of_unserved_slots() || error.is_away() && self.health.is_partial() {
-            return;
-        }
         let why = exit::line(&error.into());
         let mut redis = self.health.redis();
         if !self.in_trouble {

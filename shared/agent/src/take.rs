@@ -45,7 +45,10 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
             // A look that finds nothing writes nothing: a replica answers that too, and refuses the read that follows.
             Ok(deliveries) if is_look && deliveries.is_empty() => {}
             Ok(deliveries) => {
-                asker.answered();
+                // Of several masters one may be away while others answer.
+                if reader.has_heard_all() {
+                    asker.answered();
+                }
                 backoff.reset();
                 worker.begin(deliveries).await;
             }

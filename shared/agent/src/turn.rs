@@ -307,10 +307,16 @@ impl<A: Agent> Step<'_, A> {
     {
         let mut backoff = Backoff::default();
         let mut asker = self.worker.health.asker();
+        let shard = self.delivery.lease.shard;
         loop {
             match ask().await {
                 Err(error) if error.is_passing() => {
-                    asker.failed(error);
+                    // Stories in other slots go on: whoever looked has told of it.
+                    if error.is_away() && self.worker.bus.leaves_out(shard) {
+                        asker.rests();
+                    } else {
+                        asker.failed(error);
+                    }
                     backoff.pause().await;
                 }
                 answer => {

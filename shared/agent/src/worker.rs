@@ -227,13 +227,13 @@ impl<A: Agent> Worker<A> {
         let (desk, ended) = desk.map_err(exit::configuration)?.unzip();
         let window = Window::of(&setup.models, &setup.model);
         let worker = Self {
-            bus: bus.clone(),
+            bus,
             desk,
             window: window.map_err(exit::configuration)?,
             // The fence tells workers apart by this name alone, and the name may be the same in every pod.
             consumer: format!("{}-{:032x}", settings.name, rand::random::<u128>()),
             leases: Leases::new(settings.concurrency, meters.in_flight.clone()),
-            health: Arc::new(Health::of(meters.redis_up.clone(), bus)),
+            health: Arc::new(Health::new(meters.redis_up.clone())),
             turns: TaskTracker::new(),
             prompts: watch::Sender::new(prompts),
             llm: watch::Sender::new(setup.llm.clone()),

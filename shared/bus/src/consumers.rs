@@ -59,7 +59,7 @@ impl Bus {
             }
             let none = away.len() == shards.len();
             if let Some(error) = away.pop() {
-                self.coverage.doubt(&error).await;
+                self.coverage.look().await;
                 if none {
                     return Err(error);
                 }

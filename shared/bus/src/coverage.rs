@@ -7,19 +7,17 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use redis::RedisError;
 use redis::cluster_async::ClusterConnection;
-use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
-use redis::{RedisError, from_redis_value};
 use tokio::time::{Instant, timeout};
 
 use crate::Error;
+use crate::cluster::{PATIENCE, nodes, told};
 use crate::keys::{Keys, slot};
 use crate::link::Link;
 
 /// Of every cluster.
 const SLOTS: usize = 16_384;
-/// How long a node may take to tell who serves what: it is asked after something else took too long.
-const PATIENCE: Duration = Duration::from_millis(500);
 /// Between two looks while shards are left out.
 const EVERY: Duration = Duration::from_secs(1);
 /// In the error of what was asked in vain.
@@ -38,23 +36,16 @@ struct Slots {
 }
 
 impl Slots {
-    /// Out of CLUSTER NODES. A line is: id, address, flags, master, ping, pong, epoch, link, then slots.
-    fn of(nodes: &str) -> Self {
+    /// Out of CLUSTER NODES.
+    fn of(told: &str) -> Self {
         let mut served = Vec::new();
         let mut is_one_away = false;
-        for line in nodes.lines() {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let flags: Vec<&str> = words
-                .get(2)
-                .copied()
-                .unwrap_or_default()
-                .split(',')
-                .collect();
-            let slots = words.get(8..).unwrap_or_default();
-            let has_failed = flags.contains(&"fail");
-            is_one_away |= flags.contains(&"master") && (has_failed || flags.contains(&"fail?"));
+        for node in nodes(told) {
+            let has_failed = node.is("fail");
+            is_one_away |= node.is("master") && (has_failed || node.is("fail?"));
             if !has_failed {
-                served.push(slots.iter().filter_map(|slots| range(slots)).collect());
+                let slots = node.slots.into_iter().filter_map(range);
+                served.push(slots.collect());
             }
         }
         Self {
@@ -102,7 +93,7 @@ impl Slots {
     }
 }
 
-/// One that is on its way to another node is in brackets, and among the others too.
+/// None of what is on its way to another node.
 fn range(slots: &str) -> Option<RangeInclusive<u16>> {
     let (first, last) = slots.split_once('-').unwrap_or((slots, slots));
     Some(first.parse().ok()?..=last.parse().ok()?)
@@ -117,15 +108,6 @@ async fn slots(wire: &mut ClusterConnection) -> Option<Slots> {
         slots.is_down = info.is_some_and(|info| info.contains("cluster_state:fail"));
     }
     Some(slots)
-}
-
-/// What a node, whichever it is, tells of its cluster.
-async fn told(wire: &mut ClusterConnection, what: &str) -> Option<String> {
-    let mut cmd = redis::cmd("CLUSTER");
-    cmd.arg(what);
-    let anybody = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
-    let told = wire.route_command(cmd, anybody).await;
-    from_redis_value(told.ok()?).ok()
 }
 
 /// The error of a command, with what the client leaves out: it tries again until its time is over, and tells that alone.
@@ -254,11 +236,19 @@ impl Coverage {
         }
     }
 
-    /// One that was asked gave no answer: others are asked without it, if nobody serves it.
-    pub(crate) async fn doubt(&self, error: &Error) {
-        if error.is_away() {
-            self.look().await;
+    /// Some that were asked gave no answer. Gives whether nobody serves one of them, so that the others are asked without it.
+    pub(crate) async fn doubt(&self, error: &Error, asked: &[u16]) -> bool {
+        if !error.is_away() {
+            return false;
         }
+        self.look().await;
+        asked.iter().any(|&shard| self.leaves_out(shard))
+    }
+
+    /// Whether it was served by nobody at the last look, while others were.
+    pub(crate) fn leaves_out(&self, shard: u16) -> bool {
+        let left_out = self.left_out();
+        left_out.shards.contains(&shard) && left_out.shards.len() < self.keys.shards().len()
     }
 
     /// One shard of each master that serves any, as far as is known; one of them all before anybody told.

@@ -98,16 +98,6 @@ impl Error {
         }
     }
 
-    /// Whether it is of slots of a cluster that nobody serves: others go on.
-    #[must_use]
-    pub fn is_of_unserved_slots(&self) -> bool {
-        match self {
-            Self::Unreachable(error) => error.to_string().contains(UNSERVED),
-            Self::Unheard(error) => error.is_of_unserved_slots(),
-            _ => false,
-        }
-    }
-
     /// Whether what was sent may have been done: what the server itself says it has not.
     pub(crate) fn is_unheard(&self) -> bool {
         matches!(self, Self::Unreachable(error) if error.code().is_none())

@@ -202,7 +202,7 @@ impl Bus {
             }
         }
         if let Some(error) = failed {
-            self.coverage.doubt(&error).await;
+            self.coverage.look().await;
             if away.len() == self.keys.shards().len() {
                 return Err(error);
             }

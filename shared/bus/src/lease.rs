@@ -66,13 +66,19 @@ impl Bus {
         // for that.
         let served = self.coverage.known();
         let leases = by_shard(leases).into_iter();
-        let renewals = leases
-            .filter(|(shard, _)| served.contains(shard))
-            .map(|(shard, entries)| self.renew_in(agent, shard, consumer, entries));
+        let renewals =
+            leases
+                .filter(|(shard, _)| served.contains(shard))
+                .map(async |(shard, entries)| {
+                    let told = self.renew_in(agent, shard, consumer, entries).await;
+                    (shard, told)
+                });
         let (mut lost, mut failed) = (Lost::default(), None);
-        for told in join_all(renewals).await {
+        for (shard, told) in join_all(renewals).await {
             match told {
                 Ok(more) => lost.add(more),
+                // Somebody has looked meanwhile.
+                Err(error) if error.is_away() && self.coverage.leaves_out(shard) => {}
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
@@ -169,6 +175,7 @@ impl Bus {
             Ok::<Vec<_>, Error>(claimed.collect())
         };
         let mut shards = self.coverage.shards().await;
+        let asked = shards.clone();
         // Where there is less room than shards none is always the last.
         let first = rand::random_range(0..shards.len());
         shards.rotate_left(first);
@@ -176,11 +183,11 @@ impl Bus {
         while found.len() < count && !shards.is_empty() {
             let left = count - found.len();
             let share = (left / shards.len()).max(1);
-            let asked = shards.drain(..left.min(shards.len())).map(|shard| {
+            let claims = shards.drain(..left.min(shards.len())).map(|shard| {
                 let claiming = claim(shard, share);
                 async move { (shard, claiming.await) }
             });
-            for (shard, claimed) in join_all(asked.collect::<Vec<_>>()).await {
+            for (shard, claimed) in join_all(claims.collect::<Vec<_>>()).await {
                 match claimed {
                     Ok(claimed) => {
                         // There may be more.
@@ -194,8 +201,8 @@ impl Bus {
             }
         }
         match failed {
-            Some(error) if found.is_empty() => {
-                self.coverage.doubt(&error).await;
+            // In slots that nobody serves nothing can be claimed, and the others had nothing.
+            Some(error) if found.is_empty() && !self.coverage.doubt(&error, &asked).await => {
                 Err(error)
             }
             // What the other shards gave is ours, and its lease runs: dropping it would leave it to that.

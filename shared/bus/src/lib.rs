@@ -172,6 +172,12 @@ impl Bus {
         self.coverage.unserved()
     }
 
+    /// Whether nobody served the shard of a cluster when it was last looked at, while others were served.
+    #[must_use]
+    pub fn leaves_out(&self, shard: u16) -> bool {
+        self.coverage.leaves_out(shard)
+    }
+
     /// Looks who serves what of a cluster, for [`Bus::unserved`].
     pub async fn look_for_slots(&self) {
         self.coverage.look().await;

@@ -1,19 +1,14 @@
 //! How each server is, by its own word, and which nodes of a cluster say nothing.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use redis::cluster_async::ClusterConnection;
-use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
-use redis::{Value, from_redis_value};
+use redis::Value;
 use tokio::time::timeout;
 
+use crate::cluster::{PATIENCE, nodes, told};
 use crate::fleet::{ServerLoad, server};
 use crate::reply::read;
 use crate::{Bus, Error};
-
-/// How long a node may take to name the others.
-const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Bus {
     /// Those that tell, in the order of their addresses, and the addresses of those of a cluster that do not. None where the
@@ -62,7 +57,7 @@ impl Bus {
 
     /// The nodes that others name and that are not among these; where these are none, those that the others know to be away.
     async fn silent(&self, nodes: &[ServerLoad]) -> Vec<String> {
-        let named = async { named(self.link.cluster().await?.1).await };
+        let named = async { told(&mut self.link.cluster().await?.1, "NODES").await };
         // Whoever does not tell names nobody.
         let named = timeout(PATIENCE, named).await.ok().flatten();
         let tells = nodes.iter().map(|node| node.address.as_str()).collect();
@@ -70,26 +65,16 @@ impl Bus {
     }
 }
 
-async fn named(mut wire: ClusterConnection) -> Option<String> {
-    let mut cmd = redis::cmd("CLUSTER");
-    cmd.arg("NODES");
-    let anybody = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
-    from_redis_value(wire.route_command(cmd, anybody).await.ok()?).ok()
-}
-
-/// Out of CLUSTER NODES. A line is: id, address, flags …; an address `ip:port@bus-port`, and perhaps `,host`.
+/// Those of CLUSTER NODES.
 fn not_among(tells: &BTreeSet<&str>, named: &str) -> Vec<String> {
-    let silent = named.lines().filter_map(|line| {
-        let mut words = line.split(' ').skip(1);
-        let (address, flags) = (words.next()?, words.next()?);
-        let (address, more) = address.split_once('@')?;
+    let silent = nodes(named).filter_map(|node| {
+        let (address, more) = node.address.split_once('@')?;
         let (_, port) = address.rsplit_once(':')?;
         let host = more.split(',').nth(1).unwrap_or_default();
-        let is_there = |flag| flag != "noaddr" && flag != "handshake";
-        let is_it = flags.split(',').all(is_there)
-            // One alone does not know its own address.
-            && !flags.contains("myself")
-            && (!tells.is_empty() || flags.contains("fail"));
+        let has_failed = node.is("fail") || node.is("fail?");
+        // One alone does not know its own address.
+        let is_left_out = node.is("noaddr") || node.is("handshake") || node.is("myself");
+        let is_it = !is_left_out && (!tells.is_empty() || has_failed);
         let host = format!("{host}:{port}");
         let tells = tells.contains(address) || tells.contains(host.as_str());
         (is_it && !tells).then(|| address.to_owned())

@@ -36,22 +36,25 @@ impl Bus {
 
     async fn queue_of(&self, agent: Agent) -> Result<Queue, Error> {
         let served = self.coverage.shards().await;
+        match self.queue_in(agent, &served).await {
+            Err(error) if self.coverage.doubt(&error, &served).await => {
+                self.queue_in(agent, &self.coverage.known()).await
+            }
+            queue => queue,
+        }
+    }
+
+    async fn queue_in(&self, agent: Agent, served: &[u16]) -> Result<Queue, Error> {
         let is_whole = served.len() == self.keys.shards().len();
-        let shards = served.into_iter().map(|shard| {
+        let shards = served.iter().map(|&shard| {
             let (work, dead) = (self.keys.work(agent, shard), self.keys.dead(agent, shard));
             try_join(
                 readable(work, async |key| self.waiting(key).await),
                 readable(dead, async |key| self.length(key).await),
             )
         });
-        let looked = match try_join_all(shards).await {
-            Ok(looked) => looked.into_iter(),
-            Err(error) => {
-                self.coverage.doubt(&error).await;
-                return Err(error);
-            }
-        };
-        let (waiting, dead): (Vec<_>, Vec<_>) = looked.unzip();
+        let looked = try_join_all(shards).await?;
+        let (waiting, dead): (Vec<_>, Vec<_>) = looked.into_iter().unzip();
         let mut unreadable = Vec::new();
         let waiting = all(waiting, &mut unreadable).filter(|_| is_whole);
         let dead = all(dead, &mut unreadable).filter(|_| is_whole);

@@ -1,14 +1,14 @@
 //! Reads new entries of an agent's work streams, on a connection of its own: a blocking read stops all that is behind
 //! it. It never reads ahead: an entry is delivered when there is a free slot for it, and its lease starts then.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use redis::{Cmd, Value};
 use story::Agent;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::coverage::Coverage;
 use crate::keys::{GROUP, Keys};
@@ -44,6 +44,8 @@ pub struct Reader {
     under_way: FuturesUnordered<BoxFuture<'static, Answer>>,
     /// How many entries may come of each of them.
     asked: BTreeMap<u16, usize>,
+    /// Shards of which the last answer was an error.
+    lost: BTreeSet<u16>,
 }
 
 /// What it asks, and for whom.
@@ -88,6 +90,7 @@ impl Bus {
             pause: PAUSES.0,
             under_way: FuturesUnordered::new(),
             asked: BTreeMap::new(),
+            lost: BTreeSet::new(),
         }
     }
 }
@@ -116,17 +119,27 @@ impl Reader {
         if free == 0 {
             return Ok(Vec::new());
         }
-        let read = self.around(free, wait.min(self.block)).await;
-        if let Err(error) = &read {
-            self.coverage.doubt(error).await;
+        let wait = wait.min(self.block);
+        let asked = self.coverage.known();
+        match self.around(free, wait).await {
+            Err(error) if self.coverage.doubt(&error, &asked).await => {
+                self.around(free, wait).await
+            }
+            read => read,
         }
-        read
     }
 
     /// How many entries shards may still give that have not answered: as many places are to be left free.
     #[must_use]
     pub fn expects(&self) -> usize {
         self.asked.values().sum()
+    }
+
+    /// Whether each shard that somebody serves answered when it was last asked: one that is late may be one that failed.
+    #[must_use]
+    pub fn has_heard_all(&self) -> bool {
+        let is_left_out = |shard: &u16| self.coverage.leaves_out(*shard);
+        self.asked.is_empty() && self.lost.iter().all(is_left_out)
     }
 
     /// What those still give: for who reads no more.
@@ -144,7 +157,11 @@ impl Reader {
         let all = self.coverage.shards().await;
         // COUNT is for each stream, and no more may come than there are free slots.
         if free.min(self.together) >= all.len() && self.asked.is_empty() {
-            return self.source.read(&all, free, Some(wait)).await;
+            let read = self.source.read(&all, free, Some(wait)).await;
+            if read.is_ok() {
+                self.lost.clear();
+            }
+            return read;
         }
         self.first = (self.first + 1) % all.len();
         let circle = [&all[self.first..], &all[..self.first]].concat();
@@ -220,10 +237,19 @@ impl Reader {
             let count = left / some.len();
             self.ask(some, count, Some(pause));
         }
-        match self.answer(pause + TURN).await {
-            Some(answer) => answer.given,
-            None => Ok(Vec::new()),
+        let until = Instant::now() + pause + TURN;
+        // One that was late before ends no wait by giving nothing.
+        while !self.asked.is_empty() {
+            let left = until.saturating_duration_since(Instant::now());
+            let Some(answer) = self.answer(left).await else {
+                break;
+            };
+            let given = answer.given?;
+            if !given.is_empty() {
+                return Ok(given);
+            }
         }
+        Ok(Vec::new())
     }
 
     fn ask(&mut self, shards: Vec<u16>, count: usize, block: Option<Duration>) {
@@ -243,9 +269,19 @@ impl Reader {
 
     /// The next answer, if one comes in time.
     async fn answer(&mut self, patience: Duration) -> Option<Answer> {
-        let answer = timeout(patience, self.under_way.next()).await.ok()??;
+        let mut answer = timeout(patience, self.under_way.next()).await.ok()??;
+        // They were asked before it was known that nobody serves one of them; the others are asked again.
+        let is_left_out = |shard: &u16| self.coverage.leaves_out(*shard);
+        if answer.given.as_ref().is_err_and(Error::is_away) && answer.shards.iter().any(is_left_out)
+        {
+            answer.given = Ok(Vec::new());
+        }
         for shard in &answer.shards {
             self.asked.remove(shard);
+            match answer.given {
+                Ok(_) => self.lost.remove(shard),
+                Err(_) => self.lost.insert(*shard),
+            };
         }
         Some(answer)
     }

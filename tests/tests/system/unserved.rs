@@ -123,6 +123,29 @@ async fn who_starts_while_slots_are_unserved_says_which_and_serves_the_others() 
     model.end().await
 }
 
+#[tokio::test]
+async fn a_worker_is_not_ready_once_what_was_still_served_is_gone_too() -> anyhow::Result<()> {
+    let servers = tempfile::tempdir()?;
+    let settings = ["--cluster-require-full-coverage", "no"];
+    let mut cluster = Servers::cluster_with(servers.path(), &settings).await?;
+    let model = Model::start("", &[]).await?;
+    let (narrator, _, page) = narrator(&cluster.url(), &model).await?;
+    is_ready(&page).await?;
+    let lost = loses_slots(&mut cluster).await?;
+    answers(&page, StatusCode::OK, "ready, but 5461 of the 16384 slots").await?;
+    let nodes: Vec<usize> = (0..cluster.nodes().len()).collect();
+    for &node in nodes.iter().filter(|node| !lost.contains(node)) {
+        cluster.kill(node).await?;
+    }
+    answers(&page, StatusCode::SERVICE_UNAVAILABLE, "not ready: Redis").await?;
+    for node in nodes {
+        cluster.resume(node).await?;
+    }
+    is_ready(&page).await?;
+    assert!(narrator.end().await?.success());
+    model.end().await
+}
+
 /// As Redis is unless it is told otherwise.
 #[tokio::test]
 async fn a_cluster_that_is_down_for_want_of_some_slots_is_told_of_and_waited_for()
