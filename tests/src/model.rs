@@ -2,13 +2,13 @@
 
 use std::process::Stdio;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use mock_llm::fault;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::{Process, free_address, program};
+use crate::{Process, eventually, free_address, program};
 
 #[derive(Debug)]
 pub struct Model {
@@ -67,6 +67,23 @@ impl Model {
             .context("outcomes")?;
         let faults = fault::TABLE.iter().filter_map(|row| outcomes.get(row.name));
         Ok(faults.filter_map(Value::as_u64).sum())
+    }
+
+    /// Waits until it was asked so often.
+    ///
+    /// # Errors
+    /// When it was not, or more often.
+    pub async fn is_asked(&self, times: usize) -> anyhow::Result<()> {
+        let admin = self.url.replace("/v1", "/admin");
+        eventually(&format!("it is asked {times} times"), async || {
+            let report = reqwest::get(format!("{admin}/calls?limit=0")).await?;
+            let report: Value = report.json().await?;
+            let asked = report["calls"]["total"].as_u64().context("how often")?;
+            let asked = usize::try_from(asked)?;
+            ensure!(asked <= times, "it was asked {asked} times");
+            Ok((asked == times).then_some(()))
+        })
+        .await
     }
 
     /// Starts it again; what it counted is forgotten.

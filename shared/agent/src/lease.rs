@@ -4,11 +4,12 @@
 //! lease that another worker took cancels its turn at once: what it would write is refused anyway, and each further
 //! token is paid for nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bus::{Delivery, LeaseId, Lost, Unrenewed};
+use futures::stream::{FuturesUnordered, StreamExt};
 use prometheus::IntGauge;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
@@ -113,8 +114,12 @@ impl Leases {
         self.capacity.saturating_sub(self.lock().len())
     }
 
-    pub(crate) fn ids(&self) -> Vec<LeaseId> {
-        self.lock().keys().cloned().collect()
+    fn by_shard(&self) -> BTreeMap<u16, Vec<LeaseId>> {
+        let mut shards = BTreeMap::<u16, Vec<LeaseId>>::new();
+        for id in self.lock().keys() {
+            shards.entry(id.shard).or_default().push(id.clone());
+        }
+        shards
     }
 
     /// Takes what [`Held::leave`] left.
@@ -177,26 +182,49 @@ pub(crate) async fn renew<A: Agent>(worker: Arc<Worker<A>>, end: CancellationTok
     let mut ticks = interval(OFTEN.min(worker.settings.lease / 3));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut asker = worker.health.loop_asker();
+    // Each shard by itself, and once at a time: one that hangs keeps no lease of another from being renewed.
+    let (mut under_way, mut asked) = (FuturesUnordered::new(), BTreeSet::new());
+    let mut failing = BTreeSet::new();
     loop {
         tokio::select! {
-            _ = ticks.tick() => {}
+            _ = ticks.tick() => {
+                worker.health.round(Loop::Renew);
+                let held = worker.leases.by_shard();
+                failing.retain(|shard| held.contains_key(shard));
+                if failing.is_empty() {
+                    asker.rests();
+                }
+                for (shard, ids) in held {
+                    if asked.insert(shard) {
+                        let worker = &worker;
+                        let renewal = async move {
+                            let (agent, consumer) = (worker.name, &worker.consumer);
+                            (shard, worker.bus.renew(agent, consumer, &ids).await)
+                        };
+                        under_way.push(renewal);
+                    }
+                }
+            }
+            Some((shard, told)) = under_way.next() => {
+                asked.remove(&shard);
+                let lost = match told {
+                    Ok(lost) => {
+                        failing.remove(&shard);
+                        // Of what nobody serves nothing was asked.
+                        if failing.is_empty() && !worker.bus.leaves_out(shard) {
+                            asker.answered();
+                        }
+                        lost
+                    }
+                    Err(Unrenewed { lost, error }) => {
+                        failing.insert(shard);
+                        asker.failed(error);
+                        lost
+                    }
+                };
+                worker.lost(&lost);
+            }
             () = end.cancelled() => return,
-        }
-        worker.health.round(Loop::Renew);
-        let ids = worker.leases.ids();
-        if ids.is_empty() {
-            asker.rests();
-            continue;
-        }
-        match worker.bus.renew(worker.name, &worker.consumer, &ids).await {
-            Ok(lost) => {
-                asker.answered();
-                worker.lost(&lost);
-            }
-            Err(Unrenewed { lost, error }) => {
-                asker.failed(error);
-                worker.lost(&lost);
-            }
         }
     }
 }

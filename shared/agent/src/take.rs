@@ -21,11 +21,6 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Most entries taken over at once, so that other workers get some of a dead one's.
 const AT_ONCE: usize = 16;
 
-/// While Redis was away nobody could renew: this and a third of the lease is what the living need to do so, since they
-/// wait up to 2 s to connect anew. Whoever took their events at once would pay for them again, and charge an attempt. What
-/// was let go nobody holds: in a deploy all that there are may have begun just now.
-const BACK: Duration = Duration::from_secs(3);
-
 /// Takes until `drain`. A read under way is waited for: dropping it could leave what it delivered to its lease.
 pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationToken) {
     let mut reader = worker.bus.reader(worker.name, &worker.consumer);
@@ -46,7 +41,7 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
             Ok(deliveries) if is_look && deliveries.is_empty() => {}
             Ok(deliveries) => {
                 // Of several masters one may be away while others answer.
-                if reader.has_heard_all() {
+                if !reader.misses_some() {
                     asker.answered();
                 }
                 backoff.reset();
@@ -87,8 +82,9 @@ impl Look {
     ) -> Result<Vec<Delivery>, bus::Error> {
         let (lease, count) = (worker.settings.lease, free.min(AT_ONCE));
         let (agent, consumer) = (worker.name, &worker.consumer);
-        // Asked each time: Redis may have been away since the last time.
-        let taken = if worker.health.redis_is_just_back(lease / 3 + BACK) {
+        // Asked each time: Redis may have been away since the last time. What was let go waits for nothing: in a deploy all
+        // workers that there are may have begun just now.
+        let taken = if worker.health.redis_is_just_back(bus::grace(lease)) {
             worker.bus.take_let_go(agent, consumer, count).await
         } else {
             worker.bus.reclaim(agent, consumer, lease, count).await

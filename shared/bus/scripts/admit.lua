@@ -2,12 +2,12 @@
 --
 -- KEYS  1 holds  2 held  3 busy  4 … 6 spent:0 … spent:2  7 bucket:<model>  8 queue:<model>  9 waiters:<model>
 --       10 flows:<model>
--- ARGV  1 call  2 try  3 model  4 story  5 most tokens  6 most cost, millionths  7 how long it may take, ms
+-- ARGV  1 call  2 attempt  3 model  4 story  5 most tokens  6 most cost, millionths  7 how long it may take, ms
 --       8 requests a minute  9 tokens a minute  10 calls at once: 0 = no limit  11 … pairs: budget, its limit a day
 -- Reply {OK} | {AGAIN} = it was told so before | {WAIT ms place} | {OVER place-of-the-pair ms-until-the-day-ends}
 --
 -- Invariants
--- - A call holds once, however often it is asked for: the same try is told AGAIN, another one takes the first one's place.
+-- - A call holds once, however often it is asked for: the same attempt is told AGAIN, another one takes the first one's place.
 -- - What is taken from a bucket or a budget comes back only with the call's end: who dies, or whose place is taken, has
 --   spent it, since the provider may have. What comes back of them is their part of the calls at once.
 -- - Who waits is told when to ask again, and is forgotten 2 s after. They go in the order of `queue`: by how much their
@@ -16,7 +16,7 @@
 
 local holds, held, busy, days = KEYS[1], KEYS[2], KEYS[3], { KEYS[4], KEYS[5], KEYS[6] }
 local bucket, queue, waiters, flows = KEYS[7], KEYS[8], KEYS[9], KEYS[10]
-local call, try, model, story = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local call, attempt, model, story = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local tokens, cost, life = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local per_minute = { requests = tonumber(ARGV[8]), tokens = tonumber(ARGV[9]) }
 local at_once = tonumber(ARGV[10])
@@ -35,7 +35,7 @@ for _, late in ipairs(redis.call('ZRANGEBYSCORE', holds, '(' .. whole(now + life
   end
 end
 local mine = hold(held, call)
-if mine and mine.t == try then
+if mine and mine.t == attempt then
   return { 'AGAIN' }
 end
 let_go(holds, held, busy, days, call)
@@ -117,7 +117,7 @@ end
 if wait > 0 then
   wait = math.ceil(math.min(math.max(wait, 10), 2000))
   redis.call('ZADD', queue, string.format('%.17g', start), call)
-  redis.call('HSET', waiters, call, table.concat({ whole(tokens), whole(now + wait + 2000), try }, ' '))
+  redis.call('HSET', waiters, call, table.concat({ whole(tokens), whole(now + wait + 2000), attempt }, ' '))
   keep()
   return { 'WAIT', wait, place }
 end
@@ -141,5 +141,5 @@ end
 redis.call('PEXPIREAT', spent, whole((today + 2) * DAY))
 -- An empty table would be an object.
 local named = #budgets > 0 and budgets or nil
-redis.call('HSET', held, call, cjson.encode({ t = try, m = model, n = tokens, c = cost, d = today, b = named, l = life }))
+redis.call('HSET', held, call, cjson.encode({ t = attempt, m = model, n = tokens, c = cost, d = today, b = named, l = life }))
 return { 'OK' }

@@ -2,7 +2,7 @@
 --
 -- Shared keys
 -- - holds: the calls that hold something, by the time in ms of Redis's clock up to which they may
--- - held: what each of them holds, as JSON: t(ry), m(odel), n (tokens), c(ost in millionths), d(ay), b(udgets), l(ife in ms)
+-- - held: what each of them holds, as JSON: t (attempt), m(odel), n (tokens), c(ost in millionths), d(ay), b(udgets), l(ife in ms)
 -- - busy: how many calls each model has under way
 -- - spent:<day % 3>: what was spent or is held of each budget on a day since 1970, UTC; gone before its name comes again
 --
@@ -45,7 +45,7 @@ local function let_go(holds, held, busy, days, call, tokens, cost)
   end
 end
 
--- Of who waits: the tokens it wants, until when it is known, its try.
+-- Of who waits: the tokens it wants, until when it is known, its attempt.
 local function waiter(kept)
   return string.match(kept or '', '^(%d+) (%d+) (.+)$')
 end

@@ -1,7 +1,7 @@
 -- Ends what a call holds, or its wait: what it used stays taken out of the limits, the rest comes back.
 --
 -- KEYS  1 holds  2 held  3 busy  4 … 6 spent:0 … spent:2  7 bucket:<model>  8 queue:<model>  9 waiters:<model>
--- ARGV  1 call  2 try  3 tokens used  4 cost used, millionths: -1 = nobody knows, so all that was held
+-- ARGV  1 call  2 attempt  3 tokens used  4 cost used, millionths: -1 = nobody knows, so all that was held
 --       5 tokens a minute; 0 = no limit  6 how long nobody may call the model, ms
 -- Reply 1 = it held something, 0 = no more: it took too long, or this was said before
 
@@ -14,7 +14,7 @@ if pause > 0 then
   redis.call('HSET', bucket, 'until', whole(math.min(wanted, now + LONGEST_PAUSE)))
   redis.call('PEXPIRE', bucket, 60 * 60 * 1000)
 end
--- It may have been waiting still, if no other try waits in its place.
+-- It may have been waiting still, if no other attempt waits in its place.
 local _, _, waits = waiter(redis.call('HGET', KEYS[9], call))
 if waits == ARGV[2] then
   redis.call('ZREM', KEYS[8], call)

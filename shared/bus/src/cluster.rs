@@ -35,7 +35,7 @@ pub(crate) fn client(
 }
 
 /// What a node, whichever it is, tells of its cluster: CLUSTER `what`.
-pub(crate) async fn told(wire: &mut ClusterConnection, what: &str) -> Option<String> {
+pub(crate) async fn ask_any(wire: &mut ClusterConnection, what: &str) -> Option<String> {
     let mut cmd = redis::cmd("CLUSTER");
     cmd.arg(what);
     let anybody = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);

@@ -12,7 +12,7 @@ use redis::cluster_async::ClusterConnection;
 use tokio::time::{Instant, timeout};
 
 use crate::Error;
-use crate::cluster::{PATIENCE, nodes, told};
+use crate::cluster::{PATIENCE, ask_any, nodes};
 use crate::keys::{Keys, slot};
 use crate::link::Link;
 
@@ -101,10 +101,10 @@ fn range(slots: &str) -> Option<RangeInclusive<u16>> {
 
 /// What a node tells, if one answers.
 async fn slots(wire: &mut ClusterConnection) -> Option<Slots> {
-    let mut slots = Slots::of(&told(wire, "NODES").await?);
+    let mut slots = Slots::of(&ask_any(wire, "NODES").await?);
     // Users of an older release may not ask that: where all is well nobody does, since Redis logs who is denied.
     if slots.is_one_away || slots.missing() > 0 {
-        let info = told(wire, "INFO").await;
+        let info = ask_any(wire, "INFO").await;
         slots.is_down = info.is_some_and(|info| info.contains("cluster_state:fail"));
     }
     Some(slots)
@@ -162,6 +162,8 @@ struct Cluster {
 struct LeftOut {
     shards: BTreeSet<u16>,
     unserved: Option<Unserved>,
+    /// Those that were among them, and when they no longer were.
+    back: BTreeMap<u16, Instant>,
     /// One of those that are asked for each master.
     of_each_master: Vec<u16>,
     /// When it was last looked at.
@@ -202,6 +204,7 @@ impl Coverage {
         let left_out = LeftOut {
             shards: BTreeSet::new(),
             unserved: None,
+            back: BTreeMap::new(),
             of_each_master: Vec::new(),
             seen: Instant::now(),
         };
@@ -251,6 +254,20 @@ impl Coverage {
         left_out.shards.contains(&shard) && left_out.shards.len() < self.keys.shards().len()
     }
 
+    /// Whether nobody had served it until less than `time` ago.
+    pub(crate) fn is_just_back(&self, shard: u16, time: Duration) -> bool {
+        let left_out = self.left_out();
+        let back = left_out.back.get(&shard);
+        back.is_some_and(|back| back.elapsed() < time)
+    }
+
+    /// The first of the errors that is not of a shard which nobody serves: there is nothing to be had there.
+    pub(crate) fn excuse(&self, failed: Vec<(u16, Error)>) -> Option<Error> {
+        let is_excused = |(shard, error): &(u16, Error)| error.is_away() && self.leaves_out(*shard);
+        let first = failed.into_iter().find(|failed| !is_excused(failed));
+        first.map(|(_, error)| error)
+    }
+
     /// One shard of each master that serves any, as far as is known; one of them all before anybody told.
     pub(crate) async fn shard_of_each_master(&self) -> Vec<u16> {
         if self.left_out().of_each_master.is_empty() {
@@ -290,7 +307,14 @@ impl Coverage {
         let unserved = self.unreachable(&slots, &shards);
         let before = {
             let mut left_out = self.left_out();
-            left_out.shards = shards;
+            let LeftOut {
+                shards: before,
+                back,
+                ..
+            } = &mut *left_out;
+            let now = Instant::now();
+            back.extend(before.difference(&shards).map(|shard| (*shard, now)));
+            *before = shards;
             left_out.of_each_master = of_each_master.into_values().collect();
             std::mem::replace(&mut left_out.unserved, unserved.clone())
         };

@@ -18,6 +18,17 @@ type Claimed = (String, u32, String, Fields);
 /// be told from what one may still hold while Redis is away.
 const LET_GO: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
+/// While Redis was away nobody could renew: this and a third of the lease is what the living need to do so, since they
+/// wait up to 2 s to connect anew.
+const BACK: Duration = Duration::from_secs(3);
+
+/// For how long after Redis was away nothing may be taken over but what was let go. Whoever took the events of the living
+/// would pay for them again, and charge an attempt; what was let go nobody holds.
+#[must_use]
+pub fn grace(lease: Duration) -> Duration {
+    lease / 3 + BACK
+}
+
 /// Leases that a consumer does not hold any more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lost {
@@ -51,8 +62,7 @@ impl Lost {
 
 impl Bus {
     /// Keeps the leases that `consumer` still holds; gives those that it lost. On a connection of its own, so that it
-    /// never waits behind other work. All shards are asked at once: one that hangs keeps no lease of another from being
-    /// renewed.
+    /// never waits behind other work. All shards are asked at once, and of one that nobody serves nothing is told.
     ///
     /// # Errors
     /// Where Redis was not reached in some shard: of its leases nothing is known, and what the others lost is told beside.
@@ -62,27 +72,25 @@ impl Bus {
         consumer: &str,
         leases: &[LeaseId],
     ) -> Result<Lost, Unrenewed> {
-        // Of the others nothing is known, nor can anybody take them over. Whoever reads looks who serves what: leases cannot wait
-        // for that.
-        let served = self.coverage.known();
-        let leases = by_shard(leases).into_iter();
-        let renewals =
-            leases
-                .filter(|(shard, _)| served.contains(shard))
-                .map(async |(shard, entries)| {
-                    let told = self.renew_in(agent, shard, consumer, entries).await;
-                    (shard, told)
-                });
-        let (mut lost, mut failed) = (Lost::default(), None);
+        let mut leases = by_shard(leases);
+        if leases.keys().any(|shard| self.coverage.leaves_out(*shard)) {
+            // Somebody may serve it again.
+            self.coverage.shards().await;
+        }
+        // Nobody else can take those over either.
+        leases.retain(|shard, _| !self.coverage.leaves_out(*shard));
+        let renewals = leases.into_iter().map(async |(shard, entries)| {
+            let told = self.renew_in(agent, shard, consumer, entries).await;
+            (shard, told)
+        });
+        let (mut lost, mut failed) = (Lost::default(), Vec::new());
         for (shard, told) in join_all(renewals).await {
             match told {
                 Ok(more) => lost.add(more),
-                // Somebody has looked meanwhile.
-                Err(error) if error.is_away() && self.coverage.leaves_out(shard) => {}
-                Err(error) => failed = failed.or(Some(error)),
+                Err(error) => failed.push((shard, error)),
             }
         }
-        match failed {
+        match self.coverage.excuse(failed) {
             None => Ok(lost),
             Some(error) => Err(Unrenewed { lost, error }),
         }
@@ -145,10 +153,10 @@ impl Bus {
 
     /// Takes over up to `count` entries whose owner was silent for `lease`; when it is fewer there are no more. An entry
     /// that `consumer` itself let grow old is among them. Shards are asked at once: one that hangs keeps no entry of another
-    /// from being taken over.
+    /// from being taken over. Where nobody served a shard until just now, only what was let go is taken.
     ///
     /// # Errors
-    /// When Redis was not reached in some shard and the others gave nothing.
+    /// When Redis was not reached in some shard that somebody serves, and the others gave nothing.
     pub async fn reclaim(
         &self,
         agent: Agent,
@@ -158,9 +166,13 @@ impl Bus {
     ) -> Result<Vec<Delivery>, Error> {
         let claim = async |shard: u16, share: usize| {
             let mut call = RECLAIM.call();
+            let age = match self.coverage.is_just_back(shard, grace(lease)) {
+                true => LET_GO,
+                false => lease,
+            };
             call.key(self.keys.work(agent, shard))
                 .arg(consumer)
-                .number(millis(lease))
+                .number(millis(age))
                 .arg(share.to_string());
             let claimed: Vec<Claimed> = read(call.run(&self.link).await?)?;
             let claimed = claimed.into_iter();
@@ -175,11 +187,10 @@ impl Bus {
             Ok::<Vec<_>, Error>(claimed.collect())
         };
         let mut shards = self.coverage.shards().await;
-        let asked = shards.clone();
         // Where there is less room than shards none is always the last.
         let first = rand::random_range(0..shards.len());
         shards.rotate_left(first);
-        let (mut found, mut failed) = (Vec::new(), None);
+        let (mut found, mut failed) = (Vec::new(), Vec::new());
         while found.len() < count && !shards.is_empty() {
             let left = count - found.len();
             let share = (left / shards.len()).max(1);
@@ -196,17 +207,20 @@ impl Bus {
                         }
                         found.extend(claimed);
                     }
-                    Err(error) => failed = failed.or(Some(error)),
+                    Err(error) => failed.push((shard, error)),
                 }
             }
         }
-        match failed {
-            // In slots that nobody serves nothing can be claimed, and the others had nothing.
-            Some(error) if found.is_empty() && !self.coverage.doubt(&error, &asked).await => {
-                Err(error)
-            }
-            // What the other shards gave is ours, and its lease runs: dropping it would leave it to that.
-            _ => Ok(found),
+        // What some shards gave is ours, and its lease runs: dropping it would leave it to that.
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        if failed.iter().any(|(_, error)| error.is_away()) {
+            self.coverage.look().await;
+        }
+        match self.coverage.excuse(failed) {
+            None => Ok(found),
+            Some(error) => Err(error),
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use redis::Value;
 use tokio::time::timeout;
 
-use crate::cluster::{PATIENCE, nodes, told};
+use crate::cluster::{PATIENCE, ask_any, nodes};
 use crate::fleet::{ServerLoad, server};
 use crate::reply::read;
 use crate::{Bus, Error};
@@ -57,7 +57,7 @@ impl Bus {
 
     /// The nodes that others name and that are not among these; where these are none, those that the others know to be away.
     async fn silent(&self, nodes: &[ServerLoad]) -> Vec<String> {
-        let named = async { told(&mut self.link.cluster().await?.1, "NODES").await };
+        let named = async { ask_any(&mut self.link.cluster().await?.1, "NODES").await };
         // Whoever does not tell names nobody.
         let named = timeout(PATIENCE, named).await.ok().flatten();
         let tells = nodes.iter().map(|node| node.address.as_str()).collect();

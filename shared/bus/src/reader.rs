@@ -1,7 +1,7 @@
 //! Reads new entries of an agent's work streams, on a connection of its own: a blocking read stops all that is behind
 //! it. It never reads ahead: an entry is delivered when there is a free slot for it, and its lease starts then.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
@@ -28,6 +28,9 @@ const TURN: Duration = Duration::from_millis(50);
 /// with nothing to do would else ask hundreds of times a second.
 const PAUSES: (Duration, Duration) = (TURN, Duration::from_millis(400));
 
+/// How long a shard that failed is missed: one that still does is asked again before.
+const MISSED: Duration = Duration::from_secs(5);
+
 /// One consumer of one agent's work.
 pub struct Reader {
     source: Source,
@@ -44,8 +47,8 @@ pub struct Reader {
     under_way: FuturesUnordered<BoxFuture<'static, Answer>>,
     /// How many entries may come of each of them.
     asked: BTreeMap<u16, usize>,
-    /// Shards of which the last answer was an error.
-    lost: BTreeSet<u16>,
+    /// Shards of which the last answer was an error, and when it was.
+    lost: BTreeMap<u16, Instant>,
 }
 
 /// What it asks, and for whom.
@@ -90,7 +93,7 @@ impl Bus {
             pause: PAUSES.0,
             under_way: FuturesUnordered::new(),
             asked: BTreeMap::new(),
-            lost: BTreeSet::new(),
+            lost: BTreeMap::new(),
         }
     }
 }
@@ -135,11 +138,14 @@ impl Reader {
         self.asked.values().sum()
     }
 
-    /// Whether each shard that somebody serves answered when it was last asked: one that is late may be one that failed.
+    /// Whether a shard that somebody serves has failed and not answered since. Who has no room to ask it again misses it for
+    /// 5 s.
     #[must_use]
-    pub fn has_heard_all(&self) -> bool {
-        let is_left_out = |shard: &u16| self.coverage.leaves_out(*shard);
-        self.asked.is_empty() && self.lost.iter().all(is_left_out)
+    pub fn misses_some(&self) -> bool {
+        let is_missed = |(shard, since): (&u16, &Instant)| {
+            since.elapsed() < MISSED && !self.coverage.leaves_out(*shard)
+        };
+        self.lost.iter().any(is_missed)
     }
 
     /// What those still give: for who reads no more.
@@ -280,7 +286,7 @@ impl Reader {
             self.asked.remove(shard);
             match answer.given {
                 Ok(_) => self.lost.remove(shard),
-                Err(_) => self.lost.insert(*shard),
+                Err(_) => self.lost.insert(*shard, Instant::now()),
             };
         }
         Some(answer)

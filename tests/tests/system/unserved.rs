@@ -146,6 +146,42 @@ async fn a_worker_is_not_ready_once_what_was_still_served_is_gone_too() -> anyho
     model.end().await
 }
 
+/// A model that answers only after the slots were away for longer than a lease.
+#[tokio::test]
+async fn an_event_in_flight_stays_with_its_worker_when_its_slots_come_back() -> anyhow::Result<()> {
+    let servers = tempfile::tempdir()?;
+    let settings = ["--cluster-require-full-coverage", "no"];
+    let mut cluster = Servers::cluster_with(servers.path(), &settings).await?;
+    let (url, model) = (cluster.url(), Model::start("", &["--ttft", "15s"]).await?);
+    let bus = sharded(&url)?;
+    let stories = stories(&bus, STORIES).await?;
+    let narrators = [narrator(&url, &model).await?, narrator(&url, &model).await?];
+    for story in &stories {
+        bus.publish(&action(story, "a1", "I go on.", None)?).await?;
+    }
+    model.is_asked(STORIES).await?;
+    let lost = loses_slots(&mut cluster).await?;
+    for (_, _, page) in &narrators {
+        answers(page, StatusCode::OK, "ready, but 5461 of the 16384 slots").await?;
+    }
+    gets_them_back(&mut cluster, lost).await?;
+    for story in &stories {
+        is_answered(&bus, story).await?;
+    }
+    for (narrator, log, page) in narrators {
+        let metrics = page.replace("readyz", "metrics");
+        page_says(
+            &metrics,
+            "storyfleet_leases_lost_total{agent=\"narrator\"} 0",
+        )
+        .await?;
+        assert_eq!(log.with("took over"), Vec::<String>::new());
+        assert!(narrator.end().await?.success());
+    }
+    model.is_asked(STORIES).await?;
+    model.end().await
+}
+
 /// As Redis is unless it is told otherwise.
 #[tokio::test]
 async fn a_cluster_that_is_down_for_want_of_some_slots_is_told_of_and_waited_for()
