@@ -245,6 +245,19 @@ def test_a_redis_that_hangs(fleet, raises):
         fires("StoryfleetPublishesFail")
 
 
+def test_a_limit_that_is_too_low(fleet, raises):
+    fires = raises("StoryfleetModelLimited")
+    models = fleet.folder / "models.yaml"
+    granted = models.read_text()
+    models.write_text("models: {mock: {window: 128000, calls_at_once: 1}}\n")
+    with fleet.told("narrator-1"):
+        models.write_text(granted)
+        with fleet.frozen("narrator-2"), fleet.playing("rules:\n- {reply: {fault: stall(2)}}\n"):
+            everybody_acts(fleet, STORIES[: live.SLOTS])
+            fires("StoryfleetModelLimited", "narrator")
+    all_is_answered(fleet)
+
+
 def test_replicas_that_are_not_there(fleet, raises):
     fires = raises("StoryfleetNotReplicated")
     with fleet.told("narrator-1", STORYFLEET_WAIT_REPLICAS="1"):
