@@ -119,10 +119,13 @@ pub(crate) struct Gone {
 impl Target {
     /// Who names a folder means its fleet, whatever variable their shell has.
     pub(crate) fn settle(&mut self, given: &ArgMatches) {
-        let is_from = |option, source| given.value_source(option) == Some(source);
+        let is_from = |option: &str, source| given.value_source(option) == Some(source);
         if is_from("data", ValueSource::CommandLine) && is_from("redis", ValueSource::EnvVariable) {
             note("REDIS_URL is passed over, since --data is given: --redis URL is for that Redis");
             self.redis = None;
+            // They are of that Redis.
+            self.tls
+                .retain(|option| !is_from(option, ValueSource::EnvVariable));
         }
     }
 

@@ -43,6 +43,24 @@ def test_every_component_is_part_of_an_overlay():
         assert any(f"components/{component.name}" in text for text in texts), component.name
 
 
+def test_every_agent_reads_the_models_of_the_overlay(overlay, tmp_path):
+    for name in fleet.AGENTS:
+        deployment = overlay.get("Deployment", name)
+        container = fleet.containers(deployment)[0]
+        path = overlay.environment(container)["STORYFLEET_MODELS"]
+        mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        volumes = {volume["name"]: volume for volume in fleet.pod(deployment)["volumes"]}
+        models = overlay.get("ConfigMap", volumes["models"]["configMap"]["name"])["data"]
+        assert [f"{mounts['models']}/{file}" for file in models] == [path], name
+        file = tmp_path / "models.yaml"
+        for text, is_read in [*((text, True) for text in models.values()), ("models: none", False)]:
+            file.write_text(text)
+            command = [fleet.binary(name), "check", "--models", file, "--redis", "redis://127.0.0.1:1", "--llm",
+                       "http://127.0.0.1:1/v1", "--model", "mock"]  # fmt: skip
+            done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+            assert (str(file) not in done.stdout + done.stderr) == is_read, done
+
+
 def test_whoever_talks_to_redis_reads_its_authority(production, tmp_path):
     trusting = fleet.Fleet(fleet.with_component("production", "redis-tls", tmp_path))
     for thing in trusting.objects:

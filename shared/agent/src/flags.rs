@@ -166,6 +166,18 @@ impl RedisTls {
         }
     }
 
+    /// Leaves away the options that are not to be kept, which go by the names of their fields.
+    pub fn retain(&mut self, is_kept: impl Fn(&str) -> bool) {
+        let options = [
+            ("redis_ca", &mut self.redis_ca),
+            ("redis_cert", &mut self.redis_cert),
+            ("redis_key", &mut self.redis_key),
+        ];
+        for (name, file) in options {
+            file.take_if(|_| !is_kept(name));
+        }
+    }
+
     #[must_use]
     pub fn is_given(&self) -> bool {
         self.encryption() != bus::Encryption::default()

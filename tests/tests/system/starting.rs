@@ -37,7 +37,10 @@ async fn a_folder_that_is_named_counts_more_than_a_variable() -> anyhow::Result<
     stack.story("castle", Policies::default()).await?;
     let list = async |arguments: &[&str]| {
         let mut command = storyfleet(data.path(), arguments)?;
-        anyhow::Ok(command.env("REDIS_URL", stack.redis_url()).output().await?)
+        command.env("REDIS_URL", stack.redis_url());
+        // Of a Redis that is not asked.
+        command.env("STORYFLEET_REDIS_CA", data.path().join("ca.pem"));
+        anyhow::Ok(command.output().await?)
     };
     let output = list(&["story", "list"]).await?;
     let told = String::from_utf8(output.stderr)?;
@@ -45,7 +48,11 @@ async fn a_folder_that_is_named_counts_more_than_a_variable() -> anyhow::Result<
     assert!(told.contains("no fleet runs in"), "{told}");
     assert_eq!(output.status.code(), Some(1), "{told}");
 
-    let named = list(&["story", "list", "--redis", &stack.redis_url()]).await?;
+    let mut named = storyfleet(
+        data.path(),
+        &["story", "list", "--redis", &stack.redis_url()],
+    )?;
+    let named = named.env("REDIS_URL", "redis://nowhere").output().await?;
     assert_eq!(String::from_utf8(named.stdout)?, "castle\n");
     assert_eq!(String::from_utf8(named.stderr)?, "");
 
