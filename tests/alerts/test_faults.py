@@ -251,6 +251,7 @@ def test_a_limit_that_is_too_low(fleet, raises):
     granted = models.read_text()
     models.write_text("models: {mock: {window: 128000, calls_at_once: 1}}\n")
     with fleet.told("narrator-1"):
+        eventually("it has read that", lambda: fleet.answers(f"{fleet.internal('narrator-1')}/readyz"))
         models.write_text(granted)
         with fleet.frozen("narrator-2"), fleet.playing("rules:\n- {reply: {fault: stall(2)}}\n"):
             everybody_acts(fleet, STORIES[: live.SLOTS])
