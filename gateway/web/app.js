@@ -17,7 +17,7 @@ const HINTS = { do: 'What do you do?', say: 'What do you say?', story: 'What hap
 const scene = new Scene({ onChoose: ({ id, label, again }) => publish({ mode: 'choose', choice: id }, { label, again }) });
 const typists = new Typists(at('typing'));
 const door = new Door(open);
-const kept = new Kept(sessionStorage);
+const kept = new Kept(() => sessionStorage);
 let room;
 let me = {};
 

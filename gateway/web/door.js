@@ -18,16 +18,30 @@ export function show(story) {
   history.replaceState(null, '', place);
 }
 
-/** The token of this tab: kept until the tab is closed, so that a reload goes on. */
+/**
+ * The token of this tab: kept until the tab is closed, so that a reload goes on. Where the browser allows no storage a
+ * reload asks for it again.
+ */
 export const keys = {
   get token() {
-    return sessionStorage.getItem(REMEMBERED) ?? undefined;
+    return current;
   },
-  set token(token) {
-    if (token) sessionStorage.setItem(REMEMBERED, token);
-    else sessionStorage.removeItem(REMEMBERED);
+  set token(given) {
+    current = given;
+    remember((storage) => (given ? storage.setItem(REMEMBERED, given) : storage.removeItem(REMEMBERED)));
   },
 };
+
+let current = remember((storage) => storage.getItem(REMEMBERED)) ?? undefined;
+
+function remember(how) {
+  try {
+    return how(sessionStorage);
+  } catch {
+    // It is known until the page is left.
+    return undefined;
+  }
+}
 
 /** One request of the API. @throws {Problem} */
 export async function ask(path, { method = 'GET', body, token } = {}) {

@@ -14,6 +14,7 @@ export class Kept {
   /** Ids of what is not in the tab's memory. */
   #left = new Set();
 
+  /** @param {() => Storage} storage is asked for each time: where a browser allows none, asking throws. */
   constructor(storage, now = Date.now) {
     this.#storage = storage;
     this.#now = now;
@@ -53,17 +54,17 @@ export class Kept {
 
   #all() {
     try {
-      const all = JSON.parse(this.#storage.getItem(KEPT) ?? '[]');
+      const all = JSON.parse(this.#storage().getItem(KEPT) ?? '[]');
       return all.filter(({ at }) => this.#now() - at < LASTS);
     } catch {
-      // Nothing of ours.
+      // Nothing of ours, or a browser that allows no storage.
       return [];
     }
   }
 
   #write(all) {
     try {
-      this.#storage.setItem(KEPT, JSON.stringify(all));
+      this.#storage().setItem(KEPT, JSON.stringify(all));
       return true;
     } catch {
       // A tab that may keep nothing, or no more.

@@ -46,10 +46,10 @@ test('words that are not sent outlive a gap, and leave with their story', TIME, 
   assert.deepEqual(page.faults, []);
 });
 
-test('whoever is put out while the network is away finds all that was not sent, in its order', TIME, async (t) => {
+test('where the browser keeps nothing, whoever is put out while the network is away finds all that was not sent, in its order', TIME, async (t) => {
   await stack.create(mira, 'kept');
-  const page = await pages.enter(t, await stack.token('ann'), 'kept');
-  await open(page);
+  const forbids = () => Object.defineProperty(globalThis, 'sessionStorage', { get: () => { throw new DOMException('denied', 'SecurityError'); } });
+  const page = await pages.prepared(t, await stack.token('ann'), 'kept', (it) => it.addInitScript(forbids));
   stack.wire.cut();
   await page.waitForFunction(() => document.getElementById('news').textContent.includes('lost'));
   for (const words of ['one', 'two', 'three']) await write(page, words);

@@ -99,7 +99,7 @@ test('a tab that keeps nothing, or has no room, says that it would lose somethin
   const storage = new Map();
   const room = { getItem: (name) => storage.get(name) ?? null, setItem: (name, value) => storage.set(name, value) };
   let now = 0;
-  const kept = new Kept(room, () => now);
+  const kept = new Kept(() => room, () => now);
   const one = (id) => ({ id, sub: 'mira', story: 's', said: { text: id } });
   for (let i = 0; i < 100; i += 1) kept.add(one(`${i}`));
   assert.equal(kept.loses, false);
@@ -110,7 +110,7 @@ test('a tab that keeps nothing, or has no room, says that it would lose somethin
   assert.equal(kept.of('s', 'mira').length, 100);
   now = 21 * 3_600_000;
   assert.deepEqual(kept.of('s', 'mira'), []);
-  const closed = new Kept({ getItem: () => null, setItem: () => { throw new Error('quota'); } });
+  const closed = new Kept(() => { throw new Error('no storage'); });
   closed.add(one('a'));
   assert.equal(closed.loses, true);
   closed.leave('a');
