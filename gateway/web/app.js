@@ -25,7 +25,8 @@ start();
 
 async function start() {
   const { token, ticket, story } = arrive();
-  if (token) keys.token = token;
+  // Whoever comes by a link may be somebody else than who was here before.
+  if (token || ticket) keys.token = ticket ? undefined : token;
   let problem;
   let left;
   if (ticket) {
@@ -58,8 +59,8 @@ async function open({ token, story, made }) {
 function enter(id, ticket) {
   show(id);
   // Until the gateway says it.
-  const { sub, name = 'You' } = claims(keys.token);
-  me = { sub, name };
+  const { name = 'You' } = claims(keys.token);
+  me = { name };
   scene.begin();
   scene.people([]);
   at('room').hidden = false;
@@ -67,7 +68,8 @@ function enter(id, ticket) {
   at('premise').hidden = true;
   document.title = `${id} · Storyfleet`;
   // One's own words that were sent, by their id, and what ended actions whose id is not known yet.
-  const here = { id, sent: new Map(), ends: new Map() };
+  const here = { id, sent: new Map(), ends: new Map(), isWelcome: false };
+  here.welcome = new Promise((then) => (here.welcomed = then));
   here.gateway = connect({
     ticket,
     // Only a person has a new one: until then the old one is all there is.
@@ -90,7 +92,6 @@ function enter(id, ticket) {
     onTyping: (typist) => typists.heard(typist),
   });
   room = here;
-  for (const { said, label, id: chosen } of kept.of(id, sub)) publish(said, { label, chosen });
   describe(id);
   grow();
   at('text').focus();
@@ -128,9 +129,11 @@ function stateOf({ state, reason, after_ms, name, sub }) {
   const isOpen = state === 'open';
   document.body.dataset.link = state;
   if (isOpen) {
+    if (room.isWelcome && room.sub !== sub) return leave('You are somebody else now. Open the story again to go on.');
     scene.me = sub;
-    me = { sub, name: name ?? sub ?? me.name };
+    me = { name: name ?? sub ?? me.name };
     banner();
+    welcome(sub);
   } else if (state === 'waiting') {
     // A blink is not worth a word.
     banner(after_ms > 400 ? 'The connection is lost. What you write is kept and sent when it is back.' : undefined, after_ms > 1_500);
@@ -142,6 +145,15 @@ function stateOf({ state, reason, after_ms, name, sub }) {
   }
 }
 
+/** Only now it is known whose words are sent. Those of before are the first. */
+function welcome(sub) {
+  const here = room;
+  if (here.isWelcome) return;
+  Object.assign(here, { sub, isWelcome: true });
+  for (const one of kept.of(here.id, sub)) publish(one.said, one);
+  here.welcomed();
+}
+
 function banner(words = '', canTry = false) {
   // What is said again is not spoken again.
   if (at('news').textContent !== words) at('news').textContent = words;
@@ -151,29 +163,39 @@ function banner(words = '', canTry = false) {
 }
 
 function leave(problem) {
-  const { id } = room;
-  // Who is put out will be back, with what was not sent before what is half written.
-  if (problem !== undefined) room.unsent = [at('text').value];
+  const { id, sub } = room;
   room.gateway.close();
   room = undefined;
+  // What cannot be kept is there again before what is half written. What can be chosen is offered again by the story.
+  const unsent = kept.leave().map(({ said }) => said.text);
+  at('text').value = [...unsent, at('text').value].filter(Boolean).join('\n');
   typists.clear();
   at('room').hidden = true;
   banner();
   document.title = 'Storyfleet';
   if (!problem) show();
+  const waits = problem && kept.of(id, sub).length > 0;
+  if (waits) problem = `${problem.replace(/\.?$/, '.')} Your words that were not sent are kept in this tab until you are back.`;
   door.open({ story: id, problem, asks: keys.token === undefined });
 }
 
-/** `label`: what is shown of it; `again`: what is done where it is dropped; `chosen`: the id it was sent under before. */
-function publish(said, { label, again, chosen: first = newId() } = {}) {
+/**
+ * `label`: what is shown of it; `again`: what is done where it is dropped; `id`: what it was sent under before; `why`: it
+ * was not sent, and waits to be told what becomes of it.
+ */
+function publish(said, { label, again, id: first = newId(), why: unsent } = {}) {
   const here = room;
-  const { sub } = me;
   const card = scene.pending({ who: me.name, text: label ?? said.text });
-  const discard = () => {
+  const keep = (id, why) => kept.add({ id, sub: here.sub, story: here.id, said, label, why });
+  const discard = (id) => {
+    kept.remove(id);
     card.remove();
     again?.();
   };
-  const failed = (why, chosen) => card.say('failed', `Not sent: ${why}`, { 'Send again': () => send(chosen), Discard: discard });
+  const failed = (why, id) => {
+    keep(id, why);
+    card.say('failed', `Not sent: ${why}`, { 'Send again': () => send(id), Discard: () => discard(id) });
+  };
   const late = ({ message }) => card.say('late', `Not sent yet: ${message}. It is tried again by itself.`);
   /** What was sent under this id before counts once with it, whether it is known to have arrived or not. */
   const send = async (chosen) => {
@@ -185,39 +207,38 @@ function publish(said, { label, again, chosen: first = newId() } = {}) {
     };
     const own = {
       remove: settles(card.remove),
-      blocked: settles((why) => card.say('blocked', why, { Discard: discard })),
+      blocked: settles((why) => card.say('blocked', why, { Discard: () => discard(chosen) })),
       // That id is used up.
       failed: settles((why) => failed(why, newId())),
     };
     /** The story may tell what becomes of it before the answer does, or in its place. */
     const expect = (id) => {
-      if (isSettled || id === undefined) return;
+      if (isSettled || id === undefined || room !== here) return;
       const end = here.ends.get(id);
       if (scene.has(id)) own.remove();
       else if (end) end(own);
       else here.sent.set(id, own);
     };
-    kept.add({ id: chosen, sub, story: here.id, said, label });
+    keep(chosen);
     card.say('', 'Sending …');
+    if (!here.isWelcome) {
+      await here.welcome;
+      keep(chosen);
+    }
     const answer = here.story.publish({ id: chosen, ...said }, { onDelay: (error) => isSettled || late(error) });
-    eventId(sub, chosen).then(expect);
+    eventId(here.sub, chosen).then(expect);
     try {
       const { id, status } = await answer;
       kept.remove(chosen);
       expect(id);
       if (!isSettled) card.say('waiting', status === 'held' ? 'The moderator reads it first …' : 'Sent');
     } catch (error) {
-      if (isSettled) return;
-      // Who left finds it when they are back.
-      if (error.code === 'closed' && !here.unsent) return kept.leave(chosen);
-      kept.remove(chosen);
-      if (error.code !== 'closed') return failed(error.message, chosen);
-      if (!said.text) return;
-      here.unsent.splice(-1, 0, said.text);
-      at('text').value = here.unsent.filter(Boolean).join('\n');
+      // Who left the story finds it when they are back.
+      if (!isSettled && room === here) failed(error.message, chosen);
     }
   };
-  send(first);
+  if (unsent === undefined) send(first);
+  else failed(unsent, first);
 }
 
 /** One's own words are in the story, or will not be. Either may be told before the answer to those who sent them. */

@@ -1,5 +1,6 @@
-// What was written and is not answered yet, kept in the tab beside the page: after a reload it is sent again under the ids
-// it had, and so it counts once. What cannot be kept holds the page back from leaving.
+// What was written and was not sent, or is not answered yet, kept in the tab beside the page: after a reload, or when its
+// author is back, it is sent again under the ids it had, and so it counts once. What was refused is kept with the reason
+// until its author says what becomes of it. What cannot be kept holds the page back from leaving.
 
 const KEPT = 'storyfleet.unsent';
 
@@ -7,12 +8,13 @@ const KEPT = 'storyfleet.unsent';
 const MOST = 100;
 /** Milliseconds. For a day the gateway knows an id that it took: after that it would take it again. */
 const LASTS = 20 * 3_600_000;
+const TOO_LATE = 'nobody answered for 20 hours. Look whether it is in the story before you send it again.';
 
 export class Kept {
   #storage;
   #now;
-  /** Ids of what is not in the tab's memory. */
-  #left = new Set();
+  /** What is not in the tab's memory, by its id. */
+  #left = new Map();
 
   /** @param {() => Storage} storage is asked for each time: where a browser allows none, asking throws. */
   constructor(storage, now = Date.now) {
@@ -25,14 +27,22 @@ export class Kept {
     return this.#left.size > 0;
   }
 
-  /** @param {{id, sub, story, said, label}} one `id` as it is sent, `sub` whose it is, `label` what is shown of it. */
+  /**
+   * @param {{id, sub, story, said, label, why}} one `id` as it is sent, `sub` whose it is, `label` what is shown of it,
+   * `why` it was not sent and waits for its author. It takes the place of what has its id.
+   */
   add(one) {
     const all = this.#all();
-    // Since when it is known to the gateway, if it is, counts from the first time.
-    if (all.some(({ id }) => id === one.id)) return;
+    const place = all.findIndex(({ id }) => id === one.id);
+    if (place >= 0) {
+      // Since when it is known to the gateway, if it is, counts from the first time. Without room it stays as it was.
+      all[place] = { ...one, at: all[place].at };
+      this.#write(all);
+      return;
+    }
     const isKept = one.sub !== undefined && all.length < MOST && this.#write([...all, { ...one, at: this.#now() }]);
     if (isKept) this.#left.delete(one.id);
-    else this.#left.add(one.id);
+    else this.#left.set(one.id, one);
   }
 
   remove(id) {
@@ -42,20 +52,22 @@ export class Kept {
     if (others.length < all.length) this.#write(others);
   }
 
-  /** Whoever wrote it went away from it: it is there again as far as it is kept. */
-  leave(id) {
-    this.#left.delete(id);
+  /** What could not be kept, in its order: from now on it is with whoever asks. */
+  leave() {
+    const left = [...this.#left.values()];
+    this.#left.clear();
+    return left;
   }
 
-  /** What this person wrote in this story, in its order. */
+  /** What this person wrote in this story, in its order. What is too old to be sent unasked says so in its `why`. */
   of(story, sub) {
-    return this.#all().filter((one) => one.story === story && one.sub === sub);
+    const own = this.#all().filter((one) => one.story === story && one.sub === sub);
+    return own.map((one) => (this.#now() - one.at < LASTS ? one : { ...one, why: TOO_LATE }));
   }
 
   #all() {
     try {
-      const all = JSON.parse(this.#storage().getItem(KEPT) ?? '[]');
-      return all.filter(({ at }) => this.#now() - at < LASTS);
+      return JSON.parse(this.#storage().getItem(KEPT) ?? '[]');
     } catch {
       // Nothing of ours, or a browser that allows no storage.
       return [];

@@ -3,16 +3,15 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 
 import { Kept } from '../kept.js';
-import { Pages, TIME, open, write } from './page.js';
+import { Pages, TIME, isEmpty, open, remembered, said as saidIn, write } from './page.js';
 import { eventually } from './stack.js';
 
 const pages = await Pages.start();
-const { stack, mira, joe } = pages;
+const { stack, mira } = pages;
 after(() => pages.stop());
 
-const said = async (story) => (await stack.log(mira, story)).filter((event) => event.type === 'action').map((event) => event.text);
-const isEmpty = (page) => page.waitForFunction(() => !document.querySelector('#outbox li'));
-const remembered = (page) => page.evaluate(() => JSON.parse(sessionStorage.getItem('storyfleet.unsent') ?? '[]').map((one) => one.said.text));
+const said = (story) => saidIn(pages, story);
+const texts = async (page) => (await remembered(page)).map((one) => one.said.text);
 
 test('what is written while the gateway is away outlives reloads, and is sent once and in its order', TIME, async (t) => {
   await stack.create(mira, 'away');
@@ -35,7 +34,7 @@ test('what is written while the gateway is away outlives reloads, and is sent on
   await eventually('what comes after arrives', async () => (await said('away')).includes('I am back.'));
   await isEmpty(page);
   assert.deepEqual(await said('away'), ['I wait.', 'I wait on.', 'I am back.']);
-  assert.deepEqual(await remembered(page), []);
+  assert.deepEqual(await texts(page), []);
   assert.deepEqual(page.faults, []);
 });
 
@@ -46,14 +45,14 @@ test('what was taken while its answer was lost is in the story once after a relo
   const page = await pages.between(t, mira, 'unanswered', pass);
   await write(page, 'I knock.');
   await eventually('it is taken', async () => (await said('unanswered')).length === 1);
-  assert.deepEqual(await remembered(page), ['I knock.']);
+  assert.deepEqual(await texts(page), ['I knock.']);
   isDeaf = false;
   await page.reload();
   await open(page);
   await page.waitForSelector('#log .mine');
   await isEmpty(page);
   assert.deepEqual(await said('unanswered'), ['I knock.']);
-  assert.deepEqual(await remembered(page), []);
+  assert.deepEqual(await texts(page), []);
 });
 
 test('a Redis that is full is told of where the words wait, and they arrive when it has room', TIME, async (t) => {
@@ -74,25 +73,47 @@ test('a Redis that is full is told of where the words wait, and they arrive when
   assert.deepEqual(await said('full'), ['I squeeze in.']);
 });
 
-test('nobody else who uses the tab sends them', TIME, async (t) => {
-  await stack.create(mira, 'whose');
-  const page = await pages.enter(t, mira, 'whose');
+test('what was refused for too long waits for its author, across reloads, and keeps the time it was sent first', TIME, async (t) => {
+  await stack.create(mira, 'refused');
+  let isFull = true;
+  const say = (message, give, answer) => {
+    if (!isFull || message.t !== 'publish') return give(message);
+    return answer({ t: 'err', ref: message.ref, code: 'unavailable', message: 'no room', after_ms: 50 });
+  };
+  const page = await pages.between(t, mira, 'refused', (message, give) => give(message), say);
+  await page.clock.install();
+  await write(page, 'I squeeze in.');
+  await page.waitForSelector('#outbox .late');
+  const [{ at }] = await remembered(page);
+  const failed = page.locator('#outbox .failed .state');
+  for (const times of [1, 2]) {
+    await page.clock.fastForward(61_000);
+    await failed.waitFor();
+    assert.equal(await failed.textContent(), 'Not sent: no room');
+    await page.reload();
+    await open(page);
+    await failed.waitFor();
+    assert.equal(await failed.textContent(), 'Not sent: no room');
+    isFull = times === 1;
+    await page.getByText('Send again').click();
+    if (isFull) await page.waitForSelector('#outbox .late');
+    assert.deepEqual((await remembered(page)).filter((one) => one.at !== at), []);
+  }
+  await isEmpty(page);
+  assert.deepEqual(await said('refused'), ['I squeeze in.']);
+  assert.deepEqual(await texts(page), []);
+  assert.deepEqual(page.faults, []);
+});
+
+test('what was not sent and is dropped does not come back', TIME, async (t) => {
+  await stack.create(mira, 'dropped');
+  const page = await pages.enter(t, await stack.token('ron', { role: 'reader' }), 'dropped');
   await open(page);
-  stack.wire.cut();
-  await page.waitForFunction(() => document.getElementById('news').textContent.includes('lost'));
-  await write(page, 'I am Mira.');
-  await page.evaluate((token) => sessionStorage.setItem('storyfleet.token', token), joe);
-  const sent = [];
-  page.on('websocket', (socket) => socket.on('framesent', ({ payload }) => sent.push(JSON.parse(payload).t)));
-  await page.goto('about:blank');
-  stack.wire.mend();
-  await page.goto(`${stack.url}/#story=whose`);
-  await open(page);
-  await write(page, 'I am Joe.');
-  await eventually('Joe is heard', async () => (await said('whose')).includes('I am Joe.'));
-  assert.deepEqual(await said('whose'), ['I am Joe.']);
-  assert.deepEqual(await remembered(page), ['I am Mira.']);
-  assert.equal(sent.filter((kind) => kind === 'publish').length, 1);
+  await write(page, 'Let me in.');
+  await page.reload();
+  await page.locator('#outbox .failed').getByText('Discard').click();
+  await isEmpty(page);
+  assert.deepEqual(await texts(page), []);
 });
 
 test('a tab that keeps nothing, or has no room, says that it would lose something', () => {
@@ -108,11 +129,26 @@ test('a tab that keeps nothing, or has no room, says that it would lose somethin
   kept.remove('more');
   assert.equal(kept.loses, false);
   assert.equal(kept.of('s', 'mira').length, 100);
-  now = 21 * 3_600_000;
-  assert.deepEqual(kept.of('s', 'mira'), []);
   const closed = new Kept(() => { throw new Error('no storage'); });
   closed.add(one('a'));
   assert.equal(closed.loses, true);
-  closed.leave('a');
+  assert.deepEqual(closed.leave().map(({ id }) => id), ['a']);
   assert.equal(closed.loses, false);
+});
+
+test('what nobody answered until the gateway may have forgotten it is sent again only by its author', () => {
+  const storage = new Map();
+  const room = { getItem: (name) => storage.get(name) ?? null, setItem: (name, value) => storage.set(name, value) };
+  let now = 0;
+  const kept = new Kept(() => room, () => now);
+  const one = { id: 'a', sub: 'mira', story: 's', said: { text: 'a' } };
+  const why = () => kept.of('s', 'mira').map((it) => it.why);
+  kept.add(one);
+  now = 19 * 3_600_000;
+  kept.add({ ...one, why: 'no room' });
+  assert.deepEqual(why(), ['no room']);
+  kept.add(one);
+  assert.deepEqual(why(), [undefined]);
+  now = 21 * 3_600_000;
+  assert.match(why()[0], /^nobody answered for 20 hours/);
 });

@@ -123,6 +123,14 @@ const shown = (page) => page.$$eval('#log [data-id]', (items) => Object.fromEntr
 
 export const open = (page) => page.waitForSelector('body[data-link="open"]');
 
+export const said = async ({ stack, mira }, story) => (await stack.log(mira, story)).filter((event) => event.type === 'action').map((event) => event.text);
+
+/** Waits until nothing of what was written waits any more. */
+export const isEmpty = (page) => page.waitForFunction(() => !document.querySelector('#outbox li'));
+
+/** What the tab keeps of what was written. */
+export const remembered = (page) => page.evaluate(() => JSON.parse(sessionStorage.getItem('storyfleet.unsent') ?? '[]'));
+
 export async function write(page, text, mode = 'do') {
   await page.check(`input[name=mode][value=${mode}]`);
   await page.fill('#text', text);

@@ -93,9 +93,9 @@ export class Stack {
     if (this.gateway.exitCode === null && this.gateway.signalCode === null) await once(this.gateway, 'exit');
   }
 
-  /** A token of somebody with this role in all stories. */
-  async token(sub, { name = sub, role = 'owner' } = {}) {
-    const options = ['token', '--sub', sub, '--name', name, '--story', `*=${role}`, '--ttl', '1h', '--secret-file', this.#secret];
+  /** A token of somebody with this role in all stories, or in one. */
+  async token(sub, { name = sub, story = '*', role = 'owner' } = {}) {
+    const options = ['token', '--sub', sub, '--name', name, '--story', `${story}=${role}`, '--ttl', '1h', '--secret-file', this.#secret];
     const child = this.#run(path.join(BINARIES, 'storyfleet'), options);
     const [line] = await once(createInterface(child.stdout), 'line');
     return line;
