@@ -231,7 +231,10 @@ function publish(said, { label, again, id: first = newId(), why: unsent } = {}) 
       const { id, status } = await answer;
       kept.remove(chosen);
       expect(id);
-      if (!isSettled) card.say('waiting', status === 'held' ? 'The moderator reads it first …' : 'Sent');
+      if (isSettled) return;
+      // It may be older than what is shown. If the moderator still stops it, it is shown again.
+      if (status === 'duplicate') card.remove();
+      else card.say('waiting', status === 'held' ? 'The moderator reads it first …' : 'Sent');
     } catch (error) {
       // Who left the story finds it when they are back.
       if (!isSettled && room === here) failed(error.message, chosen);

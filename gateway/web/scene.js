@@ -130,6 +130,7 @@ export class Scene {
       say: (kind, text, actions = {}) => {
         // What is said again is not spoken again.
         if (kind === 'late' && state.textContent === text) return;
+        if (!item.isConnected) this.#at('outbox').append(item);
         item.classList.remove('late', 'waiting', 'blocked', 'failed');
         if (kind) item.classList.add(kind);
         state.textContent = text;

@@ -116,6 +116,36 @@ test('what was not sent and is dropped does not come back', TIME, async (t) => {
   assert.deepEqual(await texts(page), []);
 });
 
+test('what was taken and is older than what is shown leaves no card, and one that is stopped later is told', TIME, async (t) => {
+  await stack.create(mira, 'older', { policies: { input: 'hold' } });
+  let isDeaf = true;
+  const late = [];
+  const pass = (message, give) => {
+    if ((message.status && isDeaf) || message.event?.type === 'action') return undefined;
+    return message.event?.type === 'verdict' ? late.push(() => give(message)) : give(message);
+  };
+  const page = await pages.between(t, mira, 'older', pass);
+  const comesBack = async () => {
+    isDeaf = false;
+    late.length = 0;
+    await page.reload();
+    await open(page);
+    await isEmpty(page);
+    assert.deepEqual(await texts(page), []);
+  };
+  await write(page, 'My card is 4111 1111 1111 1111, I pay with it.');
+  await eventually('it is stopped', () => late.length > 0);
+  await comesBack();
+  await eventually('that can be told', () => late.length > 0);
+  late.pop()();
+  await page.locator('#outbox .blocked').getByText('Discard').click();
+  isDeaf = true;
+  await write(page, 'I knock.');
+  await eventually('it is taken', async () => (await said('older')).length === 1);
+  await comesBack();
+  assert.deepEqual(page.faults, []);
+});
+
 test('a tab that keeps nothing, or has no room, says that it would lose something', () => {
   const storage = new Map();
   const room = { getItem: (name) => storage.get(name) ?? null, setItem: (name, value) => storage.set(name, value) };
