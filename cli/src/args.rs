@@ -5,6 +5,7 @@ mod tests;
 
 mod audit;
 mod copy;
+mod costs;
 mod dead;
 mod node;
 mod revoke;
@@ -22,6 +23,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::audit::AuditArgs;
 pub(crate) use self::copy::{ExportArgs, ForkArgs, ImportArgs};
+pub(crate) use self::costs::{By, CostsArgs};
 pub(crate) use self::dead::{DeadCommand, Letter, RedriveArgs};
 pub(crate) use self::node::{NodeCommand, Part};
 pub(crate) use self::revoke::RevokeArgs;
@@ -150,6 +152,19 @@ Examples:
 The id of what is trimmed, taken back or blocked is known for a day. So what is gone and was sent within the last day was lost:
 have who sent it send it again. Of what is older nobody knows which of these it was.")]
     Audit(AuditArgs),
+
+    /// What answers cost, by day, story, agent or model
+    #[command(after_help = "\
+Examples:
+  storyfleet costs                                     of all there is, by day
+  storyfleet costs --day 2026-11-30                    by story
+  storyfleet costs --story castle --by model
+  storyfleet costs --json | jq -r 'select(.day) | [.day, .cost] | @tsv'
+
+It adds up what the answers in the stories' logs say of themselves: what was trimmed is not there, and a fork has the answers
+of its beginning too. Prices are those of --models when an answer was made. Calls that gave no answer, and the moderator's, are
+in storyfleet_llm_cost_total alone (docs/metrics.md).")]
+    Costs(CostsArgs),
 
     /// Watch the fleet live: who is answered, how fast, what waits and why, which worker is silent
     #[command(after_help = "\

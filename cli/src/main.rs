@@ -4,6 +4,7 @@ mod args;
 mod audit;
 mod bench;
 mod copy;
+mod costs;
 mod dead;
 mod doctor;
 mod output;
@@ -67,6 +68,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Dead(command) => dead::run(command, &target.bus().await?, out).await,
         Command::Doctor(args) => doctor::run(args, &target, out).await,
         Command::Top(args) => Box::pin(top::run(args, &target, out)).await,
+        Command::Costs(args) => costs::run(&args, &target.bus().await?, out).await,
         Command::Audit(args) => audit::run(&args, &target, out).await,
         Command::Token(args) => token::run(args, out),
         Command::Revoke(args) => revoke::run(args, &target.bus().await?, out).await,

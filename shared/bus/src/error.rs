@@ -104,7 +104,8 @@ impl Error {
     }
 
     /// Whether it tells of what is stored at one place, whatever is elsewhere.
-    pub(crate) fn is_of_the_data(&self) -> bool {
+    #[must_use]
+    pub fn is_of_the_data(&self) -> bool {
         match self {
             Self::Data(_) | Self::NoStory(_) => true,
             Self::Refused(_) => !self.is_passing(),

@@ -11,6 +11,7 @@ mod bad_input;
 mod bench;
 mod clusters;
 mod command;
+mod costs;
 mod deaths;
 mod drain;
 mod encryption;

@@ -1,0 +1,135 @@
+//! What answers cost, added up out of the stories' logs.
+
+use std::pin::pin;
+
+use anyhow::ensure;
+use futures::TryStreamExt;
+use serde_json::Value;
+use story::{Agent, LlmReport, Payload, Policies, StoryId};
+use system_tests::{Options, Stack};
+
+use crate::command::run;
+
+const PRICES: &str = "models: {mock: {price: {input: 2, output: 8}}}";
+
+/// What `storyfleet costs` wrote, and its exit code.
+struct Told {
+    out: String,
+    err: String,
+    code: Option<i32>,
+}
+
+impl Told {
+    /// Of `--json`.
+    fn lines(&self) -> anyhow::Result<Vec<Value>> {
+        let lines = self.out.lines().map(serde_json::from_str);
+        Ok(lines.collect::<Result<_, _>>()?)
+    }
+}
+
+async fn costs(stack: &Stack, words: &[&str]) -> anyhow::Result<Told> {
+    let nowhere = tempfile::tempdir()?;
+    let redis = stack.redis_url();
+    let words = [&["--redis", &redis, "costs"], words].concat();
+    let output = run(nowhere.path(), &words).await?;
+    Ok(Told {
+        out: String::from_utf8(output.stdout)?,
+        err: String::from_utf8(output.stderr)?,
+        code: output.status.code(),
+    })
+}
+
+/// A narrator answers these.
+async fn answers(stack: &Stack, words: &[&str], acts: &[(&StoryId, &str)]) -> anyhow::Result<()> {
+    let (narrator, _log) = stack.worker_with(Agent::Narrator, words)?;
+    for (story, id) in acts {
+        let said = stack.act(story, id, "I wait.").await?;
+        stack.hear(story).await?.end_of(&said).await?;
+    }
+    narrator.end().await?;
+    Ok(())
+}
+
+/// The day of its last answer, and what all say of themselves.
+async fn said(stack: &Stack, story: &StoryId) -> anyhow::Result<(String, Vec<LlmReport>)> {
+    let (mut day, mut said) = (String::new(), Vec::new());
+    let mut log = pin!(stack.bus.whole_log(story));
+    while let Some(entry) = log.try_next().await? {
+        if let Payload::Narration(narration) = entry.event.payload() {
+            entry.event.at.to_string()[..10].clone_into(&mut day);
+            said.extend(narration.llm.clone());
+        }
+    }
+    Ok((day, said))
+}
+
+#[tokio::test]
+async fn what_stories_and_days_cost_is_what_their_answers_say() -> anyhow::Result<()> {
+    let stack = Stack::start(Options::default()).await?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("models.yaml");
+    std::fs::write(&file, PRICES)?;
+    let castle = stack.story("castle", Policies::default()).await?;
+    let mine = stack.story("mine", Policies::default()).await?;
+    let priced = ["--models", &file.to_string_lossy()];
+    let acts = [(&castle, "a1"), (&castle, "a2"), (&mine, "a1")];
+    answers(&stack, &priced, &acts).await?;
+    answers(&stack, &[], &[(&mine, "a2")]).await?;
+
+    let (day, mut told) = said(&stack, &castle).await?;
+    let (same_day, more) = said(&stack, &mine).await?;
+    ensure!(day == same_day, "begun a second before midnight");
+    told.extend(more);
+    let cost: f64 = told.iter().filter_map(|llm| llm.cost).sum();
+    let tokens: u64 = told.iter().map(|llm| llm.tokens_in).sum();
+    let all = costs(&stack, &["--json"]).await?.lines()?;
+    ensure!(all.len() == 2 && all[0]["day"] == day.as_str(), "{all:?}");
+    let total = &all[1]["total"];
+    ensure!(total["answers"] == 4 && total["unpriced"] == 1, "{total}");
+    let summed = total["cost"].as_f64().unwrap_or_default();
+    ensure!(
+        total["tokens_in"] == tokens && cost > 0.0 && (summed - cost).abs() < 1e-9,
+        "{total} {cost}"
+    );
+
+    let by_story = costs(&stack, &["--json", "--day", &day]).await?.lines()?;
+    let stories = by_story.iter().map(|row| row["story"].as_str());
+    let stories: Vec<_> = stories.collect();
+    ensure!(stories == [Some("castle"), Some("mine"), None]);
+    ensure!(by_story[..2].iter().all(|row| row["answers"] == 2));
+    let none = costs(&stack, &["--json", "--day", "2020-02-29"]).await?;
+    ensure!(none.lines()?[0]["total"]["answers"] == 0, "{}", none.out);
+
+    let shown = costs(&stack, &["--story", "mine", "--by", "model"]).await?;
+    ensure!(
+        shown.out.starts_with("model ") && shown.out.contains("\nmock "),
+        "{}",
+        shown.out
+    );
+    let note = "1 of them have no price";
+    ensure!(shown.err.starts_with(note), "{}", shown.err);
+    stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_cannot_be_added_up_is_refused_with_what_to_write() -> anyhow::Result<()> {
+    let stack = Stack::start(Options::default()).await?;
+    let of_by = "[possible values: day, story, agent, model]";
+    for (words, code, says) in [
+        (["--story", "nowhere"], 2, "there is no story 'nowhere'"),
+        (["--story", "No Where"], 2, "--story"),
+        (["--day", "yesterday"], 2, "write it like 2026-11-30"),
+        (["--day", "2026-02-30"], 2, "write it like 2026-11-30"),
+        (["--by", "person"], 2, of_by),
+    ] {
+        let refused = costs(&stack, &words).await?;
+        ensure!(
+            refused.code == Some(code) && refused.err.contains(says),
+            "{words:?}: {}",
+            refused.err
+        );
+    }
+    stack.end().await;
+    Ok(())
+}
