@@ -18,6 +18,8 @@ const scene = new Scene({ onChoose: ({ id, label, again }) => publish({ mode: 'c
 const typists = new Typists(at('typing'));
 const door = new Door(open);
 const kept = new Kept(() => sessionStorage);
+/** What is half written, by whose it is, until they are back. */
+const drafts = new Map();
 let room;
 let me = {};
 
@@ -150,6 +152,8 @@ function welcome(sub) {
   const here = room;
   if (here.isWelcome) return;
   Object.assign(here, { sub, isWelcome: true });
+  compose(drafts.get(sub));
+  drafts.delete(sub);
   for (const one of kept.of(here.id, sub)) publish(one.said, one);
   here.welcomed();
 }
@@ -167,15 +171,20 @@ function leave(problem) {
   room.gateway.close();
   room = undefined;
   // What cannot be kept is there again before what is half written. What can be chosen is offered again by the story.
-  const unsent = kept.leave().map(({ said }) => said.text);
-  at('text').value = [...unsent, at('text').value].filter(Boolean).join('\n');
+  compose(...kept.leave().map(({ said }) => said.text));
+  if (sub !== undefined) {
+    drafts.set(sub, at('text').value);
+    at('text').value = '';
+  }
   typists.clear();
   at('room').hidden = true;
   banner();
   document.title = 'Storyfleet';
   if (!problem) show();
-  const waits = problem && kept.of(id, sub).length > 0;
-  if (waits) problem = `${problem.replace(/\.?$/, '.')} Your words that were not sent are kept in this tab until you are back.`;
+  if (kept.of(id, sub).length > 0) {
+    const waits = 'Your words that were not sent are kept in this tab until you are back.';
+    problem = problem ? `${problem.replace(/\.?$/, '.')} ${waits}` : waits;
+  }
   door.open({ story: id, problem, asks: keys.token === undefined });
 }
 
@@ -296,6 +305,12 @@ async function before(id, from) {
     }
   }
   return { events, from };
+}
+
+/** Puts these words before what is half written. */
+function compose(...words) {
+  at('text').value = [...words, at('text').value].filter(Boolean).join('\n');
+  grow();
 }
 
 function mode() {

@@ -210,7 +210,7 @@ test('who signs in again finds what was not answered sent once, a choice too', T
   isOut = true;
   for (const socket of sockets) socket.close({ code: 4401, reason: 'the token is over' });
   await hasTold(page, KEPT);
-  assert.equal(await page.inputValue('#text'), 'and');
+  assert.equal(await page.inputValue('#text'), '');
   isDeaf = isOut = false;
   await page.fill('#token', mira);
   await page.press('#token', 'Enter');
@@ -220,4 +220,34 @@ test('who signs in again finds what was not answered sent once, a choice too', T
   await eventually('all is there', async () => (await modes()).length === 3);
   assert.deepEqual(await modes(), ['do', 'choose', 'do']);
   assert.equal(await page.inputValue('#text'), 'and');
+});
+
+test('what is half written is nobody else\'s to send', TIME, async (t) => {
+  await stack.create(mira, 'half');
+  const page = await pages.enter(t, await stack.token('eve'), 'half');
+  await open(page);
+  await page.fill('#text', 'I am Eve.');
+  await stack.revoke('eve');
+  await page.waitForSelector('#door:not([hidden])');
+  await page.fill('#token', joe);
+  await page.press('#token', 'Enter');
+  await open(page);
+  await page.press('#text', 'Enter');
+  await write(page, 'I am Joe.');
+  await eventually('Joe is heard', async () => (await said('half')).includes('I am Joe.'));
+  assert.deepEqual(await said('half'), ['I am Joe.']);
+});
+
+test('who leaves is told that what was not sent is kept', TIME, async (t) => {
+  await stack.create(mira, 'left');
+  const page = await pages.enter(t, mira, 'left');
+  await open(page);
+  await unsent(page, 'I knock.');
+  await page.click('#leave');
+  await hasTold(page, KEPT);
+  stack.wire.mend();
+  await page.press('#story', 'Enter');
+  await open(page);
+  await eventually('it is sent', async () => (await said('left')).length === 1);
+  await isEmpty(page);
 });
