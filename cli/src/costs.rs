@@ -22,7 +22,7 @@ const EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 struct Sum {
     answers: u64,
-    /// Of them, those that say no cost: what they took is in the tokens, and not in the cost.
+    /// Of them, those that say no cost: where the model said what it used, that is in the tokens.
     unpriced: u64,
     tokens_in: u64,
     tokens_cached: u64,
@@ -152,7 +152,7 @@ fn tell(sums: &BTreeMap<String, Sum>, by: By, out: Output) -> anyhow::Result<()>
     out.text(&table(name, sums, &total))?;
     if total.unpriced > 0 {
         note(&format!(
-            "{} of them have no price, and are not in the cost: --models FILE of the agents has prices (docs/models.md)",
+            "{} of them are not in the cost: they ended before the model said what it used, or --models FILE of their agent had no price for it (docs/models.md)",
             total.unpriced
         ));
     }
@@ -167,7 +167,10 @@ fn table(name: &str, sums: &BTreeMap<String, Sum>, total: &Sum) -> String {
             sum.tokens_in.to_string(),
             sum.tokens_cached.to_string(),
             sum.tokens_out.to_string(),
-            format!("{:.6}", sum.cost),
+            match sum.answers > 0 && sum.unpriced == sum.answers {
+                true => "-".to_owned(),
+                false => format!("{:.6}", sum.cost),
+            },
         ]
     };
     let head = ["answers", "tokens in", "cached", "tokens out", "cost"];

@@ -28,7 +28,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(args: SendArgs, target: &Target, out: Output) -> anyhow::Result<ExitCode> {
     let (mode, wait) = (mode(&args)?, args.wait);
-    let bus = &target.bus().await?;
+    let bus = &target.bus().await.context("nothing was sent")?;
     if let Some(name) = &args.to {
         is_there(name, &args.story, bus).await?;
     }

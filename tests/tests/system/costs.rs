@@ -106,7 +106,7 @@ async fn what_stories_and_days_cost_is_what_their_answers_say() -> anyhow::Resul
         "{}",
         shown.out
     );
-    let note = "1 of them have no price";
+    let note = "1 of them are not in the cost";
     ensure!(shown.err.starts_with(note), "{}", shown.err);
     stack.end().await;
     Ok(())
