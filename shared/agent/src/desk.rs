@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use bus::{Admitted, Ask, Budget, Bus, Used};
+use bus::{Admitted, Ask, Budget, Bus, Unit, Used};
 use futures::FutureExt;
 use llm::{Class, Error, Gate, Most, Pass, Spent};
 use prometheus::{Histogram, IntGauge};
@@ -166,7 +166,7 @@ impl Desk {
                     return Ok(self.leave(claim));
                 }
                 Ok(Admitted::Over { budget, until }) => {
-                    return Err(over(&claim.budgets, budget, until));
+                    return Err(over(&claim, budget, until));
                 }
                 Ok(Admitted::Wait { again, .. })
                     if began.elapsed() + again <= self.models.wait() =>
@@ -176,7 +176,7 @@ impl Desk {
                 Ok(Admitted::Wait { place, .. }) => {
                     self.end(claim, Some(Used::default()), Duration::ZERO);
                     let what = format!(
-                        "the limits of {} had no room for {:?}, with {place} calls ahead",
+                        "the limits of {} have no room within {:?}: {place} calls are ahead",
                         self.name,
                         self.models.wait()
                     );
@@ -303,23 +303,25 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn over(budgets: &[Budget], place: usize, until: Duration) -> Error {
-    let budget = budgets.get(place);
-    let (whose, unit) = budget.map_or(("?", "budget"), |budget| {
-        let unit = match budget.unit {
-            bus::Unit::Tokens => "tokens",
-            bus::Unit::Cost => "cost",
-        };
-        (budget.whose.as_str(), unit)
-    });
+fn over(claim: &Claim, place: usize, until: Duration) -> Error {
+    let Some(Budget { whose, unit, a_day }) = claim.budgets.get(place) else {
+        return Error::new(Class::Budget, "a budget of the day is used up");
+    };
+    let (unit, most) = match unit {
+        Unit::Tokens => ("tokens", claim.most.tokens),
+        Unit::Cost => ("millionths of cost", claim.most.cost),
+    };
     let hours = until.as_secs() / 3_600;
     let minutes = until.as_secs() % 3_600 / 60;
-    Error::new(
-        Class::Budget,
-        format!(
-            "the {unit} of a day are used up for {whose}: the next one begins in {hours} h {minutes} min"
+    let what = match most > *a_day {
+        true => format!(
+            "a call that may take {most} {unit} is more than all of a day's {a_day} of {whose}"
         ),
-    )
+        false => format!(
+            "of a day's {a_day} {unit} of {whose} too few are left: the next one begins in {hours} h {minutes} min"
+        ),
+    };
+    Error::new(Class::Budget, what)
 }
 
 /// Who did what is answered, each once.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::file::text;
 use crate::flags;
+use crate::prompts::first_line;
 
 /// The most bytes of a file.
 const MAX_BYTES: u64 = 256 * 1024;
@@ -73,7 +74,7 @@ impl Models {
     }
 
     pub(crate) fn parse(yaml: &str) -> anyhow::Result<Self> {
-        let models: Self = serde_saphyr::from_str(yaml).map_err(|error| anyhow!("{error}"))?;
+        let models: Self = serde_saphyr::from_str(yaml).map_err(|error| misread(&error, yaml))?;
         models.check()?;
         Ok(models)
     }
@@ -98,7 +99,11 @@ impl Models {
                 );
             }
             if model.price.is_some_and(|price| !price.is_sound()) {
-                bail!("{}: a price is a number, 0 or more", at("price"));
+                bail!(
+                    "{}: a price is a number, 0 or more, and {} at most",
+                    at("price"),
+                    Price::MOST
+                );
             }
             model.per_day.check(&at("per_day"))?;
             let costs = [&model.per_day, &self.stories.per_day, &self.people.per_day];
@@ -124,6 +129,16 @@ impl Models {
             bail!("models.{name}.price is missing: a cost per day is to be kept");
         }
         Ok(model)
+    }
+
+    /// What may not be meant: models are named, and this one is not among them.
+    pub(crate) fn doubt(&self, name: &str) -> Option<String> {
+        let is_named = self.models.is_empty() || self.models.contains_key(name);
+        (!is_named).then(|| {
+            let names: Vec<&str> = self.models.keys().map(String::as_str).collect();
+            let names = names.join(", ");
+            format!("--models names {names}, and not {name}, which so has no price and no limits of its own")
+        })
     }
 
     /// What the tokens of the model of this name cost, where that is known.
@@ -216,6 +231,19 @@ impl<'de> Deserialize<'de> for Wait {
         let wait = flags::pause(&text);
         wait.map(Self)
             .map_err(|wanted| serde::de::Error::custom(format!("wait `{text}`: {wanted}")))
+    }
+}
+
+/// What is wrong, and the line that it is in.
+fn misread(error: &serde_saphyr::Error, yaml: &str) -> anyhow::Error {
+    let what = first_line(&error.to_string());
+    let at = error
+        .location()
+        .and_then(|at| usize::try_from(at.line()).ok());
+    let line = at.and_then(|at| yaml.lines().nth(at.saturating_sub(1)));
+    match line {
+        Some(line) => anyhow!("{what}: `{}`", line.trim()),
+        None => anyhow!(what),
     }
 }
 

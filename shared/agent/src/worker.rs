@@ -226,6 +226,9 @@ impl<A: Agent> Worker<A> {
         let desk = Desk::new(&bus, &setup.models, &setup.llm, &setup.model, &meters);
         let (desk, ended) = desk.map_err(exit::configuration)?.unzip();
         let window = Window::of(&setup.models, &setup.model);
+        if let Some(doubt) = setup.models.doubt(&setup.model) {
+            tracing::warn!("{doubt}");
+        }
         let worker = Self {
             bus,
             desk,

@@ -40,11 +40,14 @@ impl Price {
         cost / 1e6
     }
 
+    /// More than any price: what calls cost can be counted.
+    pub const MOST: f64 = 1e6;
+
     /// Whether it is a price at all.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let parts = [Some(self.input), self.cached, Some(self.output)];
-        let sound = |part: f64| part.is_finite() && part >= 0.0;
+        let sound = |part: f64| (0.0..=Self::MOST).contains(&part);
         parts.into_iter().flatten().all(sound)
     }
 }
@@ -98,9 +101,11 @@ mod tests {
 
     #[test]
     fn no_price_is_negative_or_endless() {
-        for input in [-0.1, f64::NAN, f64::INFINITY] {
+        for input in [-0.1, f64::NAN, f64::INFINITY, 1_000_000.1] {
             assert!(!Price { input, ..PRICE }.is_sound(), "{input}");
         }
         assert!(PRICE.is_sound());
+        let input = Price::MOST;
+        assert!(Price { input, ..PRICE }.is_sound());
     }
 }

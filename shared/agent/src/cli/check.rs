@@ -50,7 +50,10 @@ pub(super) async fn run<O: Args>(options: &Options<O>, built: anyhow::Result<Set
     let asked = async {
         match built {
             Ok(setup) => (
-                Ok(Usable::new("usable")),
+                Ok(Usable {
+                    warnings: setup.models.doubt(&setup.model).into_iter().collect(),
+                    ..Usable::new("usable")
+                }),
                 in_time("the model", model(&setup)).await,
             ),
             Err(error) => (
