@@ -70,7 +70,7 @@ function enter(id, ticket) {
   at('premise').hidden = true;
   document.title = `${id} · Storyfleet`;
   // One's own words that were sent, by their id, and what ended actions whose id is not known yet.
-  const here = { id, sent: new Map(), ends: new Map(), isWelcome: false };
+  const here = { id, claimed: claims(keys.token).sub, sent: new Map(), ends: new Map(), isWelcome: false };
   here.welcome = new Promise((then) => (here.welcomed = then));
   here.gateway = connect({
     ticket,
@@ -167,13 +167,14 @@ function banner(words = '', canTry = false) {
 }
 
 function leave(problem) {
-  const { id, sub } = room;
+  const { id, claimed, sub = claimed } = room;
   room.gateway.close();
   room = undefined;
   // What cannot be kept is there again before what is half written. What can be chosen is offered again by the story.
-  compose(...kept.leave().map(({ said }) => said.text));
+  const left = kept.leave().map(({ said }) => said.text);
+  compose(...left);
   if (sub !== undefined) {
-    drafts.set(sub, at('text').value);
+    if (at('text').value) drafts.set(sub, at('text').value);
     at('text').value = '';
   }
   typists.clear();
@@ -181,7 +182,7 @@ function leave(problem) {
   banner();
   document.title = 'Storyfleet';
   if (!problem) show();
-  if (kept.of(id, sub).length > 0) {
+  if (left.length > 0 || kept.of(id, sub).length > 0) {
     const waits = 'Your words that were not sent are kept in this tab until you are back.';
     problem = problem ? `${problem.replace(/\.?$/, '.')} ${waits}` : waits;
   }
@@ -192,8 +193,10 @@ function leave(problem) {
  * `label`: what is shown of it; `again`: what is done where it is dropped; `id`: what it was sent under before; `why`: it
  * was not sent, and waits to be told what becomes of it.
  */
-function publish(said, { label, again, id: first = newId(), why: unsent } = {}) {
+function publish(said, { label, again, id, why: unsent } = {}) {
   const here = room;
+  const isOld = id !== undefined;
+  const first = id ?? newId();
   const card = scene.pending({ who: me.name, text: label ?? said.text });
   const keep = (id, why) => kept.add({ id, sub: here.sub, story: here.id, said, label, why });
   const discard = (id) => {
@@ -241,8 +244,8 @@ function publish(said, { label, again, id: first = newId(), why: unsent } = {}) 
       kept.remove(chosen);
       expect(id);
       if (isSettled) return;
-      // It may be older than what is shown. If the moderator still stops it, it is shown again.
-      if (status === 'duplicate') card.remove();
+      // What was sent before a reload may be older than what is shown. If the moderator still stops it, it is shown again.
+      if (status === 'duplicate' && isOld) card.remove();
       else card.say('waiting', status === 'held' ? 'The moderator reads it first …' : 'Sent');
     } catch (error) {
       // Who left the story finds it when they are back.
@@ -352,7 +355,7 @@ at('text').addEventListener('input', () => {
 });
 at('composer').addEventListener('change', modeChanged);
 at('again').addEventListener('click', () => room?.gateway.wake());
-addEventListener('beforeunload', (event) => kept.loses && event.preventDefault());
+addEventListener('beforeunload', (event) => (kept.loses || drafts.size > 0) && event.preventDefault());
 // Another link was opened in this tab.
 addEventListener('hashchange', () => location.reload());
 at('leave').addEventListener('click', () => leave());

@@ -58,6 +58,8 @@ test('where the browser keeps nothing, whoever is put out while the network is a
   stack.wire.mend();
   await page.waitForSelector('#door:not([hidden])');
   assert.equal(await page.inputValue('#text'), '');
+  const isHeld = () => !dispatchEvent(new Event('beforeunload', { cancelable: true }));
+  assert.equal(await page.evaluate(isHeld), true);
   const ann = await eventually('she is let in again', async () => {
     const token = await stack.token('ann');
     const answer = await fetch(`${stack.behind}/v1/stories/kept`, { headers: { authorization: `Bearer ${token}` } });

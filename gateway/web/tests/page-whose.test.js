@@ -238,6 +238,24 @@ test('what is half written is nobody else\'s to send', TIME, async (t) => {
   assert.deepEqual(await said('half'), ['I am Joe.']);
 });
 
+test('what is half written before the gateway has said whose it is, is theirs whose token it was', TIME, async (t) => {
+  await stack.create(mira, 'claimed');
+  let isDeaf = false;
+  const pass = (message, give) => (isDeaf && message.t === 'welcome') || give(message);
+  const page = await pages.between(t, await stack.token('ivy'), 'claimed', pass);
+  await open(page);
+  isDeaf = true;
+  await page.reload();
+  await page.fill('#text', 'I am Ivy.');
+  await stack.revoke('ivy');
+  await page.waitForSelector('#door:not([hidden])');
+  isDeaf = false;
+  await page.fill('#token', joe);
+  await page.press('#token', 'Enter');
+  await open(page);
+  assert.equal(await page.inputValue('#text'), '');
+});
+
 test('who leaves is told that what was not sent is kept', TIME, async (t) => {
   await stack.create(mira, 'left');
   const page = await pages.enter(t, mira, 'left');
