@@ -157,7 +157,7 @@ impl Desk {
             );
             return Err(Error::new(Class::Request, what));
         }
-        let _waiting = Waiting::new(&self.waiting);
+        let mut waiting = None;
         let (began, mut backoff) = (Instant::now(), Backoff::default());
         loop {
             match self.bus.admit(&self.ask(&claim)).await {
@@ -171,6 +171,7 @@ impl Desk {
                 Ok(Admitted::Wait { again, .. })
                     if began.elapsed() + again <= self.models.wait() =>
                 {
+                    waiting.get_or_insert_with(|| Waiting::new(&self.waiting));
                     sleep(again).await;
                 }
                 Ok(Admitted::Wait { place, .. }) => {
@@ -182,7 +183,11 @@ impl Desk {
                     );
                     return Err(Error::new(Class::Rate, what));
                 }
-                Err(error) if error.is_passing() => backoff.pause().await,
+                Err(error) if error.is_passing() => {
+                    // That is Redis's doing, and no limit's.
+                    waiting = None;
+                    backoff.pause().await;
+                }
                 Err(error) => {
                     let what = format!("the limits of {} cannot be asked: {error}", self.name);
                     return Err(Error::new(Class::Internal, what));

@@ -194,30 +194,30 @@ pub(crate) async fn renew<A: Agent>(worker: Arc<Worker<A>>, end: CancellationTok
                 if failing.is_empty() {
                     asker.rests();
                 }
-                for (shard, ids) in held {
-                    if asked.insert(shard) {
-                        let worker = &worker;
-                        let renewal = async move {
-                            let (agent, consumer) = (worker.name, &worker.consumer);
-                            (shard, worker.bus.renew(agent, consumer, &ids).await)
-                        };
-                        under_way.push(renewal);
-                    }
+                let due = held.into_iter().filter(|(shard, _)| !asked.contains(shard));
+                for (shards, ids) in calls(due.collect(), |shard| worker.bus.leaves_out(shard)) {
+                    asked.extend(&shards);
+                    let worker = &worker;
+                    under_way.push(async move {
+                        let (agent, consumer) = (worker.name, &worker.consumer);
+                        (shards, worker.bus.renew(agent, consumer, &ids).await)
+                    });
                 }
             }
-            Some((shard, told)) = under_way.next() => {
-                asked.remove(&shard);
+            Some((shards, told)) = under_way.next() => {
+                asked.retain(|shard| !shards.contains(shard));
                 let lost = match told {
                     Ok(lost) => {
-                        failing.remove(&shard);
+                        failing.retain(|shard| !shards.contains(shard));
                         // Of what nobody serves nothing was asked.
-                        if failing.is_empty() && !worker.bus.leaves_out(shard) {
+                        let is_asked = |shard: &u16| !worker.bus.leaves_out(*shard);
+                        if failing.is_empty() && shards.iter().any(is_asked) {
                             asker.answered();
                         }
                         lost
                     }
                     Err(Unrenewed { lost, error }) => {
-                        failing.insert(shard);
+                        failing.extend(&shards);
                         asker.failed(error);
                         lost
                     }
@@ -227,6 +227,27 @@ pub(crate) async fn renew<A: Agent>(worker: Arc<Worker<A>>, end: CancellationTok
             () = end.cancelled() => return,
         }
     }
+}
+
+/// The leases of each shard by themselves, and of those that nobody serves all at once: it is looked once whether somebody
+/// does again.
+fn calls(
+    held: BTreeMap<u16, Vec<LeaseId>>,
+    leaves_out: impl Fn(u16) -> bool,
+) -> Vec<(Vec<u16>, Vec<LeaseId>)> {
+    let (mut calls, mut away) = (Vec::new(), (Vec::new(), Vec::new()));
+    for (shard, ids) in held {
+        if leaves_out(shard) {
+            away.0.push(shard);
+            away.1.extend(ids);
+        } else {
+            calls.push((vec![shard], ids));
+        }
+    }
+    if !away.0.is_empty() {
+        calls.push(away);
+    }
+    calls
 }
 
 impl<A: Agent> Worker<A> {
