@@ -4,11 +4,11 @@
 //! lease that another worker took cancels its turn at once: what it would write is refused anyway, and each further
 //! token is paid for nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bus::{Delivery, LeaseId, Lost, Unrenewed};
+use bus::{Delivery, LeaseId, Lost, Unrenewed, by_shard};
 use futures::stream::{FuturesUnordered, StreamExt};
 use prometheus::IntGauge;
 use tokio::sync::Notify;
@@ -114,12 +114,8 @@ impl Leases {
         self.capacity.saturating_sub(self.lock().len())
     }
 
-    fn by_shard(&self) -> BTreeMap<u16, Vec<LeaseId>> {
-        let mut shards = BTreeMap::<u16, Vec<LeaseId>>::new();
-        for id in self.lock().keys() {
-            shards.entry(id.shard).or_default().push(id.clone());
-        }
-        shards
+    pub(crate) fn ids(&self) -> Vec<LeaseId> {
+        self.lock().keys().cloned().collect()
     }
 
     /// Takes what [`Held::leave`] left.
@@ -189,35 +185,35 @@ pub(crate) async fn renew<A: Agent>(worker: Arc<Worker<A>>, end: CancellationTok
         tokio::select! {
             _ = ticks.tick() => {
                 worker.health.round(Loop::Renew);
-                let held = worker.leases.by_shard();
+                let ids = worker.leases.ids();
+                let held = by_shard(&ids);
                 failing.retain(|shard| held.contains_key(shard));
                 if failing.is_empty() {
                     asker.rests();
                 }
-                let due = held.into_iter().filter(|(shard, _)| !asked.contains(shard));
-                for (shards, ids) in calls(due.collect(), |shard| worker.bus.leaves_out(shard)) {
-                    asked.extend(&shards);
-                    let worker = &worker;
-                    under_way.push(async move {
-                        let (agent, consumer) = (worker.name, &worker.consumer);
-                        (shards, worker.bus.renew(agent, consumer, &ids).await)
-                    });
+                for (shard, ids) in held {
+                    if asked.insert(shard) {
+                        let (worker, ids) = (&worker, ids.into_iter().cloned().collect::<Vec<_>>());
+                        under_way.push(async move {
+                            let (agent, consumer) = (worker.name, &worker.consumer);
+                            (shard, worker.bus.renew(agent, consumer, &ids).await)
+                        });
+                    }
                 }
             }
-            Some((shards, told)) = under_way.next() => {
-                asked.retain(|shard| !shards.contains(shard));
+            Some((shard, told)) = under_way.next() => {
+                asked.remove(&shard);
                 let lost = match told {
                     Ok(lost) => {
-                        failing.retain(|shard| !shards.contains(shard));
+                        failing.remove(&shard);
                         // Of what nobody serves nothing was asked.
-                        let is_asked = |shard: &u16| !worker.bus.leaves_out(*shard);
-                        if failing.is_empty() && shards.iter().any(is_asked) {
+                        if failing.is_empty() && !worker.bus.leaves_out(shard) {
                             asker.answered();
                         }
                         lost
                     }
                     Err(Unrenewed { lost, error }) => {
-                        failing.extend(&shards);
+                        failing.insert(shard);
                         asker.failed(error);
                         lost
                     }
@@ -227,27 +223,6 @@ pub(crate) async fn renew<A: Agent>(worker: Arc<Worker<A>>, end: CancellationTok
             () = end.cancelled() => return,
         }
     }
-}
-
-/// The leases of each shard by themselves, and of those that nobody serves all at once: it is looked once whether somebody
-/// does again.
-fn calls(
-    held: BTreeMap<u16, Vec<LeaseId>>,
-    leaves_out: impl Fn(u16) -> bool,
-) -> Vec<(Vec<u16>, Vec<LeaseId>)> {
-    let (mut calls, mut away) = (Vec::new(), (Vec::new(), Vec::new()));
-    for (shard, ids) in held {
-        if leaves_out(shard) {
-            away.0.push(shard);
-            away.1.extend(ids);
-        } else {
-            calls.push((vec![shard], ids));
-        }
-    }
-    if !away.0.is_empty() {
-        calls.push(away);
-    }
-    calls
 }
 
 impl<A: Agent> Worker<A> {

@@ -1,5 +1,5 @@
-//! What a worker does for the fleet besides answering: counts what waits, tells what too few replicas have, and forgets
-//! dead workers.
+//! What a worker does for the fleet besides answering: counts what waits, tells what too few replicas have, looks for slots
+//! that nobody serves, and forgets dead workers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,6 +44,21 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
         }
     }
     counter.lost(&worker);
+}
+
+/// Looks whether somebody serves again what nobody did, until `end`: also while the worker drains, since it still renews.
+pub(crate) async fn slots<A: Agent>(worker: Arc<Worker<A>>, end: CancellationToken) {
+    let mut looks = interval(EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = looks.tick() => {}
+            () = end.cancelled() => return,
+        }
+        if worker.bus.unserved().is_some() {
+            worker.bus.look_for_slots().await;
+        }
+    }
 }
 
 /// Tells how much too few replicas have, until `end`: what ends while the worker drains counts too.

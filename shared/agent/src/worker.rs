@@ -127,6 +127,7 @@ pub async fn run<A: Agent>(
         loops.spawn(desk.tell(ended, end.clone()));
     }
     loops.spawn(upkeep::unreplicated(Arc::clone(&worker), end.clone()));
+    loops.spawn(upkeep::slots(Arc::clone(&worker), end.clone()));
     let (mut renewing, over) = (JoinSet::new(), CancellationToken::new());
     renewing.spawn(lease::renew(Arc::clone(&worker), over.clone()));
     let mut taking = JoinSet::new();

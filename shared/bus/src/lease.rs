@@ -73,14 +73,10 @@ impl Bus {
         leases: &[LeaseId],
     ) -> Result<Lost, Unrenewed> {
         let mut leases = by_shard(leases);
-        if leases.keys().any(|shard| self.coverage.leaves_out(*shard)) {
-            // Somebody may serve it again.
-            self.coverage.shards().await;
-        }
         // Nobody else can take those over either.
         leases.retain(|shard, _| !self.coverage.leaves_out(*shard));
-        let renewals = leases.into_iter().map(async |(shard, entries)| {
-            let told = self.renew_in(agent, shard, consumer, entries).await;
+        let renewals = leases.into_iter().map(async |(shard, leases)| {
+            let told = self.renew_in(agent, shard, consumer, leases).await;
             (shard, told)
         });
         let (mut lost, mut failed) = (Lost::default(), Vec::new());
@@ -101,12 +97,12 @@ impl Bus {
         agent: Agent,
         shard: u16,
         consumer: &str,
-        entries: Vec<&str>,
+        leases: Vec<&LeaseId>,
     ) -> Result<Lost, Error> {
         let mut call = RENEW.call();
         call.key(self.keys.work(agent, shard)).arg(consumer);
-        for entry in entries {
-            call.arg(entry);
+        for lease in leases {
+            call.arg(lease.entry.as_str());
         }
         let reply = match call.run(&self.renewing).await {
             // Nobody else uses the connection: that Redis was restarted may show only now, and the next time to
@@ -137,13 +133,13 @@ impl Bus {
         leases: &[LeaseId],
     ) -> Result<(), Error> {
         let leases = by_shard(leases).into_iter();
-        let releases = leases.map(async |(shard, entries)| {
+        let releases = leases.map(async |(shard, leases)| {
             let mut call = RELEASE.call();
             call.key(self.keys.work(agent, shard))
                 .arg(consumer)
                 .number(millis(LET_GO));
-            for entry in entries {
-                call.arg(entry);
+            for lease in leases {
+                call.arg(lease.entry.as_str());
             }
             // Once: who drains has no time to ask again, and a lease runs out by itself.
             call.run(&self.link).await.map(drop)
@@ -295,10 +291,12 @@ impl Bus {
     }
 }
 
-fn by_shard(leases: &[LeaseId]) -> BTreeMap<u16, Vec<&str>> {
-    let mut shards = BTreeMap::<u16, Vec<&str>>::new();
+/// Leases of one shard each.
+#[must_use]
+pub fn by_shard(leases: &[LeaseId]) -> BTreeMap<u16, Vec<&LeaseId>> {
+    let mut shards = BTreeMap::<u16, Vec<&LeaseId>>::new();
     for lease in leases {
-        shards.entry(lease.shard).or_default().push(&lease.entry);
+        shards.entry(lease.shard).or_default().push(lease);
     }
     shards
 }

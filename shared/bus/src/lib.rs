@@ -81,7 +81,7 @@ pub use error::Error;
 pub use feeds::Feeds;
 pub use fleet::{Backlog, Fleet, Parked, ServerLoad, Worker};
 pub use lane::{Burial, Commit, Committed, Emit, Published};
-pub use lease::{Lost, Unrenewed, grace};
+pub use lease::{Lost, Unrenewed, by_shard, grace};
 pub use link::backoff;
 pub use log::MAX_PLACE;
 pub use presence::{Here, MAX_PEOPLE_LISTED, Person};
