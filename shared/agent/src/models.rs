@@ -294,6 +294,15 @@ mod tests {
     }
 
     #[test]
+    fn a_model_that_is_not_named_beside_others_is_told() {
+        let doubt = |yaml, name| Models::parse(yaml).unwrap().doubt(name);
+        let told = doubt("models: {a: {}, b: {}}", "c").unwrap();
+        assert!(told.starts_with("--models names a, b, and not c"), "{told}");
+        assert_eq!(doubt("models: {a: {}}", "a"), None);
+        assert_eq!(doubt("stories: {per_day: {tokens: 5}}", "a"), None);
+    }
+
+    #[test]
     fn a_file_that_does_not_do_is_refused_with_what_to_write() {
         for (yaml, says) in [
             (
