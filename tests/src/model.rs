@@ -59,12 +59,8 @@ impl Model {
     /// # Errors
     /// When it does not tell.
     pub async fn faults(&self) -> anyhow::Result<u64> {
-        let admin = self.url.replace("/v1", "/admin");
-        let report = reqwest::get(format!("{admin}/calls?limit=0")).await?;
-        let report: Value = report.json().await?;
-        let outcomes = report["calls"]["outcomes"]
-            .as_object()
-            .context("outcomes")?;
+        let calls = self.calls().await?;
+        let outcomes = calls["outcomes"].as_object().context("outcomes")?;
         let faults = fault::TABLE.iter().filter_map(|row| outcomes.get(row.name));
         Ok(faults.filter_map(Value::as_u64).sum())
     }
@@ -74,16 +70,21 @@ impl Model {
     /// # Errors
     /// When it was not, or more often.
     pub async fn is_asked(&self, times: usize) -> anyhow::Result<()> {
-        let admin = self.url.replace("/v1", "/admin");
         eventually(&format!("it is asked {times} times"), async || {
-            let report = reqwest::get(format!("{admin}/calls?limit=0")).await?;
-            let report: Value = report.json().await?;
-            let asked = report["calls"]["total"].as_u64().context("how often")?;
+            let asked = self.calls().await?["total"].as_u64().context("how often")?;
             let asked = usize::try_from(asked)?;
             ensure!(asked <= times, "it was asked {asked} times");
             Ok((asked == times).then_some(()))
         })
         .await
+    }
+
+    /// What it tells of all of them together.
+    async fn calls(&self) -> anyhow::Result<Value> {
+        let admin = self.url.replace("/v1", "/admin");
+        let report = reqwest::get(format!("{admin}/calls?limit=0")).await?;
+        let mut report: Value = report.json().await?;
+        Ok(report["calls"].take())
     }
 
     /// Starts it again; what it counted is forgotten.

@@ -49,12 +49,13 @@ impl Servers {
         Self::cluster_of(folder, None, &[]).await
     }
 
-    /// The same with further settings of its nodes.
+    /// The same, which answers where slots are served while others are not.
     ///
     /// # Errors
     /// When it does not come about.
-    pub async fn cluster_with(folder: &Path, settings: &[&str]) -> anyhow::Result<Self> {
-        Self::cluster_of(folder, None, settings).await
+    pub async fn cluster_in_part(folder: &Path) -> anyhow::Result<Self> {
+        let settings = ["--cluster-require-full-coverage", "no"];
+        Self::cluster_of(folder, None, &settings).await
     }
 
     /// The same under TLS, with whoever `authority` vouches for.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::pin::pin;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use futures::TryStreamExt;
 use serde_json::Value;
 use story::{Agent, LlmReport, Payload, Policies, StoryId};
@@ -114,6 +114,29 @@ async fn what_stories_and_days_cost_is_what_their_answers_say() -> anyhow::Resul
     );
     let note = "1 of them are not in the cost";
     ensure!(shown.err.starts_with(note), "{}", shown.err);
+    stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_story_that_cannot_be_read_is_told_and_hides_no_other() -> anyhow::Result<()> {
+    let stack = Stack::start(Options::default()).await?;
+    let castle = stack.story("castle", Policies::default()).await?;
+    let mine = stack.story("mine", Policies::default()).await?;
+    answers(&stack, &[], &[(&castle, "a1"), (&mine, "a1")]).await?;
+    let log = "sf:{0}:log:castle";
+    for words in [vec!["DEL", log], vec!["SET", log, "nonsense"]] {
+        let words: Vec<&[u8]> = words.into_iter().map(str::as_bytes).collect();
+        stack.redis.command(&words).await?;
+    }
+    let told = costs(&stack, &["--json"]).await?;
+    let total = told.lines()?.pop().context("a total")?;
+    ensure!(total["total"]["answers"] == 1, "{total}");
+    ensure!(
+        told.code == Some(1) && told.err.starts_with("castle cannot be read: "),
+        "{}",
+        told.err
+    );
     stack.end().await;
     Ok(())
 }

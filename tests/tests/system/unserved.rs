@@ -71,8 +71,7 @@ async fn is_answered(bus: &Bus, story: &StoryId) -> anyhow::Result<()> {
 async fn who_starts_while_slots_are_unserved_says_which_and_serves_the_others() -> anyhow::Result<()>
 {
     let (servers, edge) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    let settings = ["--cluster-require-full-coverage", "no"];
-    let mut cluster = Servers::cluster_with(servers.path(), &settings).await?;
+    let mut cluster = Servers::cluster_in_part(servers.path()).await?;
     let (url, model) = (cluster.url(), Model::start("", &[]).await?);
     let bus = sharded(&url)?;
     let stories = stories(&bus, STORIES).await?;
@@ -126,8 +125,7 @@ async fn who_starts_while_slots_are_unserved_says_which_and_serves_the_others() 
 #[tokio::test]
 async fn a_worker_is_not_ready_once_what_was_still_served_is_gone_too() -> anyhow::Result<()> {
     let servers = tempfile::tempdir()?;
-    let settings = ["--cluster-require-full-coverage", "no"];
-    let mut cluster = Servers::cluster_with(servers.path(), &settings).await?;
+    let mut cluster = Servers::cluster_in_part(servers.path()).await?;
     let model = Model::start("", &[]).await?;
     let (narrator, _, page) = narrator(&cluster.url(), &model).await?;
     is_ready(&page).await?;
@@ -150,8 +148,7 @@ async fn a_worker_is_not_ready_once_what_was_still_served_is_gone_too() -> anyho
 #[tokio::test]
 async fn an_event_in_flight_stays_with_its_worker_when_its_slots_come_back() -> anyhow::Result<()> {
     let servers = tempfile::tempdir()?;
-    let settings = ["--cluster-require-full-coverage", "no"];
-    let mut cluster = Servers::cluster_with(servers.path(), &settings).await?;
+    let mut cluster = Servers::cluster_in_part(servers.path()).await?;
     let (url, model) = (cluster.url(), Model::start("", &["--ttft", "15s"]).await?);
     let bus = sharded(&url)?;
     let stories = stories(&bus, STORIES).await?;
