@@ -152,7 +152,7 @@ fn tell(sums: &BTreeMap<String, Sum>, by: By, out: Output) -> anyhow::Result<()>
     out.text(&table(name, sums, &total))?;
     if total.unpriced > 0 {
         note(&format!(
-            "{} of them are not in the cost: they ended before the model said what it used, or --models FILE of their agent had no price for it (docs/models.md)",
+            "answers that are not in the cost: {}. They ended before the model said what it used, or --models FILE of their agent had no price for it (docs/models.md)",
             total.unpriced
         ));
     }

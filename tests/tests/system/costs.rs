@@ -112,7 +112,7 @@ async fn what_stories_and_days_cost_is_what_their_answers_say() -> anyhow::Resul
         "{}",
         shown.out
     );
-    let note = "1 of them are not in the cost";
+    let note = "answers that are not in the cost: 1.";
     ensure!(shown.err.starts_with(note), "{}", shown.err);
     stack.end().await;
     Ok(())
