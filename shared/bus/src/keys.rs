@@ -213,6 +213,11 @@ impl Keys {
             .collect()
     }
 
+    /// How models fare, and how many retries may be made.
+    pub(crate) fn health(&self) -> String {
+        self.at(0, "admission:health")
+    }
+
     fn of(&self, story: &StoryId, kind: &str) -> String {
         self.at(self.shard(story), &format!("{kind}:{story}"))
     }

@@ -3,6 +3,7 @@
 //! So whoever runs scripts asks first.
 
 use crate::admission::{ADMIT, SETTLE};
+use crate::breaker::BREAKER;
 use crate::dead::REDRIVE;
 use crate::draft::{DRAFT, PAID, RESET};
 use crate::lanes::{READMIT, REPAIR};
@@ -46,7 +47,8 @@ impl Role {
             Self::Operator => &[&REDRIVE, &REPAIR, &READMIT, &TRIM, &ADOPT],
             Self::Producer => &[&PUBLISH],
             Self::Worker => &[
-                &COMMIT, &BURY, &RENEW, &RELEASE, &RECLAIM, &JANITOR, &DRAFT, &RESET, &QUEUE, &PAID,
+                &BREAKER, &COMMIT, &BURY, &RENEW, &RELEASE, &RECLAIM, &JANITOR, &DRAFT, &RESET,
+                &QUEUE, &PAID,
             ],
         };
         let mut commands: Vec<_> = scripts.iter().flat_map(|each| each.commands()).collect();

@@ -1,0 +1,85 @@
+-- Keeps, for the whole installation, which models are not to be asked for now since they fail, and how many retries may be made.
+--
+-- KEYS  1 health
+-- ARGV  1 calls that were begun since the last time  2 what is asked for: '' | retry | fallback
+--       3 … fives: model, requests that it answered and that it failed since the last time, for how long it says that it is
+--       not to be asked, ms (0 = it does not), whether it is to be tried while it is open (0 | 1)
+-- Reply {whether what was asked for may be made, then threes: 0 = closed | 1 = open | 2 = open, and this asker may try it,
+--       ms until it may be tried, ms since it opened}
+--
+-- In health
+-- - m:<model>: its last 20 requests (. answered, x failed), when it may be tried again, when it opened, how often it was tried
+--   since in vain, until when somebody tries it
+-- - retries: how many may be made, and when that was so
+--
+-- Invariants
+-- - A model opens when it says so, when its last five requests failed, or half of the last 20; a tenth of them where there is no
+--   retry left to mend that with. It closes when it answers once it may be tried, which one asker at a time does.
+-- - A retry is taken from a tenth of all calls, up to 500, and from one each 10 s while there are less than 20. Asking another
+--   model is taken from that too, and never refused.
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local health, calls, wanted = KEYS[1], tonumber(ARGV[1]), ARGV[2]
+local KEPT, IN_A_ROW = 20, 5
+local FIRST, LONGEST, TRYING = 5000, 60000, 10000
+local RESERVE, SAVED, DEBT = 20, 500, -100
+
+local left, since = string.match(redis.call('HGET', health, 'retries') or '', '^(%S+) (%S+)$')
+left = tonumber(left or RESERVE)
+local in_time = left + math.max(now - tonumber(since or now), 0) / 10000
+left = math.min(math.max(left, math.min(in_time, RESERVE)) + calls / 10, SAVED)
+local is_granted = wanted ~= 'retry' or left >= 1
+if is_granted and wanted ~= '' then
+  left = math.max(left - 1, DEBT)
+end
+redis.call('HSET', health, 'retries', string.format('%.3f %.0f', left, now))
+
+local function fails(ends)
+  local _, failed = string.gsub(ends, 'x', '')
+  if string.sub(ends, -IN_A_ROW) == string.rep('x', IN_A_ROW) then
+    return true
+  end
+  return #ends == KEPT and failed >= KEPT / (left < 1 and 10 or 2)
+end
+
+local function told(model, answered, failed, shut, tries)
+  local field = 'm:' .. model
+  local ends, again, opened, vain, trying =
+    string.match(redis.call('HGET', health, field) or '', '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
+  again, opened, vain, trying = tonumber(again or 0), tonumber(opened or 0), tonumber(vain or 0), tonumber(trying or 0)
+  -- With nothing in front of it an empty one would be no word.
+  ends = string.sub(ends or '-', 2) .. string.rep('.', math.min(answered, KEPT)) .. string.rep('x', math.min(failed, KEPT))
+  ends = string.sub(ends, -KEPT)
+  -- After the clock went back nothing is open for longer than it could be from now.
+  again, opened = math.min(again, now + LONGEST), math.min(opened, now)
+  local state, wait = 0, 0
+  if opened == 0 and (shut > 0 or fails(ends)) then
+    opened, again, vain, trying = now, now + (shut > 0 and shut or FIRST), 0, 0
+  elseif opened > 0 and now >= again and answered > 0 then
+    ends, again, opened, vain, trying = '', 0, 0, 0, 0
+  elseif opened > 0 and (shut > 0 or now >= again and failed > 0) then
+    vain = now >= again and vain + 1 or vain
+    local pause = shut > 0 and shut or math.min(FIRST * 2 ^ math.min(vain, 10), LONGEST)
+    again, trying = math.max(again, now + pause), 0
+  end
+  if opened > 0 then
+    state, wait = 1, math.max(again, math.min(trying, now + TRYING)) - now
+    if wait <= 0 and tries then
+      state, wait, trying = 2, 0, now + TRYING
+    end
+  end
+  redis.call('HSET', health, field, string.format('-%s %.0f %.0f %.0f %.0f', ends, again, opened, vain, trying))
+  return state, math.max(wait, 0), opened > 0 and now - opened or 0
+end
+
+local reply = { is_granted and 1 or 0 }
+for i = 3, #ARGV, 5 do
+  local answered, failed, shut = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
+  local state, wait, open_for = told(ARGV[i], answered, failed, math.min(shut, LONGEST), ARGV[i + 4] == '1')
+  reply[#reply + 1] = state
+  reply[#reply + 1] = wait
+  reply[#reply + 1] = open_for
+end
+redis.call('PEXPIRE', health, 60 * 60 * 1000)
+return reply

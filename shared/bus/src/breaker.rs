@@ -1,0 +1,109 @@
+//! Which models are not to be asked for now, since they fail, and how many retries may be made: told and asked in one round
+//! trip, for the whole installation. scripts/breaker.lua has the rules.
+
+use std::time::Duration;
+
+use crate::lease::millis;
+use crate::reply::read;
+use crate::script::Script;
+use crate::{Bus, Error};
+
+pub(crate) static BREAKER: Script = Script::new(include_str!("../scripts/breaker.lua"));
+
+/// How a model fared since that was last told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fared {
+    /// The model and where it is served.
+    pub model: String,
+    pub answered: u64,
+    pub failed: u64,
+    /// How long it says that it is not to be asked; a minute at most.
+    pub shut: Duration,
+    /// Whether it is to be tried while it is open.
+    pub tries: bool,
+}
+
+impl Fared {
+    /// Whether some request to the model ended.
+    #[must_use]
+    pub fn tells(&self) -> bool {
+        self.answered + self.failed > 0 || !self.shut.is_zero()
+    }
+}
+
+/// What may be made beside a call's first request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    Nothing,
+    /// Another one to the same model: refused where too many were made.
+    Retry,
+    /// One to another model: never refused.
+    Fallback,
+}
+
+/// How models are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Whether what was wanted may be made.
+    pub granted: bool,
+    /// In the order in which they were told of.
+    pub models: Vec<State>,
+}
+
+/// How a model is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Closed,
+    Open {
+        /// Until somebody may try it.
+        again: Duration,
+        since: Duration,
+    },
+    /// It is open since then, and whoever asked may try it: nobody else for 10 s.
+    Trial {
+        since: Duration,
+    },
+}
+
+impl Bus {
+    /// Tells how models fared, with the calls that were begun, and asks how they are.
+    ///
+    /// # Errors
+    /// When Redis was not reached or refuses.
+    pub async fn health(
+        &self,
+        calls: u64,
+        wanted: Wanted,
+        models: &[Fared],
+    ) -> Result<Health, Error> {
+        let mut call = BREAKER.call();
+        call.key(self.keys.health()).number(calls);
+        call.arg(match wanted {
+            Wanted::Nothing => "",
+            Wanted::Retry => "retry",
+            Wanted::Fallback => "fallback",
+        });
+        for fared in models {
+            call.arg(fared.model.as_str());
+            call.number(fared.answered).number(fared.failed);
+            call.number(millis(fared.shut)).number(fared.tries);
+        }
+        let reply: Vec<u64> = read(call.run(&self.link).await?)?;
+        let (granted, models) = reply
+            .split_first()
+            .ok_or_else(|| Error::data("breaker.lua gave an empty reply"))?;
+        let models = models.chunks_exact(3).map(|model| {
+            let [state, again, since] = [model[0], model[1], model[2]];
+            let [again, since] = [again, since].map(Duration::from_millis);
+            match state {
+                0 => State::Closed,
+                1 => State::Open { again, since },
+                _ => State::Trial { since },
+            }
+        });
+        Ok(Health {
+            granted: *granted == 1,
+            models: models.collect(),
+        })
+    }
+}

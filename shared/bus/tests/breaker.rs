@@ -1,0 +1,210 @@
+//! Models that fail are left alone by the whole installation, and retries are a tenth of its calls, against a real Redis.
+
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
+#[path = "server/mod.rs"]
+mod server;
+
+use std::time::Duration;
+
+use bus::{Bus, Fared, State, Wanted};
+use redis::Commands;
+use server::Server;
+
+const HEALTH: &str = "sf:{0}:admission:health";
+
+fn fared(answered: u64, failed: u64) -> Fared {
+    Fared {
+        model: "http://one m".to_owned(),
+        answered,
+        failed,
+        ..Fared::default()
+    }
+}
+
+async fn state(bus: &Bus, fared: Fared) -> State {
+    let health = bus.health(0, Wanted::Nothing, &[fared]).await.unwrap();
+    health.models[0]
+}
+
+fn is_open(state: State) -> bool {
+    matches!(state, State::Open { .. })
+}
+
+fn again(state: State) -> Duration {
+    match state {
+        State::Open { again, .. } => again,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Has the time come when an open model may be tried again.
+fn comes_due(server: &Server) {
+    let mut raw = server.raw();
+    let field = "m:http://one m";
+    let kept: String = raw.hget(HEALTH, field).unwrap();
+    let mut words: Vec<&str> = kept.split(' ').collect();
+    words[1] = "1";
+    let () = raw.hset(HEALTH, field, words.join(" ")).unwrap();
+}
+
+async fn opened(server: &Server) -> Bus {
+    let bus = server.bus();
+    assert!(is_open(state(&bus, fared(0, 5)).await));
+    bus
+}
+
+#[tokio::test]
+async fn a_model_opens_after_five_failures_in_a_row_or_half_of_twenty() {
+    // Rounds of answers and failures, in their order, and after which of them it is open.
+    for (rounds, opens) in [
+        (vec![(0, 4), (0, 1)], Some(2)),
+        (vec![(0, 4), (1, 4)], None),
+        (vec![(9, 4), (1, 4), (1, 1)], None),
+        (vec![(9, 4), (1, 4), (0, 1), (0, 0)], Some(3)),
+        (vec![(6, 4), (2, 3), (2, 3)], Some(3)),
+        // Nothing but the last twenty counts.
+        (vec![(3, 4), (1, 4), (20, 0), (0, 4)], None),
+        (vec![(10_000, 0), (0, 4)], None),
+        (vec![(10_000, 10_000)], Some(1)),
+    ] {
+        let server = Server::start();
+        let bus = server.bus();
+        let mut opened = None;
+        for (n, (answered, failed)) in rounds.iter().enumerate() {
+            if is_open(state(&bus, fared(*answered, *failed)).await) {
+                opened.get_or_insert(n + 1);
+            }
+        }
+        assert_eq!(opened, opens, "{rounds:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_says_so_opens_at_once_for_a_minute_at_most() {
+    let server = Server::start();
+    let bus = server.bus();
+    for (asked, most) in [(30, 30), (3_600, 60)] {
+        let told = Fared {
+            shut: Duration::from_secs(asked),
+            ..fared(0, 1)
+        };
+        let again = again(state(&bus, told).await);
+        let most = Duration::from_secs(most);
+        assert!(
+            again > most - Duration::from_secs(5) && again <= most,
+            "{again:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn one_asker_at_a_time_tries_an_open_model_and_its_answer_closes_it() {
+    let server = Server::start();
+    let bus = opened(&server).await;
+    let tries = || Fared {
+        tries: true,
+        ..fared(0, 0)
+    };
+    assert!(is_open(state(&bus, tries()).await), "it is too early");
+    // What began before it opened says nothing.
+    assert!(is_open(state(&bus, fared(1, 0)).await));
+    comes_due(&server);
+    assert!(is_open(state(&bus, fared(0, 0)).await), "nobody tries it");
+    assert!(matches!(state(&bus, tries()).await, State::Trial { .. }));
+    let other = again(state(&bus, tries()).await);
+    assert!(other > Duration::from_secs(5), "{other:?}");
+    assert_eq!(state(&bus, fared(1, 0)).await, State::Closed);
+    // It begins anew.
+    assert_eq!(state(&bus, fared(0, 4)).await, State::Closed);
+}
+
+#[tokio::test]
+async fn each_try_in_vain_doubles_the_time_to_the_next_up_to_a_minute() {
+    let server = Server::start();
+    let bus = opened(&server).await;
+    for seconds in [10, 20, 40, 60, 60] {
+        comes_due(&server);
+        let again = again(state(&bus, fared(0, 1)).await);
+        let most = Duration::from_secs(seconds);
+        assert!(
+            again > most - Duration::from_secs(3) && again <= most,
+            "{again:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn other_models_are_as_they_are() {
+    let server = Server::start();
+    let bus = opened(&server).await;
+    let other = Fared {
+        model: "http://two m".to_owned(),
+        ..fared(0, 4)
+    };
+    let both = [fared(0, 0), other];
+    let health = bus.health(0, Wanted::Nothing, &both).await.unwrap();
+    assert!(is_open(health.models[0]));
+    assert_eq!(health.models[1], State::Closed);
+}
+
+async fn may(bus: &Bus, calls: u64, wanted: Wanted) -> bool {
+    bus.health(calls, wanted, &[]).await.unwrap().granted
+}
+
+async fn retries(bus: &Bus) -> u64 {
+    let mut granted = 0;
+    while may(bus, 0, Wanted::Retry).await {
+        granted += 1;
+        assert!(granted < 1_000, "there is no end to them");
+    }
+    granted
+}
+
+#[tokio::test]
+async fn retries_are_a_tenth_of_the_calls_and_a_few() {
+    let server = Server::start();
+    let bus = server.bus();
+    assert_eq!(retries(&bus).await, 20);
+    assert!(!may(&bus, 9, Wanted::Retry).await);
+    assert!(may(&bus, 1, Wanted::Retry).await);
+    assert!(!may(&bus, 0, Wanted::Retry).await);
+    assert!(may(&bus, 1_000, Wanted::Nothing).await);
+    assert_eq!(retries(&bus).await, 100);
+    may(&bus, 1_000_000, Wanted::Nothing).await;
+    assert_eq!(retries(&bus).await, 500);
+}
+
+#[tokio::test]
+async fn another_model_is_never_refused_and_is_taken_from_the_retries() {
+    let server = Server::start();
+    let bus = server.bus();
+    for _ in 0..200 {
+        assert!(may(&bus, 0, Wanted::Fallback).await);
+    }
+    assert!(!may(&bus, 1_000, Wanted::Retry).await, "100 were owed");
+    assert!(may(&bus, 10, Wanted::Retry).await);
+}
+
+#[tokio::test]
+async fn where_no_retry_is_left_a_tenth_of_failures_opens_a_model() {
+    let server = Server::start();
+    let bus = server.bus();
+    assert_eq!(state(&bus, fared(18, 1)).await, State::Closed);
+    assert_eq!(state(&bus, fared(5, 1)).await, State::Closed);
+    retries(&bus).await;
+    assert!(is_open(state(&bus, fared(0, 0)).await));
+}
+
+#[tokio::test]
+async fn after_the_clock_went_back_nothing_is_open_for_long() {
+    let server = Server::start();
+    let bus = opened(&server).await;
+    let mut raw = server.raw();
+    let far = "-xxxxx 99999999999999 99999999999999 0 99999999999999";
+    let () = raw.hset(HEALTH, "m:http://one m", far).unwrap();
+    let again = again(state(&bus, fared(0, 0)).await);
+    assert!(again <= Duration::from_secs(60), "{again:?}");
+    let () = raw.hset(HEALTH, "retries", "0 99999999999999").unwrap();
+    assert!(may(&bus, 10, Wanted::Retry).await);
+}
