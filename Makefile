@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover lint deps docs bench bench-gateway bench-page golden limits tools test-rolling bench-fleet bench-context test-alerts test-valkey rules image test-image deny sbom reproducible screenshots
+.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover fallback lint deps docs bench bench-gateway bench-page golden limits tools test-rolling bench-fleet bench-context test-alerts test-valkey rules image test-image deny sbom reproducible screenshots
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -124,6 +124,13 @@ limits:
 	scripts/need-redis
 	cargo build --workspace --bins --locked
 	target/debug/limits $(ARGS)
+
+# A model that fails in every way with another one in its place, and ten workers: every line answered, no text spliced, and hardly
+# more requests than calls. Seconds: make fallback ARGS="--lines 200 --faults 100"
+fallback:
+	scripts/need-redis
+	cargo build --workspace --bins --locked
+	target/debug/fallback $(ARGS)
 
 # Where a prompt or what is made of answers was changed on purpose: takes how the golden stories go now for right.
 golden:

@@ -7,6 +7,7 @@ pub mod chaos;
 pub mod cuts;
 pub mod edge;
 pub mod failover;
+pub mod fallback;
 mod fleet;
 pub mod limits;
 mod model;

@@ -65,14 +65,21 @@ impl Model {
         Ok(faults.filter_map(Value::as_u64).sum())
     }
 
+    /// How often it was asked.
+    ///
+    /// # Errors
+    /// When it does not tell.
+    pub async fn requests(&self) -> anyhow::Result<u64> {
+        self.calls().await?["total"].as_u64().context("how often")
+    }
+
     /// Waits until it was asked so often.
     ///
     /// # Errors
     /// When it was not, or more often.
     pub async fn is_asked(&self, times: usize) -> anyhow::Result<()> {
         eventually(&format!("it is asked {times} times"), async || {
-            let asked = self.calls().await?["total"].as_u64().context("how often")?;
-            let asked = usize::try_from(asked)?;
+            let asked = usize::try_from(self.requests().await?)?;
             ensure!(asked <= times, "it was asked {asked} times");
             Ok((asked == times).then_some(()))
         })

@@ -284,6 +284,18 @@ impl Stack {
             .with_context(|| format!("not {times} tries in time"))?
     }
 
+    /// The model plays by this scenario from now on.
+    ///
+    /// # Errors
+    /// When it does not take it.
+    pub async fn plays(&self, scenario: &str) -> anyhow::Result<()> {
+        let admin = self.llm().replace("/v1", "/admin");
+        let asked = reqwest::Client::new().post(format!("{admin}/scenario"));
+        let told = asked.body(scenario.to_owned()).send().await?;
+        told.error_for_status()?;
+        Ok(())
+    }
+
     /// SIGKILL to Redis.
     ///
     /// # Errors

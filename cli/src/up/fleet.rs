@@ -27,10 +27,10 @@ impl Fleet {
         let metrics = Metrics::new();
         let models = args.models.as_deref().map(Models::read);
         let models = models.transpose()?.unwrap_or_default();
-        let price = models.price(&model.name)?;
         let setup = |agent| {
-            Ok::<_, llm::Error>(Setup {
-                llm: model.client(metrics.llm(agent), price)?,
+            let settings = model.settings(metrics.llm(agent));
+            anyhow::Ok(Setup {
+                llm: models.client(&model.name, &settings)?,
                 model: model.name.clone(),
                 prompts: None,
                 key_file: None,

@@ -79,16 +79,11 @@ impl Model {
         })
     }
 
-    pub(super) fn client(
-        &self,
-        observer: llm::Observer,
-        price: Option<llm::Price>,
-    ) -> Result<llm::Client, llm::Error> {
-        llm::Client::new(llm::Settings {
+    pub(super) fn settings(&self, observer: llm::Observer) -> llm::Settings {
+        llm::Settings {
             observer,
-            price,
             ..self.settings.clone()
-        })
+        }
     }
 
     pub(super) fn base_url(&self) -> &str {
@@ -124,7 +119,7 @@ impl Model {
     /// What to say to whoever names a server and no model.
     async fn unnamed(&self) -> anyhow::Result<anyhow::Error> {
         // A wrong URL is told first.
-        self.client(llm::Observer::default(), None)?;
+        llm::Client::new(self.settings.clone())?;
         let url = self.base_url();
         let offers = match self.offered().await {
             Ok(None) => format!("{url}: {}", agent::NO_LIST),

@@ -24,6 +24,11 @@ pub trait Agent: Send + Sync + 'static {
         0
     }
 
+    /// Whether it can answer nothing without its model: no event is taken while that fails.
+    fn needs_model(&self) -> bool {
+        true
+    }
+
     /// Its prompts: those of `folder`, or those that it brings with it.
     ///
     /// # Errors

@@ -1,26 +1,30 @@
-//! Where a worker's calls to the model get leave: within the limits of its [`Models`], which Redis keeps for the fleet.
+//! Where a worker's calls to models get leave: of those that do not fail ([`Breaker`]), and within the limits of its
+//! [`Models`], which Redis keeps for the fleet.
 //!
 //! Who waits keeps its event's lease, and none of the calls that the model takes at once. What a call used is told behind
 //! the turn's back: nobody waits for that, and of what cannot be told all that was reserved counts, and another may call
 //! in its place when the call's time is over.
 
-use std::collections::BTreeSet;
+mod payer;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bus::{Admitted, Ask, Budget, Bus, Unit, Used};
 use futures::FutureExt;
-use llm::{Class, Error, Gate, Most, Pass, Spent};
+use llm::{Asked, Class, Done, Error, Gate, Leave, Most, Pass, Spent};
 use prometheus::{Histogram, IntGauge};
-use story::{AuthorKind, Event, EventId, LogEntry, StoryId};
+use story::{Event, EventId, LogEntry, StoryId};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use self::payer::Payer;
+use crate::breaker::{Breaker, Verdict};
 use crate::metrics::Meters;
-use crate::models::{Model, Models};
+use crate::models::Model;
 use crate::retry::Backoff;
+use crate::{Models, Setup};
 
 /// What may wait to be told to Redis. One more is let go: all that it reserved counts.
 const UNTOLD: usize = 1_024;
@@ -28,16 +32,17 @@ const UNTOLD: usize = 1_024;
 /// Beyond the longest call: for what happens before it is sent and after it ended.
 const SLACK: Duration = Duration::from_secs(30);
 
-/// How far back it is looked for whom an event was made.
-const STEPS: usize = 8;
+/// How long a call waits for the limits of a model that another one could be asked for.
+const BUSY: Duration = Duration::from_secs(2);
 
-/// Gives leave to call one model.
+/// Gives leave to call models.
 #[derive(Debug)]
 pub(crate) struct Desk {
     bus: Bus,
-    name: String,
-    model: Model,
+    /// In the order in which they are asked.
+    chain: Vec<Line>,
     models: Models,
+    pub(crate) breaker: Breaker,
     /// How long a call holds what it may use at most.
     life: Duration,
     waiting: IntGauge,
@@ -45,9 +50,19 @@ pub(crate) struct Desk {
     ended: mpsc::Sender<Held>,
 }
 
+/// One of the models.
+#[derive(Debug)]
+struct Line {
+    name: String,
+    model: Model,
+    is_limited: bool,
+}
+
 /// A call's claim, while it waits and while it is made.
 #[derive(Debug)]
 struct Claim {
+    /// The place of its model.
+    place: usize,
     call: String,
     attempt: Arc<str>,
     story: StoryId,
@@ -64,44 +79,46 @@ pub(crate) struct Held {
     since: Instant,
 }
 
-/// For whom a turn's calls are made.
-struct Payer {
-    story: StoryId,
-    people: Vec<String>,
-    response: EventId,
-    /// Of this delivery alone.
-    attempt: Arc<str>,
-    calls: AtomicU32,
-}
-
 impl Desk {
-    /// `None` where nothing is limited.
-    ///
     /// # Errors
-    /// When a limit cannot be kept for the model.
+    /// When a limit cannot be kept for one of the models.
     pub(crate) fn new(
         bus: &Bus,
-        models: &Models,
-        llm: &llm::Client,
-        name: &str,
+        setup: &Setup,
         meters: &Meters,
-    ) -> anyhow::Result<Option<(Arc<Self>, mpsc::Receiver<Held>)>> {
-        let model = models.model(name)?;
-        if !models.limits(&model) {
-            return Ok(None);
-        }
+    ) -> anyhow::Result<(Arc<Self>, mpsc::Receiver<Held>)> {
+        let models = setup.models.clone();
+        let chain = models.chain(&setup.model)?.into_iter();
+        let chain = chain.map(|(name, model)| Line {
+            is_limited: models.limits(&model),
+            name,
+            model,
+        });
+        let chain: Vec<Line> = chain.collect();
+        let names = chain.iter().map(|line| line.name.clone());
+        let places: Vec<_> = setup
+            .llm
+            .addresses()
+            .map(str::to_owned)
+            .zip(names)
+            .collect();
         let (ended, told) = mpsc::channel(UNTOLD);
         let desk = Self {
             bus: bus.clone(),
-            name: name.to_owned(),
-            model,
-            models: models.clone(),
-            life: llm.longest() + SLACK,
+            breaker: Breaker::new(bus, meters, &places),
+            chain,
+            models,
+            life: setup.llm.longest() + SLACK,
             waiting: meters.llm_waiting.clone(),
             waits: meters.llm_waits.clone(),
             ended,
         };
-        Ok(Some((Arc::new(desk), told)))
+        Ok((Arc::new(desk), told))
+    }
+
+    /// Whether calls are limited.
+    pub(crate) fn limits(&self) -> bool {
+        self.chain.iter().any(|line| line.is_limited)
     }
 
     /// For the calls of one delivery of `event`, which is answered under `response` with those that `joined` its beat.
@@ -112,48 +129,65 @@ impl Desk {
         history: &[LogEntry],
         response: EventId,
     ) -> Gate {
-        let payer = Arc::new(Payer {
-            story: event.story.clone(),
-            people: people(event, joined, history),
-            response,
-            attempt: format!("{:016x}", rand::random::<u64>()).into(),
-            calls: AtomicU32::new(0),
-        });
+        let payer = Arc::new(Payer::new(event, joined, history, response));
         let desk = Arc::clone(self);
-        Gate::new(move |most| {
-            let claim = desk.claim(&payer, most);
-            let desk = Arc::clone(&desk);
-            async move { desk.pass(claim).await }.boxed()
+        Gate::new(move |asked| {
+            let (desk, payer) = (Arc::clone(&desk), Arc::clone(&payer));
+            async move { desk.leave(&payer, asked).await }.boxed()
         })
     }
 
-    fn claim(&self, payer: &Payer, most: Most) -> Claim {
-        let call = payer.calls.fetch_add(1, Ordering::Relaxed);
-        let answer = most.answer.unwrap_or_else(|| self.model.answer());
-        let cost = self
-            .model
-            .price
-            .map_or(0, |price| price.at_most(most.prompt, answer));
-        let tokens = most.prompt.saturating_add(answer);
-        Claim {
-            call: format!("{}:{}:{call}", payer.story, payer.response),
-            attempt: Arc::clone(&payer.attempt),
-            story: payer.story.clone(),
-            most: Used { tokens, cost },
-            budgets: self.models.budgets(
-                (&self.name, &self.model),
-                payer.story.as_str(),
-                &payer.people,
-            ),
+    async fn leave(self: Arc<Self>, payer: &Payer, asked: Asked) -> Result<Leave, Error> {
+        match self.breaker.verdict(asked).await {
+            Verdict::Go => {}
+            Verdict::Next => return Ok(Leave::Next),
+            Verdict::Stop => return Ok(Leave::Stop),
+        }
+        if !self.chain[asked.model].is_limited {
+            let pass = Pass::new(move |done| self.breaker.told(asked.model, &done));
+            return Ok(Leave::Go(pass));
+        }
+        let claim = self.claim(payer, asked.model, asked.most);
+        let wait = match asked.is_last {
+            true => self.models.wait(),
+            false => self.models.wait().min(BUSY),
+        };
+        match self.admitted(claim, wait).await {
+            Ok(claim) => Ok(Leave::Go(self.pass(claim))),
+            // Another model has limits of its own.
+            Err(error) if !asked.is_last && error.class != Class::Internal => Ok(Leave::Next),
+            Err(error) => Err(error),
         }
     }
 
-    async fn pass(self: Arc<Self>, claim: Claim) -> Result<Pass, Error> {
-        let a_minute = self.model.limits().tokens_per_minute;
+    fn claim(&self, payer: &Payer, place: usize, most: Most) -> Claim {
+        let Line { name, model, .. } = &self.chain[place];
+        let answer = most.answer.unwrap_or_else(|| model.answer());
+        let cost = model
+            .price
+            .map_or(0, |price| price.at_most(most.prompt, answer));
+        let tokens = most.prompt.saturating_add(answer);
+        let budgets = self
+            .models
+            .budgets((name, model), payer.story.as_str(), &payer.people);
+        Claim {
+            place,
+            call: payer.call(),
+            attempt: Arc::clone(&payer.attempt),
+            story: payer.story.clone(),
+            most: Used { tokens, cost },
+            budgets,
+        }
+    }
+
+    /// The claim, once the limits of its model have room for it.
+    async fn admitted(&self, claim: Claim, longest: Duration) -> Result<Claim, Error> {
+        let Line { name, model, .. } = &self.chain[claim.place];
+        let a_minute = model.limits().tokens_per_minute;
         if a_minute > 0 && claim.most.tokens > a_minute {
             let what = format!(
-                "a call of up to {} tokens is more than the {a_minute} that {} is granted a minute",
-                claim.most.tokens, self.name
+                "a call of up to {} tokens is more than the {a_minute} that {name} is granted a minute",
+                claim.most.tokens
             );
             return Err(Error::new(Class::Request, what));
         }
@@ -163,23 +197,19 @@ impl Desk {
             match self.bus.admit(&self.ask(&claim)).await {
                 Ok(Admitted::Go) => {
                     self.waits.observe(began.elapsed().as_secs_f64());
-                    return Ok(self.leave(claim));
+                    return Ok(claim);
                 }
                 Ok(Admitted::Over { budget, until }) => {
                     return Err(over(&claim, budget, until));
                 }
-                Ok(Admitted::Wait { again, .. })
-                    if began.elapsed() + again <= self.models.wait() =>
-                {
+                Ok(Admitted::Wait { again, .. }) if began.elapsed() + again <= longest => {
                     waiting.get_or_insert_with(|| Waiting::new(&self.waiting));
                     sleep(again).await;
                 }
                 Ok(Admitted::Wait { place, .. }) => {
                     self.end(claim, Some(Used::default()), Duration::ZERO);
                     let what = format!(
-                        "the limits of {} have no room within {:?}: {place} calls are ahead",
-                        self.name,
-                        self.models.wait()
+                        "the limits of {name} have no room within {longest:?}: {place} calls are ahead"
                     );
                     return Err(Error::new(Class::Rate, what));
                 }
@@ -189,7 +219,7 @@ impl Desk {
                     backoff.pause().await;
                 }
                 Err(error) => {
-                    let what = format!("the limits of {} cannot be asked: {error}", self.name);
+                    let what = format!("the limits of {name} cannot be asked: {error}");
                     return Err(Error::new(Class::Internal, what));
                 }
             }
@@ -197,33 +227,36 @@ impl Desk {
     }
 
     fn ask<'a>(&'a self, claim: &'a Claim) -> Ask<'a> {
+        let Line { name, model, .. } = &self.chain[claim.place];
         Ask {
             call: &claim.call,
             attempt: &claim.attempt,
-            model: &self.name,
+            model: name,
             story: &claim.story,
             most: claim.most,
             life: self.life,
-            limits: self.model.limits(),
+            limits: model.limits(),
             budgets: &claim.budgets,
         }
     }
 
-    fn leave(self: &Arc<Self>, claim: Claim) -> Pass {
+    fn pass(self: &Arc<Self>, claim: Claim) -> Pass {
         let desk = Arc::clone(self);
-        Pass::new(move |spent, pause| {
-            let used = desk.used(spent);
-            desk.end(claim, used, pause.unwrap_or_default());
+        Pass::new(move |done: Done| {
+            desk.breaker.told(claim.place, &done);
+            let used = desk.used(claim.place, done.spent);
+            desk.end(claim, used, done.pause.unwrap_or_default());
         })
     }
 
-    fn used(&self, spent: Spent) -> Option<Used> {
+    fn used(&self, place: usize, spent: Spent) -> Option<Used> {
+        let price = self.chain[place].model.price;
         match spent {
             Spent::Nothing => Some(Used::default()),
             Spent::Unknown => None,
             Spent::Told(usage) => Some(Used {
                 tokens: u64::from(usage.prompt) + u64::from(usage.completion),
-                cost: self.model.price.map_or(0, |price| price.of(&usage)),
+                cost: price.map_or(0, |price| price.of(&usage)),
             }),
         }
     }
@@ -243,6 +276,11 @@ impl Desk {
                 "it is not told what a call used: all that it might have counts"
             );
         }
+    }
+
+    /// Tells Redis how models fare, and looks how they are, until `end`.
+    pub(crate) async fn follow(self: Arc<Self>, end: CancellationToken) {
+        self.breaker.follow(end).await;
     }
 
     /// Tells Redis what calls used, until `end`, and then what is untold still.
@@ -327,27 +365,6 @@ fn over(claim: &Claim, place: usize, until: Duration) -> Error {
         ),
     };
     Error::new(Class::Budget, what)
-}
-
-/// Who did what is answered, each once.
-fn people(event: &Event, joined: &[Event], history: &[LogEntry]) -> Vec<String> {
-    let all = std::iter::once(event).chain(joined);
-    let people: BTreeSet<&str> = all.filter_map(|event| person(event, history)).collect();
-    people.into_iter().map(str::to_owned).collect()
-}
-
-/// Who did what the event answers, as far as the log that the turn was given tells.
-fn person<'a>(event: &'a Event, history: &'a [LogEntry]) -> Option<&'a str> {
-    let mut event = event;
-    for _ in 0..STEPS {
-        if event.author.kind == AuthorKind::User {
-            return Some(&event.author.id);
-        }
-        let cause = event.cause.first()?;
-        let found = history.iter().find(|entry| entry.event.id == *cause)?;
-        event = &found.event;
-    }
-    None
 }
 
 #[cfg(test)]

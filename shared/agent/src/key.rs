@@ -1,4 +1,4 @@
-//! The model's key from a file, at the start and again while a worker runs: turns that begin later have the new one, and a
+//! A model's key from a file, at the start and again while a worker runs: turns that begin later have the new one, and a
 //! turn keeps to its end the one that it began with.
 //!
 //! Whoever issues keys must leave the old one good for as long as a call may take, since what has begun still shows it.
@@ -46,7 +46,7 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<SecretString> {
 /// Looks until `end`. A look under way is not waited for then: the disk may hang.
 pub(crate) async fn follow<A: Agent>(
     worker: Arc<Worker<A>>,
-    file: PathBuf,
+    (place, file): (usize, PathBuf),
     end: CancellationToken,
 ) {
     let looks = async {
@@ -74,7 +74,7 @@ pub(crate) async fn follow<A: Agent>(
                     last = Some(key);
                     continue;
                 }
-                Ok(key) => worker.take_key(key, &file).err(),
+                Ok(key) => worker.take_key(key, (place, &file)).err(),
                 Err(error) => Some(error),
             };
             // Only a change is logged.
@@ -106,14 +106,14 @@ fn is_same(one: &SecretString, other: &SecretString) -> bool {
 }
 
 impl<A: Agent> Worker<A> {
-    fn take_key(&self, key: SecretString, file: &Path) -> anyhow::Result<()> {
+    fn take_key(&self, key: SecretString, (place, file): (usize, &Path)) -> anyhow::Result<()> {
         let current = self.llm.borrow().clone();
         let is_current =
-            current.key().map_or("", ExposeSecret::expose_secret) == key.expose_secret();
+            current.key(place).map_or("", ExposeSecret::expose_secret) == key.expose_secret();
         if is_current {
             return Ok(());
         }
-        let client = current.with_key(key);
+        let client = current.with_key(place, key);
         let client = client.with_context(|| format!("in the key file {}", file.display()))?;
         self.llm.send_replace(client);
         tracing::info!(

@@ -34,6 +34,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod agent;
 pub mod archive;
+mod breaker;
 mod cli;
 mod desk;
 mod draft;

@@ -1,5 +1,6 @@
 //! What a worker counts, in a registry of its own, so that several workers and tests share a process.
 
+mod breaker;
 mod fleet;
 mod model;
 mod people;
@@ -14,6 +15,7 @@ use prometheus::{
 };
 use story::Event;
 
+use self::breaker::Breaker;
 use self::fleet::Fleet;
 use self::model::Model;
 use self::people::People;
@@ -29,6 +31,7 @@ pub struct Metrics {
     commits: IntCounterVec,
     leases_lost: IntCounterVec,
     model: Model,
+    breaker: Breaker,
     draft_chunks: IntCounterVec,
     recordings: IntCounterVec,
     recording_bytes: IntCounterVec,
@@ -55,6 +58,8 @@ pub(crate) struct Meters {
     pub(crate) llm_waiting: IntGauge,
     pub(crate) llm_waits: Histogram,
     pub(crate) paid_twice: IntCounter,
+    pub(crate) llm_fallbacks: IntCounter,
+    pub(crate) llm_retries_refused: IntCounter,
     first_words: Histogram,
     answers: Histogram,
     pub(crate) prompts_loaded: IntCounter,
@@ -108,6 +113,7 @@ impl Metrics {
                 &["agent"],
             ),
             model: Model::new(&registry),
+            breaker: Breaker::new(&registry),
             draft_chunks: counter(
                 &registry,
                 "storyfleet_draft_chunks_total",
@@ -189,6 +195,8 @@ impl Metrics {
             llm_waiting: self.model.waiting.with_label_values(label),
             llm_waits: self.model.waits.with_label_values(label),
             paid_twice: self.model.paid_twice.with_label_values(label),
+            llm_fallbacks: self.breaker.fallbacks.with_label_values(label),
+            llm_retries_refused: self.breaker.retries_refused.with_label_values(label),
             first_words: self.people.first_words.with_label_values(label),
             answers: self.people.answers.with_label_values(label),
             prompts_loaded: reloads("loaded"),
@@ -217,6 +225,11 @@ impl Meters {
     /// Until they are counted again nothing is told of any queue.
     pub(crate) fn forget_queues(&self) {
         self.all.fleet.forget();
+    }
+
+    /// Whether a model is left alone since it fails.
+    pub(crate) fn is_open(&self, model: &str, is_open: bool) {
+        self.all.breaker.is_open(self.agent, model, is_open);
     }
 
     /// Readers see the first words of the answer to an action.

@@ -1,16 +1,20 @@
 //! What models cost, what their providers grant, and what stories and people may use of them: a file (YAML) that all
 //! workers of a fleet have. docs/models.md has an example with all its fields. What is not there is not limited.
 
+mod chain;
+mod model;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use bus::{Budget, Limits, Unit};
-use llm::{Encoding, Price};
+use bus::{Budget, Limits};
 use serde::{Deserialize, Deserializer};
 
+pub(crate) use self::model::Model;
+use self::model::{Day, Each};
 use crate::file::text;
 use crate::flags;
 use crate::prompts::first_line;
@@ -28,35 +32,8 @@ pub struct Models {
     people: Each,
 }
 
-/// One of them.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Model {
-    pub(crate) price: Option<Price>,
-    requests_per_minute: Option<u64>,
-    tokens_per_minute: Option<u64>,
-    calls_at_once: Option<u64>,
-    answer: Option<u64>,
-    pub(crate) window: Option<u64>,
-    pub(crate) tokenizer: Option<Encoding>,
-    per_day: Day,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Wait(Duration);
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Each {
-    per_day: Day,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Day {
-    tokens: Option<u64>,
-    cost: Option<f64>,
-}
 
 impl Models {
     /// # Errors
@@ -81,37 +58,21 @@ impl Models {
 
     fn check(&self) -> anyhow::Result<()> {
         for (name, model) in &self.models {
-            let at = |field: &str| format!("models.{name}.{field}");
-            for (field, limit) in [
-                ("requests_per_minute", model.requests_per_minute),
-                ("tokens_per_minute", model.tokens_per_minute),
-                ("calls_at_once", model.calls_at_once),
-                ("answer", model.answer),
-                ("window", model.window),
-            ] {
-                some(&at(field), limit)?;
-            }
-            if model.window.is_some_and(|window| window <= model.answer()) {
-                bail!(
-                    "{}: an answer of {} tokens leaves no room in it for a prompt",
-                    at("window"),
-                    model.answer()
-                );
-            }
-            if model.price.is_some_and(|price| !price.is_sound()) {
-                bail!(
-                    "{}: a price is a number, 0 or more, and {} at most",
-                    at("price"),
-                    Price::MOST
-                );
-            }
-            model.per_day.check(&at("per_day"))?;
+            model.check(&format!("models.{name}"))?;
             let costs = [&model.per_day, &self.stories.per_day, &self.people.per_day];
             if model.price.is_none() && costs.iter().any(|day| day.cost.is_some()) {
                 bail!(
-                    "{} is missing: a cost per day can only be kept for models whose price is known",
-                    at("price")
+                    "models.{name}.price is missing: a cost per day can only be kept for models whose price is known"
                 );
+            }
+            for (place, next) in model.then.iter().enumerate() {
+                let at = format!("models.{name}.then");
+                if !self.models.contains_key(next) {
+                    bail!("{at}: there is no models.{next}");
+                }
+                if next == name || model.then[..place].contains(next) {
+                    bail!("{at}: {next} would be asked twice");
+                }
             }
         }
         self.stories.per_day.check("stories.per_day")?;
@@ -139,14 +100,6 @@ impl Models {
             let names = names.join(", ");
             format!("--models names {names}, and not {name}, which so has no price and no limits of its own")
         })
-    }
-
-    /// What the tokens of the model of this name cost, where that is known.
-    ///
-    /// # Errors
-    /// When a cost per day is to be kept, and it is not.
-    pub fn price(&self, name: &str) -> anyhow::Result<Option<Price>> {
-        Ok(self.model(name)?.price)
     }
 
     /// How long a call may wait for its turn.
@@ -178,47 +131,6 @@ impl Models {
     }
 }
 
-impl Model {
-    pub(crate) fn limits(&self) -> Limits {
-        Limits {
-            requests_per_minute: self.requests_per_minute.unwrap_or(0),
-            tokens_per_minute: self.tokens_per_minute.unwrap_or(0),
-            at_once: self.calls_at_once.unwrap_or(0),
-        }
-    }
-
-    /// Most tokens of an answer whose request sets no limit.
-    pub(crate) fn answer(&self) -> u64 {
-        self.answer.unwrap_or(1_000)
-    }
-}
-
-impl Day {
-    fn check(&self, at: &str) -> anyhow::Result<()> {
-        some(&format!("{at}.tokens"), self.tokens)?;
-        match self.cost {
-            Some(cost) if !cost.is_finite() || cost <= 0.0 => {
-                bail!("{at}.cost must be more than 0: leave it out where there is no limit")
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn budgets(self, whose: String) -> impl Iterator<Item = Budget> {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "it is more than 0, and saturates"
-        )]
-        let cost = self.cost.map(|cost| (cost * 1e6) as u64);
-        let each = [(Unit::Tokens, self.tokens), (Unit::Cost, cost)];
-        each.into_iter().filter_map(move |(unit, a_day)| {
-            let whose = whose.clone();
-            a_day.map(|a_day| Budget { unit, whose, a_day })
-        })
-    }
-}
-
 impl Default for Wait {
     fn default() -> Self {
         Self(Duration::from_secs(300))
@@ -247,15 +159,11 @@ fn misread(error: &serde_saphyr::Error, yaml: &str) -> anyhow::Error {
     }
 }
 
-fn some(at: &str, limit: Option<u64>) -> anyhow::Result<()> {
-    if limit == Some(0) {
-        bail!("{at}: 0 would let nobody through; leave it out where there is no limit");
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use bus::Unit;
+    use secrecy::ExposeSecret;
+
     use super::*;
 
     /// The example in docs/models.md.
@@ -338,6 +246,30 @@ mod tests {
                 "people: {per_day: {tokens: 0}}",
                 "people.per_day.tokens: 0 would let nobody through",
             ),
+            (
+                "models: {m: {then: [n]}}",
+                "models.m.then: there is no models.n",
+            ),
+            (
+                "models: {m: {then: [m]}}",
+                "models.m.then: m would be asked twice",
+            ),
+            (
+                "models: {m: {then: [n, n]}, n: {}}",
+                "models.m.then: n would be asked twice",
+            ),
+            (
+                "models: {m: {then: [a, b, c, d, e, f, g, h, i]}, a: {}, b: {}, c: {}, d: {}, e: {}, f: {}, g: {}, h: {}, i: {}}",
+                "models.m.then: more than 8 models",
+            ),
+            (
+                "models: {m: {max_tokens: 0}}",
+                "models.m.max_tokens: 0 would",
+            ),
+            (
+                "models: {m: {temperature: 2.5}}",
+                "models.m.temperature: it is a number from 0 to 2",
+            ),
             ("wait: soon", "write it like 500ms, 10s or 1m"),
             ("model: {}", "model"),
             ("- a", ""),
@@ -345,6 +277,60 @@ mod tests {
             let error = Models::parse(yaml).unwrap_err().to_string();
             assert!(error.contains(says), "{yaml}: {error}");
         }
+    }
+
+    #[test]
+    fn a_model_is_asked_at_its_place_with_its_key_and_never_with_another_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        std::fs::write(&file, "sk-own\n").unwrap();
+        let yaml = format!(
+            "models: {{a: {{then: [b, c, d]}}, b: {{at: 'http://b/v1'}}, c: {{at: 'http://c/v1', key_file: {0}}}, d: {{name: dd}}}}",
+            file.display()
+        );
+        let models = Models::parse(&yaml).unwrap();
+        let settings = llm::Settings {
+            api_key: Some("sk-first".into()),
+            ..llm::Settings::new("http://a/v1")
+        };
+        let client = models.client("a", &settings).unwrap();
+        let keys: Vec<_> = (0..4)
+            .map(|place| client.key(place).map(|key| key.expose_secret().to_owned()))
+            .collect();
+        let own = |key: &str| Some(key.to_owned());
+        assert_eq!(
+            keys,
+            [own("sk-first"), None, own("sk-own"), own("sk-first")]
+        );
+        let addresses: Vec<_> = client.addresses().collect();
+        assert_eq!(
+            addresses,
+            ["http://a/v1", "http://b/v1", "http://c/v1", "http://a/v1"]
+        );
+        let names: Vec<_> = client
+            .manners()
+            .map(|(manner, _)| manner.name.clone())
+            .collect();
+        assert_eq!(names, [None, own("b"), own("c"), own("dd")]);
+        let files = models.key_files("a").unwrap();
+        assert_eq!(files, [(2, file.clone())]);
+        std::fs::remove_file(&file).unwrap();
+        let error = format!("{:#}", models.client("a", &settings).unwrap_err());
+        assert!(
+            error.starts_with("models.c.key_file: the key file"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_told_with_its_model() {
+        let models = Models::parse("models: {a: {then: [b]}, b: {at: 'b:80'}}").unwrap();
+        let error = models.client("a", &llm::Settings::default()).unwrap_err();
+        let error = format!("{error:#}");
+        assert!(
+            error.starts_with("models.b.at: ") && error.contains("must start with http"),
+            "{error}"
+        );
     }
 
     #[test]

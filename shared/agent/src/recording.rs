@@ -55,6 +55,10 @@ pub struct MadeWith {
     /// What the model's tokens cost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<llm::Price>,
+    /// How models were asked, and what others than the first one cost, in the order in which they were; empty = one, as the
+    /// prompts say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<Link>,
     /// The model's window, and how its tokens were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Bounds>,
@@ -62,6 +66,15 @@ pub struct MadeWith {
     pub options: Value,
     /// `name@version#sha` of each prompt.
     pub prompts: Vec<String>,
+}
+
+/// A model that was asked.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Link {
+    #[serde(flatten)]
+    pub manner: llm::Manner,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<llm::Price>,
 }
 
 /// How a turn failed.

@@ -1,5 +1,5 @@
 //! Takes work: new events, and every second what other workers left, entries whose lease has passed or that were let go. It
-//! never asks for more than there are free slots.
+//! never asks for more than there are free slots, and for nothing while all models fail that it needs.
 //!
 //! One loop does both. A slot that is free when Redis is asked is free when it answers, and while all are taken neither
 //! kind of work keeps the other from the next one.
@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::Delivery;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::Agent;
+use crate::breaker::Taking;
 use crate::retry::Backoff;
 use crate::worker::Worker;
 
@@ -28,6 +29,17 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
     let mut look = Look::new(worker.settings.lease);
     let mut asker = worker.health.loop_asker();
     while let Some(free) = worker.slot(&drain).await {
+        let free = match taking(&worker).await {
+            Taking::All => free,
+            Taking::One => 1,
+            Taking::NoneUntil(at) => {
+                tokio::select! {
+                    () = sleep_until(at) => {}
+                    () = drain.cancelled() => {}
+                }
+                continue;
+            }
+        };
         // What shards may still give that have not answered yet has its slots.
         let room = free.saturating_sub(reader.expects());
         let is_look = look.is_due() && room > 0;
@@ -45,6 +57,9 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
                     asker.answered();
                 }
                 backoff.reset();
+                if !deliveries.is_empty() {
+                    worker.desk.breaker.took();
+                }
                 worker.begin(deliveries).await;
             }
             Err(error) => {
@@ -54,6 +69,14 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
         }
     }
     worker.begin(reader.rest().await).await;
+}
+
+async fn taking<A: Agent>(worker: &Worker<A>) -> Taking {
+    if !worker.agent.needs_model() {
+        return Taking::All;
+    }
+    let longest = worker.setup.llm.longest();
+    worker.desk.breaker.taking(longest).await
 }
 
 /// A look for what was left, as many at a time as there is room for. While there is more of it nothing new is read: it is

@@ -259,13 +259,11 @@ impl<A: Agent> Step<'_, A> {
         (effects, recording)
     }
 
-    /// With the key that is good now, and within the limits.
+    /// With the keys that are good now, of the models that do not fail, and within the limits.
     fn llm(&self, work: &Work, fetched: &Fetched, joined: &[Event]) -> llm::Client {
         let llm = self.worker.llm.borrow().clone();
-        let Some(desk) = &self.worker.desk else {
-            return llm;
-        };
         let response = work.response(self.worker.name);
+        let desk = &self.worker.desk;
         llm.through(desk.gate(&work.event, joined, &fetched.context.history, response))
     }
 

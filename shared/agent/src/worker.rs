@@ -84,8 +84,8 @@ pub(crate) struct Worker<A> {
     pub(crate) llm: watch::Sender<llm::Client>,
     /// Where turns are recorded at all.
     pub(crate) packer: Option<Packer>,
-    /// Where calls to the model get leave; `None` = nothing is limited.
-    pub(crate) desk: Option<Arc<Desk>>,
+    /// Where calls to models get leave.
+    pub(crate) desk: Arc<Desk>,
     /// That of the model, whose tokens are counted better with each answer.
     pub(crate) window: Window,
     pub(crate) bus: Bus,
@@ -120,12 +120,11 @@ pub async fn run<A: Agent>(
     if let Some(folder) = worker.setup.prompts.clone() {
         loops.spawn(reload::follow(Arc::clone(&worker), folder, end.clone()));
     }
-    if let Some(file) = worker.setup.key_file.clone() {
+    for file in worker.setup.key_files().map_err(exit::configuration)? {
         loops.spawn(key::follow(Arc::clone(&worker), file, end.clone()));
     }
-    if let (Some(desk), Some(ended)) = (worker.desk.clone(), ended) {
-        loops.spawn(desk.tell(ended, end.clone()));
-    }
+    loops.spawn(Arc::clone(&worker.desk).tell(ended, end.clone()));
+    loops.spawn(Arc::clone(&worker.desk).follow(end.clone()));
     loops.spawn(upkeep::unreplicated(Arc::clone(&worker), end.clone()));
     loops.spawn(upkeep::slots(Arc::clone(&worker), end.clone()));
     let (mut renewing, over) = (JoinSet::new(), CancellationToken::new());
@@ -210,7 +209,7 @@ impl<A: Agent> Worker<A> {
         setup: Setup,
         settings: Settings,
         shutdown: Shutdown,
-    ) -> anyhow::Result<(Self, Option<mpsc::Receiver<Held>>)> {
+    ) -> anyhow::Result<(Self, mpsc::Receiver<Held>)> {
         if settings.concurrency == 0 || settings.lease < SHORTEST_LEASE {
             let what = "the concurrency must be at least 1 and the lease at least 100ms";
             return Err(exit::configuration(anyhow::anyhow!(what)));
@@ -224,8 +223,8 @@ impl<A: Agent> Worker<A> {
         let slots = i64::try_from(settings.concurrency).unwrap_or(i64::MAX);
         meters.slots.set(slots);
         let bus = Bus::new(settings.bus.clone())?;
-        let desk = Desk::new(&bus, &setup.models, &setup.llm, &setup.model, &meters);
-        let (desk, ended) = desk.map_err(exit::configuration)?.unzip();
+        let desk = Desk::new(&bus, &setup, &meters);
+        let (desk, ended) = desk.map_err(exit::configuration)?;
         let window = Window::of(&setup.models, &setup.model);
         if let Some(doubt) = setup.models.doubt(&setup.model) {
             tracing::warn!("{doubt}");
@@ -297,7 +296,7 @@ impl<A: Agent> Worker<A> {
             self.health.round(Loop::Take);
             let checked = async {
                 let report = self.bus.check(bus::Role::Worker).await?;
-                if self.desk.is_some() {
+                if self.desk.limits() {
                     self.bus.check_rights(bus::Role::Caller).await?;
                 }
                 // A full Redis has work all the same; a replica gives none.

@@ -2,96 +2,37 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_openai::traits::RequestOptionsBuilder;
 use futures::future::BoxFuture;
-use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::debug;
 
 use crate::attempt::{Attempt, Outcome, Rules, Step};
+use crate::chain::Sent;
+use crate::gate::Asking;
 use crate::limits::{Limit, Retries};
 use crate::paid::{self, Answers};
-use crate::service::{EVENT_STREAM, Ending};
-use crate::{Class, Client, Error, Most, Paid, Pass, Request};
+use crate::service::Ending;
+use crate::{
+    Asked, Class, Client, Completion, Error, Leave, Most, Paid, Pass, Piece, Request, Usage,
+};
 
 /// A call in flight. Dropping it cancels the HTTP request at once.
 #[must_use = "nothing is sent before `next` is awaited"]
 pub struct Call {
     client: Client,
+    /// What another model would be asked, where there is one.
+    request: Option<Request>,
+    /// The place of the model that is asked.
+    line: usize,
     sent: Arc<Sent>,
-    model: String,
     retries: Retries,
     /// Where its answer is kept, if it is.
     kept: Option<Kept>,
     /// Text of the present try was given out: a retry must take it back.
     told: bool,
     state: State,
-}
-
-/// What a call gives, in order: texts, at times a restart, and one end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
-    /// The next part of the answer, never empty.
-    Text(String),
-    /// The try failed and the answer begins anew: all text so far is void.
-    Restart { class: Class },
-    /// The answer is whole.
-    End(Completion),
-}
-
-/// What is known of a whole answer besides its text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Completion {
-    pub finish: Finish,
-    pub usage: Usage,
-    /// What the answer cost, in millionths; none where the price or the usage is not known.
-    pub cost: Option<u64>,
-    /// The model that answered, by its own name for itself.
-    pub model: String,
-    /// HTTP requests sent.
-    pub tries: u32,
-    /// From the start of the call to the first token that counts, reasoning included.
-    pub first_token: Duration,
-    /// From the start of the call to its end.
-    pub elapsed: Duration,
-}
-
-/// Why the answer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Finish {
-    /// The model was done, or met a stop sequence.
-    Stop,
-    /// `max_tokens` was reached: the answer is cut.
-    Length,
-    /// A reason that we do not know, or none but `[DONE]` where that is accepted.
-    Other,
-}
-
-/// Tokens, as the provider counts them; zeros when it told nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Usage {
-    pub prompt: u32,
-    /// Of `prompt`, read from the provider's cache.
-    pub cached: u32,
-    pub completion: u32,
-    /// Of `completion`, spent on reasoning.
-    pub reasoning: u32,
-    /// Whether the provider told.
-    pub known: bool,
-}
-
-/// The request as every try sends it.
-struct Sent {
-    body: Arc<RawValue>,
-    headers: HeaderMap,
-    max_tokens: Option<u32>,
-    /// Of the prompt, where somebody counted.
-    tokens: Option<u64>,
 }
 
 /// An answer in the making that is to be kept.
@@ -108,7 +49,7 @@ enum State {
     /// To be sent, at once or at a time.
     Waiting(Option<Instant>),
     /// To be let through, since then.
-    Asking(BoxFuture<'static, Result<Pass, Error>>, Instant),
+    Asking(Asking, Instant),
     Opening(BoxFuture<'static, Result<Attempt, Error>>),
     Streaming(Box<Attempt>),
     Over,
@@ -116,36 +57,27 @@ enum State {
 
 impl Call {
     pub(crate) fn new(client: Client, request: &Request) -> Self {
-        let mut headers = request.labels.headers();
-        headers.insert(ACCEPT, HeaderValue::from_static(EVENT_STREAM));
-        let body: Arc<RawValue> = request.body().into();
-        let mut retries = Retries::new(client.settings(), client.reel(|| Arc::clone(&body)));
-        let kept = client.answers().map(|answers| {
-            let request = paid::name(&body);
-            let given = answers.take(&request);
-            let is_given = given.is_some();
-            if let Some(paid) = given {
-                retries.play(paid, &body);
-            }
-            Kept {
-                answers: answers.clone(),
-                request,
-                text: String::new(),
-                is_given,
-            }
-        });
+        let given = given(&client, request);
+        let place = given.as_ref().map(|(place, _)| *place);
+        let place = place.or_else(|| client.played_line()).unwrap_or(0);
+        let line = &client.lines()[place];
+        let sent = Arc::new(line.sent(request));
+        let mut retries = Retries::new(client.settings());
+        let reel = client.reel(place, || Arc::clone(&sent.body));
+        retries.go_on(&line.settings, reel);
+        let mut kept = client.answers().map(|answers| Kept::new(answers, &sent));
+        if let (Some(kept), Some((_, paid))) = (&mut kept, given) {
+            kept.is_given = true;
+            retries.play(paid, &sent.body);
+        }
         Self {
-            model: request.model.clone(),
+            request: (client.lines().len() > 1).then(|| request.clone()),
             retries,
             kept,
             told: false,
             state: State::Waiting(None),
-            sent: Arc::new(Sent {
-                body,
-                headers,
-                max_tokens: request.max_tokens,
-                tokens: request.tokens,
-            }),
+            line: place,
+            sent,
             client,
         }
     }
@@ -162,18 +94,12 @@ impl Call {
                     self.ask();
                     continue;
                 }
-                State::Asking(asking, since) => match asking.await {
-                    Ok(pass) => {
-                        let waited = since.elapsed();
-                        self.retries.let_through(pass, waited);
-                        self.open();
-                        continue;
-                    }
-                    Err(refused) => {
-                        self.state = State::Over;
-                        return Err(self.retries.refused(refused));
-                    }
-                },
+                State::Asking(asking, since) => {
+                    let leave = asking.await;
+                    self.retries.asked(since.elapsed());
+                    self.go_ahead(leave)?;
+                    continue;
+                }
                 State::Opening(opening) => match opening.await {
                     Ok(attempt) => {
                         self.state = State::Streaming(Box::new(attempt));
@@ -208,8 +134,13 @@ impl Call {
         if self.kept.as_ref().is_some_and(|kept| kept.is_given) {
             return self.open();
         }
-        let most = Most::of(self.sent.body.get(), self.sent.tokens, self.sent.max_tokens);
-        match self.client.gate().ask(most) {
+        let asked = Asked {
+            model: self.line,
+            kind: self.retries.kind,
+            most: Most::of(self.sent.body.get(), self.sent.tokens, self.sent.max_tokens),
+            is_last: self.next_line().is_none(),
+        };
+        match self.client.gate().ask(asked) {
             Some(asking) => {
                 self.retries.ask();
                 self.state = State::Asking(asking, Instant::now());
@@ -218,24 +149,40 @@ impl Call {
         }
     }
 
+    fn go_ahead(&mut self, leave: Result<Leave, Error>) -> Result<(), Error> {
+        self.state = State::Over;
+        match (leave, self.next_line()) {
+            (Ok(Leave::Go(pass)), _) => self.open_with(pass),
+            (Ok(Leave::Next), Some(line)) => self.go_on(line),
+            (Ok(Leave::Next), None) => self.open(),
+            (Ok(Leave::Stop), _) => return Err(self.retries.stopped()),
+            (Err(refused), _) => return Err(self.retries.refused(refused)),
+        }
+        Ok(())
+    }
+
+    fn open_with(&mut self, pass: Pass) {
+        self.retries.let_through(pass);
+        self.open();
+    }
+
     fn open(&mut self) {
-        let client = self.client.clone();
+        let line = Arc::clone(&self.client.lines()[self.line]);
         let sent = Arc::clone(&self.sent);
-        let settings = client.settings();
         let rules = Rules {
-            stall: settings.deadlines.stall,
+            stall: line.settings.deadlines.stall,
             deadline: self.retries.deadline,
-            accept_done: settings.accept_done,
+            accept_done: line.settings.accept_done,
         };
         let limit = Limit::new(
-            settings.deadlines.first_token,
+            line.settings.deadlines.first_token,
             Class::FirstToken,
             rules.deadline,
         );
         let heard = self.retries.begin();
         self.state = State::Opening(Box::pin(async move {
             let ending = Ending::default();
-            let api = client.api(ending.clone(), heard);
+            let api = line.api(ending.clone(), heard);
             let chat = api.chat().headers(sent.headers.clone());
             match timeout_at(limit.at, chat.create_stream_byot(&sent.body)).await {
                 Ok(frames) => Ok(Attempt::new(frames?, ending, limit, rules)),
@@ -244,16 +191,54 @@ impl Call {
         }));
     }
 
-    /// Ends the try, and the call unless it is tried again. The restart is told before the wait.
+    /// Ends the try, and the call unless it is tried again, here or elsewhere. The restart is told before the wait.
     fn failed(&mut self, failure: Error, usage: Usage) -> Result<Option<Piece>, Error> {
         self.state = State::Over;
         if let Some(kept) = &mut self.kept {
             kept.text.clear();
         }
         let class = failure.class;
-        let again = self.retries.after(self.client.seal(failure), usage)?;
-        self.state = State::Waiting(Some(again));
+        let failure = self.client.seal(failure);
+        if let Some(line) = self.elsewhere(class) {
+            self.retries.moves(failure, usage);
+            self.go_on(line);
+        } else {
+            let again = self.retries.after(failure, usage)?;
+            self.state = State::Waiting(Some(again));
+        }
         Ok(std::mem::take(&mut self.told).then_some(Piece::Restart { class }))
+    }
+
+    /// The place of the model that answers what this one failed at: one that is played is the one that was asked then.
+    fn elsewhere(&self, class: Class) -> Option<usize> {
+        match self.retries.moves_as_played() {
+            Some(true) => self.client.played_line().filter(|line| *line > self.line),
+            Some(false) => None,
+            None => self.next_line().filter(|_| class.elsewhere()),
+        }
+    }
+
+    /// The place of the next model that may hold what is asked.
+    fn next_line(&self) -> Option<usize> {
+        let request = self.request.as_ref()?;
+        let mut lines = self.client.lines().iter().enumerate().skip(self.line + 1);
+        let next = lines.find(|(_, line)| line.holds(request));
+        next.map(|(place, _)| place)
+    }
+
+    /// Asks the model at this place from here.
+    fn go_on(&mut self, place: usize) {
+        let line = &self.client.lines()[place];
+        if let Some(request) = &self.request {
+            self.sent = Arc::new(line.sent(request));
+        }
+        if let Some(kept) = &mut self.kept {
+            *kept = Kept::new(&kept.answers, &self.sent);
+        }
+        let reel = self.client.reel(place, || Arc::clone(&self.sent.body));
+        self.retries.go_on(&line.settings, reel);
+        self.line = place;
+        self.state = State::Waiting(None);
     }
 
     fn end(&mut self, outcome: Outcome) -> Completion {
@@ -263,10 +248,12 @@ impl Call {
         let mut completion = Completion {
             finish: outcome.finish,
             usage: outcome.usage,
-            cost: self.client.cost(&outcome.usage),
-            model: outcome
-                .model
-                .map_or_else(|| self.model.clone(), |name| name.0.as_ref().to_owned()),
+            cost: self.client.lines()[self.line].cost(&outcome.usage),
+            model: outcome.model.map_or_else(
+                || self.sent.model.clone(),
+                |name| name.0.as_ref().to_owned(),
+            ),
+            place: self.line,
             tries: self.retries.tries,
             first_token: outcome.first.unwrap_or(now) - started,
             elapsed: now - started,
@@ -293,10 +280,31 @@ impl Call {
     }
 }
 
+/// An answer that was given for what one of the models would be asked, and the place of that model.
+fn given(client: &Client, request: &Request) -> Option<(usize, Paid)> {
+    let answers = client.answers().filter(|answers| answers.are_given())?;
+    let mut lines = client.lines().iter().enumerate();
+    lines.find_map(|(place, line)| {
+        let paid = answers.take(&paid::name(&line.sent(request).body))?;
+        Some((place, paid))
+    })
+}
+
+impl Kept {
+    fn new(answers: &Answers, sent: &Sent) -> Self {
+        Self {
+            answers: answers.clone(),
+            request: paid::name(&sent.body),
+            text: String::new(),
+            is_given: false,
+        }
+    }
+}
+
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
-            .field("model", &self.model)
+            .field("model", &self.sent.model)
             .field("tries", &self.retries.tries)
             .finish_non_exhaustive()
     }

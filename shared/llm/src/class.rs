@@ -47,35 +47,44 @@ pub struct Row {
     /// The class in events, metrics and logs: a wire name, never to be changed.
     pub name: &'static str,
     pub retry: Retry,
+    /// Whether another model may answer what this one failed at.
+    pub elsewhere: bool,
     pub meaning: &'static str,
 }
 
 /// Every class, in the order of [`Class`].
 #[rustfmt::skip]
 pub const TABLE: [Row; 16] = [
-    row(Class::Rate,       "rate",      Retry::Free,    "the provider asks to slow down (429)"),
-    row(Class::Quota,      "quota",     Retry::Never,   "the account has no credit left (402, insufficient_quota)"),
-    row(Class::FirstToken, "ttft",      Retry::Counted, "no token came within the first-token deadline"),
-    row(Class::Stall,      "stall",     Retry::Counted, "the tokens stopped coming for longer than the stall deadline"),
-    row(Class::Truncated,  "truncated", Retry::Counted, "the connection was closed or cut after the request was sent, before the answer was whole"),
-    row(Class::Provider,   "provider",  Retry::Counted, "the provider failed (5xx, 408) or answered something that is no answer"),
-    row(Class::Connect,    "connect",   Retry::Patient, "no connection was made: refused, unreachable, an unknown name, TLS, the connect deadline"),
-    row(Class::Auth,       "auth",      Retry::Never,   "the key is missing, wrong or not allowed (401, 403)"),
-    row(Class::Context,    "context",   Retry::Never,   "the prompt is longer than the model's window"),
-    row(Class::Request,    "request",   Retry::Never,   "the provider refused the request (other 4xx), or it cannot be sent"),
-    row(Class::Schema,     "schema",    Retry::Never,   "the answer is not the JSON that was asked for: repair it with another request"),
-    row(Class::Blocked,    "blocked",   Retry::Never,   "the provider's content filter or the model refused"),
-    row(Class::Budget,     "budget",    Retry::Never,   "a limit of ours has no room for the call"),
-    row(Class::Internal,   "internal",  Retry::Never,   "what must be asked before a call could not be: the log says what refused"),
-    row(Class::Deadline,   "deadline",  Retry::Never,   "the total deadline passed"),
-    row(Class::Cancelled,  "cancelled", Retry::Never,   "nobody waits for the answer any more; only metrics know this class"),
+    row(Class::Rate,       "rate",      Retry::Free,    true,  "the provider asks to slow down (429)"),
+    row(Class::Quota,      "quota",     Retry::Never,   true,  "the account has no credit left (402, insufficient_quota)"),
+    row(Class::FirstToken, "ttft",      Retry::Counted, true,  "no token came within the first-token deadline"),
+    row(Class::Stall,      "stall",     Retry::Counted, true,  "the tokens stopped coming for longer than the stall deadline"),
+    row(Class::Truncated,  "truncated", Retry::Counted, true,  "the connection was closed or cut after the request was sent, before the answer was whole"),
+    row(Class::Provider,   "provider",  Retry::Counted, true,  "the provider failed (5xx, 408) or answered something that is no answer"),
+    row(Class::Connect,    "connect",   Retry::Patient, true,  "no connection was made: refused, unreachable, an unknown name, TLS, the connect deadline"),
+    row(Class::Auth,       "auth",      Retry::Never,   true,  "the key is missing, wrong or not allowed (401, 403)"),
+    row(Class::Context,    "context",   Retry::Never,   true,  "the prompt is longer than the model's window"),
+    row(Class::Request,    "request",   Retry::Never,   false, "the provider refused the request (other 4xx), or it cannot be sent"),
+    row(Class::Schema,     "schema",    Retry::Never,   false, "the answer is not the JSON that was asked for: repair it with another request"),
+    row(Class::Blocked,    "blocked",   Retry::Never,   false, "the provider's content filter or the model refused"),
+    row(Class::Budget,     "budget",    Retry::Never,   false, "a limit of ours has no room for the call"),
+    row(Class::Internal,   "internal",  Retry::Never,   false, "what must be asked before a call could not be: the log says what refused"),
+    row(Class::Deadline,   "deadline",  Retry::Never,   false, "the total deadline passed"),
+    row(Class::Cancelled,  "cancelled", Retry::Never,   false, "nobody waits for the answer any more; only metrics know this class"),
 ];
 
-const fn row(class: Class, name: &'static str, retry: Retry, meaning: &'static str) -> Row {
+const fn row(
+    class: Class,
+    name: &'static str,
+    retry: Retry,
+    elsewhere: bool,
+    meaning: &'static str,
+) -> Row {
     Row {
         class,
         name,
         retry,
+        elsewhere,
         meaning,
     }
 }
@@ -92,6 +101,11 @@ impl Class {
 
     pub const fn retry(self) -> Retry {
         self.row().retry
+    }
+
+    /// [`Row::elsewhere`].
+    pub const fn elsewhere(self) -> bool {
+        self.row().elsewhere
     }
 }
 

@@ -1,96 +1,82 @@
-//! The client: one pooled HTTP client, and the calls that can be made with it.
+//! The client: the models that it asks over pooled connections, and the calls that can be made with it.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_openai::config::Config;
 use async_openai::error::OpenAIError;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout_at};
 
+use crate::chain::{Api, Line, Manner, Model};
 use crate::limits::{Limit, Retries};
 use crate::paid::Answers;
-use crate::service::{Ending, Http};
-use crate::settings::Endpoint;
+use crate::service::Ending;
 use crate::tape::{Heard, Reel, Tape};
 use crate::{
     Bought, Call, Class, Completion, Error, Finish, Gate, Paid, Piece, Price, Recorded, Request,
     Settings, Usage, wire,
 };
 
-/// Makes calls to one provider. Clones share the connections.
+/// Makes calls to one model, or to others in its place where it fails. Clones share the connections.
 #[derive(Clone)]
 pub struct Client {
-    inner: Arc<Inner>,
+    /// At least one, in the order in which they are asked.
+    lines: Arc<[Arc<Line>]>,
     tape: Option<Tape>,
     gate: Gate,
     answers: Option<Answers>,
 }
 
-struct Inner {
-    http: reqwest::Client,
-    endpoint: Arc<dyn Config>,
-    settings: Settings,
-}
-
-/// async-openai's client, made anew for each try around that try's service: two small allocations.
-pub(crate) type Api = async_openai::Client<Arc<dyn Config>>;
-
 impl Client {
-    /// Fails if the settings cannot work; nothing is sent yet.
+    /// Of one model. Fails if the settings cannot work; nothing is sent yet.
     ///
     /// Proxy variables of the environment are not followed, nor are redirects: the base URL is where
     /// prompts and key go, and nowhere else. HTTP/1.1 on kept connections, one per call in flight.
-    pub fn new(mut settings: Settings) -> Result<Self, Error> {
-        settings.api_key = settings
-            .api_key
-            .filter(|key| !key.expose_secret().is_empty());
-        let endpoint = Arc::new(Endpoint::new(&settings)?);
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("storyfleet/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(settings.deadlines.connect)
-            .http1_only()
-            .tcp_nodelay(true)
-            .tcp_keepalive(Duration::from_secs(30))
-            .pool_idle_timeout(Duration::from_secs(60))
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .build()
-            .map_err(|error| {
-                Error::new(Class::Request, "the HTTP client cannot be made").with_source(error)
-            })?;
+    pub fn new(settings: Settings) -> Result<Self, Error> {
+        Self::chain(Model::new(settings), Vec::new())
+    }
+
+    /// Of several: streamed calls that `first` fails are answered by the first of `then` that does not. Its total deadline is
+    /// the call's, and what does not stream is asked of it alone.
+    ///
+    /// # Errors
+    /// As with [`Client::new`].
+    pub fn chain(first: Model, then: Vec<Model>) -> Result<Self, Error> {
+        let http = http(first.settings.deadlines.connect)?;
+        let lines = std::iter::once(first).chain(then);
+        let lines = lines.map(|mut model| {
+            let key = model.settings.api_key.take();
+            model.settings.api_key = key.filter(|key| !key.expose_secret().is_empty());
+            Line::new(http.clone(), model).map(Arc::new)
+        });
         Ok(Self {
-            inner: Arc::new(Inner {
-                http,
-                endpoint,
-                settings,
-            }),
+            lines: lines.collect::<Result<_, _>>()?,
             tape: None,
             gate: Gate::default(),
             answers: None,
         })
     }
 
-    /// A client with another key on the same connections; calls of this one keep its own.
+    /// A client with another key for the model at this place, on the same connections; calls of this one keep its own.
     ///
     /// # Errors
     /// When HTTP forbids the key.
-    pub fn with_key(&self, key: SecretString) -> Result<Self, Error> {
-        let settings = Settings {
-            api_key: Some(key).filter(|key| !key.expose_secret().is_empty()),
-            ..self.inner.settings.clone()
+    pub fn with_key(&self, place: usize, key: SecretString) -> Result<Self, Error> {
+        let line = &self.lines[place];
+        let model = Model {
+            settings: Settings {
+                api_key: Some(key).filter(|key| !key.expose_secret().is_empty()),
+                ..line.settings.clone()
+            },
+            manner: line.manner.clone(),
         };
-        let inner = Inner {
-            http: self.inner.http.clone(),
-            endpoint: Arc::new(Endpoint::new(&settings)?),
-            settings,
-        };
+        let mut lines = self.lines.to_vec();
+        lines[place] = Arc::new(Line::new(line.http.clone(), model)?);
         Ok(Self {
-            inner: Arc::new(inner),
+            lines: lines.into(),
             tape: None,
             gate: Gate::default(),
             answers: None,
@@ -100,7 +86,7 @@ impl Client {
     /// The same client; its calls are written down.
     #[must_use]
     pub fn taped(&self) -> (Self, Tape) {
-        self.with(Tape::without(self.inner.settings.api_key.clone()))
+        self.with(Tape::without(self.keys().cloned().collect()))
     }
 
     /// The same client, but no provider is asked: its calls are answered with `calls`, the first with the first, whatever
@@ -183,7 +169,8 @@ impl Client {
     where
         F: Future<Output = Result<T, OpenAIError>>,
     {
-        let mut retries = Retries::new(self.settings(), reel);
+        let mut retries = Retries::new(self.settings());
+        retries.reel = reel;
         loop {
             let limit = Limit::new(
                 self.settings().deadlines.first_token,
@@ -209,53 +196,60 @@ impl Client {
         }
     }
 
-    /// Begins to write a call down, where calls are.
-    pub(crate) fn reel(&self, request: impl FnOnce() -> Arc<RawValue>) -> Option<Reel> {
-        self.tape.as_ref().map(|tape| tape.reel(request()))
+    /// Begins to write down what a call asks of the model at this place, where calls are written down.
+    pub(crate) fn reel(
+        &self,
+        line: usize,
+        request: impl FnOnce() -> Arc<RawValue>,
+    ) -> Option<Reel> {
+        let tape = self.tape.as_ref()?;
+        Some(tape.reel(line, request()))
     }
 
-    pub(crate) fn api(&self, ending: Ending, heard: Option<Heard>) -> Api {
-        let Inner {
-            http,
-            endpoint,
-            settings,
-        } = &*self.inner;
-        let service = Http {
-            client: http.clone(),
-            max_answer_bytes: settings.max_answer_bytes,
-            ending,
-            heard,
-        };
-        Api::build(http.clone(), Arc::clone(endpoint)).with_http_service(service)
+    fn api(&self, ending: Ending, heard: Option<Heard>) -> Api {
+        self.first().api(ending, heard)
     }
 
-    /// [`Settings::accept_done`].
+    /// [`Settings::accept_done`] of the first model.
     #[must_use]
     pub fn accepts_done(&self) -> bool {
-        self.inner.settings.accept_done
+        self.settings().accept_done
     }
 
-    /// [`Settings::price`].
+    /// [`Settings::price`] of the first model.
     #[must_use]
     pub fn price(&self) -> Option<Price> {
-        self.inner.settings.price
+        self.settings().price
     }
 
-    pub(crate) fn cost(&self, usage: &Usage) -> Option<u64> {
-        let price = self.price().filter(|_| usage.known)?;
-        Some(price.of(usage))
+    /// [`Settings::base_url`] of each model.
+    pub fn addresses(&self) -> impl Iterator<Item = &str> {
+        self.lines
+            .iter()
+            .map(|line| line.settings.base_url.as_str())
+    }
+
+    /// How each model is asked, and what it costs.
+    pub fn manners(&self) -> impl Iterator<Item = (&Manner, Option<Price>)> {
+        let lines = self.lines.iter();
+        lines.map(|line| (&line.manner, line.settings.price))
     }
 
     /// Longest call.
     #[must_use]
     pub fn longest(&self) -> Duration {
-        self.inner.settings.deadlines.total
+        self.settings().deadlines.total
     }
 
-    /// What it shows the provider.
+    /// What it shows the provider of the model at this place.
     #[must_use]
-    pub fn key(&self) -> Option<&SecretString> {
-        self.inner.settings.api_key.as_ref()
+    pub fn key(&self, place: usize) -> Option<&SecretString> {
+        self.lines[place].settings.api_key.as_ref()
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &SecretString> {
+        let keys = self.lines.iter().map(|line| line.settings.api_key.as_ref());
+        keys.flatten()
     }
 
     pub(crate) fn answers(&self) -> Option<&Answers> {
@@ -266,20 +260,52 @@ impl Client {
         &self.gate
     }
 
+    pub(crate) fn lines(&self) -> &[Arc<Line>] {
+        &self.lines
+    }
+
+    /// The place of the model that is asked next, where what is played tells.
+    pub(crate) fn played_line(&self) -> Option<usize> {
+        let line = self.tape.as_ref()?.next_line()?;
+        Some(line.min(self.lines.len() - 1))
+    }
+
+    fn first(&self) -> &Arc<Line> {
+        &self.lines[0]
+    }
+
     pub(crate) fn settings(&self) -> &Settings {
-        &self.inner.settings
+        &self.first().settings
     }
 
     /// Makes a failed try's error fit to be shown.
     pub(crate) fn seal(&self, error: Error) -> Error {
-        error.sealed(self.inner.settings.api_key.as_ref())
+        error.sealed(self.keys())
     }
+}
+
+/// The connections of a client.
+fn http(connect: Duration) -> Result<reqwest::Client, Error> {
+    reqwest::Client::builder()
+        .user_agent(concat!("storyfleet/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(connect)
+        .http1_only()
+        .tcp_nodelay(true)
+        .tcp_keepalive(Duration::from_secs(30))
+        .pool_idle_timeout(Duration::from_secs(60))
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .build()
+        .map_err(|error| {
+            Error::new(Class::Request, "the HTTP client cannot be made").with_source(error)
+        })
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("settings", &self.inner.settings)
+            .field("settings", self.settings())
             .finish_non_exhaustive()
     }
 }

@@ -52,9 +52,9 @@ impl Error {
         self
     }
 
-    /// The last step of every failed try: the message becomes one short line without the key.
-    pub(crate) fn sealed(mut self, key: Option<&SecretString>) -> Self {
-        if let Some(key) = key {
+    /// The last step of every failed try: the message becomes one short line without any key.
+    pub(crate) fn sealed<'a>(mut self, keys: impl IntoIterator<Item = &'a SecretString>) -> Self {
+        for key in keys {
             self.message = self.message.replace(key.expose_secret(), "[key]");
         }
         self.message = one_line(&self.message);

@@ -20,6 +20,50 @@ pub struct Most {
     pub answer: Option<u64>,
 }
 
+/// A request that is to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// Which of the client's models is to be asked: their places, from 0.
+    pub model: usize,
+    pub kind: Kind,
+    pub most: Most,
+    /// Another model could be asked in its place.
+    pub is_last: bool,
+}
+
+/// Which request of its call it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    First,
+    /// One more that costs no try: the provider asked to wait, or was not reached.
+    Free,
+    /// The one before failed.
+    Retry,
+    /// Another model failed.
+    Fallback,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Leave {
+    /// It is sent.
+    Go(Pass),
+    /// The next model is asked instead. Of the last one it is sent all the same, and nobody is told what it used.
+    Next,
+    /// A retry that is not made: the call ends as its last request did.
+    Stop,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Done {
+    pub spent: Spent,
+    /// Why it failed; [`Class::Cancelled`] where nobody waited for its end.
+    pub failed: Option<Class>,
+    /// How long the provider asked to be left alone since too much was asked of it.
+    pub pause: Option<Duration>,
+}
+
 /// What a request used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spent {
@@ -36,28 +80,29 @@ pub enum Spent {
 #[derive(Clone, Default)]
 pub struct Gate(Option<Arc<Ask>>);
 
-type Ask = dyn Fn(Most) -> BoxFuture<'static, Result<Pass, Error>> + Send + Sync;
+pub(crate) type Asking = BoxFuture<'static, Result<Leave, Error>>;
+
+type Ask = dyn Fn(Asked) -> Asking + Send + Sync;
 
 /// The leave to send a request. What becomes of it is told once.
-pub struct Pass(Box<dyn FnOnce(Spent, Option<Duration>) + Send>);
+pub struct Pass(Box<dyn FnOnce(Done) + Send>);
 
 impl Gate {
     pub fn new(
-        ask: impl Fn(Most) -> BoxFuture<'static, Result<Pass, Error>> + Send + Sync + 'static,
+        ask: impl Fn(Asked) -> BoxFuture<'static, Result<Leave, Error>> + Send + Sync + 'static,
     ) -> Self {
         Self(Some(Arc::new(ask)))
     }
 
     /// `None` where nobody asks.
-    pub(crate) fn ask(&self, most: Most) -> Option<BoxFuture<'static, Result<Pass, Error>>> {
-        self.0.as_ref().map(|ask| ask(most))
+    pub(crate) fn ask(&self, asked: Asked) -> Option<Asking> {
+        self.0.as_ref().map(|ask| ask(asked))
     }
 }
 
 impl Pass {
-    /// `told` is given what the request used, and how long the provider asked to be left alone since too much was asked of
-    /// it. Must not wait.
-    pub fn new(told: impl FnOnce(Spent, Option<Duration>) + Send + 'static) -> Self {
+    /// `told` must not wait.
+    pub fn new(told: impl FnOnce(Done) + Send + 'static) -> Self {
         Self(Box::new(told))
     }
 
@@ -70,7 +115,11 @@ impl Pass {
         };
         // Others fail for what is this request's own, however long it was to wait.
         let of_all = failed.filter(|error| matches!(error.class, Class::Rate | Class::Quota));
-        (self.0)(spent, of_all.and_then(|error| error.retry_after));
+        (self.0)(Done {
+            spent,
+            failed: failed.map(|error| error.class),
+            pause: of_all.and_then(|error| error.retry_after),
+        });
     }
 }
 

@@ -24,8 +24,10 @@
 
 mod attempt;
 mod call;
+mod chain;
 mod class;
 mod client;
+mod completion;
 mod error;
 mod gate;
 mod lenient;
@@ -44,11 +46,13 @@ mod text;
 mod tokens;
 mod wire;
 
-pub use call::{Call, Completion, Finish, Piece, Usage};
+pub use call::Call;
+pub use chain::{Manner, Model};
 pub use class::{Class, Retry, Row, TABLE};
 pub use client::Client;
+pub use completion::{Completion, Finish, Piece, Usage};
 pub use error::Error;
-pub use gate::{Gate, Most, Pass, Spent};
+pub use gate::{Asked, Done, Gate, Kind, Leave, Most, Pass, Spent};
 pub use moderation::Moderation;
 pub use observer::{Ended, Observer};
 pub use paid::{Bought, Paid};

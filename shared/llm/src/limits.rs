@@ -15,7 +15,7 @@ use tracing::debug;
 
 use crate::class::Retry;
 use crate::tape::{Heard, Reel, Tape};
-use crate::{Class, Ended, Error, Observer, Paid, Pass, Price, Settings, Usage};
+use crate::{Class, Ended, Error, Kind, Observer, Paid, Pass, Price, Settings, Usage};
 
 /// Until when something must come, and what it means if it does not.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +43,8 @@ impl Limit {
 
 /// How far apart those come back at most who were all told to wait for the same time.
 const APART: Duration = Duration::from_secs(1);
+/// Between two tries that count.
+const LONGEST: Duration = Duration::from_secs(8);
 /// How far a backoff may be from its interval, as a part of it.
 const JITTER: f64 = 0.5;
 
@@ -65,6 +67,10 @@ pub(crate) struct Retries {
     away_delays: ExponentialBackoff,
     observer: Observer,
     price: Option<Price>,
+    /// Which try the next one is to whoever gives leave.
+    pub(crate) kind: Kind,
+    /// What failed last, where another try follows.
+    failure: Option<Error>,
     /// The leave for the try that is under way.
     pass: Option<Pass>,
     /// The answer is one that was paid for: nothing is sent, and nothing costs.
@@ -82,33 +88,35 @@ pub(crate) struct Retries {
 }
 
 impl Retries {
-    pub(crate) fn new(settings: &Settings, reel: Option<Reel>) -> Self {
+    pub(crate) fn new(settings: &Settings) -> Self {
         let started = Instant::now();
         Self {
             started,
             deadline: started + settings.deadlines.total,
             tries: 0,
             left: settings.max_tries.saturating_sub(1),
-            delays: delays(Duration::from_secs(8)),
+            delays: delays(LONGEST),
             patience: settings.deadlines.patience,
             away: None,
             away_delays: delays(Duration::from_secs(1)),
             observer: settings.observer.clone(),
             price: settings.price,
+            kind: Kind::First,
+            failure: None,
             pass: None,
             free: false,
             begun: false,
             asking: false,
             sent: false,
             over: false,
-            reel,
+            reel: None,
         }
     }
 
     /// The answer is one that was paid for.
     pub(crate) fn play(&mut self, paid: Paid, request: &Arc<RawValue>) {
         self.free = true;
-        let reel = || Tape::default().reel(Arc::clone(request));
+        let reel = || Tape::default().reel(0, Arc::clone(request));
         self.reel.get_or_insert_with(reel).give(paid.played());
     }
 
@@ -123,10 +131,14 @@ impl Retries {
         heard
     }
 
-    /// The next try may be sent. The wait for that is none of the call's time.
-    pub(crate) fn let_through(&mut self, pass: Pass, waited: Duration) {
-        self.asking = false;
+    /// The next try may be sent.
+    pub(crate) fn let_through(&mut self, pass: Pass) {
         self.pass = Some(pass);
+    }
+
+    /// It is known what becomes of the next try. The wait for that is none of the call's time.
+    pub(crate) fn asked(&mut self, waited: Duration) {
+        self.asking = false;
         self.started += waited;
         self.deadline += waited;
     }
@@ -135,6 +147,13 @@ impl Retries {
     pub(crate) fn ask(&mut self) {
         self.begun = true;
         self.asking = true;
+    }
+
+    /// No retry is made: the call is over, as its last try was.
+    pub(crate) fn stopped(&mut self) -> Error {
+        let failure = self.failure.take();
+        let none = || Error::new(Class::Internal, "no try of the call was let through");
+        self.refused(failure.unwrap_or_else(none))
     }
 
     /// No further try may be sent: the call is over.
@@ -172,6 +191,42 @@ impl Retries {
         });
     }
 
+    /// See [`Reel::moves`].
+    pub(crate) fn moves_as_played(&self) -> Option<bool> {
+        self.reel.as_ref()?.moves()
+    }
+
+    /// The try failed, and another model is asked: see [`Retries::go_on`].
+    pub(crate) fn moves(&mut self, failure: Error, usage: Usage) {
+        if let Some(reel) = &mut self.reel {
+            reel.failed(&failure);
+            reel.moved();
+        }
+        self.ended(Some(&failure), usage, false);
+        debug!(
+            tries = self.tries,
+            class = failure.class.as_str(),
+            status = failure.status,
+            "a model failed: asking another one"
+        );
+        self.kind = Kind::Fallback;
+        self.failure = Some(failure);
+    }
+
+    /// Another model is asked from here, within the same deadline.
+    pub(crate) fn go_on(&mut self, settings: &Settings, reel: Option<Reel>) {
+        // What was written down of the model before comes first.
+        self.reel = None;
+        self.reel = reel;
+        self.left = settings.max_tries.saturating_sub(1);
+        self.delays = delays(LONGEST);
+        self.patience = settings.deadlines.patience;
+        self.away = None;
+        self.away_delays.reset();
+        self.observer = settings.observer.clone();
+        self.price = settings.price;
+    }
+
     /// When to try again after `failure`. To give up is to get it back, with the tries it took: at
     /// once, too, when the wait would pass the deadline. `usage` is what was told of the try's cost.
     pub(crate) fn after(&mut self, mut failure: Error, usage: Usage) -> Result<Instant, Error> {
@@ -191,7 +246,15 @@ impl Retries {
             "a try failed"
         );
         failure.tries = self.tries;
-        again.ok_or(failure)
+        let Some(again) = again else {
+            return Err(failure);
+        };
+        self.kind = match failure.class.retry() {
+            Retry::Counted => Kind::Retry,
+            _ => Kind::Free,
+        };
+        self.failure = Some(failure);
+        Ok(again)
     }
 
     fn next_try(&mut self, failure: &Error) -> Option<Instant> {

@@ -6,7 +6,7 @@ use async_openai::traits::RequestOptionsBuilder;
 use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
 
-use crate::client::Api;
+use crate::chain::Api;
 use crate::{Client, Error, Labels};
 
 /// The endpoint's judgement.
@@ -32,7 +32,7 @@ impl Client {
                 .create_byot(question)
                 .await
         };
-        let reel = self.reel(|| {
+        let reel = self.reel(0, || {
             let body = to_raw_value(question);
             body.expect("texts always serialise").into()
         });

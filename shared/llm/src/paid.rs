@@ -58,13 +58,18 @@ impl Answers {
         given.remove(place)
     }
 
+    /// Whether some are left that were given.
+    pub(crate) fn are_given(&self) -> bool {
+        !self.given().is_empty()
+    }
+
     fn given(&self) -> MutexGuard<'_, VecDeque<Paid>> {
         self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whoever keeps them may be gone, or slow: then this one is not kept.
     pub(crate) fn tell(&self, paid: Paid) {
-        let again = !self.given().is_empty();
+        let again = self.are_given();
         let _unkept = self.told.try_send(Bought { paid, again });
     }
 }

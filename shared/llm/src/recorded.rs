@@ -21,10 +21,21 @@ const KEY: &str = "[key]";
 pub struct Recorded {
     /// The body of the request, as every try sent it.
     pub request: Box<RawValue>,
+    /// The place of the model that was asked among those that the client asks.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub line: usize,
     pub tries: Vec<Try>,
+    /// The model failed, and the next recorded call asks another one the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moved: bool,
     /// How long a whole answer took; none where there was no such, or where it was not streamed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub took: Option<Took>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives it so")]
+fn is_first(line: &usize) -> bool {
+    *line == 0
 }
 
 /// In ms from the start of the call.
@@ -104,6 +115,8 @@ impl Recorded {
         };
         Self {
             request,
+            line: 0,
+            moved: false,
             tries: vec![Try {
                 failed: Some(failed),
                 ..Try::default()

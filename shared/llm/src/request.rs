@@ -104,7 +104,23 @@ impl PartialEq for Schema {
 impl Request {
     /// The JSON body of the streamed request, in one fixed order of fields.
     pub fn body(&self) -> Box<RawValue> {
-        serde_json::value::to_raw_value(&Body::of(self))
+        self.body_for(&self.model, self.temperature, self.max_tokens)
+    }
+
+    /// The same, as it is asked of this model.
+    pub(crate) fn body_for(
+        &self,
+        model: &str,
+        temperature: Option<f32>,
+        max_tokens: Option<u32>,
+    ) -> Box<RawValue> {
+        let body = Body {
+            model,
+            temperature,
+            max_tokens,
+            ..Body::of(self)
+        };
+        serde_json::value::to_raw_value(&body)
             .expect("strings, numbers and checked JSON always serialise")
     }
 

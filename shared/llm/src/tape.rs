@@ -27,8 +27,8 @@ pub struct Tape(Arc<Reels>);
 
 #[derive(Debug, Default)]
 struct Reels {
-    /// Is in none of them, whatever a provider repeats.
-    key: Option<SecretString>,
+    /// Are in none of them, whatever a provider repeats.
+    keys: Vec<SecretString>,
     recorded: Mutex<Vec<Recorded>>,
     script: Option<Script>,
 }
@@ -45,10 +45,10 @@ struct Script {
 }
 
 impl Tape {
-    /// Writes calls down, without this key.
-    pub(crate) fn without(key: Option<SecretString>) -> Self {
+    /// Writes calls down, without these keys.
+    pub(crate) fn without(keys: Vec<SecretString>) -> Self {
         Self(Arc::new(Reels {
-            key: key.filter(|key| !key.expose_secret().is_empty()),
+            keys,
             ..Reels::default()
         }))
     }
@@ -78,12 +78,21 @@ impl Tape {
         script.map_or_else(Vec::new, |script| lock(&script.unanswered).clone())
     }
 
-    /// Begins to write a call down.
-    pub(crate) fn reel(&self, request: Arc<RawValue>) -> Reel {
+    /// The place of the model that the next call to be played asked.
+    pub(crate) fn next_line(&self) -> Option<usize> {
+        let calls = lock(&self.0.script.as_ref()?.calls);
+        calls.front().map(|call| call.line)
+    }
+
+    /// Begins to write down what a call asks of the model at this place.
+    pub(crate) fn reel(&self, line: usize, request: Arc<RawValue>) -> Reel {
         Reel {
             tape: self.clone(),
             started: Instant::now(),
             request,
+            line,
+            moved: false,
+            moves: false,
             tries: Vec::new(),
             took: None,
             to_play: None,
@@ -107,6 +116,11 @@ pub(crate) struct Reel {
     tape: Tape,
     started: Instant,
     request: Arc<RawValue>,
+    line: usize,
+    /// Another model was asked when this one had failed.
+    moved: bool,
+    /// The same of what is played.
+    moves: bool,
     tries: Vec<(u64, Heard, Option<Failed>)>,
     /// The tries that are still to be played; `None` while a provider answers.
     to_play: Option<VecDeque<Try>>,
@@ -120,7 +134,7 @@ impl Reel {
         let begins = self.tries.is_empty() && self.to_play.is_none();
         if let (Some(script), true) = (script, begins) {
             let call = script.next(&self.request);
-            self.took = call.took;
+            (self.took, self.moves) = (call.took, call.moved);
             self.to_play = Some(call.tries.into());
         }
         let played = self.to_play.as_mut().and_then(VecDeque::pop_front);
@@ -160,6 +174,17 @@ impl Reel {
         }
     }
 
+    /// Another model is asked.
+    pub(crate) fn moved(&mut self) {
+        self.moved = true;
+    }
+
+    /// Whether another model is asked now, where that was decided when the call was recorded.
+    pub(crate) fn moves(&self) -> Option<bool> {
+        let tries = self.to_play.as_ref()?;
+        Some(self.moves && tries.is_empty())
+    }
+
     /// Whether another try follows, where that was decided when the call was recorded.
     pub(crate) fn goes_on(&self) -> Option<bool> {
         self.to_play.as_ref().map(|tries| !tries.is_empty())
@@ -194,19 +219,22 @@ impl Drop for Reel {
         if self.tries.is_empty() {
             return;
         }
-        let key = self.tape.0.key.as_ref().map(SecretString::expose_secret);
+        let keys = &self.tape.0.keys;
+        let without = |answer: Answer| {
+            let keys = keys.iter().map(SecretString::expose_secret);
+            keys.fold(answer, Answer::without)
+        };
         let tries = self.tries.drain(..).map(|(at, heard, failed)| Try {
             at,
             unsent: heard.is_unsent(),
-            answer: heard.answer().map(|answer| match key {
-                Some(key) => answer.without(key),
-                None => answer,
-            }),
+            answer: heard.answer().map(without),
             failed,
         });
         let recorded = Recorded {
             request: (*self.request).to_owned(),
+            line: self.line,
             tries: tries.collect(),
+            moved: self.moved,
             took: self.took,
         };
         lock(&self.tape.0.recorded).push(recorded);

@@ -109,8 +109,9 @@ pub async fn tell(
     Ok(Told::new(text, trailer, end, report))
 }
 
+/// How another model counts says nothing of this one's window.
 fn learn(turn: &Turn, request: &Request, completion: &Completion) {
-    if let Some(window) = &turn.window {
+    if let (Some(window), 0) = (&turn.window, completion.place) {
         window.learn(request, &completion.usage);
     }
 }

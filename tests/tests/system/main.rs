@@ -15,6 +15,7 @@ mod costs;
 mod deaths;
 mod drain;
 mod encryption;
+mod fallback;
 mod faults;
 mod files;
 mod gateway;

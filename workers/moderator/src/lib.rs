@@ -148,6 +148,10 @@ impl Agent for Moderator {
         &["action", "narration", "dialogue"]
     }
 
+    fn needs_model(&self) -> bool {
+        false
+    }
+
     fn prompts(&self, folder: Option<&Path>) -> Result<Prompts, prompts::Error> {
         let sample = Case {
             categories: vec!["hate".to_owned()],

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use crate::flags::{Logs, Redis, duration, pause, word};
-use crate::recording::MadeWith;
+use crate::recording::{Link, MadeWith};
 use crate::worker::SHORTEST_LEASE;
 use crate::{Agent, Models, Settings, Turn, Window, key};
 
@@ -27,6 +27,23 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// The files that keys are from, each with the place of its model.
+    pub(crate) fn key_files(&self) -> anyhow::Result<Vec<(usize, PathBuf)>> {
+        let first = self.key_file.clone().map(|file| (0, file));
+        let others = self.models.key_files(&self.model)?;
+        Ok(first.into_iter().chain(others).collect())
+    }
+
+    fn links(&self) -> Vec<Link> {
+        let links = self.llm.manners().map(|(manner, price)| Link {
+            manner: manner.clone(),
+            price,
+        });
+        let links: Vec<Link> = links.collect();
+        let is_plain = matches!(&links[..], [only] if only.manner == llm::Manner::default());
+        if is_plain { Vec::new() } else { links }
+    }
+
     /// What recordings say of how an agent was made.
     pub(crate) fn made_with<A: Agent>(&self, agent: &A, turn: &Turn) -> MadeWith {
         MadeWith {
@@ -34,6 +51,7 @@ impl Setup {
             model: self.model.clone(),
             accept_done: self.llm.accepts_done(),
             price: self.llm.price(),
+            chain: self.links(),
             window: turn.window.as_ref().map(Window::bounds),
             options: agent.options(),
             prompts: turn.prompts.references(),
@@ -170,12 +188,9 @@ impl<O: Args> Options<O> {
         let model = &self.model;
         let models = model.models.as_deref().map(Models::read);
         let models = models.transpose()?.unwrap_or_default();
-        let settings = llm::Settings {
-            price: models.price(&model.model)?,
-            ..model.provider.settings(&model.llm, observer)?
-        };
+        let settings = model.provider.settings(&model.llm, observer)?;
         Ok(Setup {
-            llm: llm::Client::new(settings)?,
+            llm: models.client(&model.model, &settings)?,
             models,
             key_file: model.provider.llm_key_file.clone(),
             model: model.model.clone(),

@@ -1,46 +1,11 @@
-//! Who pays for a call, and what is said of a budget that has no room for it.
+//! What is said of a budget that has no room for a call.
 
 use super::*;
-
-fn event(id: &str, author: &str, cause: &str) -> Event {
-    let kind = if author == "narrator" {
-        "agent"
-    } else {
-        "user"
-    };
-    let cause: Vec<&str> = Some(cause)
-        .filter(|cause| !cause.is_empty())
-        .into_iter()
-        .collect();
-    let json = serde_json::json!({
-        "v": 1, "id": id, "type": "action", "story": "castle", "mode": "do", "text": "I wait.",
-        "author": {"kind": kind, "id": author, "name": ""}, "cause": cause, "hop": 0, "at": "2026-11-24T01:02:03Z",
-    });
-    serde_json::from_value(json).unwrap()
-}
-
-#[test]
-fn whoever_joins_a_beat_pays_for_it_and_each_once() {
-    let lead = event("a1", "mira", "");
-    let joined = [event("a2", "oto", ""), event("a3", "mira", "")];
-    assert_eq!(people(&lead, &joined, &[]), ["mira", "oto"]);
-    assert_eq!(people(&lead, &[], &[]), ["mira"]);
-}
-
-#[test]
-fn a_step_is_for_whose_action_it_follows_while_the_history_tells() {
-    let history = [LogEntry {
-        seq: story::Seq(1),
-        event: event("a1", "mira", ""),
-    }];
-    let step = event("n1", "narrator", "a1");
-    assert_eq!(people(&step, &[], &history), ["mira"]);
-    assert!(people(&step, &[], &[]).is_empty());
-}
 
 #[test]
 fn a_budget_that_one_call_is_more_than_is_not_called_used_up() {
     let claim = |tokens, cost| Claim {
+        place: 0,
         call: "castle:n1:0".to_owned(),
         attempt: "1".into(),
         story: "castle".parse().unwrap(),

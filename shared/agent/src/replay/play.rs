@@ -158,7 +158,8 @@ impl<A: Agent, B> Player<A, B> {
         if let Value::Object(all) = &mut options {
             all.extend(self.means.changed.clone());
         }
-        let key = format!("{} {:?} {options}", with.accept_done, with.price);
+        let asked = (with.accept_done, with.price, &with.chain);
+        let key = format!("{asked:?} {options}");
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(made) = made.get(&key) {
             return Ok(Arc::clone(made));
@@ -168,16 +169,10 @@ impl<A: Agent, B> Player<A, B> {
             .map_err(exit::configuration)?;
         let agent = (self.build)(&options);
         let prompts = agent.prompts(self.means.prompts.as_deref());
-        let settings = llm::Settings {
-            accept_done: with.accept_done,
-            price: with.price,
-            deadlines: Deadlines::NONE,
-            ..llm::Settings::new("http://recorded.invalid/v1")
-        };
         let one = Arc::new(Made {
             agent,
             prompts: prompts.map_err(exit::configuration)?,
-            offline: Client::new(settings)?,
+            offline: offline(with)?,
         });
         if made.len() == MADE {
             made.clear();
@@ -185,4 +180,24 @@ impl<A: Agent, B> Player<A, B> {
         made.insert(key, Arc::clone(&one));
         Ok(one)
     }
+}
+
+/// A client of the models that were asked, whom nobody answers.
+fn offline(with: &MadeWith) -> Result<Client, llm::Error> {
+    let model = |manner: &llm::Manner, price| llm::Model {
+        settings: llm::Settings {
+            accept_done: with.accept_done,
+            price,
+            deadlines: Deadlines::NONE,
+            ..llm::Settings::new("http://recorded.invalid/v1")
+        },
+        manner: manner.clone(),
+    };
+    let mut links = with
+        .chain
+        .iter()
+        .map(|link| model(&link.manner, link.price));
+    let first = links.next();
+    let first = first.unwrap_or_else(|| model(&llm::Manner::default(), with.price));
+    Client::chain(first, links.collect())
 }

@@ -78,6 +78,8 @@ fn call((ask, answer): &(&str, &str)) -> llm::Recorded {
     };
     llm::Recorded {
         request: request(ask).body(),
+        line: 0,
+        moved: false,
         tries: vec![llm::Try {
             answer: Some(answer),
             ..llm::Try::default()
@@ -112,6 +114,7 @@ fn turn(calls: &[(&str, &str)]) -> Found {
             model: "mock".to_owned(),
             accept_done: false,
             price: None,
+            chain: Vec::new(),
             window: None,
             options: json!({}),
             prompts: Vec::new(),

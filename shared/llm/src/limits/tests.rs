@@ -10,14 +10,11 @@ fn retries(total: u64, max_tries: u32) -> Retries {
         total: Duration::from_secs(total),
         ..Deadlines::default()
     };
-    Retries::new(
-        &Settings {
-            deadlines,
-            max_tries,
-            ..Settings::default()
-        },
-        None,
-    )
+    Retries::new(&Settings {
+        deadlines,
+        max_tries,
+        ..Settings::default()
+    })
 }
 
 fn failure(class: Class) -> Error {
@@ -204,13 +201,13 @@ async fn a_call_that_was_begun_and_dropped_is_counted_once() {
         }),
         ..Settings::default()
     };
-    drop(Retries::new(&settings, None));
-    Retries::new(&settings, None).begin();
-    let mut waits = Retries::new(&settings, None);
+    drop(Retries::new(&settings));
+    Retries::new(&settings).begin();
+    let mut waits = Retries::new(&settings);
     waits.begin();
     waits.fails(Class::Provider).unwrap();
     drop(waits);
-    let mut over = Retries::new(&settings, None);
+    let mut over = Retries::new(&settings);
     over.begin();
     over.answered(Usage::default());
     drop(over);

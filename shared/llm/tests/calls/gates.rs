@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt;
-use llm::{Class, Client, Error, Gate, Most, Pass, Spent, Tape};
+use llm::{Asked, Class, Client, Done, Error, Gate, Leave, Pass, Spent, Tape};
 use tokio::sync::Semaphore;
 
 use crate::provider::{Answer, Provider};
@@ -15,15 +15,11 @@ type Told = Arc<Mutex<Vec<String>>>;
 
 fn gate(told: &Told) -> Gate {
     let told = Arc::clone(told);
-    Gate::new(move |most| {
-        note(&told, format!("asked {:?}", most.answer));
+    Gate::new(move |asked| {
+        note(&told, format!("asked {:?}", asked.most.answer));
         let told = Arc::clone(&told);
-        async move {
-            Ok(Pass::new(move |spent, pause| {
-                note(&told, words(spent, pause));
-            }))
-        }
-        .boxed()
+        let pass = Pass::new(move |done| note(&told, words(done)));
+        async { Ok(Leave::Go(pass)) }.boxed()
     })
 }
 
@@ -31,13 +27,13 @@ fn note(told: &Told, what: String) {
     told.lock().unwrap().push(what);
 }
 
-fn words(spent: Spent, pause: Option<Duration>) -> String {
-    let spent = match spent {
+fn words(done: Done) -> String {
+    let spent = match done.spent {
         Spent::Told(usage) => format!("{}+{}", usage.prompt, usage.completion),
         Spent::Nothing => "nothing".to_owned(),
         Spent::Unknown => "unknown".to_owned(),
     };
-    match pause {
+    match done.pause {
         Some(pause) => format!("{spent}, pause {pause:?}"),
         None => spent,
     }
@@ -89,9 +85,9 @@ async fn the_tokens_of_a_prompt_are_as_somebody_counted_or_half_its_bytes() {
     let asked = Arc::new(Mutex::new(Vec::new()));
     for tokens in [Some(70), None] {
         let asked = Arc::clone(&asked);
-        let gate = Gate::new(move |most: Most| {
+        let gate = Gate::new(move |Asked { most, .. }| {
             asked.lock().unwrap().push(most.prompt);
-            async { Ok(Pass::new(|_, _| {})) }.boxed()
+            async { Ok(Leave::Go(Pass::new(|_| {}))) }.boxed()
         });
         let request = llm::Request {
             tokens,
@@ -107,7 +103,7 @@ async fn the_tokens_of_a_prompt_are_as_somebody_counted_or_half_its_bytes() {
 #[tokio::test]
 async fn a_call_that_is_refused_leave_sends_nothing() {
     let provider = Provider::start(|_| Answer::events(&[HI, STOP, DONE]).ended()).await;
-    let gate = Gate::new(|_: Most| {
+    let gate = Gate::new(|_: Asked| {
         async { Err(Error::new(Class::Budget, "nothing is left of the day's")) }.boxed()
     });
     let call = client(&provider.url).through(gate);
@@ -126,7 +122,7 @@ async fn the_wait_for_leave_is_none_of_the_calls_time() {
             let leave = Arc::clone(&leave);
             async move {
                 leave.acquire_owned().await.unwrap().forget();
-                Ok(Pass::new(|_, _| {}))
+                Ok(Leave::Go(Pass::new(|_| {})))
             }
             .boxed()
         })
@@ -184,8 +180,10 @@ async fn a_call_that_was_refused_leave_is_written_down_and_played_so() {
             let may = *left > 0;
             *left -= i32::from(may);
             let refused = || Error::new(Class::Budget, "nothing is left of the day's");
-            let pass = may.then(|| Pass::new(|_, _| {})).ok_or_else(refused);
-            async move { pass }.boxed()
+            let leave = may
+                .then(|| Leave::Go(Pass::new(|_| {})))
+                .ok_or_else(refused);
+            async move { leave }.boxed()
         });
         let client = client(&provider.url);
         let (taped, tape) = client.taped();
@@ -201,7 +199,7 @@ async fn a_call_that_was_let_go_while_it_waited_for_leave_is_written_down_so() {
     let provider = Provider::start(|_| Answer::events(&[HI]).ended()).await;
     let client = client(&provider.url);
     let (taped, tape) = client.taped();
-    let waits = Gate::new(|_: Most| std::future::pending().boxed());
+    let waits = Gate::new(|_: Asked| std::future::pending().boxed());
     let request = request();
     let mut call = taped.through(waits).stream(&request);
     assert!(call.next().now_or_never().is_none());

@@ -11,9 +11,9 @@ use crate::provider::{Answer, Provider};
 use crate::{DONE, HI, STOP, USAGE, YOU, client, request, settings, soon};
 
 /// Everything that a call gave.
-type Given = (Vec<Piece>, Option<(Class, String, u32)>);
+pub(crate) type Given = (Vec<Piece>, Option<(Class, String, u32)>);
 
-async fn given(client: &Client, request: &Request) -> Given {
+pub(crate) async fn given(client: &Client, request: &Request) -> Given {
     let mut call = client.stream(request);
     let mut pieces = Vec::new();
     loop {
@@ -37,7 +37,7 @@ fn in_ms(completion: Completion) -> Completion {
 }
 
 /// As a program of another day reads it.
-fn kept(calls: &[Recorded]) -> Vec<Recorded> {
+pub(crate) fn kept(calls: &[Recorded]) -> Vec<Recorded> {
     serde_json::from_str(&serde_json::to_string(calls).unwrap()).unwrap()
 }
 

@@ -35,8 +35,8 @@ const JSON: [&str; 2] = ["--diff", "json"];
 
 /// What `replay` told.
 #[derive(Debug)]
-struct Replayed {
-    code: Option<i32>,
+pub(crate) struct Replayed {
+    pub(crate) code: Option<i32>,
     out: String,
     err: String,
 }
@@ -49,7 +49,11 @@ impl Replayed {
     }
 }
 
-async fn replay(stack: &Stack, agent: Agent, arguments: &[&str]) -> anyhow::Result<Replayed> {
+pub(crate) async fn replay(
+    stack: &Stack,
+    agent: Agent,
+    arguments: &[&str],
+) -> anyhow::Result<Replayed> {
     replay_at(&stack.redis_url(), agent, arguments).await
 }
 

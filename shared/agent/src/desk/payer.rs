@@ -1,0 +1,106 @@
+//! For whom the calls of a turn are made: whose budgets they count against.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use story::{AuthorKind, Event, EventId, LogEntry, StoryId};
+
+/// How far back it is looked for whom an event was made.
+const STEPS: usize = 8;
+
+/// For whom a turn's calls are made.
+pub(super) struct Payer {
+    pub(super) story: StoryId,
+    pub(super) people: Vec<String>,
+    response: EventId,
+    /// Of this delivery alone.
+    pub(super) attempt: Arc<str>,
+    calls: AtomicU32,
+}
+
+impl Payer {
+    /// For one delivery of `event`, which is answered under `response` with those that `joined` its beat.
+    pub(super) fn new(
+        event: &Event,
+        joined: &[Event],
+        history: &[LogEntry],
+        response: EventId,
+    ) -> Self {
+        Self {
+            story: event.story.clone(),
+            people: people(event, joined, history),
+            response,
+            attempt: format!("{:016x}", rand::random::<u64>()).into(),
+            calls: AtomicU32::new(0),
+        }
+    }
+
+    /// The name of the next call: the same in every delivery.
+    pub(super) fn call(&self) -> String {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        format!("{}:{}:{call}", self.story, self.response)
+    }
+}
+
+/// Who did what is answered, each once.
+fn people(event: &Event, joined: &[Event], history: &[LogEntry]) -> Vec<String> {
+    let all = std::iter::once(event).chain(joined);
+    let people: BTreeSet<&str> = all.filter_map(|event| person(event, history)).collect();
+    people.into_iter().map(str::to_owned).collect()
+}
+
+/// Who did what the event answers, as far as the log that the turn was given tells.
+fn person<'a>(event: &'a Event, history: &'a [LogEntry]) -> Option<&'a str> {
+    let mut event = event;
+    for _ in 0..STEPS {
+        if event.author.kind == AuthorKind::User {
+            return Some(&event.author.id);
+        }
+        let cause = event.cause.first()?;
+        let found = history.iter().find(|entry| entry.event.id == *cause)?;
+        event = &found.event;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(id: &str, author: &str, cause: &str) -> Event {
+        let kind = if author == "narrator" {
+            "agent"
+        } else {
+            "user"
+        };
+        let cause: Vec<&str> = Some(cause)
+            .filter(|cause| !cause.is_empty())
+            .into_iter()
+            .collect();
+        let json = serde_json::json!({
+            "v": 1, "id": id, "type": "action", "story": "castle", "mode": "do", "text": "I wait.",
+            "author": {"kind": kind, "id": author, "name": ""}, "cause": cause, "hop": 0, "at": "2026-11-24T01:02:03Z",
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn whoever_joins_a_beat_pays_for_it_and_each_once() {
+        let lead = event("a1", "mira", "");
+        let joined = [event("a2", "oto", ""), event("a3", "mira", "")];
+        assert_eq!(people(&lead, &joined, &[]), ["mira", "oto"]);
+        assert_eq!(people(&lead, &[], &[]), ["mira"]);
+    }
+
+    #[test]
+    fn a_step_is_for_whose_action_it_follows_while_the_history_tells() {
+        let history = [LogEntry {
+            seq: story::Seq(1),
+            event: event("a1", "mira", ""),
+        }];
+        let step = event("n1", "narrator", "a1");
+        assert_eq!(people(&step, &[], &history), ["mira"]);
+        assert!(people(&step, &[], &[]).is_empty());
+    }
+}
