@@ -1,7 +1,7 @@
 //! Whatever is wrong in what people, operators and other programs give: one line that says what to do and an exit code,
 //! or a dead letter; nothing lost, no panic, no secret shown.
 
-mod clock;
+pub(crate) mod clock;
 mod command_line;
 mod model;
 mod server;

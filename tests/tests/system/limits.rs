@@ -1,10 +1,13 @@
 //! What models may be asked: limits and budgets that all workers keep together.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use story::{Agent, Payload, Policies, StoryId};
 use system_tests::{Options, Output, Process, Stack};
+
+use crate::bad_input::clock::wrong;
 
 /// A story has room for two calls of `dialogue` that reserve some 400 tokens each, not for a third one after them.
 const TWO_CALLS: &str = "stories: {per_day: {tokens: 900}}";
@@ -54,6 +57,35 @@ async fn a_story_that_used_up_its_day_is_told_so_and_costs_nothing_more() -> any
     assert_eq!(end.as_deref(), Some("budget"), "{last}");
     assert_eq!(stack.calls_for(&last.parse()?).await?, 0);
     assert_eq!(end_of(&stack, &other, "b1").await?, None);
+    worker.end().await?;
+    stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_worker_in_another_day_spends_todays_budget() -> anyhow::Result<()> {
+    let stack = Stack::start(Options::default()).await?;
+    let (_folder, file) = models(TWO_CALLS)?;
+    let Some(mut tomorrow) = wrong("dialogue", "+25h")? else {
+        return Ok(());
+    };
+    tomorrow.args(["run", "--redis", &stack.redis_url(), "--llm", stack.llm()]);
+    tomorrow.args(["--model", "mock", "--models"]).arg(&file);
+    let tomorrow = Process::start(tomorrow.stderr(Stdio::null()))?;
+    let story = stack.story("one", Policies::default()).await?;
+    let mut end = None;
+    for n in 0..16 {
+        end = end_of(&stack, &story, &format!("a{n}")).await?;
+        if end.is_some() {
+            break;
+        }
+    }
+    assert_eq!(end.as_deref(), Some("budget"));
+    assert!(tomorrow.end().await?.success());
+    let (worker, _log) = speaker(&stack, &file)?;
+    let end = end_of(&stack, &story, "last").await?;
+    assert_eq!(end.as_deref(), Some("budget"));
+    assert_eq!(stack.calls_for(&"last".parse()?).await?, 0);
     worker.end().await?;
     stack.end().await;
     Ok(())

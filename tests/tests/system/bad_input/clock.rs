@@ -8,7 +8,7 @@ use system_tests::{Options, Process, Stack, eventually, free_address, program};
 use tokio::process::Command;
 
 /// libfaketime takes the place of the clock, in the process itself: it ends like any.
-fn wrong(program: &str, offset: &str) -> anyhow::Result<Option<Command>> {
+pub(crate) fn wrong(program: &str, offset: &str) -> anyhow::Result<Option<Command>> {
     let library = std::fs::read_dir("/usr/lib")?.filter_map(Result::ok);
     let library = library
         .map(|folder| folder.path().join("faketime/libfaketime.so.1"))
