@@ -180,6 +180,7 @@ async fn measure(stage: &mut Stage, plan: &Plan) -> anyhow::Result<Report> {
             floor: Latency::of(&waits.floor),
             fleet: Latency::of(&waits.fleet),
         },
+        context_ms: median(waits.fleet.iter().filter_map(|round| round.context_ms)),
         cpu_s_per_1000: speed.fleet.cpu_s_per_1000,
         speed,
         long: speeds(&grown),

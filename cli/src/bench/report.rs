@@ -120,6 +120,8 @@ pub(super) struct Report {
     /// Of young stories and of long ones.
     pub(super) recording: [Recording; 2],
     pub(super) latency_ms: Sides<Latency>,
+    /// Of the worker's reads of a story's context at 200/s, the 99th percentile.
+    pub(super) context_ms: f64,
     /// Of the worker.
     pub(super) cpu_s_per_1000: f64,
     pub(super) rss_mb: Memory,
@@ -183,6 +185,11 @@ impl Report {
                 "p99 at 200/s beyond the bare loop's, ms, at most",
                 5.0,
                 later,
+            ),
+            at_most(
+                "p99 of a context's read at 200/s, ms, at most",
+                3.0,
+                self.context_ms,
             ),
             at_most(
                 "idle worker, before or after its events, MB, at most",

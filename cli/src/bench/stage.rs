@@ -1,5 +1,6 @@
 //! What a measurement stands on: a Redis, a mock model, and the process that is measured, each a process of its own.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub(super) struct Stage {
     pub(super) records: bool,
     /// Of the fleet.
     pub(super) shards: u16,
+    /// Where the worker tells its metrics, if it does.
+    pub(super) metrics: Option<SocketAddr>,
     pub(super) folder: TempDir,
 }
 
@@ -72,6 +75,7 @@ impl Stage {
             padding: 0,
             records: true,
             shards: 1,
+            metrics: None,
             folder,
         })
     }
@@ -141,6 +145,9 @@ impl Stage {
                 let mut command = Command::new(beside(super::bare::AGENT.as_str())?);
                 command.args(["run", "--model", "mock"]);
                 command.args(["--shards", &self.shards.to_string()]);
+                if let Some(listen) = self.metrics {
+                    command.args(["--metrics-listen", &listen.to_string()]);
+                }
                 if !self.records {
                     command.args(["--recordings", "0"]);
                 }

@@ -4,7 +4,7 @@
 //! Redis nor a terminal. `screen` owns the terminal and gives it back whatever happens.
 
 mod keys;
-mod metrics;
+pub(crate) mod metrics;
 mod model;
 mod notes;
 mod screen;

@@ -66,6 +66,7 @@ pub(crate) struct Meters {
     pub(crate) prompts_failed: IntCounter,
     pub(crate) prompts_stale: IntGauge,
     turn_seconds: Histogram,
+    pub(crate) contexts: Histogram,
 }
 
 /// How an event's delivery ended here.
@@ -203,6 +204,7 @@ impl Metrics {
             prompts_failed: reloads("failed"),
             prompts_stale: self.prompts.stale.with_label_values(label),
             turn_seconds: self.turn_seconds.with_label_values(label),
+            contexts: self.redis.contexts.with_label_values(label),
             all: self.clone(),
         }
     }

@@ -165,7 +165,7 @@ impl<A: Agent> Step<'_, A> {
         again: bool,
     ) -> Result<(Fetched, Vec<Event>, Option<Left>), bus::Error> {
         let bus = &self.worker.bus;
-        let ask = || bus.context(&self.delivery, (HISTORY, None), merges);
+        let ask = || self.timed(bus.context(&self.delivery, (HISTORY, None), merges));
         let fetched = self.insist(ask).await?;
         // The last delivery may have died of what had joined it: that is tried once more, and not for ever.
         let may_join = self.delivery.deliveries <= 2;
@@ -173,7 +173,7 @@ impl<A: Agent> Step<'_, A> {
         if let Some(left) = left {
             let begun = &left.begun;
             let span = (HISTORY, Some(begun.seq));
-            let ask = || bus.context(&self.delivery, span, begun.waiting.len());
+            let ask = || self.timed(bus.context(&self.delivery, span, begun.waiting.len()));
             let fetched = self.insist(ask).await?;
             let waiting = waiting(self.worker, work, &fetched, begun.waiting.len());
             if waiting.iter().map(|event| &event.id).eq(&begun.waiting) {
@@ -186,6 +186,17 @@ impl<A: Agent> Step<'_, A> {
         }
         let waiting = waiting(self.worker, work, &fetched, merges);
         Ok((fetched, waiting, None))
+    }
+
+    /// A read of the context, counted if it was answered.
+    async fn timed<T, E>(&self, read: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let began = Instant::now();
+        let answer = read.await;
+        if answer.is_ok() {
+            let took = began.elapsed().as_secs_f64();
+            self.worker.meters.contexts.observe(took);
+        }
+        answer
     }
 
     /// The agent's part, with the draft beside it: both end together.
