@@ -158,8 +158,9 @@ impl Metrics {
     /// Counts the model calls of an agent: for [`llm::Settings::observer`].
     #[must_use]
     pub fn llm(&self, agent: story::Agent) -> llm::Observer {
-        let model = self.model.clone();
-        llm::Observer::new(move |ended| model.tried(agent, ended))
+        let (calls, answers) = (self.model.clone(), self.model.clone());
+        llm::Observer::new(move |ended| calls.tried(agent, ended))
+            .structured(move |structured| answers.structured(agent, structured))
     }
 
     /// Everything that can be counted is there from the start, as 0: of a series that begins with its first failure that one
@@ -377,8 +378,13 @@ mod tests {
                 call: took(0),
             },
         );
+        metrics
+            .model
+            .structured(story::Agent::Narrator, llm::Structured::Repaired);
         let text = metrics.encode().unwrap();
         for line in [
+            r#"storyfleet_structured_total{agent="narrator",result="repaired"} 1"#,
+            r#"storyfleet_structured_total{agent="narrator",result="failed"} 0"#,
             r#"storyfleet_events_total{agent="narrator",outcome="answered"} 1"#,
             r#"storyfleet_commits_total{agent="narrator",result="fenced"} 1"#,
             r#"storyfleet_llm_tokens_total{agent="narrator",kind="out"} 21"#,

@@ -135,6 +135,15 @@ impl Client {
     /// A whole answer: the same call, with its text collected. With a schema, an answer that is cut or
     /// is not JSON is an error of class `schema`.
     pub async fn complete(&self, request: &Request) -> Result<(String, Completion), Error> {
+        let (text, completion) = self.answer(request).await?;
+        if request.schema.is_some() {
+            expect_json(&text, &completion)?;
+        }
+        Ok((text, completion))
+    }
+
+    /// A whole answer as it is, also where its schema is not kept: [`read`](crate::read) tells what is wrong with it.
+    pub async fn answer(&self, request: &Request) -> Result<(String, Completion), Error> {
         let mut call = self.stream(request);
         let (mut text, mut end) = (String::new(), None);
         while let Some(piece) = call.next().await? {
@@ -145,9 +154,6 @@ impl Client {
             }
         }
         let completion = end.expect("a call that does not fail ends with its end");
-        if request.schema.is_some() {
-            expect_json(&text, &completion)?;
-        }
         Ok((text, completion))
     }
 

@@ -93,6 +93,11 @@ impl Schema {
             )),
         }
     }
+
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.json.get()
+    }
 }
 
 impl PartialEq for Schema {

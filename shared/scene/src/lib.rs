@@ -9,6 +9,7 @@ mod build;
 mod fence;
 mod recall;
 mod section;
+mod structured;
 mod tell;
 mod text;
 mod trailer;
@@ -16,6 +17,7 @@ mod view;
 
 pub use budget::Budget;
 pub use build::{Ask, Built, Parts, build, fits};
-pub use tell::{End, Told, tell, whole};
+pub use structured::structured;
+pub use tell::{End, Told, tell};
 pub use text::{plain, sentences, unseen};
 pub use view::{Fact, Line, Person, Setting, people, player, said};

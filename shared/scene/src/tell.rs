@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use agent::{DraftSender, HandleError, Prompt, Turn};
-use llm::{Class, Completion, Finish, Labels, Message, Piece, Request, Schema};
+use llm::{Class, Completion, Finish, Labels, Message, Piece, Request};
 use story::{LlmReport, Status};
 use tracing::warn;
 
 use crate::fence::Unfenced;
+use crate::sentences;
 use crate::trailer::Splitter;
-use crate::{fits, sentences};
 
 /// What the model told.
 #[derive(Debug)]
@@ -56,24 +56,6 @@ fn kept_free(turn: &Turn) -> Option<u32> {
     u32::try_from(window.answer).ok()
 }
 
-/// The whole answer to `text`, which is JSON of the shape of `schema`, and what it cost.
-///
-/// # Errors
-/// Those of the call, or that it does not fit into the model's window.
-pub async fn whole(
-    turn: &Turn,
-    prompt: &Prompt,
-    text: String,
-    schema: Schema,
-) -> Result<(String, LlmReport), HandleError> {
-    let mut request = unchecked(turn, prompt, vec![Message::user(text)]);
-    request.schema = Some(schema);
-    request.tokens = fits(turn, &request)?;
-    let (answer, completion) = turn.llm.complete(&request).await?;
-    learn(turn, &request, &completion);
-    Ok((answer, report(&[prompt], &completion)))
-}
-
 /// Streams the answer into the turn's draft, without its trailer. `prompts` are those that made the request.
 ///
 /// # Errors
@@ -110,7 +92,7 @@ pub async fn tell(
 }
 
 /// How another model counts says nothing of this one's window.
-fn learn(turn: &Turn, request: &Request, completion: &Completion) {
+pub(crate) fn learn(turn: &Turn, request: &Request, completion: &Completion) {
     if let (Some(window), 0) = (&turn.window, completion.place) {
         window.learn(request, &completion.usage);
     }
@@ -118,7 +100,7 @@ fn learn(turn: &Turn, request: &Request, completion: &Completion) {
 
 /// What a whole answer to `prompts` cost.
 #[must_use]
-fn report(prompts: &[&Prompt], completion: &Completion) -> LlmReport {
+pub(crate) fn report(prompts: &[&Prompt], completion: &Completion) -> LlmReport {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let finish = match completion.finish {
         Finish::Stop => "stop",

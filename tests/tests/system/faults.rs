@@ -221,7 +221,7 @@ async fn every_fault_of_the_model_ends_an_action_once_and_in_time() -> anyhow::R
 }
 
 /// A fault strikes each call whose turn names it: only what happens now has a verb. The moderator's model is asked only
-/// about what its rules find.
+/// about what its rules find, and when its first answer is none, with that in a message behind the turn.
 fn scenario() -> String {
     let mut rules = "rules:\n".to_owned();
     let mut rule = |when: &str, reply: &str| {
@@ -234,7 +234,7 @@ fn scenario() -> String {
             &fault,
         );
         rule(
-            &format!("agent: moderator, regex: 'a bomb: {name}\\.'"),
+            &format!("agent: moderator, within: prompt, regex: 'a bomb: {name}\\.'"),
             &fault,
         );
         rule(

@@ -89,14 +89,14 @@ impl Moderator {
         Self { options }
     }
 
-    async fn rule(&self, turn: &Turn, text: &str) -> (Ruling, Option<LlmReport>) {
+    async fn rule(&self, turn: &Turn, text: &str, spent: &mut Vec<LlmReport>) -> Ruling {
         let finding = rules::judge(text);
         let tier = match (self.options.tier2, finding.decision) {
             (Tier::Endpoint, Decision::Allow | Decision::Flag) => "endpoint",
             (Tier::Llm, Decision::Flag) => "llm",
-            _ => return (Ruling::rules(finding), None),
+            _ => return Ruling::rules(finding),
         };
-        let looked = self.look(turn, text, &finding);
+        let looked = self.look(turn, text, &finding, spent);
         let looked = match stage(&turn.event) {
             Stage::Input => timeout(INPUT_LIMIT, looked).await,
             Stage::Output => Ok(looked.await),
@@ -106,7 +106,7 @@ impl Moderator {
             Ok(Err(error)) => warn!(event = %turn.event.id, tier, %error, "no second look"),
             Err(_) => warn!(event = %turn.event.id, tier, "no second look in time"),
         }
-        (self.unjudged(&turn.event, finding, tier), None)
+        self.unjudged(&turn.event, finding, tier)
     }
 
     async fn look(
@@ -114,17 +114,16 @@ impl Moderator {
         turn: &Turn,
         text: &str,
         finding: &Finding,
-    ) -> Result<(Ruling, Option<LlmReport>), HandleError> {
+        spent: &mut Vec<LlmReport>,
+    ) -> Result<Ruling, HandleError> {
         if self.options.tier2 == Tier::Endpoint {
-            let ruling = look::endpoint(turn, text, finding.clone()).await?;
-            return Ok((ruling, None));
+            return look::endpoint(turn, text, finding.clone()).await;
         }
         let case = Case {
             categories: finding.categories.clone(),
             text: plain(text),
         };
-        let (ruling, report) = look::model(turn, &case).await?;
-        Ok((ruling, Some(report)))
+        look::model(turn, &case, spent).await
     }
 
     /// The ruling when the second tier failed: closed for responses, as configured for actions.
@@ -165,9 +164,10 @@ impl Agent for Moderator {
     }
 
     async fn handle(&self, turn: &Turn) -> Result<Effects, HandleError> {
-        let (ruling, report) = self.rule(turn, &words(&turn.event)).await;
+        let mut spent = Vec::new();
+        let ruling = self.rule(turn, &words(&turn.event), &mut spent).await;
         Ok(Effects {
-            spent: report.into_iter().collect(),
+            spent,
             ..effects(turn, ruling)
         })
     }

@@ -1,8 +1,9 @@
 //! The second tier: a moderation endpoint that sees every text, or a model that sees what the rules flagged.
 
 use agent::{HandleError, Turn};
-use llm::{Labels, Schema};
+use llm::{Labels, Schema, Short};
 use scene::plain;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use story::{Decision, LlmReport};
 
@@ -15,7 +16,8 @@ const FICTION: [&str; 3] = ["violence", "violence/graphic", "harassment"];
 /// Most characters of a reason that a model gives.
 const REASON: usize = 200;
 
-const SCHEMA: &str = r#"{"type":"object","properties":{"decision":{"type":"string","enum":["allow","flag","block"]},"categories":{"type":"array","items":{"type":"string"}},"reason":{"type":"string"}},"required":["decision","categories","reason"],"additionalProperties":false}"#;
+/// Most characters of a category that it names.
+const CATEGORY: usize = 60;
 
 /// What judge.md is given.
 #[derive(Debug, Serialize)]
@@ -24,11 +26,12 @@ pub(crate) struct Case {
     pub(crate) text: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Judgement {
+    #[schemars(with = "String", extend("enum" = ["allow", "flag", "block"]))]
     decision: Decision,
     #[serde(default)]
-    categories: Vec<String>,
+    categories: Vec<Short<CATEGORY>>,
     #[serde(default)]
     reason: String,
 }
@@ -60,17 +63,35 @@ pub(crate) async fn endpoint(
     Ok(Ruling::new(decision, categories, "endpoint"))
 }
 
-/// The model's ruling, and what it cost.
-pub(crate) async fn model(turn: &Turn, case: &Case) -> Result<(Ruling, LlmReport), HandleError> {
+/// The model's ruling; what it cost is in `spent`.
+pub(crate) async fn model(
+    turn: &Turn,
+    case: &Case,
+    spent: &mut Vec<LlmReport>,
+) -> Result<Ruling, HandleError> {
     let prompt = turn.prompts.get(JUDGE)?;
-    let schema = Schema::new("judgement", SCHEMA)?;
-    let (answer, report) = scene::whole(turn, prompt, prompt.render(case)?, schema).await?;
-    let judgement: Judgement = serde_json::from_str(&answer)
-        .map_err(|error| HandleError::permanent(llm::Class::Schema.as_str(), error))?;
-    let mut ruling = Ruling::new(judgement.decision, judgement.categories, "llm");
+    let schema = Schema::of::<Judgement>("judgement");
+    let judgement: Judgement =
+        scene::structured(turn, prompt, prompt.render(case)?, schema, spent).await?;
+    let categories = judgement.categories.into_iter().map(String::from).collect();
+    let mut ruling = Ruling::new(judgement.decision, categories, "llm");
     let reason: String = plain(&judgement.reason).chars().take(REASON).collect();
     if !reason.is_empty() {
         ruling.reason = reason;
     }
-    Ok((ruling, report))
+    Ok(ruling)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_asked_for_what_a_verdict_can_be() {
+        insta::assert_snapshot!(Schema::of::<Judgement>("judgement").text(), @r#"{"additionalProperties":false,"properties":{"decision":{"enum":["allow","flag","block"],"type":"string"},"categories":{"items":{"type":"string"},"type":"array"},"reason":{"type":"string"}},"required":["decision","categories","reason"],"type":"object"}"#);
+        for decision in ["allow", "flag", "block"] {
+            let answer = format!(r#"{{"decision":"{decision}"}}"#);
+            assert!(llm::read::<Judgement>(&answer).is_ok(), "{decision}");
+        }
+    }
 }

@@ -154,3 +154,20 @@ async fn when_the_model_fails_actions_follow_the_option_and_responses_are_blocke
     .await;
     assert_eq!(outcome(&effects), ["block by llm for e1 a1"]);
 }
+
+#[tokio::test]
+async fn a_ruling_that_cannot_be_read_is_asked_for_once_more() {
+    let llm = (Tier::Llm, OnError::Block);
+    let bad = "- when: {nth: 1}\n  reply: {text: 'It is {fine}.'}\n";
+    let good = r#"- reply: {text: 'So: {"decision":"allow","categories":[],"reason":""}'}"#;
+    let rules = format!("rules:\n{bad}{good}\n");
+    let effects = judge(&rules, llm, action(FLAGGED), true).await;
+    assert_eq!(outcome(&effects), ["passed e1"]);
+    assert_eq!(effects.spent.len(), 2);
+
+    let never = "rules:\n- reply: {text: 'It is {fine}.'}\n";
+    let effects = judge(never, llm, action(FLAGGED), true).await;
+    assert_eq!(outcome(&effects), ["block by llm for e1"]);
+    // What was paid in vain is told too.
+    assert_eq!(effects.spent.len(), 2);
+}

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use agent::{Agent, Effects, Emitted, HandleError, Manifest, Prompts, Turn, prompts};
-use llm::{Request, Schema};
+use llm::{Request, Unreadable};
 use scene::{Ask, Budget, Built, End, Person, Told, plain};
 use serde::Serialize;
 use serde_json::json;
@@ -92,38 +92,42 @@ impl Narrator {
         })
     }
 
-    /// The choices and speakers of what was told, with the cost of asking for them anew.
-    async fn outline(&self, turn: &Turn, told: &Told) -> (Outline, Option<LlmReport>) {
+    /// The choices and speakers of what was told. What it costs to ask for them anew is in `spent`.
+    async fn outline(&self, turn: &Turn, told: &Told, spent: &mut Vec<LlmReport>) -> Outline {
         let written = told.trailer.as_deref();
         if let Some(Ok(outline)) = written.map(|text| read(text, turn)) {
-            return (outline, None);
+            return outline;
         }
         if told.end == End::Broken {
-            return (Outline::default(), None);
+            return Outline::default();
         }
-        match timeout(REPAIR, self.repair(turn, &told.text)).await {
-            Ok(Ok((outline, report))) => return (outline, Some(report)),
+        match timeout(REPAIR, self.repair(turn, &told.text, spent)).await {
+            Ok(Ok(outline)) => return outline,
             Ok(Err(error)) => warn!(event = %turn.event.id, %error, "the beat has no choices"),
             Err(_) => warn!(event = %turn.event.id, "the beat has no choices in time"),
         }
-        (Outline::default(), None)
+        Outline::default()
     }
 
-    async fn repair(&self, turn: &Turn, text: &str) -> Result<(Outline, LlmReport), HandleError> {
+    async fn repair(
+        &self,
+        turn: &Turn,
+        text: &str,
+        spent: &mut Vec<LlmReport>,
+    ) -> Result<Outline, HandleError> {
         let prompt = turn.prompts.get(OUTLINE)?;
         let ending = Ending {
             beat: plain(text),
             characters: scene::people(&turn.context),
         };
-        let schema = Schema::new("outline", &outline::schema(&turn.context.characters))?;
-        let (answer, report) = scene::whole(turn, prompt, prompt.render(&ending)?, schema).await?;
-        let outline = read(&answer, turn)
-            .map_err(|error| HandleError::permanent(llm::Class::Schema.as_str(), error))?;
-        Ok((outline, report))
+        let characters = &turn.context.characters;
+        let (text, schema) = (prompt.render(&ending)?, outline::schema(characters));
+        let written = scene::structured(turn, prompt, text, schema, spent).await?;
+        Ok(Outline::new(written, &turn.response(), characters))
     }
 }
 
-fn read(text: &str, turn: &Turn) -> Result<Outline, serde_json::Error> {
+fn read(text: &str, turn: &Turn) -> Result<Outline, Unreadable> {
     Outline::read(text, &turn.response(), &turn.context.characters)
 }
 
@@ -162,8 +166,7 @@ impl Agent for Narrator {
         let built = self.built(turn)?;
         let mut spent = Vec::with_capacity(1);
         let told = self.beat(turn, &built.request, &mut spent).await?;
-        let (outline, repaired) = self.outline(turn, &told).await;
-        spent.extend(repaired);
+        let outline = self.outline(turn, &told, &mut spent).await;
         let narration = Narration {
             status: told.status(),
             text: told.text,

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use llm::{Schema, Short, Unreadable};
 use scene::plain;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 use story::{Character, Choice, EventId, Speak};
@@ -11,6 +13,9 @@ use tracing::debug;
 /// Most choices, and most speakers, of a beat.
 const MOST: usize = 3;
 
+/// Most characters of a choice, and of why somebody speaks.
+const LONGEST: usize = 400;
+
 /// Choices and speakers that the story can use.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outline {
@@ -18,18 +23,26 @@ pub(crate) struct Outline {
     pub(crate) speak: Vec<Speak>,
 }
 
-/// As the model writes it; a missing list is a mistake, not an empty one.
-#[derive(Deserialize)]
-struct Written {
-    choices: Vec<String>,
+/// As the model writes it; a missing list of choices is a mistake, not an empty one. What is over [`MOST`] is left out, but
+/// what is longer than anybody reads is no choice.
+#[derive(Deserialize, JsonSchema)]
+pub(crate) struct Written {
+    #[schemars(length(min = 2, max = MOST))]
+    choices: Vec<Short<LONGEST>>,
     #[serde(default)]
-    speak: Vec<Speak>,
+    #[schemars(length(max = MOST))]
+    speak: Vec<Speaker>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Speaker {
+    character: String,
+    #[serde(default)]
+    intent: Short<LONGEST>,
 }
 
 impl Outline {
-    /// Reads the JSON that `text` holds, perhaps within a code fence. Characters that the story does not have are
-    /// left out, as is what is over [`MOST`]. The choices are named after their `narration`: whoever takes one means
-    /// that one, whatever was told since.
+    /// Reads the JSON that `text` holds, whatever is around it.
     ///
     /// # Errors
     /// When there is no such JSON.
@@ -37,12 +50,20 @@ impl Outline {
         text: &str,
         narration: &EventId,
         characters: &BTreeMap<String, Character>,
-    ) -> Result<Self, serde_json::Error> {
-        let start = text.find('{').unwrap_or_default();
-        let end = text.rfind('}').map_or(text.len(), |at| at + 1);
-        let written: Written = serde_json::from_str(text.get(start..end).unwrap_or_default())?;
+    ) -> Result<Self, Unreadable> {
+        let written = llm::read(text)?;
+        Ok(Self::new(written, narration, characters))
+    }
+
+    /// Characters that the story does not have are left out, as is what is over [`MOST`]. The choices are named after their
+    /// `narration`: whoever takes one means that one, whatever was told since.
+    pub(crate) fn new(
+        written: Written,
+        narration: &EventId,
+        characters: &BTreeMap<String, Character>,
+    ) -> Self {
         let mut outline = Self::default();
-        for label in written.choices {
+        for label in written.choices.into_iter().map(String::from) {
             let label = label.split_whitespace().collect::<Vec<_>>().join(" ");
             let known = outline.choices.iter().any(|choice| choice.label == label);
             if !label.is_empty() && !known && outline.choices.len() < MOST {
@@ -50,18 +71,20 @@ impl Outline {
                 outline.choices.push(Choice { id, label });
             }
         }
-        for mut speak in written.speak {
-            let Some(name) = called(&speak.character, characters) else {
+        for speaker in written.speak {
+            let Some(name) = called(&speaker.character, characters) else {
                 debug!(%narration, "somebody who is not in the story was to speak");
                 continue;
             };
             let known = outline.speak.iter().any(|one| one.character == *name);
             if !known && outline.speak.len() < MOST {
-                speak.character.clone_from(name);
-                outline.speak.push(speak);
+                outline.speak.push(Speak {
+                    character: name.clone(),
+                    intent: speaker.intent.into(),
+                });
             }
         }
-        Ok(outline)
+        outline
     }
 }
 
@@ -73,32 +96,18 @@ fn called<'a>(written: &str, characters: &'a BTreeMap<String, Character>) -> Opt
     exact.map(|(name, _)| name).or_else(alike)
 }
 
-/// The JSON Schema of an outline in a story with these characters. Without any, nobody can speak.
+/// The schema of an outline in a story with these characters. Without any, nobody can speak.
 #[must_use]
-pub(crate) fn schema(characters: &BTreeMap<String, Character>) -> String {
+pub(crate) fn schema(characters: &BTreeMap<String, Character>) -> Schema {
     let names: Vec<&String> = characters.keys().collect();
-    let mut schema = json!({
-        "type": "object",
-        "properties": {
-            "choices": {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": MOST},
-        },
-        "required": ["choices"],
-        "additionalProperties": false,
-    });
-    if !names.is_empty() {
-        schema["properties"]["speak"] = json!({
-            "type": "array",
-            "maxItems": MOST,
-            "items": {
-                "type": "object",
-                "properties": {"character": {"enum": names}, "intent": {"type": "string"}},
-                "required": ["character", "intent"],
-                "additionalProperties": false,
-            },
-        });
-        schema["required"] = json!(["choices", "speak"]);
-    }
-    schema.to_string()
+    Schema::narrowed::<Written>("outline", |schema| {
+        let properties = &mut schema["properties"];
+        if names.is_empty() {
+            properties.as_object_mut().map(|all| all.remove("speak"));
+        } else {
+            properties["speak"]["items"]["properties"]["character"] = json!({"enum": names});
+        }
+    })
 }
 
 #[cfg(test)]
@@ -111,7 +120,7 @@ mod tests {
             .into()
     }
 
-    fn read(text: &str) -> Result<Outline, serde_json::Error> {
+    fn read(text: &str) -> Result<Outline, Unreadable> {
         Outline::read(text, &"n1".parse().unwrap(), &cast())
     }
 
@@ -172,7 +181,7 @@ mod tests {
 
     #[test]
     fn the_schema_lets_only_characters_of_the_story_speak() {
-        insta::assert_snapshot!(schema(&cast()), @r#"{"additionalProperties":false,"properties":{"choices":{"items":{"type":"string"},"maxItems":3,"minItems":2,"type":"array"},"speak":{"items":{"additionalProperties":false,"properties":{"character":{"enum":["Oto","Sibyl"]},"intent":{"type":"string"}},"required":["character","intent"],"type":"object"},"maxItems":3,"type":"array"}},"required":["choices","speak"],"type":"object"}"#);
-        insta::assert_snapshot!(schema(&BTreeMap::new()), @r#"{"additionalProperties":false,"properties":{"choices":{"items":{"type":"string"},"maxItems":3,"minItems":2,"type":"array"}},"required":["choices"],"type":"object"}"#);
+        insta::assert_snapshot!(schema(&cast()).text(), @r#"{"additionalProperties":false,"properties":{"choices":{"items":{"type":"string"},"maxItems":3,"minItems":2,"type":"array"},"speak":{"items":{"additionalProperties":false,"properties":{"character":{"enum":["Oto","Sibyl"]},"intent":{"type":"string"}},"required":["character","intent"],"type":"object"},"maxItems":3,"type":"array"}},"required":["choices","speak"],"type":"object"}"#);
+        insta::assert_snapshot!(schema(&BTreeMap::new()).text(), @r#"{"additionalProperties":false,"properties":{"choices":{"items":{"type":"string"},"maxItems":3,"minItems":2,"type":"array"}},"required":["choices"],"type":"object"}"#);
     }
 }

@@ -1,6 +1,6 @@
 //! Of calls to the model: how they end, how long they take, and the tokens that are paid for.
 
-use llm::Ended;
+use llm::{Ended, Structured};
 use prometheus::{CounterVec, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use super::{counter, register, seconds};
@@ -12,6 +12,7 @@ pub(super) struct Model {
     seconds: HistogramVec,
     tokens: IntCounterVec,
     cost: CounterVec,
+    structured: IntCounterVec,
     pub(super) paid_twice: IntCounterVec,
     pub(super) waiting: IntGaugeVec,
     pub(super) waits: HistogramVec,
@@ -53,6 +54,7 @@ impl Model {
                     &["agent"],
                 ),
             ),
+            structured: structured(registry),
             paid_twice: counter(
                 registry,
                 "storyfleet_llm_paid_twice_total",
@@ -88,8 +90,16 @@ impl Model {
         for kind in ["in", "cached", "out"] {
             self.tokens.with_label_values(&[agent, kind]);
         }
+        for ended in [Structured::Valid, Structured::Repaired, Structured::Failed] {
+            self.structured.with_label_values(&[agent, word(ended)]);
+        }
         self.seconds.with_label_values(&[agent]);
         self.cost.with_label_values(&[agent]);
+    }
+
+    pub(super) fn structured(&self, agent: story::Agent, ended: Structured) {
+        let labels = &[agent.as_str(), word(ended)];
+        self.structured.with_label_values(labels).inc();
     }
 
     pub(super) fn tried(&self, agent: story::Agent, ended: Ended) {
@@ -117,5 +127,22 @@ impl Model {
             let counted = self.tokens.with_label_values(&[agent, kind]);
             counted.inc_by(tokens.into());
         }
+    }
+}
+
+fn structured(registry: &Registry) -> IntCounterVec {
+    counter(
+        registry,
+        "storyfleet_structured_total",
+        "Answers that were to be data: valid at once, repaired by another call, failed.",
+        &["agent", "result"],
+    )
+}
+
+fn word(structured: Structured) -> &'static str {
+    match structured {
+        Structured::Valid => "valid",
+        Structured::Repaired => "repaired",
+        Structured::Failed => "failed",
     }
 }

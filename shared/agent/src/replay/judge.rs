@@ -1,6 +1,7 @@
 //! Which of two answers is better: a model says so, and what it says of many is one figure with its doubt.
 
 use llm::{Client, Labels, Message, Request, Schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -9,7 +10,6 @@ use crate::prompts::{self, Prompt};
 use crate::recording::Recording;
 
 const PROMPT: &str = include_str!("../../../../prompts/judge/compare.md");
-const SCHEMA: &str = r#"{"type":"object","properties":{"winner":{"type":"string","enum":["A","B","tie"]},"reason":{"type":"string"}},"required":["winner","reason"],"additionalProperties":false}"#;
 /// Of two-sided 95 %.
 const Z: f64 = 1.96;
 /// Most characters of a reason that is told.
@@ -45,14 +45,14 @@ struct Case<'a> {
     b: &'a str,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Answer {
     winner: Winner,
     #[serde(default)]
     reason: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 enum Winner {
     A,
     B,
@@ -97,7 +97,7 @@ impl Judge {
             messages: vec![Message::user(self.prompt.render(case)?)],
             temperature: params.temperature,
             max_tokens: params.max_tokens,
-            schema: Some(Schema::new("judgement", SCHEMA)?),
+            schema: Some(Schema::of::<Answer>("judgement")),
             labels: Labels {
                 agent: "judge".to_owned(),
                 event: recorded.event.id.as_str().to_owned(),
@@ -105,8 +105,8 @@ impl Judge {
             },
             ..Request::default()
         };
-        let (text, _) = self.llm.complete(&request).await?;
-        let answer: Answer = serde_json::from_str(&text)?;
+        let (text, _) = self.llm.answer(&request).await?;
+        let answer: Answer = llm::read(&text)?;
         let better = match (answer.winner, swapped) {
             (Winner::Tie, _) => Better::Neither,
             (Winner::A, false) | (Winner::B, true) => Better::Recorded,
@@ -162,6 +162,12 @@ mod tests {
         assert_eq!(share(5, 10).map(round), Some([0.5, 0.237, 0.763]));
         assert_eq!(share(0, 10).map(round), Some([0.0, 0.0, 0.278]));
         assert_eq!(share(60, 100).map(round), Some([0.6, 0.502, 0.691]));
+    }
+
+    #[test]
+    fn it_is_asked_for_a_winner_and_a_reason() {
+        let schema = Schema::of::<Answer>("judgement");
+        insta::assert_snapshot!(schema.text(), @r#"{"additionalProperties":false,"properties":{"winner":{"enum":["A","B","tie"],"type":"string"},"reason":{"type":"string"}},"required":["winner","reason"],"type":"object"}"#);
     }
 
     #[test]

@@ -28,7 +28,7 @@ const ENDLESS: &str = "{ fault: repeats }";
 const TOO_LONG: &str = "{ fault: context_length_exceeded }";
 
 #[rustfmt::skip]
-const CASES: [Case; 29] = [
+const CASES: [Case; 31] = [
     case("a cut", Agent::Narrator, &[BREAKS_OFF], "narration truncated", 3),
     case("an early end", Agent::Narrator, &["{ fault: 'eof(30)' }"], "narration truncated", 3),
     case("half a letter", Agent::Narrator, &["{ text: 'Dust falls. Où est-il, là-bas? Où est-il, là-bas?', fault: 'cut_utf8(6)' }"], "narration truncated", 3),
@@ -45,6 +45,8 @@ const CASES: [Case; 29] = [
     case("a bad end", Agent::Narrator, &["{ fault: bad_trailer }", ""], "narration complete", 2),
     case("two bad ends", Agent::Narrator, &["{ text: 'Nothing ends here.' }"], "narration complete", 2),
     case("a slow end", Agent::Narrator, &["{ text: 'Nobody ends this.' }"], "narration complete", 3),
+    case("a mended end", Agent::Narrator, &["{ text: 'Somebody mends this.' }"], "narration complete", 3),
+    case("a short end", Agent::Narrator, &["{ text: 'This needs more words.' }"], "narration complete", 4),
     case("nothing once", Agent::Narrator, &[WITHOUT_WORDS, ""], "narration complete", 2),
     case("nothing", Agent::Narrator, &[WITHOUT_WORDS], "failed empty", 2),
     case("a window", Agent::Narrator, &[TOO_LONG], "failed context", 1),
@@ -150,7 +152,7 @@ impl Case {
     }
 }
 
-/// The beats of two cases have no choices: those are asked for in vain.
+/// The beats of four cases have no choices: those are asked for in vain, or more than once.
 fn scenario() -> String {
     let mut rules = "rules:\n".to_owned();
     for (beat, fault) in [
@@ -160,6 +162,19 @@ fn scenario() -> String {
         let when = format!("agent: narrator, regex: '<<<{beat}'");
         writeln!(rules, "- when: {{ {when} }}\n  reply: {{ fault: {fault} }}")
             .expect("a text takes all");
+    }
+    // Once each: a rule counts what the rules before it leave.
+    for (beat, answer) in [
+        ("Somebody mends this", "Well: {\"choices\": 3}"),
+        ("This needs more words", "{\"choices\": [\"LONG"),
+        ("This needs more words", "None."),
+    ] {
+        let when = format!("agent: narrator, regex: '<<<{beat}', nth: 1");
+        writeln!(
+            rules,
+            "- when: {{ {when} }}\n  reply: {{ text: '{answer}' }}"
+        )
+        .expect("a text takes all");
     }
     let cases = CASES.iter().map(Case::rules);
     rules += &cases.collect::<String>();
