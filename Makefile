@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover fallback lint deps docs bench bench-gateway bench-page golden limits tools test-rolling bench-fleet bench-context test-alerts test-valkey rules image test-image deny sbom reproducible screenshots
+.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover fallback lint deps docs bench bench-gateway bench-page golden limits tools test-rolling bench-fleet bench-context test-alerts test-otel test-valkey rules image test-image deny sbom reproducible screenshots
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -59,6 +59,16 @@ test-alerts:
 	scripts/need-prometheus
 	[ -n "$(STORYFLEET_BINARIES)" ] || cargo build --workspace --bins --locked
 	.venv/bin/python -B -m pytest -rs --durations=5 $(TESTS)
+
+# What a collector of OpenTelemetry is told of an action's way, by programs that are built with the feature `otel`: they are kept
+# apart in target/otel. The features of dependencies are those of `make test`, so that only what has spans is compiled again.
+TRACED = narrator dialogue moderator gateway
+test-otel:
+	scripts/need-redis
+	cargo build --workspace --locked $(foreach bin,$(TRACED) mock-llm,--bin $(bin)) $(foreach bin,$(TRACED),--features $(bin)/otel)
+	mkdir -p target/otel
+	cd target/debug && cp $(TRACED) mock-llm ../otel/
+	STORYFLEET_BINARIES=target/otel cargo test --workspace --locked --features system-tests/otel --test traces
 
 # The alerts as the Prometheus Operator reads them. A file of kustomize cannot take another one in.
 OPERATOR_RULES = deploy/k8s/components/prometheus-operator/rules.yaml

@@ -4,13 +4,15 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use agent::spans;
 use axum::http::HeaderMap;
 use bus::{Bus, Published, Replicated};
 use secrecy::{ExposeSecret, SecretString};
-use story::Event;
+use story::{Event, Traceparent};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::address::Client;
 use crate::api::Signer;
@@ -192,12 +194,19 @@ impl App {
         }
     }
 
-    /// What somebody does, which is counted by what becomes of it.
+    /// What somebody does, which is counted by what becomes of it. Its trace begins here, unless it has one.
     pub(crate) async fn publish(
         &self,
-        event: &Event,
+        event: &mut Event,
     ) -> Result<(Published, Replicated), bus::Error> {
-        let published = self.bus.publish_replicated(event).await;
+        let span = spans::publish(event);
+        let new = || Traceparent::new(rand::random(), rand::random());
+        event.trace.get_or_insert_with(new);
+        let publishing = self.bus.publish_replicated(event);
+        let published = publishing.instrument(span.clone()).await;
+        if published.is_err() {
+            spans::failed(&span, "redis");
+        }
         self.metrics.published(published.as_ref());
         published
     }

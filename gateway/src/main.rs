@@ -88,7 +88,7 @@ fn print(text: &str) -> anyhow::Result<()> {
 }
 
 fn run(options: &Options) -> anyhow::Result<()> {
-    options.logs().map_err(exit::configuration)?;
+    let _traces = options.logs().map_err(exit::configuration)?;
     let settings = options.settings().map_err(exit::configuration)?;
     let concern = settings.limits.concern();
     let runtime = runtime()?;

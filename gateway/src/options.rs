@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use agent::flags::{Logs, Redis, duration, pause};
+use agent::spans::{Exporting, Traces};
 use clap::{Args, ValueEnum};
 
 use crate::auth::{self, JwksUrl, Origin, Origins};
@@ -58,6 +59,8 @@ pub struct Options {
     trusted_proxies: Vec<Network>,
     #[command(flatten)]
     logs: Logs,
+    #[command(flatten)]
+    traces: Traces,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -182,8 +185,8 @@ struct Bounds {
 impl Options {
     /// # Errors
     /// The logs cannot be written as asked for.
-    pub fn logs(&self) -> anyhow::Result<()> {
-        self.logs.start()
+    pub fn logs(&self) -> anyhow::Result<Exporting> {
+        self.logs.start_traced(&self.traces, "gateway")
     }
 
     pub(crate) fn internal_listen(&self) -> Option<SocketAddr> {

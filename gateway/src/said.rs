@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use story::{Action, Author, AuthorKind, Event, EventId, Mode, Payload, StoryId, Traceparent};
+use story::{Action, Author, AuthorKind, Event, EventId, Mode, Payload, StoryId};
 
 use crate::api::schema;
 use crate::auth::Identity;
@@ -80,7 +80,6 @@ impl Said {
         };
         let mut event = Event::new(id, story, author, Payload::Action(action), now);
         event.audience = self.audience;
-        event.trace = Some(Traceparent::new(rand::random(), rand::random()));
         Ok(event)
     }
 

@@ -255,7 +255,7 @@ impl Socket {
                 })
             }
             Act::Publish {
-                event,
+                mut event,
                 name,
                 reference,
             } => {
@@ -264,7 +264,7 @@ impl Socket {
                     return None;
                 }
                 Box::pin(async move {
-                    let published = app.publish(&event).await;
+                    let published = app.publish(&mut event).await;
                     Outcome::Published(reference, (event.id, name), published)
                 })
             }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use agent::spans::Traces;
 use clap::Args;
 use mock_llm::scenario::Rate;
 use secrecy::SecretString;
@@ -65,4 +66,7 @@ pub(crate) struct UpArgs {
         value_name = "DIRECTIVES"
     )]
     pub(crate) log_filter: String,
+
+    #[command(flatten)]
+    pub(crate) traces: Traces,
 }

@@ -14,6 +14,7 @@ mod typed;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use agent::spans::Exporting;
 use agent::telemetry::{self, Format};
 use agent::{Shutdown, exit};
 use anyhow::anyhow;
@@ -36,12 +37,7 @@ use crate::target::{State, Target, without_password};
 const LOOK: Duration = Duration::from_millis(100);
 
 pub(crate) async fn run(args: UpArgs, target: Target, out: Output) -> anyhow::Result<ExitCode> {
-    let format = if out.json {
-        Format::Json
-    } else {
-        Format::Pretty
-    };
-    telemetry::start(format, &args.log_filter).map_err(exit::configuration)?;
+    let _traces = logs(&args, &out).map_err(exit::configuration)?;
     place::check(&args).map_err(exit::configuration)?;
     let tasks = TaskTracker::new();
     let shutdown = Shutdown::on_signals(&tasks)?;
@@ -95,6 +91,15 @@ pub(crate) async fn run(args: UpArgs, target: Target, out: Output) -> anyhow::Re
     tasks.close();
     tasks.wait().await;
     served.and(tidied).and(stopped).map(|()| ExitCode::SUCCESS)
+}
+
+fn logs(args: &UpArgs, out: &Output) -> anyhow::Result<Exporting> {
+    let format = if out.json {
+        Format::Json
+    } else {
+        Format::Pretty
+    };
+    telemetry::start_traced((format, &args.log_filter), &args.traces, "storyfleet")
 }
 
 async fn stop(server: Option<Server>) -> anyhow::Result<()> {

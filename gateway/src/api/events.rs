@@ -5,7 +5,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use bus::{Bus, Error};
 use serde::{Deserialize, Serialize};
-use story::{Event, EventId, LogEntry, Seq, StoryId};
+use story::{Event, EventId, LogEntry, Seq, StoryId, Traceparent};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::api::Caller;
@@ -77,7 +77,8 @@ struct Placed {
 /// taken has the `id` to send it again under.
 #[utoipa::path(post, path = "/v1/stories/{id}/events", operation_id = "publishEvent", tag = "events",
     params(("id" = String, Path, description = "The story", pattern = "^[a-z0-9][a-z0-9-]{0,63}$"),
-        ("idempotency-key" = Option<String>, Header, description = "The action's id where its body has none", pattern = "^[ -~]{1,64}$")),
+        ("idempotency-key" = Option<String>, Header, description = "The action's id where its body has none", pattern = "^[ -~]{1,64}$"),
+        ("traceparent" = Option<String>, Header, description = "The trace that it belongs to, as W3C writes it")),
     request_body = Said, responses((status = 202, description = "Accepted", body = Accepted)))]
 pub(crate) async fn publish(
     State(app): State<App>,
@@ -95,10 +96,11 @@ pub(crate) async fn publish(
     }
     let name = said.name();
     let unfit = |fault: crate::said::Fault| Problem::bad(fault.to_string());
-    let event = said.event(story, &caller.0).map_err(unfit)?;
+    let mut event = said.event(story, &caller.0).map_err(unfit)?;
+    event.trace = trace(&headers);
     let may = app.rates.publish(&event.author.id);
     may.map_err(|after| Problem::rate(TOO_OFTEN, after))?;
-    let published = app.publish(&event).await;
+    let published = app.publish(&mut event).await;
     let (published, replicated) = published.map_err(|error| Problem::of_event(&error, name))?;
     let accepted = Accepted {
         id: event.id,
@@ -107,6 +109,11 @@ pub(crate) async fn publish(
         replicas: replicated.short(),
     };
     Ok((StatusCode::ACCEPTED, Json(accepted)))
+}
+
+/// The trace that the request belongs to: one that cannot be read is none, as W3C has it.
+fn trace(headers: &HeaderMap) -> Option<Traceparent> {
+    headers.get("traceparent")?.to_str().ok()?.parse().ok()
 }
 
 /// What a client calls its request, if it does.

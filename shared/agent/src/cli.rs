@@ -146,14 +146,20 @@ where
     match command {
         Command::Run { options, worker } => {
             let settings = worker.settings(agent, &options)?;
-            let setup = configured(&options, settings.metrics.llm(agent))?;
+            let logs = options.logs_traced(&worker, agent);
+            let _traces = logs.map_err(exit::configuration)?;
+            let setup = options.setup(settings.metrics.llm(agent));
+            let setup = setup.map_err(exit::configuration)?;
             let ran = runtime.block_on(run(build(&options.own), setup, settings));
             // A look at prompts that hangs is not waited for.
             runtime.shutdown_background();
             ran.map(|()| ExitCode::SUCCESS)
         }
         Command::Once { options, once } => {
-            let setup = configured(&options, llm::Observer::default())?;
+            let setup = options
+                .logs()
+                .and_then(|()| options.setup(llm::Observer::default()));
+            let setup = setup.map_err(exit::configuration)?;
             let agent = build(&options.own);
             print(&runtime.block_on(once.run(&agent, setup, &options))?)?;
             Ok(ExitCode::SUCCESS)
@@ -177,15 +183,6 @@ where
             Ok(report.code())
         }
     }
-}
-
-/// What the agent answers with; whatever stands in its way now is the configuration.
-fn configured<O: Args>(
-    options: &options::Options<O>,
-    observer: llm::Observer,
-) -> anyhow::Result<Setup> {
-    let setup = options.logs().and_then(|()| options.setup(observer));
-    setup.map_err(exit::configuration)
 }
 
 async fn run<A: Agent>(agent: A, setup: Setup, settings: crate::Settings) -> anyhow::Result<()> {

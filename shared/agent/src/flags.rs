@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::Resettable;
 use clap::{ArgMatches, Args, Parser};
 
+use crate::spans::{Exporting, Traces};
 use crate::telemetry;
 
 /// Of every duration: far more than anybody means, and far less than a clock can count.
@@ -189,6 +190,14 @@ impl Logs {
     /// When the filter cannot be read or logging runs already.
     pub fn start(&self) -> anyhow::Result<()> {
         telemetry::start(self.log, &self.log_filter)
+    }
+
+    /// Starts them, and sends the spans of the program `name` where `traces` says.
+    ///
+    /// # Errors
+    /// Those, or when traces cannot be sent there.
+    pub fn start_traced(&self, traces: &Traces, name: &'static str) -> anyhow::Result<Exporting> {
+        telemetry::start_traced((self.log, &self.log_filter), traces, name)
     }
 }
 

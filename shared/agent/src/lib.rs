@@ -54,6 +54,7 @@ mod reload;
 mod replay;
 mod retry;
 mod shutdown;
+pub mod spans;
 mod take;
 pub mod telemetry;
 mod turn;

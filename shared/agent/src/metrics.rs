@@ -282,7 +282,7 @@ impl Outcome {
         Self::Lost,
     ];
 
-    fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Answered => "answered",
             Self::Buried => "buried",

@@ -1,4 +1,4 @@
-//! Logs: JSON for machines, lines for people. Each is one line whatever people or models wrote into it: an error may
+//! Logs, beside which spans may be exported: JSON for machines, lines for people. Each is one line whatever people or models wrote into it: an error may
 //! quote them.
 
 use std::fmt;
@@ -6,12 +6,15 @@ use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
 use tracing::Dispatch;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 use tracing_subscriber::fmt::time::SystemTime;
 use tracing_subscriber::fmt::{FormatFields, MakeWriter};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry};
+
+use crate::spans::{self, Exporting, Traces};
 
 /// The form of the logs, which go to stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -25,12 +28,22 @@ pub enum Format {
 /// # Errors
 /// When the filter cannot be read or logging runs already.
 pub fn start(format: Format, filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::builder()
-        .parse(filter)
-        .map_err(|error| anyhow::anyhow!("the log filter '{filter}' cannot be read: {error}"))?
-        .add_directive(llm::QUIET.parse()?);
+    start_traced((format, filter), &Traces::default(), "").map(drop)
+}
+
+/// The same, and has the spans of the program `name` sent where `traces` says.
+///
+/// # Errors
+/// Those, or when traces cannot be sent there.
+pub fn start_traced(
+    (format, filter): (Format, &str),
+    traces: &Traces,
+    name: &'static str,
+) -> anyhow::Result<Exporting> {
+    let filter = directives(filter)?;
+    let (layer, exporting) = spans::layer(traces, name)?;
     let ansi = format == Format::Pretty && io::stderr().is_terminal();
-    logs(format, filter, ansi, io::stderr)
+    logs(format, filter, ansi, io::stderr, layer)
         .try_init()
         .map_err(|error| anyhow::anyhow!("logging cannot start: {error}"))?;
     std::panic::set_hook(Box::new(|panic| {
@@ -38,29 +51,51 @@ pub fn start(format: Format, filter: &str) -> anyhow::Result<()> {
         let said = panic.payload_as_str().unwrap_or("no words");
         tracing::error!(place, said, "panic");
     }));
-    Ok(())
+    Ok(exporting)
 }
 
-fn logs<W>(format: Format, filter: EnvFilter, ansi: bool, writer: W) -> Dispatch
+/// What is logged: no text of a model, and no span or event that is for collectors alone.
+fn directives(filter: &str) -> anyhow::Result<EnvFilter> {
+    let parsed = EnvFilter::builder()
+        .parse(filter)
+        .map_err(|error| anyhow::anyhow!("the log filter '{filter}' cannot be read: {error}"))?;
+    Ok(parsed
+        .add_directive(llm::QUIET.parse()?)
+        .add_directive(format!("{}=off", spans::TARGET).parse()?)
+        .add_directive(format!("{}=off", spans::CONTENT).parse()?))
+}
+
+/// Logs through `filter`, beside `traces`, which have one of their own.
+fn logs<W, T>(
+    format: Format,
+    filter: EnvFilter,
+    ansi: bool,
+    writer: W,
+    traces: Option<T>,
+) -> Dispatch
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+    T: Layer<Registry> + Send + Sync + 'static,
 {
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let logs = tracing_subscriber::fmt::layer()
         .with_timer(SystemTime)
         .with_ansi(ansi)
         // It would tell of a log that cannot be written on that same stderr, and panic: each line would cost a turn.
         .log_internal_errors(false)
         .with_writer(writer);
-    match format {
-        Format::Pretty => logs.fmt_fields(OneLine).into(),
+    let logs = match format {
+        Format::Pretty => logs.fmt_fields(OneLine).boxed(),
         Format::Json => logs
             .json()
             .flatten_event(true)
             .with_current_span(true)
             .with_span_list(false)
-            .into(),
-    }
+            .boxed(),
+    };
+    Registry::default()
+        .with(traces)
+        .with(logs.with_filter(filter))
+        .into()
 }
 
 /// Messages and fields, with what would steer a terminal escaped. The library alone does so for messages, not for fields.
@@ -86,6 +121,8 @@ mod tests {
 
     use std::sync::{Arc, Mutex};
 
+    use tracing_subscriber::layer::Identity;
+
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
 
@@ -97,6 +134,29 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn what_is_for_collectors_is_not_in_logs() {
+        let written = Written::default();
+        let make = {
+            let written = written.clone();
+            move || written.clone()
+        };
+        let filter = directives("trace").unwrap();
+        let logs = logs(Format::Json, filter, false, make, None::<Identity>);
+        tracing::dispatcher::with_default(&logs, || {
+            let _turn = tracing::info_span!("turn", story = "castle").entered();
+            let _redis = spans::redis("commit").entered();
+            tracing::info!(target: spans::CONTENT, "the dragon wakes");
+            tracing::info!("done");
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            (&line["message"], &line["span"]["name"]),
+            (&"done".into(), &"turn".into())
+        );
     }
 
     #[test]
@@ -112,7 +172,7 @@ mod tests {
                 let written = written.clone();
                 move || written.clone()
             };
-            let logs = logs(format, EnvFilter::new("info"), ansi, make);
+            let logs = logs(format, EnvFilter::new("info"), ansi, make, None::<Identity>);
             tracing::dispatcher::with_default(&logs, || {
                 let _span = tracing::info_span!("turn", story = %quoted).entered();
                 tracing::warn!(error = %anyhow::anyhow!(quoted), quoted, "no {quoted}");

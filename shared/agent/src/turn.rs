@@ -20,12 +20,14 @@ use crate::metrics::Outcome;
 use crate::recording::Packer;
 use crate::retry::Backoff;
 use crate::worker::{HISTORY, MAX_DELIVERIES, Worker};
-use crate::{Agent, DraftSender, Effects, Emitted, HandleError, Prompts, Turn, draft, recording};
+use crate::{
+    Agent, DraftSender, Effects, Emitted, HandleError, Prompts, Turn, draft, recording, spans,
+};
 
 /// Runs a delivery to its end, or until its lease is lost. `held` keeps its lease for as long.
 pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, delivery: Delivery, held: Held) {
     let started = Instant::now();
-    let span = span(&delivery);
+    let (span, process) = (span(&delivery), spans::turn(&delivery));
     let step = Step {
         worker: &worker,
         prompts: worker.prompts.borrow().clone(),
@@ -40,8 +42,10 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, delivery: Delivery, he
             () = held.stop.cancelled() => Outcome::Dropped,
         }
     }
+    .instrument(process.clone())
     .instrument(span)
     .await;
+    process.record("storyfleet.outcome", outcome.as_str());
     worker.meters.ended(outcome, started.elapsed());
     if outcome == Outcome::Dropped && worker.shutdown.now.is_cancelled() {
         held.leave();
@@ -166,7 +170,7 @@ impl<A: Agent> Step<'_, A> {
     ) -> Result<(Fetched, Vec<Event>, Option<Left>), bus::Error> {
         let bus = &self.worker.bus;
         let ask = || self.timed(bus.context(&self.delivery, (HISTORY, None), merges));
-        let fetched = self.insist(ask).await?;
+        let fetched = self.insist(ask).instrument(spans::redis("context")).await?;
         // The last delivery may have died of what had joined it: that is tried once more, and not for ever.
         let may_join = self.delivery.deliveries <= 2;
         let left = Left::of(&fetched).filter(|left| again && (may_join || left.is_alone()));
@@ -174,7 +178,7 @@ impl<A: Agent> Step<'_, A> {
             let begun = &left.begun;
             let span = (HISTORY, Some(begun.seq));
             let ask = || self.timed(bus.context(&self.delivery, span, begun.waiting.len()));
-            let fetched = self.insist(ask).await?;
+            let fetched = self.insist(ask).instrument(spans::redis("context")).await?;
             let waiting = waiting(self.worker, work, &fetched, begun.waiting.len());
             if waiting.iter().map(|event| &event.id).eq(&begun.waiting) {
                 tracing::info!(
@@ -378,11 +382,14 @@ fn commit(
         );
         return Err(HandleError::permanent("internal", what));
     };
+    // Not where the answer is made: its recording, and what goes through it again, know no span.
+    let trace = spans::current();
     let emit = |emitted| match emitted {
-        Emitted::New(event) => Emit {
-            route: story::route(&event, policies),
-            event,
-        },
+        Emitted::New(mut event) => {
+            event.trace = trace.clone().or(event.trace);
+            let route = story::route(&event, policies);
+            Emit { route, event }
+        }
         Emitted::Passed(event) => Emit {
             route: Route::Logged(story::passed(&event)),
             event,

@@ -1,8 +1,11 @@
 //! Has the model answer with data, and mends what can be mended: an answer that the limit of tokens cut is asked for once
 //! more with twice of them, and one that is not what was asked for once more with what is wrong with it.
 
+use agent::spans::Chat;
 use agent::{HandleError, Prompt, Turn};
-use llm::{Class, Client, Finish, Message, Request, Schema, Structured, Unreadable};
+use llm::{
+    Class, Client, Completion, Error, Finish, Message, Request, Schema, Structured, Unreadable,
+};
 use serde::de::DeserializeOwned;
 use story::LlmReport;
 use tracing::info;
@@ -31,7 +34,7 @@ pub async fn structured<T: DeserializeOwned>(
     request.tokens = fits(turn, &request)?;
     let (mut ended, mut left, mut tries) = (Ended::new(&turn.llm), Left::default(), 0);
     loop {
-        let (answer, completion) = turn.llm.answer(&request).await?;
+        let (answer, completion) = answer(turn, &request).await?;
         learn(turn, &request, &completion);
         spent.push(report(&[prompt], &completion));
         tries += completion.tries;
@@ -53,6 +56,20 @@ pub async fn structured<T: DeserializeOwned>(
         };
         info!(event = request.labels.event, %wrong, "the answer is asked for once more");
         request = again;
+    }
+}
+
+async fn answer(turn: &Turn, request: &Request) -> Result<(String, Completion), Error> {
+    let chat = Chat::begin(request);
+    match turn.llm.answer(request).await {
+        Ok((answer, completion)) => {
+            chat.answered(request, &[&answer], &completion);
+            Ok((answer, completion))
+        }
+        Err(error) => {
+            chat.failed(&error);
+            Err(error)
+        }
     }
 }
 

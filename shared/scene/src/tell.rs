@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agent::spans::Chat;
 use agent::{DraftSender, HandleError, Prompt, Turn};
 use llm::{Class, Completion, Finish, Labels, Message, Piece, Request};
 use story::{LlmReport, Status};
@@ -44,10 +45,16 @@ pub(crate) fn unchecked(turn: &Turn, prompt: &Prompt, messages: Vec<Message>) ->
         labels: Labels {
             agent: turn.agent.as_str().to_owned(),
             event: turn.event.id.as_str().to_owned(),
-            traceparent: turn.event.trace.clone().map(String::from),
+            traceparent: traceparent(turn),
         },
         ..Request::default()
     }
+}
+
+/// That of this turn where its spans are exported, or else that of the event.
+fn traceparent(turn: &Turn) -> Option<String> {
+    let trace = agent::spans::current().or_else(|| turn.event.trace.clone());
+    trace.map(String::from)
 }
 
 /// What is kept of the window for an answer is all that it may have.
@@ -66,9 +73,10 @@ pub async fn tell(
     prompts: &[&Prompt],
 ) -> Result<Told, HandleError> {
     let draft = &turn.draft;
+    let chat = Chat::begin(request);
     let mut call = turn.llm.stream(request);
     let mut prose = Prose::new(draft);
-    let (end, report) = loop {
+    let ended = loop {
         match call.next().await {
             Ok(Some(Piece::Text(piece))) => prose.push(&piece).await,
             Ok(Some(Piece::Restart { .. })) => {
@@ -77,17 +85,31 @@ pub async fn tell(
             }
             Ok(Some(Piece::End(completion))) => {
                 learn(turn, request, &completion);
-                break (ending(&completion), report(prompts, &completion));
+                break Ok(completion);
             }
             Ok(None) => unreachable!("a call ends with its end or an error"),
             Err(error) if error.class == Class::Truncated && !prose.text.is_empty() => {
                 warn!(event = request.labels.event, %error, "what there is of the answer is told");
-                break (End::Broken, broken(prompts, request, error.tries));
+                break Err(error);
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                chat.failed(&error);
+                return Err(error.into());
+            }
         }
     };
     let (text, trailer) = prose.end().await;
+    let (end, report) = match ended {
+        Ok(completion) => {
+            let answer = [&text, trailer.as_deref().unwrap_or_default()];
+            chat.answered(request, &answer, &completion);
+            (ending(&completion), report(prompts, &completion))
+        }
+        Err(error) => {
+            chat.failed(&error);
+            (End::Broken, broken(prompts, request, error.tries))
+        }
+    };
     Ok(Told::new(text, trailer, end, report))
 }
 

@@ -35,7 +35,10 @@ impl Node {
     }
 
     /// The same of another build.
-    pub(crate) async fn start_of(
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_of(
         build: Build,
         redis: &str,
         folder: &Path,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::flags::{Logs, Redis, duration, pause, word};
 use crate::recording::{Link, MadeWith};
+use crate::spans::{Exporting, Traces};
 use crate::worker::SHORTEST_LEASE;
 use crate::{Agent, Models, Settings, Turn, Window, key};
 
@@ -161,11 +162,21 @@ pub(super) struct Worker {
     /// The name of this host or pod, for people
     #[arg(long, env = "HOSTNAME", default_value = "worker", value_parser = word)]
     pod: String,
+    #[command(flatten)]
+    traces: Traces,
 }
 
 impl<O: Args> Options<O> {
     pub(super) fn logs(&self) -> anyhow::Result<()> {
         self.logs.start()
+    }
+
+    pub(super) fn logs_traced(
+        &self,
+        worker: &Worker,
+        agent: story::Agent,
+    ) -> anyhow::Result<Exporting> {
+        self.logs.start_traced(&worker.traces, agent.as_str())
     }
 
     /// For who asks whether the model is there now.

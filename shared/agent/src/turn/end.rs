@@ -4,17 +4,19 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bus::{Burial, Commit, Committed, Recording};
 use story::{Event, EventId, Failed, Payload, StoryId};
+use tracing::{Instrument, Span};
 
 use super::{Failure, Step};
 use crate::agent::author;
 use crate::metrics::Outcome;
-use crate::{Agent, HandleError, exit};
+use crate::{Agent, HandleError, exit, spans};
 
 impl<A: Agent> Step<'_, A> {
     /// Applies what the agent made of it; what Redis cannot take is given up, and it is still kept how the turn went.
     pub(super) async fn commit(&self, mut commit: Commit) -> Result<Outcome, Failure> {
         let ask = || self.worker.bus.commit(&self.delivery, &commit);
-        let refusal = match self.end(ask).await {
+        let committed = self.end(ask).instrument(spans::redis("commit")).await;
+        let refusal = match committed {
             Ok(committed) => {
                 let kept = commit.recording.as_ref();
                 return Ok(self.ended(&committed, Outcome::Answered, kept));
@@ -31,6 +33,7 @@ impl<A: Agent> Step<'_, A> {
         recording: Option<Recording>,
     ) -> Outcome {
         let deliveries = self.delivery.deliveries;
+        spans::failed(&Span::current(), error.class);
         tracing::error!(class = error.class, %error, deliveries, "failed for good: to the dead letters");
         let tries = if error.tries > 0 {
             error.tries
@@ -45,7 +48,7 @@ impl<A: Agent> Step<'_, A> {
             recording,
         };
         let ask = || self.worker.bus.bury(&self.delivery, &burial);
-        match self.end(ask).await {
+        match self.end(ask).instrument(spans::redis("bury")).await {
             Ok(committed) => {
                 let kept = burial.recording.as_ref();
                 self.ended(&committed, Outcome::Buried, kept)

@@ -241,3 +241,35 @@ async fn a_story_that_is_asked_for_again_under_the_same_key_was_made() -> anyhow
     edge.stack.end().await;
     Ok(())
 }
+
+#[tokio::test]
+async fn an_action_belongs_to_the_trace_of_its_request_or_begins_one() -> anyhow::Result<()> {
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+    let edge = Edge::start(&[]).await?;
+    let url = edge.node.url("/v1/stories/castle/events");
+    let nothing = TRACE.replace(['2', '4'], "x");
+    for trace in [Some(TRACE), Some(&nothing), None] {
+        let token = edge.token("mira", Role::Author)?;
+        let mut request = edge.client.post(&url).bearer_auth(token);
+        if let Some(trace) = trace {
+            request = request.header("traceparent", trace);
+        }
+        let action = json!({"mode": "do", "text": "I open the door"});
+        let response = request.json(&action).send().await?;
+        assert_eq!(response.status(), 202, "{trace:?}");
+    }
+    let page: Value = edge.page("mira", "").await?.json().await?;
+    let events = page["events"].as_array().into_iter().flatten();
+    let traces: Vec<_> = events.map(|placed| &placed["event"]["trace"]).collect();
+    assert_eq!((traces.len(), traces[0]), (3, &json!(TRACE)));
+    for made in &traces[1..] {
+        let made = made.as_str().unwrap_or_default();
+        assert!(
+            made.parse::<story::Traceparent>().is_ok() && made.ends_with("-01"),
+            "{made}"
+        );
+    }
+    assert_ne!(traces[1], traces[2]);
+    edge.stack.end().await;
+    Ok(())
+}
