@@ -12,6 +12,8 @@ use crate::wire::{Chat, ResponseFormat, Stop};
 
 /// Stands alone on the line between the prose and its JSON.
 const TRAILER: &str = "@@@";
+/// Tokens of what is said over and over, at least.
+const LONGER: u32 = 200;
 /// Words that make the mock's moderator object.
 const BLOCKED: &str = "forbiddenword";
 const FLAGGED: &str = "dubiousword";
@@ -154,7 +156,12 @@ impl Speaker<'_> {
             Some(Kind::Repeats) => {
                 let end = text.find(['.', ';', '…', ',']).unwrap_or(text.len());
                 let sentence = format!("{}. ", &text[..end]);
-                sentence.repeat(24).trim_end().to_owned()
+                // However short it is: more than a line may have, and less than a beat.
+                let times = LONGER.div_ceil(token::count(&sentence).max(1));
+                sentence
+                    .repeat(usize::try_from(times.max(24)).unwrap_or(24))
+                    .trim_end()
+                    .to_owned()
             }
             _ => text,
         }

@@ -7,7 +7,7 @@ use crate::log::{readable, seq};
 use crate::reply::{Entry, next};
 use crate::stories::known;
 use crate::work::{unpack, work};
-use crate::{Bus, Delivery, Error, Work};
+use crate::{Bus, Delivery, Error, Story, Work};
 
 /// What [`Bus::context`] read.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +27,24 @@ pub struct Fetched {
     pub paid: Option<(Vec<u8>, Vec<Vec<u8>>)>,
     /// Redis's clock.
     pub now: jiff::Timestamp,
+}
+
+impl Story {
+    /// What an agent is told of it, with the end of its log.
+    #[must_use]
+    pub fn context(self, history: Vec<LogEntry>) -> Context {
+        Context {
+            title: self.title,
+            style: self.style,
+            premise: self.premise,
+            summary: self.summary,
+            policies: self.policies,
+            fence: self.fence,
+            characters: self.characters,
+            lore: self.lore,
+            history,
+        }
+    }
 }
 
 impl Bus {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use story::{EventId, LogEntry, MAX_EVENT_BYTES, Seq, StoryId};
 
 use crate::keys::Keys;
-use crate::letters::letters;
+use crate::letters::{fence, letters};
 use crate::log::MAX_PLACE;
 use crate::recordings::{Keep, Kept};
 use crate::reply::verdict;
@@ -219,8 +219,9 @@ impl Stage {
         let lore: Vec<_> = of.lore.iter().collect();
         let known = bytes(&ctx) + bytes(&people) + bytes(&lore);
         Error::check_size("what is known of the story", known, MAX_STORY_BYTES)?;
-        // It is the agents', and counts for nobody.
-        ctx.push(("summary", &of.summary));
+        // They are the agents', and count for nobody.
+        let fence = fence();
+        ctx.extend([("summary", of.summary.as_str()), ("fence", &fence)]);
         let redriven = redriven.iter().filter(|(id, _)| self.ids.contains(id));
         let redriven = redriven.map(|(id, times)| (id.as_str(), times.to_string()));
         pairs(&mut call, ctx);

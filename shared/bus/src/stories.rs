@@ -6,10 +6,10 @@ use std::str::FromStr;
 use redis::Value;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use story::{Character, Context, LogEntry, Policies, Seq, StoryId};
+use story::{Character, Policies, Seq, StoryId};
 
 use crate::digest::sha256;
-use crate::letters::letters;
+use crate::letters::{fence, fence_of, letters};
 use crate::replicas::Replicated;
 use crate::reply::{next, read, verdict};
 use crate::script::{Call, STORY};
@@ -60,6 +60,9 @@ pub struct Story {
     pub policies: Policies,
     pub characters: BTreeMap<String, Character>,
     pub lore: BTreeMap<String, String>,
+    /// What its texts are fenced with in prompts. It is this story's alone: in no export, and a copy has one of its own.
+    #[serde(skip)]
+    pub fence: String,
 }
 
 impl Story {
@@ -95,23 +98,6 @@ impl NewStory {
             policies: Policies::default(),
             characters: BTreeMap::new(),
             lore: BTreeMap::new(),
-        }
-    }
-}
-
-impl Story {
-    /// What an agent is told of it, with the end of its log.
-    #[must_use]
-    pub fn context(self, history: Vec<LogEntry>) -> Context {
-        Context {
-            title: self.title,
-            style: self.style,
-            premise: self.premise,
-            summary: self.summary,
-            policies: self.policies,
-            characters: self.characters,
-            lore: self.lore,
-            history,
         }
     }
 }
@@ -154,9 +140,10 @@ impl Bus {
             self.keys.drafts(&new.id),
             self.keys.recordings(&new.id),
         ]);
-        let epoch = letters();
+        let (epoch, fence) = (letters(), fence());
         let mut ctx = vec![
             ("epoch", epoch.as_str()),
+            ("fence", &fence),
             ("title", &new.title),
             ("style", &new.style),
             ("premise", &new.premise),
@@ -332,6 +319,9 @@ pub(crate) fn known(
         })
         .collect::<Result<_, _>>()?;
     let renewed = ctx.remove("renewed");
+    let fence = ctx.remove("fence");
+    let secret = ctx.get("mark").or(ctx.get("epoch"));
+    let fence = fence.unwrap_or_else(|| fence_of(secret.map_or("", String::as_str)));
     let mut text = |name: &str| ctx.remove(name).unwrap_or_default();
     Ok(Story {
         id: id.clone(),
@@ -346,6 +336,7 @@ pub(crate) fn known(
         policies,
         characters,
         lore,
+        fence,
     })
 }
 

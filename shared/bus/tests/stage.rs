@@ -51,6 +51,7 @@ async fn a_story_that_is_put_together_appears_whole_and_goes_on() {
     let made = bus.story(&story("copy")).await.unwrap();
     assert_eq!((made.seq, &made.premise), (Seq(3), &of.premise));
     assert_ne!(made.epoch, of.epoch);
+    assert!(made.fence.len() == 7 && made.fence != of.fence);
     let log = bus.log(&story("copy"), Seq(0), 10).await.unwrap();
     assert!(log.iter().all(|entry| entry.event.story == story("copy")));
     let recorded: Vec<Kept> = bus

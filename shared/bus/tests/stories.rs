@@ -85,6 +85,38 @@ async fn a_patch_changes_what_it_names_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn the_mark_of_a_storys_fences_stays_and_is_no_other_storys() {
+    let (server, bus) = castle(&[]).await;
+    create(&bus, "tower", Policies::default()).await;
+    let fence = async |id: &str| bus.story(&story(id)).await.unwrap().fence;
+    let (mine, other) = (fence("castle").await, fence("tower").await);
+    assert!(mine.len() == 7 && mine != other, "{mine} {other}");
+    let title = StoryPatch {
+        title: Some("The castle".into()),
+        ..StoryPatch::default()
+    };
+    bus.patch_story(&story("castle"), &title).await.unwrap();
+    bus.renew_story(&story("castle")).await.unwrap();
+    assert_eq!(fence("castle").await, mine);
+
+    // A story that was made before there were fences: every worker has to come to the same.
+    let mut raw = server.raw();
+    for id in ["castle", "tower"] {
+        let () = redis::cmd("HDEL")
+            .arg(format!("sf:{{0}}:ctx:{id}"))
+            .arg("fence")
+            .query(&mut raw)
+            .unwrap();
+    }
+    let (old, others) = (fence("castle").await, fence("tower").await);
+    assert!(
+        old.len() == 7 && old != mine && old != others,
+        "{old} {others}"
+    );
+    assert_eq!(fence("castle").await, old);
+}
+
+#[tokio::test]
 async fn so_much_is_known_of_a_story_and_no_more() {
     let (server, bus) = castle(&[]).await;
     let patch = async |name: &str, text: Option<usize>| {

@@ -12,7 +12,7 @@ use llm::{Message, Request};
 use serde::Serialize;
 
 use crate::section::{self, Section};
-use crate::{Budget, Fact, Line, Person, Setting, recall, tell, view};
+use crate::{Budget, Fact, Fence, Line, Person, Setting, recall, tell, view};
 
 /// Of what the first message leaves free beside the rules, in percent.
 const CHARACTERS: usize = 25;
@@ -42,6 +42,8 @@ pub struct Ask<'a> {
 /// What of the story is told, beside the turn.
 #[derive(Debug, Clone)]
 pub struct Parts {
+    /// The mark around each text.
+    pub fence: String,
     /// With what there is room for of the summary.
     pub story: Setting,
     pub characters: Vec<Person>,
@@ -144,15 +146,16 @@ struct Plan<'a> {
 impl<'a> Plan<'a> {
     fn new(ask: &'a Ask<'a>) -> Self {
         let (context, within) = (&ask.turn.context, ask.within);
+        let fence = Fence::of(context);
         let mut setting = view::setting(context);
         let summary = std::mem::take(&mut setting.summary);
         let mut plan = Self {
             ask,
-            characters: Section::new(section::CHARACTERS),
-            summary: Section::new(section::SUMMARY),
-            lore: Section::new(section::LORE),
-            recalled: Section::new(section::RECALLED),
-            history: Section::new(section::HISTORY),
+            characters: Section::new(section::CHARACTERS, fence),
+            summary: Section::new(section::SUMMARY, fence),
+            lore: Section::new(section::LORE, fence),
+            recalled: Section::new(section::RECALLED, fence),
+            history: Section::new(section::HISTORY, fence),
             setting,
         };
         plan.characters.add(ask.characters.iter().cloned());
@@ -264,6 +267,7 @@ impl<'a> Plan<'a> {
     fn parts(&self) -> Parts {
         let told: String = self.summary.told().cloned().collect();
         Parts {
+            fence: Fence::of(&self.ask.turn.context).mark(),
             story: Setting {
                 summary: told,
                 ..self.setting.clone()

@@ -3,7 +3,7 @@
 use agent::manifest::{self, Fate, Item};
 use llm::Counter;
 
-use crate::{Fact, Line, Person};
+use crate::{Fact, Fence, Line, Person};
 
 /// Most items of a section that the manifest lists, and most characters of what it calls one.
 const LISTED: usize = 64;
@@ -15,8 +15,8 @@ const LEAST: usize = 16;
 pub(crate) struct Form<T> {
     name: &'static str,
     item: fn(&T) -> String,
-    /// Its part of a prompt, about.
-    told: fn(&T) -> String,
+    /// Its part of a prompt, about, with this mark of the fence.
+    told: fn(&T, &str) -> String,
     /// What of it may be cut to its end.
     text: fn(&mut T) -> &mut String,
 }
@@ -24,21 +24,26 @@ pub(crate) struct Form<T> {
 pub(crate) const CHARACTERS: Form<Person> = Form {
     name: "characters",
     item: |person| person.name.clone(),
-    told: |person| format!("- <<<{}: {}>>>\n", person.name, person.description),
+    told: |person, mark| {
+        format!(
+            "- <<<{mark} {}: {} {mark}>>>\n",
+            person.name, person.description
+        )
+    },
     text: |person| &mut person.description,
 };
 
 pub(crate) const SUMMARY: Form<String> = Form {
     name: "summary",
     item: |_| "summary".to_owned(),
-    told: |summary| format!("<<<{summary}>>>\n"),
+    told: |summary, mark| format!("<<<{mark} {summary} {mark}>>>\n"),
     text: |summary| summary,
 };
 
 pub(crate) const LORE: Form<Fact> = Form {
     name: "lore",
     item: |fact| fact.key.clone(),
-    told: |fact| format!("* <<<{}: {}>>>\n", fact.key, fact.text),
+    told: |fact, mark| format!("* <<<{mark} {}: {} {mark}>>>\n", fact.key, fact.text),
     text: |fact| &mut fact.text,
 };
 
@@ -50,12 +55,13 @@ pub(crate) const RECALLED: Form<Fact> = Form {
 pub(crate) const HISTORY: Form<Line> = Form {
     name: "history",
     item: |line| line.seq.map(|seq| seq.0.to_string()).unwrap_or_default(),
-    told: |line| format!("<<<{}: {}>>>\n", line.who, line.text),
+    told: |line, mark| format!("<<<{mark} {}: {} {mark}>>>\n", line.who, line.text),
     text: |line| &mut line.text,
 };
 
 pub(crate) struct Section<T> {
     form: Form<T>,
+    mark: String,
     share: usize,
     pieces: Vec<Piece<T>>,
     /// What could be told too, and is not looked at.
@@ -70,9 +76,10 @@ struct Piece<T> {
 }
 
 impl<T: Clone> Section<T> {
-    pub(crate) fn new(form: Form<T>) -> Self {
+    pub(crate) fn new(form: Form<T>, fence: Fence<'_>) -> Self {
         Self {
             form,
+            mark: fence.mark(),
             share: 0,
             pieces: Vec::new(),
             more: 0,
@@ -125,7 +132,7 @@ impl<T: Clone> Section<T> {
         self.share = share;
         let mut left = share;
         for piece in &mut self.pieces {
-            piece.tokens = counter.count(&(self.form.told)(&piece.value));
+            piece.tokens = counter.count(&(self.form.told)(&piece.value, &self.mark));
             if piece.fate == Fate::Share && piece.tokens <= left {
                 piece.fate = piece.whole();
                 left -= piece.tokens;
@@ -143,8 +150,8 @@ impl<T: Clone> Section<T> {
             .iter_mut()
             .filter(|piece| piece.fate == Fate::Share)
         {
-            piece.tokens = counter.count(&(self.form.told)(&piece.value));
-            if piece.tokens > left && !piece.cut(&self.form, left, counter) {
+            piece.tokens = counter.count(&(self.form.told)(&piece.value, &self.mark));
+            if piece.tokens > left && !piece.cut((&self.form, &self.mark), left, counter) {
                 break;
             }
             left -= piece.tokens;
@@ -211,7 +218,7 @@ impl<T: Clone> Piece<T> {
     }
 
     /// Whether an end of it fits into `room`; it is that end then.
-    fn cut(&mut self, form: &Form<T>, room: usize, counter: &Counter) -> bool {
+    fn cut(&mut self, (form, mark): (&Form<T>, &str), room: usize, counter: &Counter) -> bool {
         let mut value = self.value.clone();
         let text = (form.text)(&mut value).clone();
         let all = text.chars().count();
@@ -219,7 +226,7 @@ impl<T: Clone> Piece<T> {
         while keep >= LEAST {
             let end: String = text.chars().skip(all - keep).collect();
             *(form.text)(&mut value) = format!("…{end}");
-            let tokens = counter.count(&(form.told)(&value));
+            let tokens = counter.count(&(form.told)(&value, mark));
             if tokens <= room {
                 (self.value, self.tokens, self.fate) = (value, tokens, Fate::Cut);
                 return true;

@@ -9,8 +9,8 @@ use story::{LlmReport, Status};
 use tracing::warn;
 
 use crate::fence::Unfenced;
-use crate::sentences;
 use crate::trailer::Splitter;
+use crate::{Fence, sentences};
 
 /// What the model told.
 #[derive(Debug)]
@@ -72,16 +72,16 @@ pub async fn tell(
     request: &Request,
     prompts: &[&Prompt],
 ) -> Result<Told, HandleError> {
-    let draft = &turn.draft;
+    let (draft, fence) = (&turn.draft, Fence::of(&turn.context));
     let chat = Chat::begin(request);
     let mut call = turn.llm.stream(request);
-    let mut prose = Prose::new(draft);
+    let mut prose = Prose::new(draft, fence);
     let ended = loop {
         match call.next().await {
             Ok(Some(Piece::Text(piece))) => prose.push(&piece).await,
             Ok(Some(Piece::Restart { .. })) => {
                 draft.restart().await;
-                prose = Prose::new(draft);
+                prose = Prose::new(draft, fence);
             }
             Ok(Some(Piece::End(completion))) => {
                 learn(turn, request, &completion);
@@ -152,10 +152,10 @@ struct Prose<'a> {
 }
 
 impl<'a> Prose<'a> {
-    fn new(draft: &'a DraftSender) -> Self {
+    fn new(draft: &'a DraftSender, fence: Fence<'_>) -> Self {
         Self {
             draft,
-            unfenced: Unfenced::default(),
+            unfenced: Unfenced::new(fence),
             splitter: Splitter::default(),
             text: String::new(),
         }

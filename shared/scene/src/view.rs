@@ -7,10 +7,9 @@ use std::collections::HashSet;
 
 use agent::Manifest;
 use serde::Serialize;
-use story::{Author, Context, Event, EventId, LogEntry, Mode, Payload, Seq};
+use story::{Author, Character, Context, Event, EventId, LogEntry, Mode, Payload, Seq};
 
-use crate::text::name;
-use crate::{Budget, Parts, budget, plain};
+use crate::{Budget, Fence, Parts, budget};
 
 /// The voices of prompts and of models' messages, which no person can have.
 const RESERVED: [&str; 5] = ["narrator", "system", "assistant", "user", "developer"];
@@ -113,11 +112,12 @@ pub(crate) fn manifest(parts: &Parts) -> Manifest {
 }
 
 pub(crate) fn setting(context: &Context) -> Setting {
+    let fence = Fence::of(context);
     Setting {
-        title: plain(&context.title),
-        style: plain(&context.style),
-        premise: plain(&context.premise),
-        summary: plain(&context.summary),
+        title: fence.plain(&context.title),
+        style: fence.plain(&context.style),
+        premise: fence.plain(&context.premise),
+        summary: fence.plain(&context.summary),
     }
 }
 
@@ -125,12 +125,18 @@ pub(crate) fn setting(context: &Context) -> Setting {
 pub fn people(context: &Context) -> Vec<Person> {
     let people = context.characters.iter();
     people
-        .map(|(name, character)| Person {
-            name: plain(name),
-            description: plain(&character.description),
-            voice: plain(&character.voice),
-        })
+        .map(|(name, character)| person(name, character, Fence::of(context)))
         .collect()
+}
+
+/// A character as prompts show it.
+#[must_use]
+pub fn person(name: &str, character: &Character, fence: Fence<'_>) -> Person {
+    Person {
+        name: fence.plain(name),
+        description: fence.plain(&character.description),
+        voice: fence.plain(&character.voice),
+    }
 }
 
 /// The end of a story.
@@ -145,9 +151,10 @@ pub(crate) struct Newest {
 
 /// The lore that fits, and what does not.
 pub(crate) fn facts(context: &Context, within: Budget) -> (Vec<Fact>, Vec<Fact>) {
+    let fence = Fence::of(context);
     let facts = context.lore.iter().map(|(key, text)| Fact {
-        key: plain(key),
-        text: plain(text),
+        key: fence.plain(key),
+        text: fence.plain(text),
     });
     budget::fitting(facts, within.lore)
 }
@@ -229,21 +236,21 @@ fn taken<'a>(choice: &str, action: &Event, history: &'a [LogEntry]) -> Option<&'
 }
 
 fn line(entry: &LogEntry, context: &Context) -> Option<Line> {
-    let event = &entry.event;
+    let (event, fence) = (&entry.event, Fence::of(context));
     let (who, text) = match event.payload() {
         Payload::Action(action) => {
             let player = player(&event.author, context);
             let who = match (action.mode, &action.to) {
-                (Mode::Say, Some(to)) => format!("{player}, to {}", name(to)),
+                (Mode::Say, Some(to)) => format!("{player}, to {}", fence.name(to)),
                 _ => player,
             };
             (who, said(event, &context.history)?)
         }
         Payload::Narration(narration) => ("Narrator".to_owned(), narration.text.as_str()),
-        Payload::Dialogue(dialogue) => (plain(&dialogue.character), dialogue.text.as_str()),
+        Payload::Dialogue(dialogue) => (fence.plain(&dialogue.character), dialogue.text.as_str()),
         _ => return None,
     };
-    let text = plain(text);
+    let text = fence.plain(text);
     let seq = Some(entry.seq);
     (!text.is_empty()).then_some(Line { who, text, seq })
 }
@@ -251,8 +258,9 @@ fn line(entry: &LogEntry, context: &Context) -> Option<Line> {
 /// The name that prompts know a person by; it says so when it is the narrator's or a character's.
 #[must_use]
 pub fn player(author: &Author, context: &Context) -> String {
-    let called = Some(name(&author.name)).filter(|name| !name.is_empty());
-    let called = called.unwrap_or_else(|| name(&author.id));
+    let fence = Fence::of(context);
+    let called = Some(fence.name(&author.name)).filter(|name| !name.is_empty());
+    let called = called.unwrap_or_else(|| fence.name(&author.id));
     let mut voices = context
         .characters
         .keys()

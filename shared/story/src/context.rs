@@ -15,6 +15,10 @@ pub struct Context {
     pub premise: String,
     pub summary: String,
     pub policies: Policies,
+    /// The mark that people's texts are fenced with in prompts, known to no player; empty in what was recorded before there
+    /// were such marks.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub fence: String,
     /// In the order of their names, so that the prompt's prefix does not change between turns.
     pub characters: BTreeMap<String, Character>,
     /// Facts of the world by key.

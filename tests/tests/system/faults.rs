@@ -230,7 +230,7 @@ fn scenario() -> String {
     for row in &TABLE {
         let (name, fault) = (row.name, format!("fault: {}", row.name));
         rule(
-            &format!("regex: ' (does|says to \\w+): I meet {name}\\.>>>'"),
+            &format!("regex: ' (does|says to \\w+): I meet {name}\\. \\w+>>>'"),
             &fault,
         );
         rule(
@@ -238,7 +238,7 @@ fn scenario() -> String {
             &fault,
         );
         rule(
-            &format!("agent: narrator, regex: ' does: I read of {name}\\.>>>'"),
+            &format!("agent: narrator, regex: ' does: I read of {name}\\. \\w+>>>'"),
             &format!(r#"text: "The recipe for a bomb: {name}.\n@@@\n{{\"choices\":[\"Go on\"]}}""#),
         );
     }

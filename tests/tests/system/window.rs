@@ -63,8 +63,8 @@ async fn a_turn_is_explained_without_a_model_and_the_same_as_json() -> anyhow::R
     ensure!(output.status.success(), "{text}");
     for part in [
         "--- system\nYou are the narrator",
-        "--- user\n# What happened last\n<<<Narrator: …",
-        "# Now\n<<<Mira does: I look for the old gate.>>>",
+        "--- user\n# What happened last\n<<<x000000 Narrator: …",
+        "# Now\n<<<x000000 Mira does: I look for the old gate. x000000>>>",
         "in the window of tiny, 4100; estimated at 333 for 1000 bytes",
         "\nsection ",
         "\nrules ",

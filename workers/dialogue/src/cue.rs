@@ -1,7 +1,7 @@
 //! Whose turn it is to speak, and what the prompts see of it.
 
 use agent::{HandleError, Turn};
-use scene::{Fact, Line, Parts, Person, Setting, plain};
+use scene::{Fact, Fence, Line, Parts, Person, Setting};
 use serde::Serialize;
 use story::{AuthorKind, Context, Mode, Payload, Speak};
 
@@ -14,6 +14,8 @@ const STOP: usize = 40;
 /// What system.md and turn.md are given.
 #[derive(Debug, Serialize)]
 pub(crate) struct Cue {
+    /// The mark around each text.
+    pub(crate) fence: String,
     pub(crate) character: Person,
     pub(crate) story: Setting,
     pub(crate) lore: Vec<Fact>,
@@ -52,15 +54,12 @@ impl Call {
                 ..HandleError::permanent("no_character", NoCharacter)
             });
         };
+        let fence = Fence::of(&turn.context);
         Ok(Self {
-            character: Person {
-                name: plain(name),
-                description: plain(&character.description),
-                voice: plain(&character.voice),
-            },
+            character: scene::person(name, character, fence),
             name: name.to_owned(),
             spoken_to,
-            intent: plain(intent),
+            intent: fence.plain(intent),
         })
     }
 
@@ -74,6 +73,7 @@ impl Call {
 impl Cue {
     pub(crate) fn new(call: Call, parts: Parts) -> Self {
         Self {
+            fence: parts.fence,
             character: call.character,
             story: parts.story,
             lore: parts.lore,
@@ -97,6 +97,7 @@ impl Cue {
     /// One of everything, to check the prompts with.
     pub(crate) fn sample() -> Self {
         Self {
+            fence: "k482915".to_owned(),
             character: Person::sample(),
             story: Setting::sample(),
             lore: vec![Fact::sample()],
@@ -129,7 +130,7 @@ fn called(turn: &Turn) -> Option<(&str, Option<Line>, &str)> {
         {
             let line = Line {
                 who: scene::player(&turn.event.author, &turn.context),
-                text: plain(&action.text),
+                text: Fence::of(&turn.context).plain(&action.text),
                 seq: None,
             };
             Some((action.to.as_deref()?, Some(line), ""))
@@ -156,14 +157,15 @@ fn not_called(turn: &Turn) -> HandleError {
 
 /// The names of everyone else who may speak, those who spoke last first.
 pub(crate) fn others(cue: &Cue, context: &Context) -> Vec<String> {
-    let name = plain(&cue.name);
+    let fence = Fence::of(context);
+    let name = fence.plain(&cue.name);
     let voices = cue.spoken_to.iter().chain(cue.history.iter().rev());
     // `Mira, to Sibyl` speaks as Mira.
     let speakers = voices.map(|line| {
         let (who, _) = line.who.split_once(", to ").unwrap_or((&line.who, ""));
         who.to_owned()
     });
-    let people = context.characters.keys().map(|name| plain(name));
+    let people = context.characters.keys().map(|name| fence.plain(name));
     let mut others: Vec<String> = Vec::new();
     for other in speakers.chain(people) {
         if other != name && !others.contains(&other) {

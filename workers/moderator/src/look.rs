@@ -22,6 +22,8 @@ const CATEGORY: usize = 60;
 /// What judge.md is given.
 #[derive(Debug, Serialize)]
 pub(crate) struct Case {
+    /// The mark around the text.
+    pub(crate) fence: String,
     pub(crate) categories: Vec<String>,
     pub(crate) text: String,
 }

@@ -1,7 +1,7 @@
 //! One beat: the actions that it answers, and the prompts' view of it.
 
 use agent::{HandleError, Turn};
-use scene::{Budget, Fact, Line, Parts, Person, Setting, plain};
+use scene::{Budget, Fact, Fence, Line, Parts, Person, Setting};
 use serde::Serialize;
 use story::{Action, AuthorKind, Context, Event, Mode, Payload};
 
@@ -11,6 +11,8 @@ pub(crate) const MOST: usize = 8;
 /// What system.md and turn.md are given.
 #[derive(Debug, Serialize)]
 pub(crate) struct Beat {
+    /// The mark around each text.
+    pub(crate) fence: String,
     pub(crate) story: Setting,
     pub(crate) characters: Vec<Person>,
     pub(crate) lore: Vec<Fact>,
@@ -31,6 +33,7 @@ pub(crate) struct Deed {
 impl Beat {
     pub(crate) fn new(parts: Parts, actions: Vec<Deed>) -> Self {
         Self {
+            fence: parts.fence,
             story: parts.story,
             characters: parts.characters,
             lore: parts.lore,
@@ -43,6 +46,7 @@ impl Beat {
     /// One of everything, to check the prompts with.
     pub(crate) fn sample() -> Self {
         Self {
+            fence: "k482915".to_owned(),
             story: Setting::sample(),
             characters: vec![Person::sample()],
             lore: vec![Fact::sample()],
@@ -101,7 +105,8 @@ fn deed(event: &Event, context: &Context) -> Result<Deed, Refusal> {
         _ => return Err(Refusal::NoAction(event.kind().to_owned())),
     };
     let verb = verb(action)?;
-    let text = scene::said(event, &context.history).map(plain);
+    let said = scene::said(event, &context.history);
+    let text = said.map(|text| Fence::of(context).plain(text));
     Ok(Deed {
         who: scene::player(&event.author, context),
         verb,

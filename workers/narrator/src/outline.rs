@@ -1,6 +1,6 @@
 //! What follows a beat: choices for the players and who speaks up, as the model writes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use llm::{Schema, Short, Unreadable};
 use scene::plain;
@@ -96,10 +96,11 @@ fn called<'a>(written: &str, characters: &'a BTreeMap<String, Character>) -> Opt
     exact.map(|(name, _)| name).or_else(alike)
 }
 
-/// The schema of an outline in a story with these characters. Without any, nobody can speak.
+/// The schema of an outline in a story with these characters, as the prompt shows them: some providers put it into the prompt
+/// too. Without any, nobody can speak.
 #[must_use]
 pub(crate) fn schema(characters: &BTreeMap<String, Character>) -> Schema {
-    let names: Vec<&String> = characters.keys().collect();
+    let names: BTreeSet<String> = characters.keys().map(|name| plain(name)).collect();
     Schema::narrowed::<Written>("outline", |schema| {
         let properties = &mut schema["properties"];
         if names.is_empty() {
@@ -182,6 +183,10 @@ mod tests {
     #[test]
     fn the_schema_lets_only_characters_of_the_story_speak() {
         insta::assert_snapshot!(schema(&cast()).text(), @r#"{"additionalProperties":false,"properties":{"choices":{"items":{"type":"string"},"maxItems":3,"minItems":2,"type":"array"},"speak":{"items":{"additionalProperties":false,"properties":{"character":{"enum":["Oto","Sibyl"]},"intent":{"type":"string"}},"required":["character","intent"],"type":"object"},"maxItems":3,"type":"array"}},"required":["choices","speak"],"type":"object"}"#);
+        let named = |name: &str| (name.to_owned(), Character::default());
+        let marked = schema(&[named("<|im_end|>"), named("‹|im_end|›")].into());
+        let marked = marked.text();
+        assert!(marked.contains(r#"{"enum":["‹|im_end|›"]}"#), "{marked}");
         insta::assert_snapshot!(schema(&BTreeMap::new()).text(), @r#"{"additionalProperties":false,"properties":{"choices":{"items":{"type":"string"},"maxItems":3,"minItems":2,"type":"array"}},"required":["choices"],"type":"object"}"#);
     }
 }

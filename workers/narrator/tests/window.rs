@@ -63,6 +63,7 @@ fn section<'a>(manifest: &'a Manifest, name: &str) -> &'a Section {
 fn rich(turn: &mut Turn) {
     let prose =
         "The old harbour sleeps under snow, and nobody remembers who lit the lamp. ".repeat(6);
+    turn.context.fence = "k482915".to_owned();
     turn.context.premise = "A lamp burns in the harbour.".to_owned();
     turn.context.summary = prose.clone();
     for number in 0..20 {
@@ -148,7 +149,7 @@ fn lore_that_the_first_message_has_no_room_for_is_told_when_it_is_named() {
     let [system, last] = texts(&request);
     assert!(!system.contains("place 19"));
     assert!(
-        last.contains("# What is known of it\n* <<<place 19: The old harbour"),
+        last.contains("# What is known of it\n* <<<k482915 place 19: The old harbour"),
         "{last}"
     );
     let recalled = section(&manifest, "recalled");

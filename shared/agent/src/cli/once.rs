@@ -178,6 +178,7 @@ fn written(file: &Path) -> anyhow::Result<Context> {
         policies: written.policies,
         characters: written.characters,
         lore: written.lore,
+        fence: String::new(),
     })
 }
 

@@ -159,7 +159,7 @@ fn scenario() -> String {
         ("Nothing ends here", "unauthorized"),
         ("Nobody ends this", "no_first_token"),
     ] {
-        let when = format!("agent: narrator, regex: '<<<{beat}'");
+        let when = format!("agent: narrator, regex: '<<<\\w+ {beat}'");
         writeln!(rules, "- when: {{ {when} }}\n  reply: {{ fault: {fault} }}")
             .expect("a text takes all");
     }
