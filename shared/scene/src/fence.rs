@@ -65,16 +65,19 @@ impl<'a> Fence<'a> {
 }
 
 /// Takes an answer piece by piece. What it gives back together is the answer without fences, whatever the pieces' borders:
-/// without their brackets, and without marks and the space that is between a mark and what it is around.
+/// without their brackets, also one or two of them beside a mark, and without marks and the space that is between a mark
+/// and what it is around.
 #[derive(Debug)]
 pub(crate) struct Unfenced {
     mark: String,
     /// The angle brackets of one kind that may grow to those of a fence.
     run: String,
-    /// What may grow to the mark, perhaps behind a space.
+    /// What may grow to the mark, perhaps behind a space or brackets.
     held: String,
-    /// The mark was the last: a space behind it belongs to it.
+    /// The mark was the last: brackets behind it belong to it.
     marked: bool,
+    /// So does a space, unless one in front did.
+    spaced: bool,
 }
 
 impl Unfenced {
@@ -84,6 +87,7 @@ impl Unfenced {
             run: String::new(),
             held: String::new(),
             marked: false,
+            spaced: false,
         }
     }
 
@@ -112,7 +116,8 @@ impl Unfenced {
 
     fn end_run(&mut self, text: &mut String) {
         let run = std::mem::take(&mut self.run);
-        if run.len() < LENGTH {
+        let closes = self.marked && run.starts_with('>');
+        if run.len() < LENGTH && !closes {
             for c in run.chars() {
                 self.unmarked(c, text);
             }
@@ -120,7 +125,7 @@ impl Unfenced {
     }
 
     fn unmarked(&mut self, c: char, text: &mut String) {
-        if std::mem::take(&mut self.marked) && c == ' ' {
+        if std::mem::take(&mut self.marked) && c == ' ' && !self.spaced {
             return;
         }
         self.held.push(c);
@@ -128,14 +133,15 @@ impl Unfenced {
             text.push(self.held.remove(0));
         }
         if self.held.ends_with(&self.mark) {
-            // A space in front is gone with it; one behind would be between two words.
-            self.marked = !self.held.starts_with(' ');
+            // Where a space in front is gone with it, one behind is between two words.
+            (self.marked, self.spaced) = (true, self.held.starts_with(' '));
             self.held.clear();
         }
     }
 
     fn may_be_mark(&self) -> bool {
-        let held = self.held.strip_prefix(' ').unwrap_or(&self.held);
+        let brackets = self.held.trim_start_matches('<');
+        let held = self.held.strip_prefix(' ').unwrap_or(brackets);
         self.mark.starts_with(held)
     }
 }
@@ -174,6 +180,8 @@ mod tests {
             ("The k482915 door k482915.", "The door."),
             ("k482915", ""),
             ("k48<<<2915", ""),
+            ("<<k482915 a k482915>>\nb <k482915 c", "a\nb c"),
+            ("a k482915>> b k482915 > c", "a b > c"),
             ("k48 k4829 482915 K 482", "k48 k4829 482915 K 482"),
             (" k48291", " k48291"),
         ] {
@@ -203,7 +211,7 @@ mod tests {
             prop_assert_eq!(&text, &unfenced([whole.as_str()]));
             let letters: Vec<String> = whole.chars().map(String::from).collect();
             prop_assert_eq!(&text, &unfenced(letters.iter().map(String::as_str)));
-            if !whole.contains("k4") {
+            if !whole.contains('k') {
                 prop_assert!(text.chars().filter(|c| !"<>".contains(*c)).eq(whole.chars().filter(|c| !"<>".contains(*c))));
             }
         }
