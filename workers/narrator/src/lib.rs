@@ -21,8 +21,9 @@ use tracing::{info, warn};
 use crate::beat::Beat;
 use crate::outline::Outline;
 
-/// For the choices of a beat that came without them. Readers have its text by then; their story waits for the rest.
-const REPAIR: Duration = Duration::from_secs(5);
+/// For the choices of a beat that came without them, at least and at most. Readers have its text by then; their story
+/// waits for the rest.
+const REPAIR: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
 
 const SYSTEM: &str = "narrator-system";
 const TURN: &str = "narrator-turn";
@@ -101,7 +102,8 @@ impl Narrator {
         if told.end == End::Broken {
             return Outline::default();
         }
-        match timeout(REPAIR, self.repair(turn, &told.text, spent)).await {
+        let limit = patience(&told.report);
+        match timeout(limit, self.repair(turn, &told.text, spent)).await {
             Ok(Ok(outline)) => return outline,
             Ok(Err(error)) => warn!(event = %turn.event.id, %error, "the beat has no choices"),
             Err(_) => warn!(event = %turn.event.id, "the beat has no choices in time"),
@@ -127,6 +129,12 @@ impl Narrator {
         let written = scene::structured(turn, prompt, text, schema, spent).await?;
         Ok(Outline::new(written, &turn.response(), characters))
     }
+}
+
+/// As long as the prose took: a model that is slow at that is slow at its choices too.
+fn patience(beat: &LlmReport) -> Duration {
+    let [least, most] = REPAIR;
+    Duration::from_millis(beat.ms).clamp(least, most)
 }
 
 fn read(text: &str, turn: &Turn) -> Result<Outline, Unreadable> {
@@ -225,6 +233,18 @@ mod tests {
         )
         .unwrap();
         prompts.get(name).unwrap().render(values).unwrap()
+    }
+
+    #[test]
+    fn a_slow_model_has_longer_for_its_choices() {
+        let limit = |ms| {
+            let beat = LlmReport {
+                ms,
+                ..LlmReport::default()
+            };
+            patience(&beat).as_secs()
+        };
+        assert_eq!([0, 4_000, 12_000, 90_000].map(limit), [5, 5, 12, 30]);
     }
 
     #[test]
