@@ -2,6 +2,7 @@
 //! that read as a story of what happens. It waits for states, each within a deadline, and never for time to pass.
 
 mod address;
+pub mod attacks;
 mod authority;
 pub mod chaos;
 pub mod cuts;

@@ -6,6 +6,7 @@
 
 mod acl;
 mod answers;
+mod attacks;
 mod backup;
 mod bad_input;
 mod bench;

@@ -16,6 +16,18 @@ use tokio_util::sync::CancellationToken;
 /// # Panics
 /// When the scenario or a prompt cannot be read, or the model cannot be served.
 pub async fn play<A: Agent>(scenario: &str, agent: &A, turn: Turn) -> Result<Effects, HandleError> {
+    overhear(scenario, agent, turn).await.0
+}
+
+/// The same, and the bodies of the requests that the model was asked with.
+///
+/// # Panics
+/// As [`play`] does.
+pub async fn overhear<A: Agent>(
+    scenario: &str,
+    agent: &A,
+    turn: Turn,
+) -> (Result<Effects, HandleError>, Vec<String>) {
     let scenario: Scenario = scenario.parse().expect("the test wrote a scenario");
     let bound = TcpListener::bind("127.0.0.1:0").await;
     let listener = bound.expect("loopback has a free port");
@@ -26,15 +38,19 @@ pub async fn play<A: Agent>(scenario: &str, agent: &A, turn: Turn) -> Result<Eff
         scenario,
         ..Options::default()
     };
+    let (llm, tape) = model(&format!("http://{address}/v1")).taped();
     let turn = Turn {
-        llm: model(&format!("http://{address}/v1")),
+        llm,
         prompts: agent.prompts(None).expect("its own prompts are good"),
         ..turn
     };
-    tokio::select! {
+    let effects = tokio::select! {
         served = mock_llm::serve(listener, options, CancellationToken::new()) => panic!("the mock ended: {served:?}"),
         effects = agent.handle(&turn) => effects,
-    }
+    };
+    let calls = tape.take().into_iter();
+    let asked = calls.map(|call| call.request.get().to_owned());
+    (effects, asked.collect())
 }
 
 fn model(url: &str) -> llm::Client {
