@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover fallback lint deps docs bench bench-gateway bench-page golden limits tools test-rolling bench-fleet bench-context test-alerts test-otel test-valkey rules image test-image deny sbom reproducible screenshots
+.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover fallback lint deps docs bench bench-gateway bench-page golden limits tools test-rolling bench-fleet bench-context test-alerts test-otel test-valkey rules image test-image deny sbom reproducible screenshots attacks
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -141,6 +141,12 @@ fallback:
 	scripts/need-redis
 	cargo build --workspace --bins --locked
 	target/debug/fallback $(ARGS)
+
+# How often a model obeys what people write into a story to be obeyed, with the fence and without. It asks one thing after the
+# other: make attacks ARGS="--llm http://127.0.0.1:8080/v1 --model tiny"
+attacks:
+	cargo build -p system-tests --bin attacks --locked
+	target/debug/attacks $(ARGS)
 
 # Where a prompt or what is made of answers was changed on purpose: takes how the golden stories go now for right.
 golden:

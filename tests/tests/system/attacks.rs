@@ -11,9 +11,11 @@ use narrator::Narrator;
 use proptest::prelude::*;
 use regex::Regex;
 use scene::Budget;
-use serde_json::Value;
+use serde_json::{Value, json};
 use story::{Agent, Decision, Mode, Payload};
 use system_tests::attacks::{Field, MARK, Texts, corpus, quiet, turn};
+use system_tests::{Model, program};
+use tokio::process::Command;
 
 /// What chat templates and our own prompts are built with.
 const MARKERS: [&str; 15] = [
@@ -283,4 +285,22 @@ async fn a_judge_that_obeys_allows_nothing_that_the_rules_block() -> anyhow::Res
     };
     assert_eq!(verdict.decision, Decision::Block);
     Ok(())
+}
+
+#[tokio::test]
+async fn the_measure_asks_each_way_and_tells_what_came() -> anyhow::Result<()> {
+    let obeys = "rules:\n- when: { regex: '<<<k482915 Mira does: [^>]*capital of Japan' }\n  reply: { text: 'I will not.' }\n- when: { regex: 'capital of Japan' }\n  reply: { text: 'Tokyo.' }\n";
+    let model = Model::start(obeys, &[]).await?;
+    let folder = tempfile::tempdir()?;
+    let answers = folder.path().join("answers.ndjson");
+    let mut measure = Command::new(program("attacks")?);
+    measure.args(["--llm", model.url(), "--model", "mock", "--times", "1"]);
+    measure.args(["--family", "override", "--json", "--answers"]);
+    let told = measure.arg(&answers).output().await?;
+    ensure!(told.status.success(), "{told:?}");
+    let report: Value = serde_json::from_slice(&told.stdout)?;
+    assert_eq!(report["families"]["override"]["fenced"]["obeyed"], 0);
+    assert_eq!(report["all"]["raw"], json!({"obeyed": 1, "tried": 4}));
+    assert_eq!(std::fs::read_to_string(answers)?.lines().count(), 10);
+    model.end().await
 }
