@@ -1,5 +1,5 @@
 # The commands of the project; CONTRIBUTING.md says when to use which.
-.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover fallback lint deps docs bench bench-gateway bench-page golden limits tools test-rolling bench-fleet bench-context test-alerts test-otel test-valkey rules image test-image deny sbom reproducible screenshots attacks
+.PHONY: run test test-page test-deploy fuzz chaos chaos-gateway failover fallback lint deps docs bench bench-gateway bench-page golden limits tools test-rolling bench-fleet bench-context test-alerts test-otel test-valkey rules image test-image deny sbom reproducible screenshots attacks sample
 
 # Everything on this machine, with a mock LLM: make run ARGS="--llm URL --model NAME"
 run:
@@ -147,6 +147,12 @@ fallback:
 attacks:
 	cargo build -p system-tests --bin attacks --locked
 	target/debug/attacks $(ARGS)
+
+# The demo story as a model tells it, as Markdown: make sample ARGS="--llm http://127.0.0.1:8080/v1 --model tiny" > sample.md
+sample:
+	@scripts/need-redis >&2
+	@cargo build --workspace --bins --locked >&2
+	@target/debug/sample $(ARGS)
 
 # Where a prompt or what is made of answers was changed on purpose: takes how the golden stories go now for right.
 golden:

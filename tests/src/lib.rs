@@ -19,6 +19,7 @@ mod pty;
 mod redis;
 mod relay;
 pub mod rolling;
+pub mod sample;
 mod servers;
 mod stack;
 mod wait;

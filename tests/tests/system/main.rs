@@ -36,6 +36,7 @@ mod replay;
 mod replicated;
 mod restart;
 mod rolling;
+mod sample;
 mod scale;
 mod signals;
 mod starting;
