@@ -20,5 +20,5 @@ pub use build::{Ask, Built, Parts, build, fits};
 pub use fence::Fence;
 pub use structured::structured;
 pub use tell::{End, Told, tell};
-pub use text::{plain, sentences, unseen};
+pub use text::{plain, sentences};
 pub use view::{Fact, Line, Person, Setting, people, person, player, said};

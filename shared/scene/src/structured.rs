@@ -12,7 +12,7 @@ use tracing::info;
 
 use crate::{Fence, fits};
 use crate::tell::{learn, report, unchecked};
-use crate::text::unseen;
+use story::unseen;
 
 /// Most characters of a bad answer, and of what is wrong with it, that the model is shown.
 const SHOWN: usize = 2_000;

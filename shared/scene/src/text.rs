@@ -1,5 +1,7 @@
 //! Text of people and models as data: one line, without the characters that prompts are built from.
 
+use story::unseen;
+
 /// `text` as one line that holds no fence, role marker, code fence, trailer or invisible character.
 ///
 /// Angle brackets become look-alikes, which disarms `<<<`, `>>>`, `<|im_start|>`, `</s>` and `<<SYS>>` alike; so do
@@ -98,17 +100,6 @@ pub fn sentences(text: &str) -> &str {
                 && text[..*end].trim_end_matches(closes).ends_with(ends)
         });
     end.map_or(text, |end| &text[..end])
-}
-
-/// What only steers how text is shown or joined, or is seen as nothing; white space is none of it.
-#[must_use]
-pub fn unseen(c: char) -> bool {
-    // Nearly all text is this.
-    if matches!(c, ' '..='~') {
-        return false;
-    }
-    let joins = matches!(c, '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}');
-    (story::hides(c) || joins) && !c.is_whitespace()
 }
 
 fn disarmed(c: char) -> char {

@@ -34,6 +34,17 @@ pub fn steers(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// What only steers how text is shown or joined, or is seen as nothing; white space is none of it.
+#[must_use]
+pub fn unseen(c: char) -> bool {
+    // Nearly all text is this.
+    if matches!(c, ' '..='~') {
+        return false;
+    }
+    let joins = matches!(c, '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}');
+    (hides(c) || joins) && !c.is_whitespace()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,9 +4,7 @@
 //! An action waits at most [`INPUT_LIMIT`] for the second tier; when that fails, [`Options::input_on_error`] says
 //! whether it passes. A response never passes unless it was judged.
 
-mod card;
 mod look;
-mod rules;
 mod words;
 
 use std::path::Path;
@@ -14,6 +12,7 @@ use std::time::Duration;
 
 use agent::{Agent, Effects, Emitted, HandleError, Prompts, Turn, prompts};
 use clap::{Args, ValueEnum};
+use moderation::Finding;
 use scene::Fence;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -22,7 +21,6 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::look::Case;
-use crate::rules::Finding;
 use crate::words::words;
 
 /// How long an action waits for the second tier.
@@ -90,7 +88,7 @@ impl Moderator {
     }
 
     async fn rule(&self, turn: &Turn, text: &str, spent: &mut Vec<LlmReport>) -> Ruling {
-        let finding = rules::judge(text);
+        let finding = moderation::judge(text);
         let tier = match (self.options.tier2, finding.decision) {
             (Tier::Endpoint, Decision::Allow | Decision::Flag) => "endpoint",
             (Tier::Llm, Decision::Flag) => "llm",

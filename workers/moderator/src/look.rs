@@ -2,12 +2,12 @@
 
 use agent::{HandleError, Turn};
 use llm::{Labels, Schema, Short};
+use moderation::Finding;
 use scene::plain;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use story::{Decision, LlmReport};
 
-use crate::rules::Finding;
 use crate::{JUDGE, Ruling};
 
 /// The endpoint's categories that fiction may be full of: a human looks, nothing is held back.

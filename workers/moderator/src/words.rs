@@ -58,7 +58,6 @@ fn collect(value: &Value, unknown: bool, words: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules;
     use serde_json::json;
     use story::Decision;
 
@@ -110,7 +109,11 @@ mod tests {
             ("dialogue", json!({"character": CARD})),
         ] {
             let words = words(&with(kind, &fields));
-            assert_eq!(rules::judge(&words).decision, Decision::Block, "{words}");
+            assert_eq!(
+                moderation::judge(&words).decision,
+                Decision::Block,
+                "{words}"
+            );
         }
     }
 

@@ -35,15 +35,15 @@ static RULES: LazyLock<Vec<(&'static str, Decision, Regex)>> = LazyLock::new(|| 
 
 /// What the rules find.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Finding {
-    pub(crate) decision: Decision,
+pub struct Finding {
+    pub decision: Decision,
     /// Sorted, without repeats; empty when nothing is found.
-    pub(crate) categories: Vec<String>,
+    pub categories: Vec<String>,
 }
 
 /// The gravest decision of all rules that find something in `text`, with their categories.
 #[must_use]
-pub(crate) fn judge(text: &str) -> Finding {
+pub fn judge(text: &str) -> Finding {
     let forms = [even(text, false), even(text, true)];
     let found = RULES
         .iter()
@@ -90,7 +90,7 @@ fn even(text: &str, leet: bool) -> String {
 
 /// What cannot be seen, and marks that only change how the letter before them looks.
 fn dropped(c: char) -> bool {
-    scene::unseen(c) || matches!(c, '\u{300}'..='\u{36f}' | '\u{fe00}'..='\u{fe0f}')
+    story::unseen(c) || matches!(c, '\u{300}'..='\u{36f}' | '\u{fe00}'..='\u{fe0f}')
 }
 
 fn letter(c: char) -> char {
