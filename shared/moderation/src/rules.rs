@@ -9,15 +9,19 @@ use regex::Regex;
 use story::Decision;
 
 use crate::card::holds_card;
+use crate::form::Forms;
 
-/// A rule's category, what it decides, and the pattern of what it finds in a text made [`even`].
+/// The most characters of a [`Form`](crate::form::Form) that a rule finds at once: whoever sees a text in parts must look back as far.
+pub(crate) const LONGEST: usize = 512;
+
+/// A rule's category, what it decides, and the pattern of what it finds in the forms of a text.
 type Row = (&'static str, Decision, &'static str);
 
 #[rustfmt::skip]
 const ROWS: [Row; 8] = [
     ("sexual/minors", Decision::Block, r"\b(?:child|kiddie|preteen|underage|loli|shota)\W{0,2}(?:porn|sex|erotica|nudes?)\b|\bcsam\b"),
     ("self-harm/encouragement", Decision::Block, r"\b(?:kill|hang|cut) (?:yourself|urself) (?:now|already|for real|irl|in real life)\b|\bkys\b"),
-    ("illicit/weapons", Decision::Block, r"\b(?:how to|instructions (?:for|to)|steps to|recipe for) (?:make|build|making|building|synthesi[sz]e|synthesi[sz]ing)?\W*(?:a |an )?(?:pipe bomb|nail bomb|nerve agent|sarin|ricin|dirty bomb)\b"),
+    ("illicit/weapons", Decision::Block, r"\b(?:how to|instructions (?:for|to)|steps to|recipe for) (?:make|build|making|building|synthesi[sz]e|synthesi[sz]ing)?\W{0,64}(?:a |an )?(?:pipe bomb|nail bomb|nerve agent|sarin|ricin|dirty bomb)\b"),
     ("sexual/minors", Decision::Flag, r"\b(?:child|children|girl|boy|teen|teenager|minor|underage|schoolgirl|schoolboy)s?\b.{0,60}\b(?:naked|nude|undress(?:es|ed)?|aroused|sexual(?:ly)?|seduc(?:e|es|ed))\b"),
     ("self-harm", Decision::Flag, r"\b(?:suicide|suicidal|kill myself|end my life|hurt myself|self harm|kill yourself)\b"),
     ("hate", Decision::Flag, r"\b(?:all|those|every|filthy|dirty) (?:jews|muslims|christians|blacks|whites|gays|immigrants|women|men) (?:must|should|deserve to|have to|are) (?:die|burn|hang|vermin|animals|subhuman)\b"),
@@ -44,12 +48,21 @@ pub struct Finding {
 /// The gravest decision of all rules that find something in `text`, with their categories.
 #[must_use]
 pub fn judge(text: &str) -> Finding {
-    let forms = [even(text, false), even(text, true)];
+    found(&Forms::of(text))
+}
+
+/// What the rules find that begins in the part of the text that is not only there for what stands before it.
+pub(crate) fn found(forms: &Forms) -> Finding {
     let found = RULES
         .iter()
-        .filter(|(_, _, rule)| forms.iter().any(|form| rule.is_match(form)))
+        .filter(|(_, _, rule)| {
+            let mut forms = forms.each().into_iter();
+            forms.any(|form| rule.is_match_at(form.text(), form.start()))
+        })
         .map(|(category, decision, _)| (*category, *decision));
-    let card = holds_card(&forms[0]).then_some(("private-data", Decision::Block));
+    let [plain, _] = forms.each();
+    let card = holds_card(plain.text(), plain.start());
+    let card = card.then_some(("private-data", Decision::Block));
     let found: Vec<_> = found.chain(card).collect();
     let blocked = found
         .iter()
@@ -68,73 +81,37 @@ pub fn judge(text: &str) -> Finding {
     }
 }
 
-/// `text` in lower case, without invisible characters and accents of Latin look-alikes, its white space single; with
-/// `leet`, digits and signs that stand for letters are those letters.
-fn even(text: &str, leet: bool) -> String {
-    let seen = text
-        .chars()
-        .filter(|c| !dropped(*c))
-        .flat_map(char::to_lowercase);
-    let mut even = String::with_capacity(text.len());
-    for c in seen {
-        let c = look(c);
-        let c = if leet { letter(c) } else { c };
-        if !c.is_whitespace() {
-            even.push(c);
-        } else if !even.ends_with(' ') {
-            even.push(' ');
-        }
-    }
-    even
-}
-
-/// What cannot be seen, and marks that only change how the letter before them looks.
-fn dropped(c: char) -> bool {
-    story::unseen(c) || matches!(c, '\u{300}'..='\u{36f}' | '\u{fe00}'..='\u{fe0f}')
-}
-
-fn letter(c: char) -> char {
-    match c {
-        '0' => 'o',
-        '1' | '!' | '|' => 'i',
-        '3' => 'e',
-        '4' | '@' => 'a',
-        '5' | '$' => 's',
-        '7' => 't',
-        other => other,
-    }
-}
-
-/// The Latin letter that a Cyrillic, Greek or accented one looks like, and what a full-width one is.
-fn look(c: char) -> char {
-    match c {
-        'а' | 'α' | 'á' | 'à' | 'ä' | 'â' => 'a',
-        'е' | 'ε' | 'é' | 'è' | 'ë' | 'ê' => 'e',
-        'і' | 'ι' | 'í' | 'ì' | 'ï' | 'î' => 'i',
-        'о' | 'ο' | 'ó' | 'ò' | 'ö' | 'ô' => 'o',
-        'ѕ' => 's',
-        'с' => 'c',
-        'р' => 'p',
-        'у' => 'y',
-        'х' => 'x',
-        'к' => 'k',
-        // All of ASCII has a full-width form.
-        '！'..='～' => {
-            char::from_u32(u32::from(c) - u32::from('！') + u32::from('!')).unwrap_or(c)
-        }
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_pattern_is_a_regex() {
-        for (_, _, pattern) in ROWS {
+    fn every_pattern_is_a_regex_of_bounded_length() {
+        for pattern in ROWS.iter().map(|row| row.2).chain([crate::card::SIXTEEN]) {
             assert!(Regex::new(pattern).is_ok(), "{pattern}");
+            let parsed = regex_syntax::parse(pattern).unwrap();
+            // In bytes, which are never fewer than characters.
+            let longest = parsed.properties().maximum_len();
+            assert!(
+                longest.is_some_and(|n| n <= LONGEST),
+                "{longest:?} {pattern}"
+            );
         }
+    }
+
+    #[test]
+    fn nothing_between_words_is_too_long() {
+        for gap in ["!", ". ", "½", "\u{1f600}", " \u{200b}"] {
+            let text = format!("how to make {} pipe bomb", gap.repeat(1000));
+            assert_eq!(judge(&text).decision, Decision::Block, "{gap}");
+        }
+        let text = format!("underage{}porn", " ".repeat(1000));
+        assert_eq!(judge(&text).decision, Decision::Block);
+        let text = format!("underage{}porn", ".".repeat(1000));
+        assert_eq!(judge(&text).decision, Decision::Allow);
+        // Nor what hides a word's first letters, where digits stand for letters.
+        let text = format!("{}5hota porn", ".".repeat(1000));
+        assert_eq!(judge(&text).decision, Decision::Block);
     }
 
     #[test]

@@ -1,0 +1,233 @@
+//! Over every boundary: what left is no text that the rules forbid, and what is harmless leaves.
+
+use proptest::prelude::*;
+use story::OutputPolicy::{Hold, Off, Retract};
+
+use super::*;
+use crate::judge;
+
+const BEFORE: &str = "“Of course!” he says.\nOnly 3.50, ";
+const AFTER: &str = " and so on. A door opens.";
+
+/// What no reader may be given whole, in every disguise that the rules know.
+fn forbidden() -> Vec<String> {
+    let words = [
+        "pay with 4111 1111 1111 1111 now",
+        "pay with 4111-1111-1111-1111",
+        "４１１１１１１１１１１１１１１１",
+        "٤١١١ ١١١١ ١١١١ ١١١١",
+        "UNDERAGE  PORN",
+        "und3rag3 p0rn",
+        "under\u{200b}age po\u{ad}rn",
+        "undеrage pоrn",
+        "ｕｎｄ３ｒａｇｅ ｐ０ｒｎ",
+        "undérage porn",
+        "undera\u{301}ge. porn",
+        "kys",
+        "kill yourself\nnow",
+        "h0w to bu!ld a pipe bomb",
+    ];
+    let flooded = [
+        format!("underage{}porn", " \n".repeat(400)),
+        format!("under{}age porn", "\u{200b}".repeat(1500)),
+        format!("how to make {} a pipe bomb", "! ".repeat(700)),
+    ];
+    words
+        .map(str::to_owned)
+        .into_iter()
+        .chain(flooded)
+        .collect()
+}
+
+/// What left after each of the pieces.
+fn given<'a>(policy: OutputPolicy, pieces: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let mut watch = Watch::new(policy);
+    let mut left = String::new();
+    let pieces = pieces.into_iter().map(|piece| {
+        left.push_str(&watch.push(piece));
+        left.clone()
+    });
+    pieces.collect()
+}
+
+fn whole(policy: OutputPolicy, text: &str) -> String {
+    given(policy, [text]).concat()
+}
+
+fn letters(policy: OutputPolicy, text: &str) -> Vec<String> {
+    given(policy, text.split("").filter(|letter| !letter.is_empty()))
+}
+
+fn may_be_shown(policy: OutputPolicy, text: &str) -> bool {
+    match policy {
+        Hold => judge(text).decision == Decision::Allow,
+        _ => judge(text).decision != Decision::Block,
+    }
+}
+
+#[test]
+fn a_forbidden_sentence_split_at_any_boundary_never_leaves() {
+    for sentence in forbidden() {
+        assert_eq!(judge(&sentence).decision, Decision::Block, "{sentence}");
+        let text = format!("{BEFORE}{sentence}{AFTER}");
+        let borders: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+        for policy in [Hold, Retract] {
+            let all = whole(policy, &text);
+            // A window's beginning is not held for its end, nor a letter for the word.
+            let most = BEFORE.len() + sentence.len() - 1;
+            assert!(all.len() <= most && text.starts_with(&all), "{all}");
+            assert!(may_be_shown(policy, &all), "{all}");
+            // Within a flood one is like the other.
+            let every = if text.len() > 500 { 97 } else { 1 };
+            for at in borders.iter().step_by(every) {
+                let (head, tail) = text.split_at(*at);
+                let left = given(policy, [head, tail]);
+                assert!(may_be_shown(policy, &left[0]), "{policy:?} {}", left[0]);
+                assert_eq!(left[1], all, "{policy:?} at {at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_letter_alone_is_the_same_as_all_at_once() {
+    for sentence in forbidden() {
+        let text = format!("{BEFORE}{sentence}{AFTER}");
+        for policy in [Hold, Retract] {
+            let left = letters(policy, &text);
+            let last = left.last().cloned().unwrap_or_default();
+            assert_eq!(last, whole(policy, &text), "{policy:?} {sentence}");
+        }
+    }
+}
+
+#[test]
+fn what_is_held_leaves_sentence_by_sentence() {
+    let left = given(Hold, ["The do", "or opens", ". “Go!”", " he", " says. Now"]);
+    let ends = ["", "", "The door opens.", "The door opens. “Go!”"];
+    assert_eq!(left[..4], ends);
+    assert_eq!(left[4], "The door opens. “Go!” he says.");
+    assert_eq!(whole(Hold, "One\nTwo"), "One");
+    assert_eq!(
+        whole(Hold, "門が開く。「行け！」と彼"),
+        "門が開く。「行け！」"
+    );
+    // Without an end in sight it leaves at the end of a word, and where there is none at any letter.
+    let long = "word ".repeat(200);
+    assert_eq!(whole(Hold, &long), "word ".repeat(102).trim_end());
+    assert_eq!(whole(Hold, &"ö".repeat(600)), "ö".repeat(WINDOW));
+}
+
+#[test]
+fn what_the_rules_flag_leaves_only_where_nothing_is_held() {
+    let text = "Dust falls. I want to end my life, she says. Rain falls. ";
+    assert_eq!(whole(Hold, text), "Dust falls.");
+    assert_eq!(whole(Retract, text), text);
+    let blocked = "Dust falls. kys now. Rain falls. ";
+    assert_eq!(whole(Hold, blocked), "Dust falls.");
+    assert_eq!(whole(Retract, blocked), "Dust falls. ky");
+    assert_eq!(whole(Off, blocked), blocked);
+}
+
+#[test]
+fn a_word_that_goes_on_is_another_word() {
+    let text = "Kysela waits, and the child draws nudes, or nudest. ";
+    assert_eq!(
+        letters(Retract, text)[..5],
+        ["K", "Ky", "Ky", "Kyse", "Kysel"]
+    );
+    assert_eq!(whole(Retract, text), text);
+    // At the end of a window that cannot wait for it.
+    let text = format!("{}-kysela", "ö".repeat(WINDOW - 4));
+    assert_eq!(whole(Hold, &text), format!("{}-ky", "ö".repeat(WINDOW - 4)));
+    let text = format!("{text}{}", "ö".repeat(WINDOW));
+    assert!(whole(Hold, &text).contains("-kysela"));
+}
+
+#[test]
+fn what_is_split_between_windows_is_found() {
+    for gap in 0..40 {
+        // The window ends behind each letter of it once.
+        let text = format!(
+            "{}underage-porn{}",
+            "ö".repeat(WINDOW - 30 + gap),
+            "ö".repeat(900)
+        );
+        let text = text
+            .replacen("öunderage", "-underage", 1)
+            .replacen("pornö", "porn-", 1);
+        let left = whole(Hold, &text);
+        assert!(!left.contains("porn") && text.starts_with(&left), "{left}");
+    }
+}
+
+#[test]
+fn a_new_attempt_begins_anew() {
+    for policy in [Hold, Retract] {
+        let mut watch = Watch::new(policy);
+        assert_eq!(
+            watch.push("underage porn. And more. "),
+            match policy {
+                Hold => "",
+                _ => "underage por",
+            }
+        );
+        assert_eq!(watch.push("Dust falls. "), "");
+        watch.restart();
+        // Nor does it join to what was void.
+        assert!(watch.push("porn falls. ").starts_with("porn falls."));
+    }
+}
+
+#[test]
+fn an_answer_without_an_end_is_kept_in_bounds() {
+    for (policy, piece) in [
+        (Hold, "ö".repeat(99)),
+        (Hold, "Dust falls. ".repeat(9)),
+        (Retract, "no end, ".repeat(9)),
+        (Retract, "kys ".to_owned()),
+        (Hold, "\u{200b}! ".repeat(99)),
+    ] {
+        let mut watch = Watch::new(policy);
+        for _ in 0..40 {
+            let _ = watch.push(&piece);
+            assert!(watch.held.chars().count() <= WINDOW, "{}", watch.held.len());
+            let kept = watch.left.each().map(|form| form.text().chars().count());
+            assert!(kept.into_iter().all(|kept| kept <= 513), "{kept:?}");
+        }
+    }
+}
+
+/// A few words of each kind, so that what is forbidden comes about at borders of all kinds.
+fn pieces() -> impl Strategy<Value = Vec<String>> {
+    let words = "underage|und3rage| |\\. |porn|nudes|nudest|t|\u{200b}| kys|4111 |1111 |1111|child|end my life|[a-zö!?\n。]{0,6}|(ö){500,520}";
+    prop::collection::vec(words, 0..30)
+}
+
+proptest! {
+    #[test]
+    fn nothing_forbidden_leaves_whatever_the_pieces(pieces in pieces(), held: bool) {
+        let policy = if held { Hold } else { Retract };
+        let text = pieces.concat();
+        let left = given(policy, pieces.iter().map(String::as_str));
+        for left in &left {
+            prop_assert!(may_be_shown(policy, left), "{left:?}");
+            prop_assert!(text.starts_with(left));
+        }
+        prop_assert_eq!(left.last().map_or("", String::as_str), whole(policy, &text));
+    }
+
+    #[test]
+    fn what_the_rules_let_pass_leaves_whole(pieces in pieces()) {
+        let text = pieces.concat() + ". ";
+        let decision = judge(&text).decision;
+        let left = given(Retract, pieces.iter().map(String::as_str).chain([". "]));
+        if decision != Decision::Block {
+            prop_assert_eq!(left.last(), Some(&text));
+        }
+        let left = given(Hold, pieces.iter().map(String::as_str).chain([". "]));
+        if decision == Decision::Allow {
+            prop_assert_eq!(left.last().map(String::as_str), Some(&text[..text.len() - 1]));
+        }
+    }
+}
