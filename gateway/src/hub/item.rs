@@ -104,7 +104,7 @@ impl Item {
         }
     }
 
-    /// Where it is a failure: the responses it says will not come, of those that are being generated.
+    /// The responses that it says will not come, of those that are being generated or judged.
     pub(crate) fn voiding<'a>(mut self, running: impl Iterator<Item = &'a EventId>) -> Self {
         let Some(event) = self.event() else {
             return self;

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Agent, EventId, Payload, StoryId, Traceparent, Unknown};
+use crate::{Agent, Decision, EventId, Payload, StoryId, Traceparent, Unknown};
 
 /// The largest event that is accepted anywhere, in bytes of JSON.
 pub const MAX_EVENT_BYTES: usize = 64 * 1024;
@@ -116,15 +116,22 @@ impl Event {
         matches!(self.payload, Payload::Action(_)) && self.author.kind == AuthorKind::User
     }
 
-    /// Whether it is a failure which says of this response, half generated perhaps, that it will not come.
+    /// Whether it says of this response, half or wholly generated perhaps, that it will not come: a failure of whoever was to
+    /// make it or to judge it, or a verdict that blocks it.
     #[must_use]
     pub fn gives_up(&self, response: &EventId) -> bool {
-        let Payload::Failed(failed) = &self.payload else {
-            return false;
+        let failed = match &self.payload {
+            Payload::Failed(failed) => failed,
+            Payload::Verdict(verdict) => {
+                return verdict.decision == Decision::Block && verdict.target == *response;
+            }
+            _ => return false,
         };
+        let was_judged = failed.agent == Agent::Moderator.as_str();
         let is_of = |cause: &EventId| {
             let mut parts = 0..MAX_PARTS;
-            parts.any(|part| cause.derives(response, &self.story, &failed.agent, part))
+            was_judged && cause == response
+                || parts.any(|part| cause.derives(response, &self.story, &failed.agent, part))
         };
         self.cause.iter().any(is_of)
     }
@@ -272,6 +279,39 @@ mod tests {
             assert!(!action.gives_up(&response));
         }
         assert!(!failed("narrator").gives_up(&action.id));
+    }
+
+    #[test]
+    fn a_response_that_is_blocked_or_cannot_be_judged_is_given_up() {
+        let action = Event::decode(ACTION.as_bytes()).unwrap();
+        let response = action.response(Agent::Narrator, 0);
+        let of = |fields: &str| {
+            let json = format!(
+                r#"{{"v":1,"id":"v","story":"castle","author":{{"kind":"agent","id":"moderator"}},"at":"2026-11-24T01:02:03Z",
+                "cause":["{response}","{}"],{fields}}}"#,
+                action.id
+            );
+            Event::decode(json.as_bytes()).unwrap()
+        };
+        let verdict = |decision: &str| {
+            of(&format!(
+                r#""type":"verdict","target":"{response}","stage":"output","decision":"{decision}","categories":[],"tier":"rules","reason":"""#
+            ))
+        };
+        assert!(verdict("block").gives_up(&response));
+        assert!(!verdict("flag").gives_up(&response));
+        assert!(!verdict("block").gives_up(&action.id));
+        let failed = |agent: &str| {
+            of(&format!(
+                r#""type":"failed","agent":"{agent}","class":"crash","tries":3,"notice":"""#
+            ))
+        };
+        assert!(failed("moderator").gives_up(&response));
+        assert!(
+            failed("narrator").gives_up(&response),
+            "it answers the action"
+        );
+        assert!(!failed("dialogue").gives_up(&response));
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! Whatever happens in a story, and whenever readers go and return: each has every event once, in order, and of each
 //! running response exactly its text.
 
+mod made;
 mod places;
 mod reader;
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use story::{Action, Agent, Author, AuthorKind, LogEntry, Mode};
+use story::{Agent, AuthorKind, LogEntry};
 
+use self::made::{action, blocked, castle, event, failed, id, start};
 use self::reader::{Reader, logged};
 use super::*;
 
@@ -24,6 +26,8 @@ enum Step {
     Restart(usize),
     Commit(usize),
     Fail(usize),
+    /// It was generated whole, and is blocked.
+    Block(usize),
     Leave(usize),
     /// Somebody else is in their place, who has nothing.
     Replace(usize),
@@ -51,7 +55,8 @@ fn short_step() -> impl Strategy<Value = Step> {
         9 => (which.clone(), 1..4_u8).prop_map(|(which, n)| Step::Grow(which, n)),
         1 => which.clone().prop_map(Step::Restart),
         2 => which.clone().prop_map(Step::Commit),
-        1 => which.prop_map(Step::Fail),
+        1 => which.clone().prop_map(Step::Fail),
+        1 => which.prop_map(Step::Block),
         4 => (0..READERS).prop_map(Step::Leave),
         1 => (0..READERS).prop_map(Step::Replace),
         3 => (0..READERS).prop_map(|who| Step::Return(who, u8::MAX)),
@@ -81,43 +86,6 @@ struct World {
     readers: Vec<Reader>,
 }
 
-fn id(text: &str) -> EventId {
-    text.parse().unwrap()
-}
-
-fn castle() -> Arc<StoryId> {
-    Arc::new("castle".parse().unwrap())
-}
-
-fn start() -> Cursor {
-    Cursor {
-        epoch: "e".to_owned(),
-        seq: Seq(0),
-        tag: Tag::START,
-        draft: None,
-    }
-}
-
-fn event(id: EventId, kind: AuthorKind, payload: Payload) -> Event {
-    let author = Author {
-        kind,
-        id: "u1".to_owned(),
-        name: String::new(),
-    };
-    let at = jiff::Timestamp::UNIX_EPOCH;
-    Event::new(id, StoryId::clone(&castle()), author, payload, at)
-}
-
-fn action(text: &str) -> Payload {
-    Payload::Action(Action {
-        mode: Mode::Do,
-        text: text.to_owned(),
-        to: None,
-        choice: None,
-        target: None,
-    })
-}
-
 impl World {
     fn new() -> Self {
         let mut readers = Vec::new();
@@ -145,23 +113,7 @@ impl World {
                 self.say(&text);
             }
             Step::Retract(ago) => self.retract(ago),
-            Step::Begin if running < 4 => {
-                let cause = self.last.clone();
-                let made = event(cause.clone(), AuthorKind::User, action("I wait"));
-                let part = (0..).find(|part| {
-                    let re = made.response(Agent::Narrator, *part);
-                    self.running.iter().all(|truth| truth.re != re)
-                });
-                self.running.push(Truth {
-                    re: made.response(Agent::Narrator, part.unwrap()),
-                    cause,
-                    attempt: 1,
-                    upto: 0,
-                    text: String::new(),
-                });
-                self.grow(running, 1);
-                self.act();
-            }
+            Step::Begin if running < 4 => self.begin(),
             Step::Grow(which, n) if running > 0 => self.grow(which % running, n),
             Step::Restart(which) if running > 0 => {
                 let truth = &mut self.running[which % running];
@@ -178,16 +130,14 @@ impl World {
                 let truth = self.running.remove(which % running);
                 // One failure ends all that its cause began.
                 self.running.retain(|other| other.cause != truth.cause);
-                let failed = Payload::Failed(story::Failed {
-                    agent: "narrator".to_owned(),
-                    class: "crash".to_owned(),
-                    tries: 3,
-                    notice: String::new(),
-                });
                 let fresh = id(&format!("f{}", self.seq));
-                let mut failed = event(fresh, AuthorKind::Agent, failed);
+                let mut failed = event(fresh, AuthorKind::Agent, failed());
                 failed.cause.push(truth.cause);
                 self.log(failed);
+            }
+            Step::Block(which) if running > 0 => {
+                let truth = self.running.remove(which % running);
+                self.block(truth.re);
             }
             Step::Leave(which) => self.readers[which].here = false,
             Step::Replace(which) => self.readers[which] = Reader::default(),
@@ -195,6 +145,24 @@ impl World {
             Step::Move(events) => self.moves(events.into()),
             _ => {}
         }
+    }
+
+    fn begin(&mut self) {
+        let cause = self.last.clone();
+        let made = event(cause.clone(), AuthorKind::User, action("I wait"));
+        let part = (0..).find(|part| {
+            let re = made.response(Agent::Narrator, *part);
+            self.running.iter().all(|truth| truth.re != re)
+        });
+        self.running.push(Truth {
+            re: made.response(Agent::Narrator, part.unwrap()),
+            cause,
+            attempt: 1,
+            upto: 0,
+            text: String::new(),
+        });
+        self.grow(self.running.len() - 1, 1);
+        self.act();
     }
 
     fn act(&mut self) {
@@ -218,6 +186,11 @@ impl World {
         let reason = String::new();
         let retracted = Payload::Retracted(story::Retracted { target, reason });
         self.log(event(fresh, AuthorKind::Agent, retracted));
+    }
+
+    fn block(&mut self, target: EventId) {
+        let fresh = id(&format!("v{}", self.seq));
+        self.log(event(fresh, AuthorKind::Agent, blocked(target)));
     }
 
     fn log(&mut self, event: Event) {

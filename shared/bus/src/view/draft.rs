@@ -1,10 +1,10 @@
 //! Where a reader is in the drafts that run: what joins to what was given of one is given, and what does not is read.
 
-use story::{Event, EventId, Payload, Position};
+use story::{Decision, Event, EventId, Payload, Position};
 
 use super::{Chunk, Due, Running, Seen, View};
 
-/// How many drafts, and failures of some, are remembered: more than run at once. A draft that is forgotten while it runs
+/// How many drafts, and failures and refusals of some, are remembered: more than run at once. A draft that is forgotten while it runs
 /// is given again as a whole.
 const MAX_DRAFTS: usize = 32;
 
@@ -107,7 +107,9 @@ impl View {
     pub(super) fn end_drafts(&mut self, event: &Event) {
         let is_end = |re: &EventId| *re == event.id || event.gives_up(re);
         self.running.retain(|at| !is_end(&at.response));
-        if matches!(event.payload(), Payload::Failed(_)) {
+        let is_blocked =
+            matches!(event.payload(), Payload::Verdict(it) if it.decision == Decision::Block);
+        if is_blocked || matches!(event.payload(), Payload::Failed(_)) {
             if self.failures.len() == MAX_DRAFTS {
                 self.failures.pop_front();
             }
