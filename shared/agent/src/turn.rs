@@ -11,7 +11,7 @@ use story::{Event, EventId, Policies, RecordingPolicy, Route};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use self::end::{hopeless, postponed};
+use self::end::{hopeless, postponed, was_taken_back};
 use self::paid::{Begun, Left};
 use crate::agent::notice;
 use crate::draft::Watched;
@@ -144,6 +144,9 @@ impl<A: Agent> Step<'_, A> {
             Err(error) => return Err(Untold::from(Failure::Bus(error))),
         };
         let (fetched, waiting, left) = begun;
+        if was_taken_back(&work.event.id, &fetched.context.history) {
+            return Ok(Commit::default());
+        }
         let policies = fetched.context.policies;
         let ids: Vec<EventId> = waiting.iter().map(|event| event.id.clone()).collect();
         let (effects, recording) = self.handle(work, (fetched, left), waiting).await;

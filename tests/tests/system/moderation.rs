@@ -73,6 +73,35 @@ async fn a_held_answer_is_read_whole_and_only_after_its_verdict() -> anyhow::Res
 }
 
 #[tokio::test]
+async fn nobody_speaks_up_in_a_beat_that_was_taken_back() -> anyhow::Result<()> {
+    let scenario = r#"rules:
+- when: { agent: narrator }
+  reply: { text: "Sibyl looks up.\n@@@\n{\"choices\":[\"Go in\"],\"speak\":[{\"character\":\"Sibyl\",\"intent\":\"to say 4111 1111 1111 1111\"}]}" }
+"#;
+    let stack = Stack::start(Options::playing(scenario)).await?;
+    let policies = Policies {
+        output: OutputPolicy::Retract,
+        ..Policies::default()
+    };
+    let story = stack.story("castle", policies).await?;
+    let mut reader = stack.hear(&story).await?;
+    let _judged = [Agent::Narrator, Agent::Moderator].map(|agent| stack.worker(agent));
+    let action = action(&story, "a1", "Who is there?", None)?;
+    stack.bus.publish(&action).await?;
+    reader.until_kind("retracted").await?;
+    stack.backlog(Agent::Dialogue, 1).await?;
+    let _dialogue = stack.worker(Agent::Dialogue)?;
+    stack.audit(1).await?;
+    let beat = action.response(Agent::Narrator, 0);
+    assert_eq!(stack.calls_for(&beat).await?, 0, "no model was asked");
+    let log = stack.bus.log(&story, Seq(0), 10).await?;
+    let kinds: Vec<&str> = log.iter().map(|entry| entry.event.kind()).collect();
+    assert_eq!(kinds, ["action", "narration", "retracted"]);
+    stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_answer_for_some_people_only_is_not_streamed_to_all() -> anyhow::Result<()> {
     let stack = Stack::start(Options::default()).await?;
     let story = stack.story("castle", Policies::default()).await?;
