@@ -122,11 +122,11 @@ def help_of(program):
 
 
 def options(program):
-    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", help_of(program)))
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", help_of(program)))
 
 
 def variables(program):
-    return set(re.findall(r"\[env: ([A-Z_]+)", help_of(program)))
+    return set(re.findall(r"\[env: ([A-Z0-9_]+)", help_of(program)))
 
 
 def seconds(duration):

@@ -389,6 +389,18 @@ def one_short_lease(fleet):
 
 
 @rule
+def one_second_tier(fleet):
+    """What the endpoint must see before readers do, no agent may show: all are told who judges beside the rules."""
+    tiers = {
+        fleet.environment(container).get("STORYFLEET_TIER2")
+        for _, container in each_container(fleet)
+        if program_of(container["image"]) in AGENTS
+    }
+    if len(tiers) != 1 or None in tiers:
+        yield f"the agents have second tiers of {tiers}"
+
+
+@rule
 def placeholders(fleet):
     """What must be set is in README.md."""
     for value in values_of([each for each in fleet.objects if each["metadata"]["name"].split("-")[0] != "prompts"]):

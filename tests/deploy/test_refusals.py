@@ -326,6 +326,11 @@ def two_leases(fleet):
     container(fleet)["env"].append({"name": "STORYFLEET_LEASE", "value": "20s"})
 
 
+@spoils(policy.one_second_tier)
+def an_endpoint_that_not_all_agents_wait_for(fleet):
+    container(fleet)["env"].append({"name": "STORYFLEET_TIER2", "value": "endpoint"})
+
+
 @spoils(policy.placeholders)
 def an_address_that_nobody_told_of(fleet):
     fleet.config("agents")["LLM_URL"] = "https://secret.example/v1"

@@ -67,7 +67,7 @@ pub(crate) struct CreateArgs {
     /// Do actions wait for a verdict? hold, off. The moderator gives it by rules, and by a model only with its --tier2
     #[arg(long, default_value = "off", value_name = "POLICY")]
     pub(crate) input: InputPolicy,
-    /// Are responses judged, before or after readers see them? hold, retract, off
+    /// Are responses judged, before or after readers see them whole? hold, retract, off: docs/moderation.md
     #[arg(long, default_value = "off", value_name = "POLICY")]
     pub(crate) output: OutputPolicy,
     /// Is it kept how each answer was made, so that it can be replayed? on, off

@@ -1,14 +1,18 @@
 //! The three agents, as workers of this process.
 
+use agent::flags::{SecondTier, Tier};
 use agent::{Metrics, Models, Setup, Shutdown};
 use dialogue::Dialogue;
-use moderator::{Moderator, OnError, Tier};
+use moderator::{Moderator, OnError};
 use narrator::Narrator;
 use scene::Budget;
 use story::Agent;
 
 use super::model::Model;
 use crate::args::UpArgs;
+
+/// Of all three: what the endpoint must see first would be shown by none before.
+const TIER2: Tier = Tier::Llm;
 
 pub(super) struct Fleet {
     /// Of each agent its own client, which counts its calls.
@@ -38,7 +42,7 @@ impl Fleet {
             })
         };
         let judging = moderator::Options {
-            tier2: Tier::Llm,
+            second: SecondTier { tier2: TIER2 },
             input_on_error: OnError::Allow,
         };
         Ok(Self {
@@ -61,6 +65,7 @@ impl Fleet {
             name: "up".to_owned(),
             concurrency: self.slots,
             metrics: self.metrics,
+            tier2: TIER2,
             ..agent::Settings::new(bus)
         };
         let [moderate, narrate, speak] = self.setups;

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::task::TaskTracker;
 
-use crate::flags::without_empty;
+use crate::flags::{SecondTier, Tier, without_empty};
 use crate::replay::Replay;
 use crate::{Agent, Shutdown, exit};
 
@@ -103,37 +103,58 @@ where
         replay.mut_arg("log_filter", |filter| filter.default_value("error"))
     };
     let command = command.mut_subcommand("replay", quiet);
-    let mut command = without_empty(command.mut_subcommand("once", once::needs_no_model));
+    let command = command.mut_subcommand("once", once::needs_no_model);
+    let mut command = without_empty(command.mut_subcommand("run", SecondTier::of_all));
     let parsed = command.try_get_matches_from_mut(std::env::args_os());
-    let parsed = parsed
-        .and_then(|matches| Ok((Cli::<O>::from_arg_matches(&matches)?, given::<O>(&matches))));
+    let parsed = parsed.and_then(|matches| {
+        Ok((
+            Cli::<O>::from_arg_matches(&matches)?,
+            Given::of::<O>(&matches),
+        ))
+    });
     match parsed {
         Ok((cli, given)) => start(agent, cli.command, build, &given).unwrap_or_else(exit::failed),
         Err(error) => exit::usage(&error.format(&mut command)),
     }
 }
 
-/// The agent's own options that the command line names, and not only the environment.
-fn given<O: Args>(matches: &ArgMatches) -> Vec<String> {
-    let own = O::augment_args(clap::Command::new("own"));
-    let names = own
-        .get_arguments()
-        .map(|option| option.get_id().as_str().to_owned());
-    let Some((_, matches)) = matches.subcommand() else {
-        return Vec::new();
-    };
-    let is_given = |name: &String| {
-        let known = matches.try_contains_id(name).is_ok();
-        known && matches.value_source(name) == Some(ValueSource::CommandLine)
-    };
-    names.filter(is_given).collect()
+/// What the parsed command does not tell of its line.
+struct Given {
+    /// The agent's own options that the line names, and not only the environment.
+    own: Vec<String>,
+    /// To `run` an agent, whether or not it is one of its own options.
+    tier2: Tier,
+}
+
+impl Given {
+    fn of<O: Args>(matches: &ArgMatches) -> Self {
+        let own = O::augment_args(clap::Command::new("own"));
+        let names = own
+            .get_arguments()
+            .map(|option| option.get_id().as_str().to_owned());
+        let Some((_, matches)) = matches.subcommand() else {
+            return Self {
+                own: Vec::new(),
+                tier2: Tier::Off,
+            };
+        };
+        let is_given = |name: &String| {
+            let known = matches.try_contains_id(name).is_ok();
+            known && matches.value_source(name) == Some(ValueSource::CommandLine)
+        };
+        let tier2 = matches.try_get_one("tier2").ok().flatten();
+        Self {
+            own: names.filter(is_given).collect(),
+            tier2: tier2.copied().unwrap_or(Tier::Off),
+        }
+    }
 }
 
 fn start<A, O>(
     agent: story::Agent,
     command: Command<O>,
     build: impl Fn(&O) -> A,
-    given: &[String],
+    given: &Given,
 ) -> anyhow::Result<ExitCode>
 where
     A: Agent,
@@ -145,7 +166,7 @@ where
         .context("the runtime cannot start")?;
     match command {
         Command::Run { options, worker } => {
-            let settings = worker.settings(agent, &options)?;
+            let settings = worker.settings(agent, &options, given.tier2)?;
             let logs = options.logs_traced(&worker, agent);
             let _traces = logs.map_err(exit::configuration)?;
             let setup = options.setup(settings.metrics.llm(agent));
@@ -166,7 +187,7 @@ where
         }
         Command::Replay(replay) => {
             replay.logs().map_err(exit::configuration)?;
-            runtime.block_on(replay.run(agent, build, given))
+            runtime.block_on(replay.run(agent, build, &given.own))
         }
         Command::Check(look::Look::Running(running)) => {
             print(&runtime.block_on(running.ask())?)?;

@@ -1,11 +1,13 @@
 //! Live text on its way from an agent to readers: the first words at once, then every 40 ms or 24 tokens.
 //!
-//! A draft is a courtesy: it never fails a turn. Readers get the whole text with the event, whatever happened to it.
+//! A draft is a courtesy: it never fails a turn. Readers get the whole text with the event, whatever happened to it. All of
+//! it passes one place, where it is watched as the story's policy asks: no agent can show a word beside that.
 
 use std::time::Duration;
 
 use bus::{Bus, Draft, DraftChunk, Drafted};
-use story::Event;
+use moderation::Watch;
+use story::{Event, OutputPolicy};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -29,13 +31,19 @@ pub struct DraftSender {
 }
 
 #[derive(Debug)]
-pub(crate) enum Word {
+enum Word {
     Text(String),
     Restart,
 }
 
+/// Where they come out, and what of them may be shown.
+pub(crate) struct Words {
+    coming: mpsc::Receiver<Word>,
+    watch: Watch,
+}
+
 impl DraftSender {
-    /// For responses that readers may not see before a verdict, and for turns that nobody watches.
+    /// For responses that not all readers may see, or none before a verdict, and for turns that nobody watches.
     #[must_use]
     pub fn off() -> Self {
         Self { words: None }
@@ -59,9 +67,10 @@ impl DraftSender {
     }
 }
 
-pub(crate) fn channel() -> (DraftSender, mpsc::Receiver<Word>) {
-    let (words, receiver) = mpsc::channel(WAITING);
-    (DraftSender { words: Some(words) }, receiver)
+pub(crate) fn channel(policy: OutputPolicy) -> (DraftSender, Words) {
+    let (words, coming) = mpsc::channel(WAITING);
+    let watch = Watch::new(policy);
+    (DraftSender { words: Some(words) }, Words { coming, watch })
 }
 
 /// What is counted of a draft.
@@ -84,10 +93,10 @@ pub(crate) struct Pump<'a> {
     first: u32,
     /// Whether `attempt` is of this turn.
     begun: bool,
-    /// Text not sent yet, and how many tokens it has.
+    /// Text that was not looked at yet, and how many tokens it has.
     text: String,
     tokens: u32,
-    /// Tokens sent in this attempt: the index of the next.
+    /// Chunks sent in this attempt: the index of the next. A token is one, whatever it shows.
     sent: u32,
     due: Instant,
 }
@@ -129,21 +138,28 @@ impl<'a> Pump<'a> {
     }
 
     /// Until the sender is dropped, or the draft is given up. What is unsent at the end comes with the event.
-    pub(crate) async fn run(mut self, mut words: mpsc::Receiver<Word>) {
+    pub(crate) async fn run(mut self, words: Words) {
+        let Words {
+            mut coming,
+            mut watch,
+        } = words;
         loop {
             let word = tokio::select! {
                 biased;
                 () = sleep_until(self.due), if self.tokens > 0 => None,
-                word = words.recv() => word,
+                word = coming.recv() => word,
             };
             // An answer that is whole is committed at once: a chunk of it would come no sooner.
-            if words.is_closed() {
+            if coming.is_closed() {
                 return;
             }
             let step = match word {
-                Some(Word::Text(text)) => self.add(&text).await,
-                Some(Word::Restart) => self.restart().await,
-                None => self.flush().await,
+                Some(Word::Text(text)) => self.add(&text, &mut watch).await,
+                Some(Word::Restart) => {
+                    watch.restart();
+                    self.restart().await
+                }
+                None => self.flush(&mut watch).await,
             };
             if let Err(GivenUp) = step {
                 return;
@@ -151,11 +167,11 @@ impl<'a> Pump<'a> {
         }
     }
 
-    async fn add(&mut self, text: &str) -> Result<(), GivenUp> {
+    async fn add(&mut self, text: &str, watch: &mut Watch) -> Result<(), GivenUp> {
         self.text.push_str(text);
         self.tokens += 1;
         if self.tokens >= FULL || Instant::now() >= self.due {
-            self.flush().await?;
+            self.flush(watch).await?;
         }
         Ok(())
     }
@@ -170,7 +186,19 @@ impl<'a> Pump<'a> {
         Ok(())
     }
 
-    async fn flush(&mut self) -> Result<(), GivenUp> {
+    /// Shows what the policy lets pass of the text. It is looked at once for each chunk, and not for each token.
+    async fn flush(&mut self, watch: &mut Watch) -> Result<(), GivenUp> {
+        let (text, n) = (watch.push(&self.text), self.tokens);
+        self.tokens = 0;
+        self.text.clear();
+        self.due = Instant::now() + EVERY;
+        match text.is_empty() {
+            true => Ok(()),
+            false => self.show(&text, n).await,
+        }
+    }
+
+    async fn show(&mut self, text: &str, n: u32) -> Result<(), GivenUp> {
         if !self.begun && self.attempt > 0 {
             self.reset().await?;
         }
@@ -184,17 +212,16 @@ impl<'a> Pump<'a> {
             draft: &self.draft,
             attempt: self.attempt,
             i: self.sent,
-            n: self.tokens,
-            text: &self.text,
+            n,
+            text,
         };
         match self.bus.draft(&chunk).await {
             Ok(Drafted::Ok) => self.watched.chunk(is_first),
             Ok(Drafted::Stale) => return Err(self.stale()),
             Err(error) => return Err(gave_up(error)),
         }
-        self.sent += self.tokens;
-        self.tokens = 0;
-        self.text.clear();
+        self.sent += n;
+        // Behind Redis's answer.
         self.due = Instant::now() + EVERY;
         Ok(())
     }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::Resettable;
-use clap::{ArgMatches, Args, Parser};
+use clap::{ArgMatches, Args, Parser, ValueEnum};
+use serde::{Deserialize, Serialize};
+use story::OutputPolicy;
 
 use crate::spans::{Exporting, Traces};
 use crate::telemetry;
@@ -92,6 +94,29 @@ pub struct RedisTls {
         requires = "redis_cert"
     )]
     redis_key: Option<PathBuf>,
+}
+
+/// Who judges beside the rules. All agents are told: what the endpoint must see first, none of them shows before.
+#[derive(Debug, Clone, Copy, Args, Serialize, Deserialize)]
+// Among an agent's own options it is not a group of its own.
+#[group(skip)]
+pub struct SecondTier {
+    /// Who looks again after the moderator's rules; the same in the whole fleet. Where the endpoint does, nothing of an
+    /// answer is shown before its verdict in stories of the output policy hold
+    #[arg(long, env = "STORYFLEET_TIER2", value_enum, default_value_t = Tier::Off)]
+    pub tier2: Tier,
+}
+
+/// The second tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// Nobody: the rules decide
+    Off,
+    /// The provider's moderation endpoint looks at every text
+    Endpoint,
+    /// The model looks at what the rules flag
+    Llm,
 }
 
 /// The logs on stderr.
@@ -182,6 +207,28 @@ impl RedisTls {
     #[must_use]
     pub fn is_given(&self) -> bool {
         self.encryption() != bus::Encryption::default()
+    }
+}
+
+impl SecondTier {
+    /// A command that has the option, its own or this one.
+    #[must_use]
+    pub(crate) fn of_all(command: clap::Command) -> clap::Command {
+        let is_it = |argument: &clap::Arg| argument.get_id() == "tier2";
+        let is_known = command.get_arguments().any(is_it);
+        match is_known {
+            true => command,
+            false => Self::augment_args(command),
+        }
+    }
+}
+
+impl Tier {
+    /// Whether nothing of an answer may be shown before its verdict. Where the rules let a window pass, the model would
+    /// not be asked; the endpoint would.
+    #[must_use]
+    pub(crate) fn must_see_first(self, output: OutputPolicy) -> bool {
+        self == Self::Endpoint && output == OutputPolicy::Hold
     }
 }
 

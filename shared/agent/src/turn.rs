@@ -213,10 +213,10 @@ impl<A: Agent> Step<'_, A> {
         (fetched, left): (Fetched, Option<Left>),
         waiting: Vec<Event>,
     ) -> (Result<Effects, HandleError>, Option<Recording>) {
-        let (mut sender, words) = draft::channel();
-        // What readers may not see yet, or only some of them, never goes over the channel that everybody hears.
-        let held = fetched.context.policies.output == story::OutputPolicy::Hold;
-        if held || work.event.audience.is_some() {
+        let output = fetched.context.policies.output;
+        let (mut sender, words) = draft::channel(output);
+        // What only some readers may see never goes over the channel that everybody hears.
+        if work.event.audience.is_some() || self.worker.settings.tier2.must_see_first(output) {
             // The draft's own sender ends here: as long as it lives, the pump waits for its words.
             sender = DraftSender::off();
         }

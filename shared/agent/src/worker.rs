@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::desk::{Desk, Held};
+use crate::flags::Tier;
 use crate::health::{Health, Loop};
 use crate::lease::{self, Hold, Leases};
 use crate::metrics::Meters;
@@ -54,6 +55,8 @@ pub struct Settings {
     pub recordings: u32,
     /// None older than this is kept.
     pub recording_age: Duration,
+    /// The moderator's, in each of the fleet's workers.
+    pub tier2: Tier,
 }
 
 impl Settings {
@@ -69,6 +72,7 @@ impl Settings {
             metrics: Metrics::new(),
             recordings: Packer::default().keep.turns,
             recording_age: Packer::default().keep.age,
+            tier2: Tier::Off,
         }
     }
 }

@@ -192,10 +192,8 @@ impl Fleet {
             .args(["--llm-connect-timeout", "500ms", "--llm-timeout", "5s"])
             .args(["--llm-first-token-timeout", "800ms"])
             .args(["--llm-stall-timeout", "500ms"])
+            .args(["--tier2", "endpoint"])
             .stderr(log);
-        if agent(slot) == story::Agent::Moderator {
-            command.args(["--tier2", "endpoint"]);
-        }
         Process::start(&mut command)
     }
 }

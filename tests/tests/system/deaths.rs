@@ -67,7 +67,8 @@ async fn a_zombie_writes_nothing() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// It notices nothing before its commit: it renews too seldom, and the output waits for a verdict, so there is no draft.
+/// It notices nothing before its commit: it renews too seldom, and the endpoint must see the output first, so there is no
+/// draft.
 #[tokio::test]
 async fn a_zombie_that_wakes_up_with_its_answer_is_fenced() -> anyhow::Result<()> {
     // The heir's answer takes longer than what is left of the zombie's.
@@ -84,7 +85,8 @@ async fn a_zombie_that_wakes_up_with_its_answer_is_fenced() -> anyhow::Result<()
     };
     let story = stack.story("castle", policies).await?;
     let mut reader = stack.hear(&story).await?;
-    let (zombie, mut log) = stack.worker_with(Agent::Narrator, &["--lease", "60s"])?;
+    let (zombie, mut log) =
+        stack.worker_with(Agent::Narrator, &["--lease", "60s", "--tier2", "endpoint"])?;
     let action = stack.act(&story, "a1", "I open the door").await?;
     stack.asked(&action, 1).await?;
     zombie.freeze()?;

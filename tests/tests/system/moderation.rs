@@ -1,8 +1,10 @@
 //! What the moderator blocks stays unseen.
 
+use std::time::Duration;
+
 use bus::Seen;
 use story::{Agent, Event, InputPolicy, Outcome, OutputPolicy, Policies, Seq};
-use system_tests::{Options, Stack, Watcher, action};
+use system_tests::{Options, Relay, Stack, Watcher, action};
 
 #[tokio::test]
 async fn a_blocked_line_never_reaches_a_reader() -> anyhow::Result<()> {
@@ -43,12 +45,7 @@ async fn a_held_answer_is_read_whole_and_only_after_its_verdict() -> anyhow::Res
         ..Options::default()
     };
     let stack = Stack::start(options).await?;
-    let policies = Policies {
-        input: InputPolicy::Off,
-        output: OutputPolicy::Hold,
-        ..Policies::default()
-    };
-    let story = stack.story("castle", policies).await?;
+    let story = stack.story("castle", held()).await?;
     let mut reader = stack.hear(&story).await?;
     let _answerers = [Agent::Narrator, Agent::Dialogue].map(|agent| stack.worker(agent));
     for (id, to) in [("a1", None), ("a2", Some("Sibyl".to_owned()))] {
@@ -68,6 +65,113 @@ async fn a_held_answer_is_read_whole_and_only_after_its_verdict() -> anyhow::Res
     assert_eq!(kinds, ["action", "narration", "action", "dialogue"]);
     assert_eq!(drafts(&reader), 0);
     stack.audit(2).await?;
+    stack.end().await;
+    Ok(())
+}
+
+/// Of three sentences, the last of which is never sure to be one before the answer is whole.
+const LONG: &str = "The door gives way. Beyond it lies a hall, and a lamp. Nobody is there.";
+
+fn long() -> Options {
+    let scenario = format!(
+        r#"rules:
+- when: {{ agent: narrator }}
+  reply: {{ text: "{LONG}\n@@@\n{{\"choices\":[\"Go in\"],\"speak\":[]}}" }}
+- when: {{ agent: dialogue }}
+  reply: {{ text: "{LONG}" }}
+"#
+    );
+    Options {
+        between_tokens: Duration::from_millis(8),
+        ..Options::playing(&scenario)
+    }
+}
+
+#[tokio::test]
+async fn a_held_answer_is_read_in_windows_that_the_rules_let_pass() -> anyhow::Result<()> {
+    let stack = Stack::start(long()).await?;
+    let story = stack.story("castle", held()).await?;
+    let mut reader = stack.hear(&story).await?;
+    let _fleet = stack.fleet()?;
+    for (id, to) in [("a1", None), ("a2", Some("Sibyl".to_owned()))] {
+        let from = reader.seen.len();
+        let action = action(&story, id, "Who is there?", to)?;
+        stack.bus.publish(&action).await?;
+        let answer = reader.end_of(&action.id).await?;
+        assert_eq!(answer.payload().text(), Some(LONG));
+        let windows = reader.seen[from..].iter().filter_map(|seen| match seen {
+            Seen::Delta { text, .. } => Some(text.as_str()),
+            _ => None,
+        });
+        let windows: Vec<&str> = windows.collect();
+        assert_eq!(windows[0], "The door gives way.");
+        // Those that were not sent before the end come with it.
+        let read = windows.concat();
+        assert!(
+            LONG.starts_with(&read) && !read.contains("Nobody"),
+            "{read}"
+        );
+    }
+    stack.audit(2).await?;
+    stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_of_a_held_answer_is_read_before_the_endpoint_has_seen_it() -> anyhow::Result<()> {
+    let stack = Stack::start(long()).await?;
+    let story = stack.story("castle", held()).await?;
+    let mut reader = stack.hear(&story).await?;
+    let endpoint = ["--tier2", "endpoint"];
+    let start = |agent| stack.worker_with(agent, &endpoint);
+    let _fleet = Agent::ALL.map(|agent| start(agent).map(|(worker, _)| worker));
+    for (id, to) in [("a1", None), ("a2", Some("Sibyl".to_owned()))] {
+        let action = action(&story, id, "Who is there?", to)?;
+        stack.bus.publish(&action).await?;
+        let answer = reader.end_of(&action.id).await?;
+        assert_eq!(answer.payload().text(), Some(LONG));
+    }
+    assert_eq!(drafts(&reader), 0);
+    stack.audit(2).await?;
+    stack.end().await;
+    Ok(())
+}
+
+/// Its text is there at once, and goes the way of one that is streamed.
+#[tokio::test]
+async fn an_answer_that_is_played_again_is_watched_too() -> anyhow::Result<()> {
+    let text = format!("{LONG} The card is 4111 1111 1111 1111, it says. And so on.");
+    let scenario = format!(
+        r#"rules:
+- when: {{ agent: narrator }}
+  reply: {{ text: "{text}\n@@@\n{{\"choices\":[\"Go in\"],\"speak\":[]}}" }}
+"#
+    );
+    let stack = Stack::start(Options::playing(&scenario)).await?;
+    for output in [OutputPolicy::Hold, OutputPolicy::Retract] {
+        let policies = Policies {
+            output,
+            ..Policies::default()
+        };
+        let story = stack.story(output.as_str(), policies).await?;
+        let mut reader = stack.hear(&story).await?;
+        let relay = Relay::before(&stack.redis_url()).await?;
+        relay.bar(&crate::paid::commit(&stack).await?);
+        let doomed = stack.worker_on(Agent::Narrator, &relay.url())?;
+        let action = stack.act(&story, story.as_str(), "I read it").await?;
+        relay.barred(1).await?;
+        doomed.kill().await?;
+        let _heirs = [Agent::Narrator, Agent::Moderator].map(|agent| stack.worker(agent));
+        let kinds = ["verdict", "retracted"];
+        let is_end =
+            |seen: &Seen| matches!(seen, Seen::Event(it) if kinds.contains(&it.event.kind()));
+        reader.until("its end", is_end).await?;
+        assert_eq!(stack.calls_for(&action).await?, 1, "it was paid for once");
+        let drafts = reader.seen.iter();
+        let drafts = drafts.filter(|seen| !matches!(seen, Seen::Event(_)));
+        let drafts = format!("{:?}", drafts.collect::<Vec<_>>());
+        assert!(!drafts.contains("4111 1111 1111 1111"), "{drafts}");
+    }
     stack.end().await;
     Ok(())
 }
@@ -119,6 +223,13 @@ async fn an_answer_for_some_people_only_is_not_streamed_to_all() -> anyhow::Resu
     assert_ne!(drafts(&reader), 0);
     stack.end().await;
     Ok(())
+}
+
+fn held() -> Policies {
+    Policies {
+        output: OutputPolicy::Hold,
+        ..Policies::default()
+    }
 }
 
 fn drafts(reader: &Watcher) -> usize {

@@ -7,7 +7,7 @@ use system_tests::{Options, Relay, Stack};
 const KILLS: usize = 5;
 
 /// The SHA-1 by which commit.lua is run.
-async fn commit(stack: &Stack) -> anyhow::Result<String> {
+pub(crate) async fn commit(stack: &Stack) -> anyhow::Result<String> {
     let code = concat!(
         include_str!("../../../shared/bus/scripts/lane.lua"),
         include_str!("../../../shared/bus/scripts/recording.lua"),

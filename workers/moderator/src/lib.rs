@@ -10,6 +10,7 @@ mod words;
 use std::path::Path;
 use std::time::Duration;
 
+use agent::flags::{SecondTier, Tier};
 use agent::{Agent, Effects, Emitted, HandleError, Prompts, Turn, prompts};
 use clap::{Args, ValueEnum};
 use moderation::Finding;
@@ -38,24 +39,12 @@ const EMBEDDED: [(&str, &str); 1] = [(
 // The group's name would be that of the command line's own options.
 #[group(skip)]
 pub struct Options {
-    /// Who looks again after the rules
-    #[arg(long, env = "STORYFLEET_TIER2", value_enum, default_value_t = Tier::Off)]
-    pub tier2: Tier,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub second: SecondTier,
     /// What happens to an action that the second tier cannot judge in time
     #[arg(long, env = "STORYFLEET_INPUT_ON_ERROR", value_enum, default_value_t = OnError::Allow)]
     pub input_on_error: OnError,
-}
-
-/// The second tier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Tier {
-    /// Nobody: the rules decide
-    Off,
-    /// The provider's moderation endpoint looks at every text
-    Endpoint,
-    /// The model looks at what the rules flag
-    Llm,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -89,7 +78,7 @@ impl Moderator {
 
     async fn rule(&self, turn: &Turn, text: &str, spent: &mut Vec<LlmReport>) -> Ruling {
         let finding = moderation::judge(text);
-        let tier = match (self.options.tier2, finding.decision) {
+        let tier = match (self.options.second.tier2, finding.decision) {
             (Tier::Endpoint, Decision::Allow | Decision::Flag) => "endpoint",
             (Tier::Llm, Decision::Flag) => "llm",
             _ => return Ruling::rules(finding),
@@ -114,7 +103,7 @@ impl Moderator {
         finding: &Finding,
         spent: &mut Vec<LlmReport>,
     ) -> Result<Ruling, HandleError> {
-        if self.options.tier2 == Tier::Endpoint {
+        if self.options.second.tier2 == Tier::Endpoint {
             return look::endpoint(turn, text, finding.clone()).await;
         }
         let fence = Fence::of(&turn.context);

@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
+use agent::flags::{SecondTier, Tier};
 use agent::{Effects, Emitted, Turn};
-use moderator::{Moderator, OnError, Options, Tier};
+use moderator::{Moderator, OnError, Options};
 use story::{Decision, Dialogue, Event, EventId, Mode, Payload, Status};
 
 const HARMLESS: &str = "I open the door";
@@ -13,7 +14,7 @@ const BLOCKED: &str = "pay with 4111 1111 1111 1111";
 async fn judge(rules: &str, options: (Tier, OnError), event: Event, held: bool) -> Effects {
     let (tier2, input_on_error) = options;
     let options = Options {
-        tier2,
+        second: SecondTier { tier2 },
         input_on_error,
     };
     let turn = Turn {

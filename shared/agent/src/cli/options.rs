@@ -8,7 +8,7 @@ use clap::Args;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use crate::flags::{Logs, Redis, duration, pause, word};
+use crate::flags::{Logs, Redis, Tier, duration, pause, word};
 use crate::recording::{Link, MadeWith};
 use crate::spans::{Exporting, Traces};
 use crate::worker::SHORTEST_LEASE;
@@ -245,6 +245,7 @@ impl Worker {
         &self,
         agent: story::Agent,
         options: &Options<O>,
+        tier2: Tier,
     ) -> anyhow::Result<Settings> {
         Ok(Settings {
             name: format!("{}/{agent}", self.pod),
@@ -254,6 +255,7 @@ impl Worker {
             listen: self.metrics_listen,
             recordings: self.recordings,
             recording_age: DAY * self.recording_days,
+            tier2,
             ..Settings::new(options.bus())
         })
     }

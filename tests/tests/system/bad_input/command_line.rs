@@ -55,7 +55,9 @@ async fn a_wrong_command_line_is_refused() -> anyhow::Result<()> {
     let nameless = ["run", "--llm", "http://h/v1", "--model", ""];
     refused("narrator", &nameless, CONFIGURATION, "'--model <MODEL>'").await?;
     let judge = ["run", "--tier2", "oracle"];
-    refused("moderator", &judge, CONFIGURATION, "off, endpoint, llm").await?;
+    for agent in ["moderator", "narrator", "dialogue"] {
+        refused(agent, &judge, CONFIGURATION, "off, endpoint, llm").await?;
+    }
     for (name, flag) in [("mock-llm", "--ttft"), ("chaos", "--minutes")] {
         refused(name, &[flag, "soon"], CONFIGURATION, "invalid value 'soon'").await?;
     }
