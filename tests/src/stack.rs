@@ -28,6 +28,8 @@ pub struct Options {
     pub scenario: String,
     /// Between two tokens: long enough, and an answer can be caught in the middle.
     pub between_tokens: Duration,
+    /// How many come at once; 0: one. More than there are make one piece of each answer, as if it were not streamed.
+    pub tokens: u32,
 }
 
 impl Options {
@@ -56,7 +58,9 @@ impl Stack {
         let bus = Bus::new(bus::Settings::new(redis.url()))?;
         redis::answers(&bus).await?;
         let pause = format!("{}ms", options.between_tokens.as_millis());
-        let model = Model::start(&options.scenario, &["--itl", &pause]).await?;
+        let tokens = options.tokens.max(1).to_string();
+        let pace = ["--itl", &pause, "--chunk-tokens", &tokens];
+        let model = Model::start(&options.scenario, &pace).await?;
         Ok(Self { bus, redis, model })
     }
 

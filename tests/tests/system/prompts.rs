@@ -93,6 +93,7 @@ async fn stage() -> anyhow::Result<Stack> {
     Stack::start(Options {
         scenario,
         between_tokens: std::time::Duration::from_millis(20),
+        ..Options::default()
     })
     .await
 }

@@ -30,6 +30,7 @@ async fn bad_input_has_its_answer_and_disturbs_no_reader() -> anyhow::Result<()>
     let model = Options {
         scenario: format!("rules:\n- when: {{endpoint: chat}}\n  reply: {{text: {answer}}}\n"),
         between_tokens: Duration::from_millis(35),
+        ..Options::default()
     };
     let edge = Edge::start_with(model, &["--origin", ORIGIN]).await?;
     let tower = tower(&edge).await?;

@@ -92,6 +92,7 @@ fn model() -> anyhow::Result<Options> {
     Ok(Options {
         scenario: format!("rules:\n{}", rules.concat()),
         between_tokens: Duration::from_millis(12),
+        ..Options::default()
     })
 }
 

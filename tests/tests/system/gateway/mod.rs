@@ -11,6 +11,7 @@ mod doubt;
 mod early;
 mod ends;
 mod environment;
+mod forbidden;
 mod frames;
 mod full;
 mod holes;
@@ -59,11 +60,20 @@ impl Edge {
     }
 
     async fn start_with(model: Options, options: &[&str]) -> anyhow::Result<Self> {
+        Self::start_in(model, options, Policies::default()).await
+    }
+
+    /// The same in a story with these policies.
+    async fn start_in(
+        model: Options,
+        options: &[&str],
+        policies: Policies,
+    ) -> anyhow::Result<Self> {
         let stack = Stack::start(model).await?;
         let folder = tempfile::tempdir()?;
         let issuer = Issuer::new(folder.path())?;
         let node = Node::start(&stack.redis_url(), folder.path(), options).await?;
-        let story = stack.story("castle", Policies::default()).await?;
+        let story = stack.story("castle", policies).await?;
         Ok(Self {
             stack,
             node,

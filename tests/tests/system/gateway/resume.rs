@@ -92,6 +92,7 @@ async fn a_draft_goes_on_where_it_was_across_transports_and_nodes() -> anyhow::R
     let model = Options {
         scenario,
         between_tokens: Duration::from_millis(15),
+        ..Options::default()
     };
     let edge = Edge::start_with(model, &[]).await?;
     let other = edge.another().await?;
