@@ -7,7 +7,8 @@
 //   {kind: 'event', seq, event}                          something happened; its text is final
 //   {kind: 'text', re, attempt, text, added, done}       a response grows: `text` is all of it, `added` what is new at its
 //                                                        end, or null where the text was replaced; done with its event
-//   {kind: 'removed', id, why: 'retracted' | 'void', reason}   it is to be shown no more
+//   {kind: 'removed', id, why, reason}                   it is to be shown no more: 'retracted', 'blocked' before it was whole, or
+//                                                        'void', failed and perhaps tried again
 //   {kind: 'gap'}                                        forget everything: the story is told anew from here
 //   {kind: 'hole'}                                       characters are missing: join again with `restart()`
 // `re` is the id that the response's event will have.
@@ -74,8 +75,10 @@ export class Story {
     }
     changes.push({ kind: 'event', seq, event });
     for (const id of ended) {
-      // It may be tried again by hand, so that its id is not over.
-      if (this.drafts.delete(id)) changes.push({ kind: 'removed', id, why: 'void', reason: '' });
+      const isBlocked = event.type === 'verdict' && event.target === id;
+      // What failed may be tried again by hand, so that its id is not over.
+      const [why, reason] = isBlocked ? ['blocked', event.reason ?? ''] : ['void', ''];
+      if (this.drafts.delete(id)) changes.push({ kind: 'removed', id, why, reason });
     }
     if (event.type === 'retracted') {
       this.#end(event.target);

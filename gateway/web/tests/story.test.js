@@ -64,6 +64,14 @@ test('a draft that never comes is removed, and may be tried again', () => {
   assert.equal(story.drafts.get('r').text, 'again');
 });
 
+test('a draft that is blocked is removed with the reason', () => {
+  const verdict = { type: 'verdict', decision: 'block', target: 'r', reason: 'no' };
+  const { story, changes } = after(delta(0, 1, 'half'), { ...event(2, 'v', verdict), void: ['r'] });
+  const { kind, id, why, reason } = changes.at(-1);
+  assert.deepEqual([kind, id, why, reason], ['removed', 'r', 'blocked', 'no']);
+  assert.equal(story.drafts.size, 0);
+});
+
 test('a draft that failed while nobody listened is removed when all was told again', () => {
   const { story, changes } = after(delta(0, 1, 'half'), delta(0, 1, 'x', { re: 's' }), event(2, 'f', { type: 'failed' }), { t: 'live', drafts: ['s'] });
   assert.deepEqual([changes.at(-1).kind, changes.at(-1).id, changes.at(-1).why], ['removed', 'r', 'void']);
