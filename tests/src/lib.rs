@@ -1,6 +1,7 @@
 //! The harness of the system tests: a real Redis server, the mock model and workers, all real processes, behind verbs
 //! that read as a story of what happens. It waits for states, each within a deadline, and never for time to pass.
 
+mod action;
 mod address;
 pub mod attacks;
 mod authority;
@@ -25,6 +26,7 @@ mod stack;
 mod wait;
 mod watcher;
 
+pub use action::action;
 pub use address::free_address;
 pub use authority::{Authority, Vouched};
 pub use model::Model;
@@ -35,6 +37,6 @@ pub use redis::{Redis, cli_program};
 pub use relay::Relay;
 pub use rustix::process::Signal;
 pub use servers::{Sentinel, Servers};
-pub use stack::{Options, Stack, action};
+pub use stack::{Options, Stack};
 pub use wait::{eventually, lasting};
 pub use watcher::Watcher;

@@ -7,13 +7,12 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use bus::{Audit, Bus, NewStory};
 use serde_json::Value;
-use story::{
-    Action, Agent, Author, AuthorKind, Character, Event, EventId, Mode, Payload, Policies, StoryId,
-};
+use story::{Agent, Character, EventId, Policies, StoryId};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::action::action;
 use crate::redis::{self, Redis};
 use crate::wait::{DEADLINE, eventually};
 use crate::{Model, Output, Process, Signal, Watcher, worker};
@@ -375,30 +374,4 @@ impl Stack {
         let ended = self.model.end().await;
         ended.expect("the model ends when it is asked to");
     }
-}
-
-/// What Mira does, or says to a character.
-///
-/// # Errors
-/// When `id` is none.
-pub fn action(story: &StoryId, id: &str, text: &str, to: Option<String>) -> anyhow::Result<Event> {
-    let mira = Author {
-        kind: AuthorKind::User,
-        id: "mira".to_owned(),
-        name: "Mira".to_owned(),
-    };
-    let action = Action {
-        mode: if to.is_some() { Mode::Say } else { Mode::Do },
-        text: text.to_owned(),
-        to,
-        choice: None,
-        target: None,
-    };
-    Ok(Event::new(
-        id.parse()?,
-        story.clone(),
-        mira,
-        Payload::Action(action),
-        jiff::Timestamp::now(),
-    ))
 }
