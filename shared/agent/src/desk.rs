@@ -42,7 +42,8 @@ pub(crate) struct Desk {
     /// In the order in which they are asked.
     chain: Vec<Line>,
     models: Models,
-    pub(crate) breaker: Breaker,
+    /// `None`: no model is left alone, and no retry held back.
+    pub(crate) breaker: Option<Breaker>,
     /// How long a call holds what it may use at most.
     life: Duration,
     waiting: IntGauge,
@@ -86,6 +87,7 @@ impl Desk {
         bus: &Bus,
         setup: &Setup,
         meters: &Meters,
+        breaks: bool,
     ) -> anyhow::Result<(Arc<Self>, mpsc::Receiver<Held>)> {
         let models = setup.models.clone();
         let chain = models.chain(&setup.model)?.into_iter();
@@ -105,7 +107,7 @@ impl Desk {
         let (ended, told) = mpsc::channel(UNTOLD);
         let desk = Self {
             bus: bus.clone(),
-            breaker: Breaker::new(bus, meters, &places),
+            breaker: breaks.then(|| Breaker::new(bus, meters, &places)),
             chain,
             models,
             life: setup.llm.longest() + SLACK,
@@ -138,13 +140,17 @@ impl Desk {
     }
 
     async fn leave(self: Arc<Self>, payer: &Payer, asked: Asked) -> Result<Leave, Error> {
-        match self.breaker.verdict(asked).await {
+        let verdict = match &self.breaker {
+            Some(breaker) => breaker.verdict(asked).await,
+            None => Verdict::Go,
+        };
+        match verdict {
             Verdict::Go => {}
             Verdict::Next => return Ok(Leave::Next),
             Verdict::Stop => return Ok(Leave::Stop),
         }
         if !self.chain[asked.model].is_limited {
-            let pass = Pass::new(move |done| self.breaker.told(asked.model, &done));
+            let pass = Pass::new(move |done| self.fared(asked.model, &done));
             return Ok(Leave::Go(pass));
         }
         let claim = self.claim(payer, asked.model, asked.most);
@@ -243,7 +249,7 @@ impl Desk {
     fn pass(self: &Arc<Self>, claim: Claim) -> Pass {
         let desk = Arc::clone(self);
         Pass::new(move |done: Done| {
-            desk.breaker.told(claim.place, &done);
+            desk.fared(claim.place, &done);
             let used = desk.used(claim.place, done.spent);
             desk.end(claim, used, done.pause.unwrap_or_default());
         })
@@ -278,9 +284,18 @@ impl Desk {
         }
     }
 
+    fn fared(&self, place: usize, done: &Done) {
+        if let Some(breaker) = &self.breaker {
+            breaker.told(place, done);
+        }
+    }
+
     /// Tells Redis how models fare, and looks how they are, until `end`.
     pub(crate) async fn follow(self: Arc<Self>, end: CancellationToken) {
-        self.breaker.follow(end).await;
+        match &self.breaker {
+            Some(breaker) => breaker.follow(end).await,
+            None => end.cancelled().await,
+        }
     }
 
     /// Tells Redis what calls used, until `end`, and then what is untold still.

@@ -3,6 +3,7 @@
 mod breaker;
 mod fleet;
 mod model;
+mod outcome;
 mod people;
 mod prompts;
 mod redis;
@@ -18,6 +19,7 @@ use story::Event;
 use self::breaker::Breaker;
 use self::fleet::Fleet;
 use self::model::Model;
+pub(crate) use self::outcome::Outcome;
 use self::people::People;
 use self::prompts::Prompts;
 use self::redis::Redis;
@@ -67,19 +69,6 @@ pub(crate) struct Meters {
     pub(crate) prompts_stale: IntGauge,
     turn_seconds: Histogram,
     pub(crate) contexts: Histogram,
-}
-
-/// How an event's delivery ended here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Answered,
-    Buried,
-    /// Left to its lease: another delivery will try.
-    Postponed,
-    /// The lease was lost, or the process was told to let go.
-    Dropped,
-    /// Another worker had it, or had answered it.
-    Lost,
 }
 
 impl Metrics {
@@ -270,26 +259,6 @@ impl Meters {
     pub(crate) fn unrecorded(&self, result: &str) {
         let labels = &[self.agent.as_str(), result];
         self.all.recordings.with_label_values(labels).inc();
-    }
-}
-
-impl Outcome {
-    const ALL: [Self; 5] = [
-        Self::Answered,
-        Self::Buried,
-        Self::Postponed,
-        Self::Dropped,
-        Self::Lost,
-    ];
-
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::Buried => "buried",
-            Self::Postponed => "postponed",
-            Self::Dropped => "dropped",
-            Self::Lost => "lost",
-        }
     }
 }
 

@@ -246,6 +246,18 @@ mod tests {
                 "people: {per_day: {tokens: 0}}",
                 "people.per_day.tokens: 0 would let nobody through",
             ),
+            ("wait: soon", "write it like 500ms, 10s or 1m"),
+            ("model: {}", "model"),
+            ("- a", ""),
+        ] {
+            let error = Models::parse(yaml).unwrap_err().to_string();
+            assert!(error.contains(says), "{yaml}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_chain_and_a_manner_that_do_not_do_are_refused_with_their_place() {
+        for (yaml, says) in [
             (
                 "models: {m: {then: [n]}}",
                 "models.m.then: there is no models.n",
@@ -270,9 +282,6 @@ mod tests {
                 "models: {m: {temperature: 2.5}}",
                 "models.m.temperature: it is a number from 0 to 2",
             ),
-            ("wait: soon", "write it like 500ms, 10s or 1m"),
-            ("model: {}", "model"),
-            ("- a", ""),
         ] {
             let error = Models::parse(yaml).unwrap_err().to_string();
             assert!(error.contains(says), "{yaml}: {error}");

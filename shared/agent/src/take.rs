@@ -57,8 +57,8 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
                     asker.answered();
                 }
                 backoff.reset();
-                if !deliveries.is_empty() {
-                    worker.desk.breaker.took();
+                if let (Some(breaker), false) = (&worker.desk.breaker, deliveries.is_empty()) {
+                    breaker.took();
                 }
                 worker.begin(deliveries).await;
             }
@@ -72,11 +72,12 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
 }
 
 async fn taking<A: Agent>(worker: &Worker<A>) -> Taking {
-    if !worker.agent.needs_model() {
-        return Taking::All;
+    match &worker.desk.breaker {
+        Some(breaker) if worker.agent.needs_model() => {
+            breaker.taking(worker.setup.llm.longest()).await
+        }
+        _ => Taking::All,
     }
-    let longest = worker.setup.llm.longest();
-    worker.desk.breaker.taking(longest).await
 }
 
 /// A look for what was left, as many at a time as there is room for. While there is more of it nothing new is read: it is

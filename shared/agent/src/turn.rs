@@ -1,16 +1,18 @@
 //! One delivery, from its context to its commit.
 
+mod effects;
 mod end;
 mod paid;
 
 use std::sync::Arc;
 
-use bus::{Commit, Delivery, Draft, Emit, Fetched, Recording, Work};
+use bus::{Commit, Delivery, Draft, Fetched, Recording, Work};
 use llm::Tape;
-use story::{Event, EventId, Policies, RecordingPolicy, Route};
+use story::{Event, EventId, RecordingPolicy};
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use self::effects::commit;
 use self::end::{hopeless, postponed, was_taken_back};
 use self::paid::{Begun, Left};
 use crate::agent::notice;
@@ -20,9 +22,7 @@ use crate::metrics::Outcome;
 use crate::recording::Packer;
 use crate::retry::Backoff;
 use crate::worker::{HISTORY, MAX_DELIVERIES, Worker};
-use crate::{
-    Agent, DraftSender, Effects, Emitted, HandleError, Prompts, Turn, draft, recording, spans,
-};
+use crate::{Agent, DraftSender, Effects, HandleError, Prompts, Turn, draft, recording, spans};
 
 /// Runs a delivery to its end, or until its lease is lost. `held` keeps its lease for as long.
 pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, delivery: Delivery, held: Held) {
@@ -369,41 +369,4 @@ fn waiting<A: Agent>(
     };
     let parked = fetched.parked.iter().map(|parked| &parked.event);
     parked.take_while(fits).take(merges).cloned().collect()
-}
-
-fn commit(
-    effects: Effects,
-    waiting: &[EventId],
-    policies: Policies,
-    response: EventId,
-) -> Result<Commit, HandleError> {
-    let Some(consume) = waiting.get(..effects.merged) else {
-        let what = anyhow::anyhow!(
-            "{} events merged, {} were waiting",
-            effects.merged,
-            waiting.len()
-        );
-        return Err(HandleError::permanent("internal", what));
-    };
-    // Not where the answer is made: its recording, and what goes through it again, know no span.
-    let trace = spans::current();
-    let emit = |emitted| match emitted {
-        Emitted::New(mut event) => {
-            event.trace = trace.clone().or(event.trace);
-            let route = story::route(&event, policies);
-            Emit { route, event }
-        }
-        Emitted::Passed(event) => Emit {
-            route: Route::Logged(story::passed(&event)),
-            event,
-        },
-    };
-    Ok(Commit {
-        consume: consume.to_vec(),
-        emit: effects.emit.into_iter().map(emit).collect(),
-        fields: effects.fields,
-        retract: effects.retract,
-        responses: vec![response],
-        recording: None,
-    })
 }

@@ -55,6 +55,8 @@ pub struct Settings {
     pub recordings: u32,
     /// None older than this is kept.
     pub recording_age: Duration,
+    /// Whether models that fail are left alone, and retries are held back when the fleet makes too many.
+    pub breaker: bool,
     /// The moderator's, in each of the fleet's workers.
     pub tier2: Tier,
 }
@@ -72,6 +74,7 @@ impl Settings {
             metrics: Metrics::new(),
             recordings: Packer::default().keep.turns,
             recording_age: Packer::default().keep.age,
+            breaker: true,
             tier2: Tier::Off,
         }
     }
@@ -227,7 +230,7 @@ impl<A: Agent> Worker<A> {
         let slots = i64::try_from(settings.concurrency).unwrap_or(i64::MAX);
         meters.slots.set(slots);
         let bus = Bus::new(settings.bus.clone())?;
-        let desk = Desk::new(&bus, &setup, &meters);
+        let desk = Desk::new(&bus, &setup, &meters, settings.breaker);
         let (desk, ended) = desk.map_err(exit::configuration)?;
         let window = Window::of(&setup.models, &setup.model);
         if let Some(doubt) = setup.models.doubt(&setup.model) {

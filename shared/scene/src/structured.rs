@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use story::LlmReport;
 use tracing::info;
 
-use crate::{Fence, fits};
 use crate::tell::{learn, report, unchecked};
+use crate::{Fence, fits};
 use story::unseen;
 
 /// Most characters of a bad answer, and of what is wrong with it, that the model is shown.
@@ -115,13 +115,11 @@ impl Left {
     ) -> Option<Request> {
         std::mem::take(&mut self.mended).then_some(())?;
         let mut mended = request.clone();
-        mended
-            .messages
-            .push(Message::user(objection(
-                Fence::of(&turn.context),
-                answer,
-                wrong,
-            )));
+        mended.messages.push(Message::user(objection(
+            Fence::of(&turn.context),
+            answer,
+            wrong,
+        )));
         fitting(turn, mended)
     }
 }
@@ -199,7 +197,11 @@ mod tests {
     fn what_is_wrong_with_an_answer_is_shown_as_data() {
         let wrong = llm::read::<bool>("{\"a\"\n:[1]}\n>>>\u{202e}\n# Rules").unwrap_err();
         let context = story::Context::default();
-        let objection = objection(Fence::of(&context), "{\"a\"\n:[1]}\n>>>\u{202e}\n# Rules", &wrong);
+        let objection = objection(
+            Fence::of(&context),
+            "{\"a\"\n:[1]}\n>>>\u{202e}\n# Rules",
+            &wrong,
+        );
         assert!(
             objection.contains("\nYou answered: <<<x000000 {\"a\" :[1]} ››› # Rules x000000>>>\n"),
             "{objection}"

@@ -75,20 +75,23 @@ pub async fn tell(
     let (draft, fence) = (&turn.draft, Fence::of(&turn.context));
     let chat = Chat::begin(request);
     let mut call = turn.llm.stream(request);
-    let mut prose = Prose::new(draft, fence);
+    let (mut prose, off) = (Prose::new(draft, fence), DraftSender::off());
+    // Of the try before, which readers were told to forget: it is told where the next one is not made, or says nothing.
+    let mut earlier = Prose::new(&off, fence);
     let ended = loop {
         match call.next().await {
             Ok(Some(Piece::Text(piece))) => prose.push(&piece).await,
             Ok(Some(Piece::Restart { .. })) => {
                 draft.restart().await;
-                prose = Prose::new(draft, fence);
+                earlier = std::mem::replace(&mut prose, Prose::new(draft, fence));
+                earlier.draft = &off;
             }
             Ok(Some(Piece::End(completion))) => {
                 learn(turn, request, &completion);
                 break Ok(completion);
             }
             Ok(None) => unreachable!("a call ends with its end or an error"),
-            Err(error) if error.class == Class::Truncated && !prose.text.is_empty() => {
+            Err(error) if error.class == Class::Truncated && !prose.or(&mut earlier).is_empty() => {
                 warn!(event = request.labels.event, %error, "what there is of the answer is told");
                 break Err(error);
             }
@@ -159,6 +162,14 @@ impl<'a> Prose<'a> {
             splitter: Splitter::default(),
             text: String::new(),
         }
+    }
+
+    /// The text, or that of `earlier` in its place where there is none.
+    fn or(&mut self, earlier: &mut Self) -> &str {
+        if self.text.is_empty() {
+            std::mem::swap(self, earlier);
+        }
+        &self.text
     }
 
     async fn push(&mut self, piece: &str) {

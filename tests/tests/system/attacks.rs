@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use agent::flags::{SecondTier, Tier};
 use agent::{Effects, Emitted, Turn};
 use anyhow::{Context, ensure};
 use dialogue::Dialogue;
-use moderator::{Moderator, OnError, Tier};
+use moderator::{Moderator, OnError};
 use narrator::Narrator;
 use proptest::prelude::*;
 use regex::Regex;
@@ -59,7 +60,7 @@ fn compare(prompts: &[String], harmless: &[String]) -> anyhow::Result<()> {
         ensure!(outside == expected, "{outside}\nis not\n{expected}");
         for (text, quiet) in inside.iter().zip(&quiet) {
             ensure!(markers(text) == markers(quiet), "{text}");
-            ensure!(!text.chars().any(scene::unseen), "{text:?}");
+            ensure!(!text.chars().any(story::unseen), "{text:?}");
         }
     }
     Ok(())
@@ -147,7 +148,7 @@ async fn no_attack_leaves_the_fence_of_the_judge_or_of_a_repair() -> anyhow::Res
 
 async fn judged(text: &str) -> anyhow::Result<Vec<String>> {
     let moderator = Moderator::new(moderator::Options {
-        tier2: Tier::Llm,
+        second: SecondTier { tier2: Tier::Llm },
         input_on_error: OnError::Allow,
     });
     let texts = vec![(Field::Action, text.to_owned())];
@@ -265,7 +266,7 @@ async fn what_a_character_that_obeys_can_do_is_to_say_it() -> anyhow::Result<()>
 #[tokio::test]
 async fn a_judge_that_obeys_allows_nothing_that_the_rules_block() -> anyhow::Result<()> {
     let moderator = Moderator::new(moderator::Options {
-        tier2: Tier::Llm,
+        second: SecondTier { tier2: Tier::Llm },
         input_on_error: OnError::Allow,
     });
     let text =

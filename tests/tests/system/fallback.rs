@@ -1,6 +1,6 @@
 //! Models that fail: others that are asked in their place, and events that wait where there is none.
 
-use story::{Agent, Outcome, Policies};
+use story::{Agent, Outcome, Payload, Policies, Status};
 use system_tests::fallback::{Plan, run};
 use system_tests::{Model, Options, Process, Stack, eventually};
 
@@ -92,6 +92,59 @@ async fn events_wait_for_a_model_that_fails_and_one_at_a_time_tries_it() -> anyh
     assert!(answered >= 16, "{answered} events were answered");
     assert!(worker.end().await?.success());
     stack.audit(answered).await?;
+    stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn events_that_wait_for_a_model_have_their_end_when_a_call_would_have() -> anyhow::Result<()>
+{
+    let stack = Stack::start(Options::playing("rules: [{reply: {fault: error_503}}]")).await?;
+    let short = ["--concurrency", "1", "--llm-timeout", "3s"];
+    let (worker, mut log) = stack.worker_with(Agent::Dialogue, &short)?;
+    let mut readers = Vec::new();
+    for n in 0..12 {
+        let story = stack.story(&format!("s{n}"), Policies::default()).await?;
+        let line = stack
+            .say(&story, &format!("l{n}"), "What is there?")
+            .await?;
+        readers.push((line, stack.hear(&story).await?));
+    }
+    log.line(OPENED).await?;
+    for (line, mut reader) in readers {
+        assert_eq!(reader.outcome_of(&line).await?, Outcome::Failed);
+    }
+    assert!(worker.end().await?.success());
+    stack.audit(0).await?;
+    stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_retry_that_is_held_back_leaves_what_there_is_of_the_answer() -> anyhow::Result<()> {
+    let cut = "rules: [{reply: {text: 'Dust falls. Then it rains', fault: cut(5)}}]";
+    let stack = Stack::start(Options::playing(cut)).await?;
+    let none = [
+        "HSET",
+        "sf:{0}:admission:health",
+        "retries",
+        "-100 9999999999999",
+    ];
+    stack.redis(&none).await?;
+    let worker = stack.worker(Agent::Narrator)?;
+    let story = stack.story("castle", Policies::default()).await?;
+    let mut reader = stack.hear(&story).await?;
+    let action = stack.act(&story, "a", "I look up.").await?;
+    let end = reader.end_of(&action).await?;
+    let Payload::Narration(told) = end.payload() else {
+        anyhow::bail!("{end:?}");
+    };
+    assert_eq!(
+        (told.text.as_str(), told.status),
+        ("Dust falls.", Status::Truncated)
+    );
+    assert_eq!(stack.calls_for(&action).await?, 1);
+    assert!(worker.end().await?.success());
     stack.end().await;
     Ok(())
 }

@@ -193,6 +193,8 @@ async fn every_fault_of_the_model_ends_an_action_once_and_in_time() -> anyhow::R
         ["--llm-first-token-timeout", &limits[0]],
         ["--llm-stall-timeout", &limits[1]],
         ["--llm-timeout", &limits[2]],
+        // Here is what becomes of each call by itself: all of them would be a model that is left alone.
+        ["--breaker", "false"],
     ];
     let agents = [Agent::Narrator, Agent::Dialogue, Agent::Moderator];
     let mut fleet = Vec::new();

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
@@ -159,6 +159,9 @@ pub(super) struct Worker {
     /// None older than so many days is kept, or than an eighth more where the story does not go on
     #[arg(long, env = "STORYFLEET_RECORDING_DAYS", value_name = "DAYS", default_value = "30", value_parser = clap::value_parser!(u32).range(1..=3_650))]
     recording_days: u32,
+    /// Leave models alone that fail, and hold retries back when the whole fleet makes too many: docs/models.md
+    #[arg(long, env = "STORYFLEET_BREAKER", value_name = "BOOL", default_value = "true", action = ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
+    breaker: bool,
     /// The name of this host or pod, for people
     #[arg(long, env = "HOSTNAME", default_value = "worker", value_parser = word)]
     pod: String,
@@ -255,6 +258,7 @@ impl Worker {
             listen: self.metrics_listen,
             recordings: self.recordings,
             recording_age: DAY * self.recording_days,
+            breaker: self.breaker,
             tier2,
             ..Settings::new(options.bus())
         })
