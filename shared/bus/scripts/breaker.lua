@@ -33,7 +33,11 @@ local is_granted = wanted ~= 'retry' or left >= 1
 if is_granted and wanted ~= '' then
   left = math.max(left - 1, DEBT)
 end
-redis.call('HSET', health, 'retries', string.format('%.3f %.0f', left, now))
+-- Each worker looks each second: who has nothing to tell writes nothing.
+local is_new = calls > 0 or wanted ~= ''
+if is_new then
+  redis.call('HSET', health, 'retries', string.format('%.3f %.0f', left, now))
+end
 
 local function fails(ends)
   local _, failed = string.gsub(ends, 'x', '')
@@ -45,8 +49,8 @@ end
 
 local function told(model, answered, failed, shut, tries)
   local field = 'm:' .. model
-  local ends, again, opened, vain, trying =
-    string.match(redis.call('HGET', health, field) or '', '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
+  local kept = redis.call('HGET', health, field)
+  local ends, again, opened, vain, trying = string.match(kept or '', '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
   again, opened, vain, trying = tonumber(again or 0), tonumber(opened or 0), tonumber(vain or 0), tonumber(trying or 0)
   -- With nothing in front of it an empty one would be no word.
   ends = string.sub(ends or '-', 2) .. string.rep('.', math.min(answered, KEPT)) .. string.rep('x', math.min(failed, KEPT))
@@ -69,7 +73,11 @@ local function told(model, answered, failed, shut, tries)
       state, wait, trying = 2, 0, now + TRYING
     end
   end
-  redis.call('HSET', health, field, string.format('-%s %.0f %.0f %.0f %.0f', ends, again, opened, vain, trying))
+  local keeps = string.format('-%s %.0f %.0f %.0f %.0f', ends, again, opened, vain, trying)
+  if keeps ~= (kept or '- 0 0 0 0') then
+    redis.call('HSET', health, field, keeps)
+    is_new = true
+  end
   return state, math.max(wait, 0), opened > 0 and now - opened or 0
 end
 
@@ -81,5 +89,7 @@ for i = 3, #ARGV, 5 do
   reply[#reply + 1] = wait
   reply[#reply + 1] = open_for
 end
-redis.call('PEXPIRE', health, 60 * 60 * 1000)
+if is_new then
+  redis.call('PEXPIRE', health, 60 * 60 * 1000)
+end
 return reply

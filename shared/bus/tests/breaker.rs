@@ -208,3 +208,23 @@ async fn after_the_clock_went_back_nothing_is_open_for_long() {
     let () = raw.hset(HEALTH, "retries", "0 99999999999999").unwrap();
     assert!(may(&bus, 10, Wanted::Retry).await);
 }
+
+#[tokio::test]
+async fn who_only_looks_writes_nothing() {
+    let server = Server::start();
+    let bus = server.bus();
+    let mut raw = server.raw();
+    let written = |raw: &mut redis::Connection| -> String {
+        let stats: String = redis::cmd("INFO").arg("commandstats").query(raw).unwrap();
+        let hset = stats.lines().find(|line| line.starts_with("cmdstat_hset:"));
+        let calls = hset.and_then(|line| line.split(',').next());
+        calls.unwrap_or_default().to_owned()
+    };
+    assert_eq!(state(&bus, fared(0, 0)).await, State::Closed);
+    assert_eq!(written(&mut raw), "");
+    state(&bus, fared(0, 5)).await;
+    let before = written(&mut raw);
+    assert_eq!(before, "cmdstat_hset:calls=1");
+    assert!(is_open(state(&bus, fared(0, 0)).await));
+    assert_eq!(written(&mut raw), before);
+}
