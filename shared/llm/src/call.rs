@@ -198,7 +198,10 @@ impl Call {
             kept.text.clear();
         }
         let class = failure.class;
-        let failure = self.client.seal(failure);
+        let failure = Error {
+            place: self.line,
+            ..self.client.seal(failure)
+        };
         if let Some(line) = self.elsewhere(class) {
             self.retries.moves(failure, usage);
             self.go_on(line);

@@ -17,6 +17,8 @@ const MAX_MESSAGE: usize = 300;
 #[error("{class}: {message}")]
 pub struct Error {
     pub class: Class,
+    /// The place of the model that was asked last among those that the client asks, from 0.
+    pub place: usize,
     /// HTTP requests sent.
     pub tries: u32,
     /// The HTTP status, where there was one that is not 2xx.
@@ -31,6 +33,7 @@ impl Error {
     pub fn new(class: Class, message: impl Into<String>) -> Self {
         Self {
             class,
+            place: 0,
             tries: 0,
             status: None,
             retry_after: None,

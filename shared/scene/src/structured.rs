@@ -49,7 +49,7 @@ pub async fn structured<T: DeserializeOwned>(
         };
         ended.badly();
         let again = match completion.finish {
-            Finish::Length => left.longer(turn, &request),
+            Finish::Length => left.longer(turn, &request, completion.place),
             Finish::Stop | Finish::Other => left.mended(turn, &request, (&answer, &wrong)),
         };
         let Some(again) = again else {
@@ -96,11 +96,17 @@ impl Default for Left {
 }
 
 impl Left {
-    /// The same request with room for twice the tokens, if the window has it.
-    fn longer(&mut self, turn: &Turn, request: &Request) -> Option<Request> {
+    /// The same request with room for twice the tokens, if the window has it, and the model at `place` may use more.
+    fn longer(&mut self, turn: &Turn, request: &Request, place: usize) -> Option<Request> {
         std::mem::take(&mut self.longer).then_some(())?;
+        let asked = request.max_tokens?;
+        let manner = turn.llm.manners().nth(place).map(|(manner, _)| manner);
+        let most = manner.and_then(|manner| manner.max_tokens);
+        if most.is_some_and(|most| most <= asked) {
+            return None;
+        }
         let longer = Request {
-            max_tokens: Some(request.max_tokens?.saturating_mul(2)),
+            max_tokens: Some(asked.saturating_mul(2)),
             ..request.clone()
         };
         fitting(turn, longer)

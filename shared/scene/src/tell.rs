@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agent::spans::Chat;
 use agent::{DraftSender, HandleError, Prompt, Turn};
-use llm::{Class, Completion, Finish, Labels, Message, Piece, Request};
+use llm::{Class, Completion, Error, Finish, Labels, Message, Piece, Request};
 use story::{LlmReport, Status};
 use tracing::warn;
 
@@ -110,7 +110,7 @@ pub async fn tell(
         }
         Err(error) => {
             chat.failed(&error);
-            (End::Broken, broken(prompts, request, error.tries))
+            (End::Broken, broken(turn, prompts, (request, &error)))
         }
     };
     Ok(Told::new(text, trailer, end, report))
@@ -224,12 +224,14 @@ fn ending(completion: &Completion) -> End {
     }
 }
 
-/// The provider said nothing of what a broken answer cost.
-fn broken(prompts: &[&Prompt], request: &Request, tries: u32) -> LlmReport {
+/// The provider said nothing of what a broken answer cost, nor who gave it.
+fn broken(turn: &Turn, prompts: &[&Prompt], (request, error): (&Request, &Error)) -> LlmReport {
+    let manner = turn.llm.manners().nth(error.place);
+    let name = manner.and_then(|(manner, _)| manner.name.as_ref());
     LlmReport {
-        model: request.model.clone(),
+        model: name.unwrap_or(&request.model).clone(),
         prompt: references(prompts),
-        tries,
+        tries: error.tries,
         finish: Class::Truncated.as_str().to_owned(),
         ..LlmReport::default()
     }

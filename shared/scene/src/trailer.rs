@@ -1,4 +1,4 @@
-//! Splits an answer as it streams: the prose, and what follows a line that begins with `@@@`.
+//! Splits an answer as it streams: the prose, and what follows a line that begins with `@@@`, or an `@@@` before JSON.
 
 const MARK: &str = "@@@";
 
@@ -48,15 +48,22 @@ impl Splitter {
 
     fn mark(&self) -> Option<usize> {
         let mut marks = self.held.match_indices(MARK).map(|(at, _)| at);
-        marks.find(|at| self.starts_line(&self.held[..*at]))
+        marks.find(|at| {
+            let (before, rest) = self.held.split_at(*at);
+            let follows = rest.trim_start_matches('@').trim_start();
+            self.starts_line(before) || follows.starts_with('{')
+        })
     }
 
-    /// The length of what is prose for certain.
+    /// The length of what is prose for certain: all but what may be a mark, which what follows tells.
     fn certain(&self) -> usize {
-        let before = self.held.trim_end_matches('@');
-        let may_be_mark = before.len() < self.held.len() && self.starts_line(before);
-        let text = if may_be_mark { before } else { &self.held };
-        text.trim_end().len()
+        let text = self.held.trim_end();
+        let before = text.trim_end_matches('@');
+        let is_over = text.len() < self.held.len() && text.len() < before.len() + MARK.len();
+        if is_over && !self.starts_line(before) {
+            return text.len();
+        }
+        before.trim_end().len()
     }
 
     /// Whether what follows `before` is the first of its line.
@@ -88,6 +95,9 @@ mod tests {
             ("Dust.\r\n\r\n  @@@{}", "Dust.", Some("{}")),
             (" \n Dust. \n\nRain. \n", "Dust. \n\nRain.", None),
             ("a@@@b @@@ c", "a@@@b @@@ c", None),
+            ("Dust. @@@ {}", "Dust.", Some(" {}")),
+            ("Dust.@@@\n{} @@@", "Dust.", Some("\n{} @@@")),
+            ("a@b @ {c} @@ {d}", "a@b @ {c} @@ {d}", None),
             ("Dust.\n@@ two", "Dust.\n@@ two", None),
             ("Dust.\n@@", "Dust.", None),
             ("@@@{}", "", Some("{}")),
@@ -105,6 +115,8 @@ mod tests {
 
     #[test]
     fn readers_get_each_piece_as_soon_as_it_is_certain() {
+        let (given, _) = split(["a", "@", "b", " @@@", " c"]);
+        assert_eq!(given, ["a", "", "@b", "", " @@@ c"]);
         let (given, trailer) = split(["The do", "or opens. ", "\n", "@", "@", "@\n{", "}"]);
         assert_eq!(given, ["The do", "or opens.", "", "", "", "", ""]);
         assert_eq!(trailer.as_deref(), Some("\n{}"));
