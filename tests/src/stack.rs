@@ -133,6 +133,7 @@ impl Stack {
 
     fn command_on(&self, agent: Agent, redis: &str) -> anyhow::Result<Command> {
         let mut command = worker(agent, redis, self.llm())?;
+        command.env("STORYFLEET_TIER2", "off");
         command.env("STORYFLEET_LEASE", format!("{}ms", LEASE.as_millis()));
         Ok(command)
     }

@@ -65,7 +65,7 @@ impl Fleet {
             name: "up".to_owned(),
             concurrency: self.slots,
             metrics: self.metrics,
-            tier2: TIER2,
+            tier2: Some(TIER2),
             ..agent::Settings::new(bus)
         };
         let [moderate, narrate, speak] = self.setups;

@@ -11,8 +11,11 @@ mod known;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bus::{Bus, Wanted};
+use bus::{Bus, Fared, Teller, Wanted};
 use llm::{Asked, Done, Kind};
+use rand::seq::IndexedRandom;
+use secrecy::ExposeSecret;
+use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -22,10 +25,23 @@ use crate::metrics::Meters;
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
+/// Failures of workers are told apart by these.
+const LETTERS: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+/// A model that may be left alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Named {
+    /// For people.
+    pub(crate) name: String,
+    /// Where it is served, and for whom: what one account is refused another is not.
+    pub(crate) account: String,
+}
+
 #[derive(Debug)]
 pub(crate) struct Breaker {
     bus: Bus,
     meters: Meters,
+    teller: Teller,
     known: Mutex<Known>,
     /// There is something to tell that others should know at once.
     news: Notify,
@@ -48,18 +64,48 @@ pub(crate) enum Taking {
     NoneUntil(Instant),
 }
 
-impl Breaker {
-    /// `models`: the address of each and its name, in the order in which they are asked.
-    pub(crate) fn new(bus: &Bus, meters: &Meters, models: &[(String, String)]) -> Self {
-        for (_, name) in models {
-            meters.is_open(name, false);
+impl Named {
+    /// The model at this place. A key is told by a part of its digest.
+    pub(crate) fn of(llm: &llm::Client, place: usize, name: &str) -> Self {
+        let address = llm.addresses().nth(place).unwrap_or_default();
+        let key = llm.key(place).map(|key| {
+            let digest = Sha256::digest(["a key of a model: ", key.expose_secret()].concat());
+            digest
+                .iter()
+                .take(4)
+                .map(|byte| format!("{byte:02x}"))
+                .collect()
+        });
+        let key: String = key.unwrap_or_default();
+        Self {
+            name: name.to_owned(),
+            account: [address, name, &key].join(" "),
         }
+    }
+}
+
+impl Breaker {
+    /// `models`: in the order in which they are asked.
+    pub(crate) fn new(bus: &Bus, meters: &Meters, models: Vec<Named>) -> Self {
+        for model in &models {
+            meters.is_open(&model.name, false);
+        }
+        let first = models.first().map(|model| model.account.clone());
         Self {
             bus: bus.clone(),
             meters: meters.clone(),
+            teller: Teller {
+                letter: char::from(*LETTERS.choose(&mut rand::rng()).unwrap_or(&b'a')),
+                retries: first.unwrap_or_default(),
+            },
             known: Mutex::new(Known::new(models)),
             news: Notify::new(),
         }
+    }
+
+    /// The model at this place is asked with another key.
+    pub(crate) fn renamed(&self, place: usize, named: Named) {
+        self.known().renamed(place, named.account);
     }
 
     /// Whether a request may be made: a round trip where it is no first one, or where it may try a model.
@@ -131,14 +177,16 @@ impl Breaker {
 
     /// Whether what is wanted may be made. `tries`: the model that would be tried.
     async fn exchange(&self, wanted: Wanted, tries: Option<usize>) -> bool {
-        let (calls, fared) = self.known().take(tries);
-        match self.bus.health(calls, wanted, &fared).await {
+        let mut untold = Untold::of(self, tries);
+        let asked = (untold.calls, wanted);
+        match self.bus.health(&self.teller, asked, &untold.fared).await {
             Ok(health) => {
+                let fared = untold.told();
                 self.known().apply(&fared, &health, &self.meters);
                 health.granted
             }
             Err(error) => {
-                self.known().give_back(calls, &fared, &error);
+                self.known().is_refused(&error);
                 // Calls have bounds of their own.
                 true
             }
@@ -147,5 +195,34 @@ impl Breaker {
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is being told: if that comes to nothing, also because the turn ends meanwhile, it is told the next time.
+struct Untold<'a> {
+    breaker: &'a Breaker,
+    calls: u64,
+    fared: Vec<Fared>,
+}
+
+impl<'a> Untold<'a> {
+    fn of(breaker: &'a Breaker, tries: Option<usize>) -> Self {
+        let (calls, fared) = breaker.known().take(tries);
+        Self {
+            breaker,
+            calls,
+            fared,
+        }
+    }
+
+    fn told(&mut self) -> Vec<Fared> {
+        self.calls = 0;
+        std::mem::take(&mut self.fared)
+    }
+}
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        self.breaker.known().give_back(self.calls, &self.fared);
     }
 }

@@ -122,8 +122,8 @@ where
 struct Given {
     /// The agent's own options that the line names, and not only the environment.
     own: Vec<String>,
-    /// To `run` an agent, whether or not it is one of its own options.
-    tier2: Tier,
+    /// To `run` an agent, whether or not it is one of its own options; none where nobody said.
+    tier2: Option<Tier>,
 }
 
 impl Given {
@@ -135,7 +135,7 @@ impl Given {
         let Some((_, matches)) = matches.subcommand() else {
             return Self {
                 own: Vec::new(),
-                tier2: Tier::Off,
+                tier2: None,
             };
         };
         let is_given = |name: &String| {
@@ -143,9 +143,11 @@ impl Given {
             known && matches.value_source(name) == Some(ValueSource::CommandLine)
         };
         let tier2 = matches.try_get_one("tier2").ok().flatten();
+        let is_said =
+            tier2.is_some() && matches.value_source("tier2") != Some(ValueSource::DefaultValue);
         Self {
             own: names.filter(is_given).collect(),
-            tier2: tier2.copied().unwrap_or(Tier::Off),
+            tier2: tier2.copied().filter(|_| is_said),
         }
     }
 }

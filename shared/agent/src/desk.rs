@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::payer::Payer;
-use crate::breaker::{Breaker, Verdict};
+use crate::breaker::{Breaker, Named, Verdict};
 use crate::metrics::Meters;
 use crate::models::Model;
 use crate::retry::Backoff;
@@ -97,17 +97,13 @@ impl Desk {
             model,
         });
         let chain: Vec<Line> = chain.collect();
-        let names = chain.iter().map(|line| line.name.clone());
-        let places: Vec<_> = setup
-            .llm
-            .addresses()
-            .map(str::to_owned)
-            .zip(names)
-            .collect();
+        let named = chain.iter().enumerate();
+        let named = named.map(|(place, line)| Named::of(&setup.llm, place, &line.name));
+        let named = named.collect();
         let (ended, told) = mpsc::channel(UNTOLD);
         let desk = Self {
             bus: bus.clone(),
-            breaker: breaks.then(|| Breaker::new(bus, meters, &places)),
+            breaker: breaks.then(|| Breaker::new(bus, meters, named)),
             chain,
             models,
             life: setup.llm.longest() + SLACK,
@@ -281,6 +277,13 @@ impl Desk {
                 call,
                 "it is not told what a call used: all that it might have counts"
             );
+        }
+    }
+
+    /// The model at this place is asked with another key.
+    pub(crate) fn keyed(&self, llm: &llm::Client, place: usize) {
+        if let (Some(breaker), Some(line)) = (&self.breaker, self.chain.get(place)) {
+            breaker.renamed(place, Named::of(llm, place, &line.name));
         }
     }
 

@@ -96,13 +96,14 @@ pub struct RedisTls {
     redis_key: Option<PathBuf>,
 }
 
-/// Who judges beside the rules. All agents are told: what the endpoint must see first, none of them shows before.
+// Who judges beside the rules. All agents are told: what the endpoint must see first, none of them shows before. Not a doc
+// comment: clap would take it for what a command is about.
 #[derive(Debug, Clone, Copy, Args, Serialize, Deserialize)]
 // Among an agent's own options it is not a group of its own.
 #[group(skip)]
 pub struct SecondTier {
-    /// Who looks again after the moderator's rules; the same in the whole fleet. Where the endpoint does, nothing of an
-    /// answer is shown before its verdict in stories of the output policy hold
+    /// Who looks again after the moderator's rules; the same in the whole fleet. Where the endpoint does, or this is not
+    /// said, nothing of an answer is shown before its verdict in stories of the output policy hold
     #[arg(long, env = "STORYFLEET_TIER2", value_enum, default_value_t = Tier::Off)]
     pub tier2: Tier,
 }
@@ -225,10 +226,10 @@ impl SecondTier {
 
 impl Tier {
     /// Whether nothing of an answer may be shown before its verdict. Where the rules let a window pass, the model would
-    /// not be asked; the endpoint would.
+    /// not be asked; the endpoint would. Who was told nothing cannot know.
     #[must_use]
-    pub(crate) fn must_see_first(self, output: OutputPolicy) -> bool {
-        self == Self::Endpoint && output == OutputPolicy::Hold
+    pub(crate) fn must_see_first(tier: Option<Self>, output: OutputPolicy) -> bool {
+        matches!(tier, None | Some(Self::Endpoint)) && output == OutputPolicy::Hold
     }
 }
 

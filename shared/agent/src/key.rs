@@ -115,6 +115,7 @@ impl<A: Agent> Worker<A> {
         }
         let client = current.with_key(place, key);
         let client = client.with_context(|| format!("in the key file {}", file.display()))?;
+        self.desk.keyed(&client, place);
         self.llm.send_replace(client);
         tracing::info!(
             agent = self.name.as_str(),

@@ -33,6 +33,10 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, drain: CancellationTok
             Taking::All => free,
             Taking::One => 1,
             Taking::NoneUntil(at) => {
+                // What shards that were slow to answer gave is nobody's until it is held here.
+                let late = reader.rest().await;
+                worker.begin(late).await;
+                asker.rests();
                 tokio::select! {
                     () = sleep_until(at) => {}
                     () = drain.cancelled() => {}

@@ -1,5 +1,5 @@
-//! Logs, beside which spans may be exported: JSON for machines, lines for people. Each is one line whatever people or models wrote into it: an error may
-//! quote them.
+//! Logs, beside which spans may be exported: JSON for machines, lines for people. Each is one line whatever people or models
+//! wrote into it: an error may quote them.
 
 use std::fmt;
 use std::io::{self, IsTerminal};

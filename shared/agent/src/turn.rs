@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bus::{Commit, Delivery, Draft, Fetched, Recording, Work};
 use llm::Tape;
-use story::{Event, EventId, RecordingPolicy};
+use story::{Event, EventId, OutputPolicy, RecordingPolicy};
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -16,7 +16,8 @@ use self::effects::commit;
 use self::end::{hopeless, postponed, was_taken_back};
 use self::paid::{Begun, Left};
 use crate::agent::notice;
-use crate::draft::Watched;
+use crate::draft::{Watched, Words};
+use crate::flags::Tier;
 use crate::lease::Held;
 use crate::metrics::Outcome;
 use crate::recording::Packer;
@@ -92,6 +93,9 @@ impl From<Failure> for Untold {
     }
 }
 
+/// The story, who may join the beat, and what an earlier delivery left.
+type Begin = (Fetched, Vec<Event>, Option<Left>);
+
 impl<A: Agent> Step<'_, A> {
     async fn run(&self) -> Outcome {
         match self.answer().await {
@@ -138,15 +142,12 @@ impl<A: Agent> Step<'_, A> {
     /// answers, the turn is begun as that one was.
     async fn told(&self, work: &Work, merges: usize, again: bool) -> Result<Commit, Untold> {
         let begun = match self.begun(work, merges, again).await {
-            Ok(begun) => begun,
-            // Deleted while the event waited: the entry ends without a trace.
-            Err(bus::Error::NoStory(_)) => return Ok(Commit::default()),
+            Ok(Some(begun)) => begun,
+            // Taken back, or deleted with its story, while it waited: the entry ends without a trace.
+            Ok(None) | Err(bus::Error::NoStory(_)) => return Ok(Commit::default()),
             Err(error) => return Err(Untold::from(Failure::Bus(error))),
         };
         let (fetched, waiting, left) = begun;
-        if was_taken_back(&work.event.id, &fetched.context.history) {
-            return Ok(Commit::default());
-        }
         let policies = fetched.context.policies;
         let ids: Vec<EventId> = waiting.iter().map(|event| event.id.clone()).collect();
         let (effects, recording) = self.handle(work, (fetched, left), waiting).await;
@@ -164,16 +165,21 @@ impl<A: Agent> Step<'_, A> {
         }
     }
 
-    /// What the turn is begun with: the story, who may join the beat, and the answers that are paid for already.
+    /// What the turn is begun with: the story, who may join the beat, and the answers that are paid for already. `None`: what it
+    /// would answer was taken back.
     async fn begun(
         &self,
         work: &Work,
         merges: usize,
         again: bool,
-    ) -> Result<(Fetched, Vec<Event>, Option<Left>), bus::Error> {
+    ) -> Result<Option<Begin>, bus::Error> {
         let bus = &self.worker.bus;
         let ask = || self.timed(bus.context(&self.delivery, (HISTORY, None), merges));
         let fetched = self.insist(ask).instrument(spans::redis("context")).await?;
+        // By the log as it is now: that of a turn that is begun again ends where that one's did.
+        if was_taken_back(&work.event.id, &fetched.context.history) {
+            return Ok(None);
+        }
         // The last delivery may have died of what had joined it: that is tried once more, and not for ever.
         let may_join = self.delivery.deliveries <= 2;
         let left = Left::of(&fetched).filter(|left| again && (may_join || left.is_alone()));
@@ -188,11 +194,11 @@ impl<A: Agent> Step<'_, A> {
                     answers = left.answers.len(),
                     "an earlier turn paid for answers"
                 );
-                return Ok((fetched, waiting, Some(left)));
+                return Ok(Some((fetched, waiting, Some(left))));
             }
         }
         let waiting = waiting(self.worker, work, &fetched, merges);
-        Ok((fetched, waiting, None))
+        Ok(Some((fetched, waiting, None)))
     }
 
     /// A read of the context, counted if it was answered.
@@ -213,13 +219,7 @@ impl<A: Agent> Step<'_, A> {
         (fetched, left): (Fetched, Option<Left>),
         waiting: Vec<Event>,
     ) -> (Result<Effects, HandleError>, Option<Recording>) {
-        let output = fetched.context.policies.output;
-        let (mut sender, words) = draft::channel(output);
-        // What only some readers may see never goes over the channel that everybody hears.
-        if work.event.audience.is_some() || self.worker.settings.tier2.must_see_first(output) {
-            // The draft's own sender ends here: as long as it lives, the pump waits for its words.
-            sender = DraftSender::off();
-        }
+        let (sender, words) = self.live(work, fetched.context.policies.output);
         let packer = self.worker.packer.as_ref();
         let packer = packer.filter(|_| fetched.context.policies.recording == RecordingPolicy::On);
         let llm = self.llm(work, &fetched, &waiting);
@@ -275,6 +275,19 @@ impl<A: Agent> Step<'_, A> {
             self.packed(packer, fetched.epoch, &went)
         });
         (effects, recording)
+    }
+
+    /// Where the agent puts its text as it comes, and where that comes out.
+    fn live(&self, work: &Work, output: OutputPolicy) -> (DraftSender, Words) {
+        let (sender, words) = draft::channel(output);
+        // What only some readers may see never goes over the channel that everybody hears.
+        let is_told = work.event.audience.is_none()
+            && !Tier::must_see_first(self.worker.settings.tier2, output);
+        match is_told {
+            true => (sender, words),
+            // The draft's own sender ends here: as long as it lives, the pump waits for its words.
+            false => (DraftSender::off(), words),
+        }
     }
 
     /// With the keys that are good now, of the models that do not fail, and within the limits.

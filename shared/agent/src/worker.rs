@@ -58,7 +58,7 @@ pub struct Settings {
     /// Whether models that fail are left alone, and retries are held back when the fleet makes too many.
     pub breaker: bool,
     /// The moderator's, in each of the fleet's workers.
-    pub tier2: Tier,
+    pub tier2: Option<Tier>,
 }
 
 impl Settings {
@@ -75,7 +75,7 @@ impl Settings {
             recordings: Packer::default().keep.turns,
             recording_age: Packer::default().keep.age,
             breaker: true,
-            tier2: Tier::Off,
+            tier2: None,
         }
     }
 }

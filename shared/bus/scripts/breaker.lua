@@ -1,31 +1,33 @@
 -- Keeps, for the whole installation, which models are not to be asked for now since they fail, and how many retries may be made.
 --
 -- KEYS  1 health
--- ARGV  1 calls that were begun since the last time  2 what is asked for: '' | retry | fallback
---       3 … fives: model, requests that it answered and that it failed since the last time, for how long it says that it is
---       not to be asked, ms (0 = it does not), whether it is to be tried while it is open (0 | 1)
+-- ARGV  1 calls that were begun since the last time  2 what is asked for: '' | retry | fallback  3 whose retries
+--       4 a letter for who tells  5 … fives: model, how its requests ended since the last time, oldest first (. answered,
+--       x failed), for how long it says that it is not to be asked, ms (0 = it does not), whether it is to be tried while it is
+--       open (0 | 1), whether another one is asked in its place (0 | 1)
 -- Reply {whether what was asked for may be made, then threes: 0 = closed | 1 = open | 2 = open, and this asker may try it,
 --       ms until it may be tried, ms since it opened}
 --
 -- In health
--- - m:<model>: its last 20 requests (. answered, x failed), when it may be tried again, when it opened, how often it was tried
---   since in vain, until when somebody tries it
--- - retries: how many may be made, and when that was so
+-- - m:<model>: its last 20 requests (. or x, and the letter of who made each), when it may be tried again, when it opened, how
+--   often it was tried since in vain, until when somebody tries it
+-- - r:<whose>: how many retries may be made, and when that was so
 --
 -- Invariants
--- - A model opens when it says so, when its last five requests failed, or half of the last 20; a tenth of them where there is no
---   retry left to mend that with. It closes when it answers once it may be tried, which one asker at a time does.
+-- - A model opens when it says so, when its last five requests failed, or half of the last 20; a tenth of them where another one
+--   is asked in its place and no retry is left. It does not for failures of one worker that has had no answer while others have:
+--   that is the worker's network. It closes when it answers once it may be tried, which one asker at a time does.
 -- - A retry is taken from a tenth of all calls, up to 500, and from one each 10 s while there are less than 20. Asking another
 --   model is taken from that too, and never refused.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local health, calls, wanted = KEYS[1], tonumber(ARGV[1]), ARGV[2]
+local health, calls, wanted, retries, letter = KEYS[1], tonumber(ARGV[1]), ARGV[2], 'r:' .. ARGV[3], ARGV[4]
 local KEPT, IN_A_ROW = 20, 5
 local FIRST, LONGEST, TRYING = 5000, 60000, 10000
 local RESERVE, SAVED, DEBT = 20, 500, -100
 
-local left, since = string.match(redis.call('HGET', health, 'retries') or '', '^(%S+) (%S+)$')
+local left, since = string.match(redis.call('HGET', health, retries) or '', '^(%S+) (%S+)$')
 left = tonumber(left or RESERVE)
 local in_time = left + math.max(now - tonumber(since or now), 0) / 10000
 left = math.min(math.max(left, math.min(in_time, RESERVE)) + calls / 10, SAVED)
@@ -36,33 +38,44 @@ end
 -- Each worker looks each second: who has nothing to tell writes nothing.
 local is_new = calls > 0 or wanted ~= ''
 if is_new then
-  redis.call('HSET', health, 'retries', string.format('%.3f %.0f', left, now))
+  redis.call('HSET', health, retries, string.format('%.3f %.0f', left, now))
 end
 
-local function fails(ends)
-  local _, failed = string.gsub(ends, 'x', '')
-  if string.sub(ends, -IN_A_ROW) == string.rep('x', IN_A_ROW) then
-    return true
+local function fails(ends, has_next)
+  local all, failed, in_a_row, failing, others = 0, 0, 0, {}, {}
+  for ended, by in string.gmatch(ends, '(.)(.)') do
+    all = all + 1
+    if ended == 'x' then
+      failed, in_a_row, failing[by] = failed + 1, in_a_row + 1, true
+    else
+      in_a_row, others[by] = 0, true
+    end
   end
-  return #ends == KEPT and failed >= KEPT / (left < 1 and 10 or 2)
+  local one = next(failing)
+  if one and not next(failing, one) and not others[one] and next(others) then
+    return false
+  end
+  local most = has_next and left < 1 and KEPT / 10 or KEPT / 2
+  return in_a_row >= IN_A_ROW or all == KEPT and failed >= most
 end
 
-local function told(model, answered, failed, shut, tries)
+local function told(model, ended, shut, tries, has_next)
   local field = 'm:' .. model
   local kept = redis.call('HGET', health, field)
   local ends, again, opened, vain, trying = string.match(kept or '', '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
   again, opened, vain, trying = tonumber(again or 0), tonumber(opened or 0), tonumber(vain or 0), tonumber(trying or 0)
+  local answered, failed = string.find(ended, '.', 1, true), string.find(ended, 'x', 1, true)
   -- With nothing in front of it an empty one would be no word.
-  ends = string.sub(ends or '-', 2) .. string.rep('.', math.min(answered, KEPT)) .. string.rep('x', math.min(failed, KEPT))
-  ends = string.sub(ends, -KEPT)
+  ends = string.sub(ends or '-', 2) .. string.gsub(ended, '.', '%0' .. letter)
+  ends = string.sub(ends, -2 * KEPT)
   -- After the clock went back nothing is open for longer than it could be from now.
   again, opened = math.min(again, now + LONGEST), math.min(opened, now)
   local state, wait = 0, 0
-  if opened == 0 and (shut > 0 or fails(ends)) then
+  if opened == 0 and (shut > 0 or fails(ends, has_next)) then
     opened, again, vain, trying = now, now + (shut > 0 and shut or FIRST), 0, 0
-  elseif opened > 0 and now >= again and answered > 0 then
+  elseif opened > 0 and now >= again and answered then
     ends, again, opened, vain, trying = '', 0, 0, 0, 0
-  elseif opened > 0 and (shut > 0 or now >= again and failed > 0) then
+  elseif opened > 0 and (shut > 0 or now >= again and failed) then
     vain = now >= again and vain + 1 or vain
     local pause = shut > 0 and shut or math.min(FIRST * 2 ^ math.min(vain, 10), LONGEST)
     again, trying = math.max(again, now + pause), 0
@@ -82,9 +95,9 @@ local function told(model, answered, failed, shut, tries)
 end
 
 local reply = { is_granted and 1 or 0 }
-for i = 3, #ARGV, 5 do
-  local answered, failed, shut = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
-  local state, wait, open_for = told(ARGV[i], answered, failed, math.min(shut, LONGEST), ARGV[i + 4] == '1')
+for i = 5, #ARGV, 5 do
+  local shut = math.min(tonumber(ARGV[i + 2]), LONGEST)
+  local state, wait, open_for = told(ARGV[i], ARGV[i + 1], shut, ARGV[i + 3] == '1', ARGV[i + 4] == '1')
   reply[#reply + 1] = state
   reply[#reply + 1] = wait
   reply[#reply + 1] = open_for

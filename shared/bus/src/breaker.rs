@@ -10,24 +10,59 @@ use crate::{Bus, Error};
 
 pub(crate) static BREAKER: Script = Script::new(include_str!("../scripts/breaker.lua"));
 
+/// So many of the last requests tell how a model is.
+const KEPT: usize = 20;
+
 /// How a model fared since that was last told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fared {
-    /// The model and where it is served.
+    /// The model, where it is served, and for which account.
     pub model: String,
-    pub answered: u64,
-    pub failed: u64,
+    /// The last requests, oldest first: `.` answered, `x` failed.
+    pub ended: String,
     /// How long it says that it is not to be asked; a minute at most.
     pub shut: Duration,
     /// Whether it is to be tried while it is open.
     pub tries: bool,
+    /// Whether another one is asked in its place.
+    pub has_next: bool,
+}
+
+/// Who tells and asks.
+#[derive(Debug, Clone)]
+pub struct Teller {
+    /// One of several: a letter or a digit.
+    pub letter: char,
+    /// Whose retries it makes: those that ask the same model first have them together.
+    pub retries: String,
 }
 
 impl Fared {
+    /// A request was answered, or failed.
+    pub fn ends(&mut self, answered: bool) {
+        if self.ended.len() == KEPT {
+            self.ended.remove(0);
+        }
+        self.ended.push(if answered { '.' } else { 'x' });
+    }
+
+    /// What was told in vain comes before what came since.
+    pub fn after(&mut self, untold: &Self) {
+        let all = [untold.ended.as_str(), &self.ended].concat();
+        self.ended = all[all.len().saturating_sub(KEPT)..].to_owned();
+        self.shut = self.shut.max(untold.shut);
+    }
+
     /// Whether some request to the model ended.
     #[must_use]
     pub fn tells(&self) -> bool {
-        self.answered + self.failed > 0 || !self.shut.is_zero()
+        !self.ended.is_empty() || !self.shut.is_zero()
+    }
+
+    /// How many of the requests failed.
+    #[must_use]
+    pub fn failures(&self) -> usize {
+        self.ended.matches('x').count()
     }
 }
 
@@ -72,8 +107,8 @@ impl Bus {
     /// When Redis was not reached or refuses.
     pub async fn health(
         &self,
-        calls: u64,
-        wanted: Wanted,
+        teller: &Teller,
+        (calls, wanted): (u64, Wanted),
         models: &[Fared],
     ) -> Result<Health, Error> {
         let mut call = BREAKER.call();
@@ -83,10 +118,12 @@ impl Bus {
             Wanted::Retry => "retry",
             Wanted::Fallback => "fallback",
         });
+        call.arg(teller.retries.as_str());
+        call.arg(teller.letter.to_string());
         for fared in models {
-            call.arg(fared.model.as_str());
-            call.number(fared.answered).number(fared.failed);
-            call.number(millis(fared.shut)).number(fared.tries);
+            call.arg(fared.model.as_str()).arg(fared.ended.as_str());
+            call.number(millis(fared.shut));
+            call.number(fared.tries).number(fared.has_next);
         }
         let reply: Vec<u64> = read(call.run(&self.link).await?)?;
         let (granted, models) = reply

@@ -7,23 +7,37 @@ mod server;
 
 use std::time::Duration;
 
-use bus::{Bus, Fared, State, Wanted};
+use bus::{Bus, Fared, State, Teller, Wanted};
 use redis::Commands;
 use server::Server;
 
 const HEALTH: &str = "sf:{0}:admission:health";
 
-fn fared(answered: u64, failed: u64) -> Fared {
-    Fared {
+fn fared(answered: usize, failed: usize) -> Fared {
+    let mut fared = Fared {
         model: "http://one m".to_owned(),
-        answered,
-        failed,
+        has_next: true,
         ..Fared::default()
+    };
+    let ends = std::iter::repeat_n(true, answered).chain(std::iter::repeat_n(false, failed));
+    ends.for_each(|answered| fared.ends(answered));
+    fared
+}
+
+fn teller(letter: char) -> Teller {
+    Teller {
+        letter,
+        retries: "m".to_owned(),
     }
 }
 
 async fn state(bus: &Bus, fared: Fared) -> State {
-    let health = bus.health(0, Wanted::Nothing, &[fared]).await.unwrap();
+    state_of(bus, 'a', fared).await
+}
+
+async fn state_of(bus: &Bus, letter: char, fared: Fared) -> State {
+    let asked = (0, Wanted::Nothing);
+    let health = bus.health(&teller(letter), asked, &[fared]).await.unwrap();
     health.models[0]
 }
 
@@ -143,13 +157,22 @@ async fn other_models_are_as_they_are() {
         ..fared(0, 4)
     };
     let both = [fared(0, 0), other];
-    let health = bus.health(0, Wanted::Nothing, &both).await.unwrap();
+    let asked = (0, Wanted::Nothing);
+    let health = bus.health(&teller('a'), asked, &both).await.unwrap();
     assert!(is_open(health.models[0]));
     assert_eq!(health.models[1], State::Closed);
 }
 
 async fn may(bus: &Bus, calls: u64, wanted: Wanted) -> bool {
-    bus.health(calls, wanted, &[]).await.unwrap().granted
+    may_of(bus, "m", (calls, wanted)).await
+}
+
+async fn may_of(bus: &Bus, retries: &str, asked: (u64, Wanted)) -> bool {
+    let teller = Teller {
+        letter: 'a',
+        retries: retries.to_owned(),
+    };
+    bus.health(&teller, asked, &[]).await.unwrap().granted
 }
 
 async fn retries(bus: &Bus) -> u64 {
@@ -201,11 +224,11 @@ async fn after_the_clock_went_back_nothing_is_open_for_long() {
     let server = Server::start();
     let bus = opened(&server).await;
     let mut raw = server.raw();
-    let far = "-xxxxx 99999999999999 99999999999999 0 99999999999999";
+    let far = "-xaxaxaxaxa 99999999999999 99999999999999 0 99999999999999";
     let () = raw.hset(HEALTH, "m:http://one m", far).unwrap();
     let again = again(state(&bus, fared(0, 0)).await);
     assert!(again <= Duration::from_secs(60), "{again:?}");
-    let () = raw.hset(HEALTH, "retries", "0 99999999999999").unwrap();
+    let () = raw.hset(HEALTH, "r:m", "0 99999999999999").unwrap();
     assert!(may(&bus, 10, Wanted::Retry).await);
 }
 
@@ -227,4 +250,53 @@ async fn who_only_looks_writes_nothing() {
     assert_eq!(before, "cmdstat_hset:calls=1");
     assert!(is_open(state(&bus, fared(0, 0)).await));
     assert_eq!(written(&mut raw), before);
+}
+
+#[tokio::test]
+async fn a_worker_that_reaches_no_model_closes_it_for_nobody_who_does() {
+    let server = Server::start();
+    let bus = server.bus();
+    state_of(&bus, 'a', fared(3, 0)).await;
+    assert_eq!(state_of(&bus, 'b', fared(0, 9)).await, State::Closed);
+    // It is the model's where another one fails too, or who has had answers.
+    assert!(is_open(state_of(&bus, 'a', fared(0, 2)).await));
+
+    let server = Server::start();
+    let bus = server.bus();
+    state_of(&bus, 'a', fared(3, 0)).await;
+    assert!(is_open(state_of(&bus, 'b', fared(1, 5)).await));
+}
+
+#[tokio::test]
+async fn the_order_of_what_was_told_in_vain_is_kept() {
+    let mut later = fared(1, 0);
+    later.after(&fared(0, 9));
+    let server = Server::start();
+    let bus = server.bus();
+    assert_eq!(state(&bus, later).await, State::Closed);
+    let mut later = fared(0, 1);
+    later.after(&fared(9, 4));
+    assert!(is_open(state(&bus, later).await));
+}
+
+#[tokio::test]
+async fn a_model_without_another_in_its_place_opens_for_no_want_of_retries() {
+    let server = Server::start();
+    let bus = server.bus();
+    let alone = |answered, failed| Fared {
+        has_next: false,
+        ..fared(answered, failed)
+    };
+    retries(&bus).await;
+    assert_eq!(state(&bus, alone(11, 4)).await, State::Closed);
+    assert_eq!(state(&bus, alone(4, 1)).await, State::Closed);
+    assert!(is_open(state(&bus, fared(0, 0)).await));
+}
+
+#[tokio::test]
+async fn who_asks_another_model_first_has_retries_of_its_own() {
+    let server = Server::start();
+    let bus = server.bus();
+    assert_eq!(retries(&bus).await, 20);
+    assert!(may_of(&bus, "other", (0, Wanted::Retry)).await);
 }

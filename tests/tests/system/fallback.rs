@@ -64,8 +64,8 @@ async fn events_wait_for_a_model_that_fails_and_one_at_a_time_tries_it() -> anyh
     let stack = Stack::start(Options::playing("rules: [{reply: {fault: error_503}}]")).await?;
     let one = ["--concurrency", "1"];
     let (worker, mut log) = stack.worker_with(Agent::Dialogue, &one)?;
-    let story = stack.story("s0", Policies::default()).await?;
-    let first = stack.say(&story, "l0", "What is there?").await?;
+    let story = stack.story("first", Policies::default()).await?;
+    let first = stack.say(&story, "f", "What is there?").await?;
     let mut reader = stack.hear(&story).await?;
     assert!(matches!(reader.outcome_of(&first).await?, Outcome::Failed));
     for n in 1..20 {
@@ -92,6 +92,72 @@ async fn events_wait_for_a_model_that_fails_and_one_at_a_time_tries_it() -> anyh
     assert!(answered >= 16, "{answered} events were answered");
     assert!(worker.end().await?.success());
     stack.audit(answered).await?;
+    stack.end().await;
+    Ok(())
+}
+
+/// Somebody says something in each of so many stories.
+async fn lines(stack: &Stack, stories: usize) -> anyhow::Result<()> {
+    for n in 0..stories {
+        let story = stack.story(&format!("s{n}"), Policies::default()).await?;
+        stack
+            .say(&story, &format!("l{n}"), "What is there?")
+            .await?;
+    }
+    Ok(())
+}
+
+/// Answered and failed, once all have their end.
+async fn ends(stack: &Stack) -> anyhow::Result<(u64, u64)> {
+    eventually("all have their end", async || {
+        let audit = stack.bus.audit().await?;
+        Ok((audit.in_flight == 0).then_some((audit.answered, audit.failed)))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn many_workers_leave_a_model_alone_together() -> anyhow::Result<()> {
+    let stack = Stack::start(Options::playing("rules: [{reply: {fault: error_503}}]")).await?;
+    let mut fleet = Vec::new();
+    for _ in 0..3 {
+        fleet.push(stack.worker_with(Agent::Dialogue, &["--concurrency", "2"])?);
+    }
+    lines(&stack, 40).await?;
+    for (_, log) in &mut fleet {
+        log.line(OPENED).await?;
+    }
+    stack.plays("rules: []").await?;
+    let (answered, failed) = ends(&stack).await?;
+    // Two in each hand as it opens, as many that are taken before a worker hears of it, and a try or two.
+    assert!(failed <= 14, "{answered} answered, {failed} failed");
+    for (worker, log) in fleet {
+        assert!(worker.end().await?.success());
+        assert_eq!(log.with(CLOSED).len(), 1, "each hears of it");
+    }
+    stack.audit(answered).await?;
+    stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_that_is_refused_stops_nobody_who_has_another() -> anyhow::Result<()> {
+    let mut stack = Stack::start(Options::default()).await?;
+    stack.change_model_key("sk-right").await?;
+    let with = |key| ["--concurrency", "1", "--llm-api-key", key];
+    let (bad, mut told) = stack.worker_with(Agent::Dialogue, &with("sk-wrong"))?;
+    let story = stack.story("first", Policies::default()).await?;
+    let first = stack.say(&story, "f", "What is there?").await?;
+    let mut reader = stack.hear(&story).await?;
+    assert_eq!(reader.outcome_of(&first).await?, Outcome::Failed);
+    told.line(OPENED).await?;
+    let (good, log) = stack.worker_with(Agent::Dialogue, &with("sk-right"))?;
+    lines(&stack, 20).await?;
+    let (answered, failed) = ends(&stack).await?;
+    // The first one, and what the other worker was given by the read that it was waiting for then.
+    assert!(answered >= 19 && failed <= 2, "{answered}, {failed}");
+    assert!(log.with(OPENED).is_empty());
+    assert!(good.end().await?.success() && bad.end().await?.success());
     stack.end().await;
     Ok(())
 }
@@ -124,10 +190,12 @@ async fn events_that_wait_for_a_model_have_their_end_when_a_call_would_have() ->
 async fn a_retry_that_is_held_back_leaves_what_there_is_of_the_answer() -> anyhow::Result<()> {
     let cut = "rules: [{reply: {text: 'Dust falls. Then it rains', fault: cut(5)}}]";
     let stack = Stack::start(Options::playing(cut)).await?;
+    // Of those who ask this model first, with no key.
+    let retries = format!("r:{} mock ", stack.llm());
     let none = [
         "HSET",
         "sf:{0}:admission:health",
-        "retries",
+        &retries,
         "-100 9999999999999",
     ];
     stack.redis(&none).await?;

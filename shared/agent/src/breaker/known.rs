@@ -6,13 +6,16 @@ use bus::{Fared, Health, State};
 use llm::{Asked, Class, Done, Kind};
 use tokio::time::Instant;
 
-use super::{EVERY, Taking};
+use super::{EVERY, Named, Taking};
 use crate::metrics::Meters;
 
 /// How long a model is left alone that refuses the key, or has no credit left: until somebody sees to it.
 const REFUSES: Duration = Duration::from_secs(30);
 /// The same of one that is asked too much and does not say for how long, where there is another one.
 const BUSY: Duration = Duration::from_secs(1);
+
+/// As long as Redis has nobody else try a model.
+const TRIAL: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct Known {
@@ -30,6 +33,8 @@ struct Model {
     name: String,
     /// What Redis does not know yet.
     fared: Fared,
+    /// As far as this worker saw.
+    failed: Option<Class>,
     open: Option<Open>,
 }
 
@@ -38,6 +43,8 @@ struct Open {
     since: Instant,
     again: Instant,
     trial: Trial,
+    /// Until then: another worker may try the model after it.
+    trial_ends: Instant,
 }
 
 /// Whether this worker may try a model that is open.
@@ -62,14 +69,17 @@ pub(super) enum Begins {
 }
 
 impl Known {
-    /// `models`: the address of each and its name.
-    pub(super) fn new(models: &[(String, String)]) -> Self {
-        let models = models.iter().map(|(url, name)| Model {
-            name: name.clone(),
+    pub(super) fn new(models: Vec<Named>) -> Self {
+        let last = models.len().saturating_sub(1);
+        let models = models.into_iter().enumerate();
+        let models = models.map(|(place, Named { name, account })| Model {
+            name,
             fared: Fared {
-                model: format!("{url} {name}"),
+                model: account,
+                has_next: place < last,
                 ..Fared::default()
             },
+            failed: None,
             open: None,
         });
         Self {
@@ -87,13 +97,28 @@ impl Known {
             .failed
             .and_then(|class| shut(class, done.pause, is_alone));
         let failed = shut.is_none() && done.failed.is_some_and(is_of_the_model);
-        model.fared.answered += u64::from(done.failed.is_none());
-        model.fared.failed += u64::from(failed);
+        if failed || shut.is_some() {
+            model.failed = done.failed;
+        }
+        if failed || done.failed.is_none() {
+            model.fared.ends(done.failed.is_none());
+        }
         model.fared.shut = model.fared.shut.max(shut.unwrap_or_default());
         match done.failed {
             None => model.open.is_some(),
             Some(_) => failed || shut.is_some(),
         }
+    }
+
+    /// The model at this place is asked for another account: nothing is known of that.
+    pub(super) fn renamed(&mut self, place: usize, account: String) {
+        let model = &mut self.models[place];
+        model.fared = Fared {
+            model: account,
+            has_next: model.fared.has_next,
+            ..Fared::default()
+        };
+        model.open = None;
     }
 
     /// An event was taken to try a model with.
@@ -102,7 +127,7 @@ impl Known {
             .models
             .iter_mut()
             .filter_map(|model| model.open.as_mut());
-        for open in open.filter(|open| open.trial == Trial::Granted) {
+        for open in open.filter(|open| open.trial() == Trial::Granted) {
             open.trial = Trial::Taken;
         }
     }
@@ -117,15 +142,16 @@ impl Known {
     /// How many events may be taken; the place of a model that may be tried, where it is to be asked who tries it.
     pub(super) fn resting(&self, longest: Duration) -> Result<Taking, usize> {
         let open: Option<Vec<Open>> = self.models.iter().map(|model| model.open).collect();
-        let Some(open) = open.filter(|open| open.iter().all(|open| open.since.elapsed() < longest))
-        else {
+        // From when the last one opened: one that is asked in another's place may be open since nobody had to ask it again.
+        let rests = |open: &Vec<Open>| open.iter().any(|open| open.since.elapsed() < longest);
+        let Some(open) = open.filter(rests) else {
             return Ok(Taking::All);
         };
-        if open.iter().any(|open| open.trial == Trial::Granted) {
+        if open.iter().any(|open| open.trial() == Trial::Granted) {
             return Ok(Taking::One);
         }
         let now = Instant::now();
-        let idle = |open: &Open| open.trial == Trial::No;
+        let idle = |open: &Open| open.trial() == Trial::No;
         if let Some(due) = open.iter().position(|open| idle(open) && open.again <= now) {
             return Err(due);
         }
@@ -141,6 +167,7 @@ impl Known {
         let models = self.models.iter_mut().enumerate().map(|(place, model)| {
             let next = Fared {
                 model: model.fared.model.clone(),
+                has_next: model.fared.has_next,
                 ..Fared::default()
             };
             Fared {
@@ -152,15 +179,18 @@ impl Known {
         (std::mem::take(&mut self.calls), models)
     }
 
-    /// What could not be told is told the next time.
-    pub(super) fn give_back(&mut self, calls: u64, fared: &[Fared], error: &bus::Error) {
+    /// What was not told is told the next time. Nothing of a model that has another account by then.
+    pub(super) fn give_back(&mut self, calls: u64, fared: &[Fared]) {
         self.calls += calls;
         for (model, untold) in self.models.iter_mut().zip(fared) {
-            model.fared.answered += untold.answered;
-            model.fared.failed += untold.failed;
-            model.fared.shut = model.fared.shut.max(untold.shut);
+            if model.fared.model == untold.model {
+                model.fared.after(untold);
+            }
         }
-        // Whether Redis is away is told by whoever asks it for work.
+    }
+
+    /// Whether Redis is away is told by whoever asks it for work; what else it says once.
+    pub(super) fn is_refused(&mut self, error: &bus::Error) {
         if !error.is_passing() && !self.is_denied {
             self.is_denied = true;
             tracing::warn!(%error, "how models fare is not shared with the fleet");
@@ -169,9 +199,12 @@ impl Known {
 
     pub(super) fn apply(&mut self, told: &[Fared], health: &Health, meters: &Meters) {
         let now = Instant::now();
-        for ((model, told), state) in self.models.iter_mut().zip(told).zip(&health.models) {
+        let heard = self.models.iter_mut().zip(told).zip(&health.models);
+        for ((model, told), state) in
+            heard.filter(|((model, told), _)| model.fared.model == told.model)
+        {
             let before = model.open.take();
-            let (since, again, trial) = match *state {
+            let (since, again, (trial, trial_ends)) = match *state {
                 State::Closed => {
                     if before.is_some() {
                         tracing::warn!(model = model.name, "the model answers again");
@@ -179,17 +212,19 @@ impl Known {
                     }
                     continue;
                 }
-                State::Trial { since } => (since, Duration::ZERO, Trial::Granted),
+                State::Trial { since } => (since, Duration::ZERO, (Trial::Granted, now + TRIAL)),
                 State::Open { again, since } => {
-                    // A trial is over when its end was told, or when nobody's runs any more.
-                    let is_over = told.tells() || again.is_zero();
-                    let trial = before.map_or(Trial::No, |before| before.trial);
-                    (since, again, if is_over { Trial::No } else { trial })
+                    // A trial is over when its end was told.
+                    let before = before.filter(|_| !told.tells());
+                    let trial = before.map(|before| (before.trial(), before.trial_ends));
+                    (since, again, trial.unwrap_or((Trial::No, now)))
                 }
             };
             if before.is_none() {
                 tracing::warn!(
                     model = model.name,
+                    class = model.failed.take().map(Class::as_str),
+                    again_in_s = again.as_secs(),
                     "the model fails: it is left alone until it answers"
                 );
                 meters.is_open(&model.name, true);
@@ -198,7 +233,17 @@ impl Known {
                 since: now.checked_sub(since).unwrap_or(now),
                 again: now + again,
                 trial,
+                trial_ends,
             });
+        }
+    }
+}
+
+impl Open {
+    fn trial(&self) -> Trial {
+        match Instant::now() < self.trial_ends {
+            true => self.trial,
+            false => Trial::No,
         }
     }
 }
@@ -209,7 +254,7 @@ impl Model {
         let Some(open) = &mut self.open else {
             return Begins::Asked;
         };
-        match open.trial {
+        match open.trial() {
             Trial::Granted | Trial::Taken => {
                 open.trial = Trial::Running;
                 Begins::Asked

@@ -248,7 +248,7 @@ impl Worker {
         &self,
         agent: story::Agent,
         options: &Options<O>,
-        tier2: Tier,
+        tier2: Option<Tier>,
     ) -> anyhow::Result<Settings> {
         Ok(Settings {
             name: format!("{}/{agent}", self.pod),

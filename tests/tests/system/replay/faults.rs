@@ -89,6 +89,8 @@ async fn a_turn_that_met_a_fault_of_the_model_goes_again_as_it_went() -> anyhow:
     let limits = [
         ["--llm-stall-timeout", "1s"],
         ["--llm-first-token-timeout", "3s"],
+        // All of them at once would be a model that is left alone.
+        ["--breaker", "false"],
     ];
     let limits = limits.as_flattened();
     let narrator = stack.worker_with(Agent::Narrator, limits)?;
@@ -169,7 +171,7 @@ fn scenario() -> String {
         ("This needs more words", "{\"choices\": [\"LONG"),
         ("This needs more words", "None."),
     ] {
-        let when = format!("agent: narrator, regex: '<<<{beat}', nth: 1");
+        let when = format!("agent: narrator, regex: '<<<\\w+ {beat}', nth: 1");
         writeln!(
             rules,
             "- when: {{ {when} }}\n  reply: {{ text: '{answer}' }}"

@@ -8,8 +8,11 @@ use crate::Metrics;
 const LONGEST: Duration = Duration::from_secs(90);
 
 fn known(models: usize) -> Known {
-    let names = (0..models).map(|n| (format!("http://{n}"), format!("m{n}")));
-    Known::new(&names.collect::<Vec<_>>())
+    let names = (0..models).map(|n| Named {
+        name: format!("m{n}"),
+        account: format!("http://{n} m{n}"),
+    });
+    Known::new(names.collect())
 }
 
 fn asked(model: usize, is_last: bool) -> Asked {
@@ -97,27 +100,44 @@ async fn nothing_is_taken_while_all_are_open_but_one_event_to_try_one_with() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_trial_that_nobody_made_is_over_when_redis_says_so() {
+async fn a_trial_that_nobody_made_ends_as_that_of_another_worker_may_begin() {
+    for taken in [false, true] {
+        let mut known = known(1);
+        known.hears(&[TRIAL]);
+        if taken {
+            known.took();
+        }
+        // Another one tries it by then: whenever Redis is asked, it is not yet time again.
+        tokio::time::advance(Duration::from_secs(10)).await;
+        known.hears(&[open(9)]);
+        assert!(known.rests(), "{taken}");
+    }
+}
+
+#[test]
+fn a_model_with_another_key_is_another_one() {
     let mut known = known(1);
-    known.hears(&[TRIAL]);
-    known.took();
-    assert!(known.rests());
-    known.hears(&[open(0)]);
-    assert_eq!(known.resting(LONGEST), Err(0));
+    known.hears(&[open(9)]);
+    known.told(0, &done(Some(Class::Auth)));
+    let (calls, before) = known.take(None);
+    known.renamed(0, "http://0 m0 another".to_owned());
+    assert_eq!(known.resting(LONGEST), Ok(Taking::All));
+    known.give_back(calls, &before);
+    assert!(!known.take(None).1[0].tells());
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_wait_no_longer_than_a_call_may_last() {
+async fn events_wait_no_longer_than_a_call_may_last_since_the_last_model_opened() {
     let mut known = known(2);
-    known.hears(&[open(60), open(60)]);
-    tokio::time::advance(LONGEST - Duration::from_secs(1)).await;
-    known.hears(&[
-        open(60),
-        State::Open {
-            again: Duration::from_secs(60),
-            since: LONGEST - Duration::from_secs(1),
-        },
-    ]);
+    let since = |since| State::Open {
+        again: Duration::from_secs(60),
+        since,
+    };
+    // The second one has been open for an hour, in which nobody had to ask it.
+    let hour = Duration::from_secs(3_600);
+    known.hears(&[since(Duration::ZERO), since(hour)]);
+    assert!(known.rests());
+    known.hears(&[since(LONGEST - Duration::from_secs(1)), since(hour)]);
     assert!(known.rests());
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(known.resting(LONGEST), Ok(Taking::All));
@@ -143,7 +163,7 @@ fn what_is_the_requests_own_says_nothing_of_its_model() {
         let mut known = known(2);
         let is_news = known.told(0, &done(Some(class)));
         let (_, fared) = known.take(None);
-        let told = (fared[0].failed, fared[0].shut.as_secs());
+        let told = (fared[0].failures(), fared[0].shut.as_secs());
         assert_eq!(told, (tells, shuts), "{class}");
         assert_eq!(is_news, fared[0].tells(), "{class}");
     }
@@ -163,7 +183,7 @@ fn what_redis_was_not_told_is_told_the_next_time() {
     known.told(0, &done(Some(Class::Provider)));
     let (calls, fared) = known.take(None);
     known.told(0, &done(None));
-    known.give_back(calls, &fared, &bus::Error::Server("gone".into()));
+    known.give_back(calls, &fared);
     let (calls, fared) = known.take(None);
-    assert_eq!((calls, fared[0].answered, fared[0].failed), (1, 1, 1));
+    assert_eq!((calls, fared[0].ended.as_str()), (1, "x."));
 }
