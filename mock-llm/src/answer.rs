@@ -1,6 +1,8 @@
 //! What the mock says when no script says otherwise: each agent's kind of answer, whole and well formed,
 //! or spoiled by a story fault.
 
+use std::ops::RangeInclusive;
+
 use serde_json::{Value, json};
 
 use crate::dice::Dice;
@@ -12,8 +14,10 @@ use crate::wire::{Chat, ResponseFormat, Stop};
 
 /// Stands alone on the line between the prose and its JSON.
 const TRAILER: &str = "@@@";
-/// Tokens of what is said over and over, at least.
-const LONGER: u32 = 200;
+/// Tokens of what is said over and over: more than a line may have, and less than a beat.
+const OVER: RangeInclusive<u32> = 200..=350;
+/// How often it is, where it has so many tokens then.
+const TIMES: u32 = 24;
 /// Words that make the mock's moderator object.
 const BLOCKED: &str = "forbiddenword";
 const FLAGGED: &str = "dubiousword";
@@ -156,12 +160,11 @@ impl Speaker<'_> {
             Some(Kind::Repeats) => {
                 let end = text.find(['.', ';', '…', ',']).unwrap_or(text.len());
                 let sentence = format!("{}. ", &text[..end]);
-                // However short it is: more than a line may have, and less than a beat.
-                let times = LONGER.div_ceil(token::count(&sentence).max(1));
-                sentence
-                    .repeat(usize::try_from(times.max(24)).unwrap_or(24))
-                    .trim_end()
-                    .to_owned()
+                let each = token::count(&sentence).max(1);
+                let (least, most) = (OVER.start().div_ceil(each), OVER.end() / each);
+                let times = TIMES.max(least).min(most).max(1);
+                let times = usize::try_from(times).unwrap_or(1);
+                sentence.repeat(times).trim_end().to_owned()
             }
             _ => text,
         }

@@ -1,10 +1,12 @@
 //! `POST /v1/chat/completions`.
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::sync::{Arc, LazyLock};
 
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use regex::Regex;
 use serde_json::json;
 
 use crate::answer;
@@ -61,7 +63,7 @@ impl Answer {
         let model = check(&chat)?;
         let stage = app.stage();
         stage.knows(model)?;
-        let mut dice = Dice::of(incoming.seed(app), &[&incoming.body]);
+        let mut dice = Dice::of(incoming.seed(app), &[&unmarked(&incoming.body)]);
         let id = format!("chatcmpl-{:016x}", dice.roll());
         let pace = incoming.pace(app, Dice::new(dice.roll()));
         let reply = incoming.reply(app, Endpoint::Chat, &|scope| match scope {
@@ -175,6 +177,36 @@ fn ending(text: &str, chat: &Chat, fault: Option<Kind>) -> (usize, &'static str)
         _ => {
             let (text, finish) = answer::cut(text, &chat.stop, chat.max_tokens());
             (text.len(), finish)
+        }
+    }
+}
+
+/// A request without the mark of its fences, which is a story's own and random: the same story is told the same.
+fn unmarked(body: &[u8]) -> Cow<'_, [u8]> {
+    static FENCE: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new("<<<([a-z][0-9]{6})\\b")
+            .unwrap_or_else(|error| unreachable!("a test compiles it: {error}"))
+    });
+    let Ok(text) = std::str::from_utf8(body) else {
+        return Cow::Borrowed(body);
+    };
+    match FENCE.captures(text) {
+        Some(found) => Cow::Owned(text.replace(&found[1], "").into_bytes()),
+        None => Cow::Borrowed(body),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_of_a_fence_changes_nothing() {
+        let told = |mark: &str| format!("{{\"content\":\"<<<{mark} a {mark}>>> <<<{mark} b\"}}");
+        let (one, other) = (told("k482915"), told("b000001"));
+        assert_eq!(unmarked(one.as_bytes()), unmarked(other.as_bytes()));
+        for plain in ["<<<a b>>>", "<<<K482915 a", "k482915", "\u{fffd}"] {
+            assert_eq!(*unmarked(plain.as_bytes()), *plain.as_bytes());
         }
     }
 }
