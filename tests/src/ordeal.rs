@@ -96,6 +96,18 @@ pub(crate) fn keep<R>(
     Ok(report)
 }
 
+/// So many stories: s0, s1 …
+pub(crate) fn stories(count: u32) -> anyhow::Result<Vec<(StoryId, Policies)>> {
+    let ids = (0..count).map(|n| Ok((format!("s{n}").parse()?, Policies::default())));
+    ids.collect()
+}
+
+/// How many of all lines are said in the story at this place.
+pub(crate) fn share(lines: u32, stories: usize, at: usize) -> usize {
+    let all = usize::try_from(lines).unwrap_or(usize::MAX);
+    (all + stories - 1 - at) / stories
+}
+
 /// A report as text: what is wrong, its rows, where all is kept, and the verdict.
 pub(crate) fn rows(
     f: &mut fmt::Formatter<'_>,

@@ -12,12 +12,12 @@ use clap::Args;
 use futures::future::try_join_all;
 use serde::Serialize;
 use serde_json::Value;
-use story::{Agent, Event, EventId, Payload, Policies, StoryId, outcome};
+use story::{Agent, Event, EventId, Payload, StoryId, outcome};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::chaos::CHARACTER;
-use crate::ordeal::{Stage, keep};
+use crate::ordeal::{Stage, keep, share, stories};
 use crate::{Build, Model, Process, action};
 
 pub use report::Report;
@@ -59,8 +59,7 @@ pub async fn run(plan: Plan, tell: impl Fn(&str)) -> anyhow::Result<Report> {
 }
 
 async fn run_in(folder: &Path, plan: Plan, tell: impl Fn(&str)) -> anyhow::Result<Report> {
-    let ids = (0..plan.stories).map(|n| Ok((format!("s{n}").parse()?, Policies::default())));
-    let stories: Vec<(StoryId, Policies)> = ids.collect::<anyhow::Result<_>>()?;
+    let stories = stories(plan.stories)?;
     let stage = Stage::set(folder, 1, &stories, CHARACTER).await?;
     // The strictest: whatever minute a provider counts is one of these.
     let grants = format!(
@@ -71,11 +70,10 @@ async fn run_in(folder: &Path, plan: Plan, tell: impl Fn(&str)) -> anyhow::Resul
     let workers = workers(folder, plan, &stage.settings, model.url())?;
     tell(&format!("{} lines in {} stories", plan.lines, plan.stories));
     let began = Instant::now();
-    let each = stories.iter().enumerate().map(|(at, (story, _))| {
-        let all = usize::try_from(plan.lines).unwrap_or(usize::MAX);
-        let lines = (all + stories.len() - 1 - at) / stories.len();
-        play(&stage.bus, story, lines)
-    });
+    let each = stories
+        .iter()
+        .enumerate()
+        .map(|(at, (story, _))| play(&stage.bus, story, share(plan.lines, stories.len(), at)));
     let played = try_join_all(each).await?;
     let took = began.elapsed();
     let refused = refused(&model).await?;
