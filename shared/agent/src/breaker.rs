@@ -11,7 +11,7 @@ mod known;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bus::{Bus, Fared, Teller, Wanted};
+use bus::{Bus, Fared, Wanted};
 use llm::{Asked, Done, Kind};
 use rand::seq::IndexedRandom;
 use secrecy::ExposeSecret;
@@ -25,7 +25,6 @@ use crate::metrics::Meters;
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
-/// Failures of workers are told apart by these.
 const LETTERS: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 /// A model that may be left alone.
@@ -41,7 +40,8 @@ pub(crate) struct Named {
 pub(crate) struct Breaker {
     bus: Bus,
     meters: Meters,
-    teller: Teller,
+    /// Told with all that is told: failures of several workers are told apart by it.
+    letter: char,
     known: Mutex<Known>,
     /// There is something to tell that others should know at once.
     news: Notify,
@@ -90,14 +90,10 @@ impl Breaker {
         for model in &models {
             meters.is_open(&model.name, false);
         }
-        let first = models.first().map(|model| model.account.clone());
         Self {
             bus: bus.clone(),
             meters: meters.clone(),
-            teller: Teller {
-                letter: char::from(*LETTERS.choose(&mut rand::rng()).unwrap_or(&b'a')),
-                retries: first.unwrap_or_default(),
-            },
+            letter: char::from(*LETTERS.choose(&mut rand::rng()).unwrap_or(&b'a')),
             known: Mutex::new(Known::new(models)),
             news: Notify::new(),
         }
@@ -106,6 +102,7 @@ impl Breaker {
     /// The model at this place is asked with another key.
     pub(crate) fn renamed(&self, place: usize, named: Named) {
         self.known().renamed(place, named.account);
+        self.meters.is_open(&named.name, false);
     }
 
     /// Whether a request may be made: a round trip where it is no first one, or where it may try a model.
@@ -179,7 +176,7 @@ impl Breaker {
     async fn exchange(&self, wanted: Wanted, tries: Option<usize>) -> bool {
         let mut untold = Untold::of(self, tries);
         let asked = (untold.calls, wanted);
-        match self.bus.health(&self.teller, asked, &untold.fared).await {
+        match self.bus.health(self.letter, asked, &untold.fared).await {
             Ok(health) => {
                 let fared = untold.told();
                 self.known().apply(&fared, &health, &self.meters);

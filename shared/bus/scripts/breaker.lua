@@ -1,9 +1,9 @@
 -- Keeps, for the whole installation, which models are not to be asked for now since they fail, and how many retries may be made.
 --
 -- KEYS  1 health
--- ARGV  1 calls that were begun since the last time  2 what is asked for: '' | retry | fallback  3 whose retries
---       4 a letter for who tells  5 … fives: model, how its requests ended since the last time, oldest first (. answered,
---       x failed), for how long it says that it is not to be asked, ms (0 = it does not), whether it is to be tried while it is
+-- ARGV  1 calls that were begun since the last time  2 what is asked for: '' | retry | fallback  3 a letter for who tells
+--       4 … fives: model, in the order in which they are asked, how its requests ended since the last time, oldest first
+--       (. answered, x failed), for how long it says that it is not to be asked, ms (0 = it does not), whether it is to be tried while it is
 --       open (0 | 1), whether another one is asked in its place (0 | 1)
 -- Reply {whether what was asked for may be made, then threes: 0 = closed | 1 = open | 2 = open, and this asker may try it,
 --       ms until it may be tried, ms since it opened}
@@ -11,7 +11,7 @@
 -- In health
 -- - m:<model>: its last 20 requests (. or x, and the letter of who made each), when it may be tried again, when it opened, how
 --   often it was tried since in vain, until when somebody tries it
--- - r:<whose>: how many retries may be made, and when that was so
+-- - r:<model>: how many retries may be made by those who ask it first, and when that was so
 --
 -- Invariants
 -- - A model opens when it says so, when its last five requests failed, or half of the last 20; a tenth of them where another one
@@ -22,7 +22,7 @@
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local health, calls, wanted, retries, letter = KEYS[1], tonumber(ARGV[1]), ARGV[2], 'r:' .. ARGV[3], ARGV[4]
+local health, calls, wanted, letter, retries = KEYS[1], tonumber(ARGV[1]), ARGV[2], ARGV[3], 'r:' .. ARGV[4]
 local KEPT, IN_A_ROW = 20, 5
 local FIRST, LONGEST, TRYING = 5000, 60000, 10000
 local RESERVE, SAVED, DEBT = 20, 500, -100
@@ -95,7 +95,7 @@ local function told(model, ended, shut, tries, has_next)
 end
 
 local reply = { is_granted and 1 or 0 }
-for i = 5, #ARGV, 5 do
+for i = 4, #ARGV, 5 do
   local shut = math.min(tonumber(ARGV[i + 2]), LONGEST)
   local state, wait, open_for = told(ARGV[i], ARGV[i + 1], shut, ARGV[i + 3] == '1', ARGV[i + 4] == '1')
   reply[#reply + 1] = state

@@ -28,15 +28,6 @@ pub struct Fared {
     pub has_next: bool,
 }
 
-/// Who tells and asks.
-#[derive(Debug, Clone)]
-pub struct Teller {
-    /// One of several: a letter or a digit.
-    pub letter: char,
-    /// Whose retries it makes: those that ask the same model first have them together.
-    pub retries: String,
-}
-
 impl Fared {
     /// A request was answered, or failed.
     pub fn ends(&mut self, answered: bool) {
@@ -101,13 +92,15 @@ pub enum State {
 }
 
 impl Bus {
-    /// Tells how models fared, with the calls that were begun, and asks how they are.
+    /// Tells how models fared, in the order in which they are asked, with the calls that were begun, and asks how they are.
+    /// Retries are shared by those who ask the same one first. `teller`: a letter or a digit, by which failures of several are
+    /// told apart.
     ///
     /// # Errors
     /// When Redis was not reached or refuses.
     pub async fn health(
         &self,
-        teller: &Teller,
+        teller: char,
         (calls, wanted): (u64, Wanted),
         models: &[Fared],
     ) -> Result<Health, Error> {
@@ -118,8 +111,7 @@ impl Bus {
             Wanted::Retry => "retry",
             Wanted::Fallback => "fallback",
         });
-        call.arg(teller.retries.as_str());
-        call.arg(teller.letter.to_string());
+        call.arg(teller.to_string());
         for fared in models {
             call.arg(fared.model.as_str()).arg(fared.ended.as_str());
             call.number(millis(fared.shut));

@@ -7,7 +7,7 @@ mod server;
 
 use std::time::Duration;
 
-use bus::{Bus, Fared, State, Teller, Wanted};
+use bus::{Bus, Fared, State, Wanted};
 use redis::Commands;
 use server::Server;
 
@@ -24,20 +24,13 @@ fn fared(answered: usize, failed: usize) -> Fared {
     fared
 }
 
-fn teller(letter: char) -> Teller {
-    Teller {
-        letter,
-        retries: "m".to_owned(),
-    }
-}
-
 async fn state(bus: &Bus, fared: Fared) -> State {
     state_of(bus, 'a', fared).await
 }
 
 async fn state_of(bus: &Bus, letter: char, fared: Fared) -> State {
     let asked = (0, Wanted::Nothing);
-    let health = bus.health(&teller(letter), asked, &[fared]).await.unwrap();
+    let health = bus.health(letter, asked, &[fared]).await.unwrap();
     health.models[0]
 }
 
@@ -158,21 +151,21 @@ async fn other_models_are_as_they_are() {
     };
     let both = [fared(0, 0), other];
     let asked = (0, Wanted::Nothing);
-    let health = bus.health(&teller('a'), asked, &both).await.unwrap();
+    let health = bus.health('a', asked, &both).await.unwrap();
     assert!(is_open(health.models[0]));
     assert_eq!(health.models[1], State::Closed);
 }
 
 async fn may(bus: &Bus, calls: u64, wanted: Wanted) -> bool {
-    may_of(bus, "m", (calls, wanted)).await
+    may_of(bus, "http://one m", (calls, wanted)).await
 }
 
-async fn may_of(bus: &Bus, retries: &str, asked: (u64, Wanted)) -> bool {
-    let teller = Teller {
-        letter: 'a',
-        retries: retries.to_owned(),
+async fn may_of(bus: &Bus, first: &str, asked: (u64, Wanted)) -> bool {
+    let first = Fared {
+        model: first.to_owned(),
+        ..Fared::default()
     };
-    bus.health(&teller, asked, &[]).await.unwrap().granted
+    bus.health('a', asked, &[first]).await.unwrap().granted
 }
 
 async fn retries(bus: &Bus) -> u64 {
@@ -228,7 +221,9 @@ async fn after_the_clock_went_back_nothing_is_open_for_long() {
     let () = raw.hset(HEALTH, "m:http://one m", far).unwrap();
     let again = again(state(&bus, fared(0, 0)).await);
     assert!(again <= Duration::from_secs(60), "{again:?}");
-    let () = raw.hset(HEALTH, "r:m", "0 99999999999999").unwrap();
+    let () = raw
+        .hset(HEALTH, "r:http://one m", "0 99999999999999")
+        .unwrap();
     assert!(may(&bus, 10, Wanted::Retry).await);
 }
 
