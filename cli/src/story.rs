@@ -1,10 +1,10 @@
 //! `storyfleet story`: create, show, list.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ::story::{Character, Policies, StoryId};
+use ::story::{Character, ContentPolicy, Phrases, Policies, StoryId};
 use agent::exit;
 use anyhow::anyhow;
 use bus::{Bus, NewStory, Replicated, Retention, Role, Story};
@@ -25,6 +25,8 @@ pub(crate) async fn run(
     if let StoryCommand::Create(args) = &command {
         unique("--character", &args.characters)?;
         unique("--lore", &args.lore)?;
+        phrases("--block", &args.blocked)?;
+        phrases("--allow", &args.allowed)?;
     }
     let bus = target.bus().await?;
     match command {
@@ -38,7 +40,7 @@ pub(crate) async fn run(
 }
 
 async fn create(args: CreateArgs, bus: &Bus, out: Output) -> anyhow::Result<()> {
-    let new = NewStory::from(args);
+    let new = new(args)?;
     // The first to write here records the number of shards.
     bus.check(Role::Author).await?;
     let replicated = bus.create_story_replicated(&new).await?;
@@ -180,6 +182,14 @@ async fn show(id: &StoryId, bus: &Bus, out: Output) -> anyhow::Result<()> {
         output.as_str(),
         recording.as_str()
     ))?;
+    let content = &story.content;
+    out.line(&format!("rating: {}", content.rating.as_str()))?;
+    for (name, phrases) in [("blocked", &content.blocked), ("allowed", &content.allowed)] {
+        if !phrases.is_empty() {
+            let list: Vec<String> = phrases.iter().map(one_line).collect();
+            out.line(&format!("{name}: {}", list.join(", ")))?;
+        }
+    }
     for (name, character) in &story.characters {
         let name = out.styled(Style::Bold, &one_line(name));
         out.line(&format!(
@@ -204,6 +214,7 @@ fn value(id: &StoryId, story: &Story) -> serde_json::Value {
         "input": story.policies.input,
         "output": story.policies.output,
         "recording": story.policies.recording,
+        "content": story.content,
         "seq": story.seq,
         "epoch": story.epoch,
         "renewed": story.renewed,
@@ -212,33 +223,35 @@ fn value(id: &StoryId, story: &Story) -> serde_json::Value {
     })
 }
 
-impl From<CreateArgs> for NewStory {
-    fn from(args: CreateArgs) -> Self {
-        let characters: BTreeMap<String, Character> = args
-            .characters
-            .into_iter()
-            .map(|(name, description)| {
-                (
-                    name,
-                    Character {
-                        description,
-                        voice: String::new(),
-                    },
-                )
-            })
-            .collect();
-        Self {
-            id: args.story,
-            title: args.title,
-            style: args.style,
-            premise: args.premise,
-            policies: Policies {
-                input: args.input,
-                output: args.output,
-                recording: args.recording,
-            },
-            characters,
-            lore: args.lore.into_iter().collect(),
-        }
-    }
+fn new(args: CreateArgs) -> anyhow::Result<NewStory> {
+    let characters = args.characters.into_iter().map(|(name, description)| {
+        let character = Character {
+            description,
+            voice: String::new(),
+        };
+        (name, character)
+    });
+    Ok(NewStory {
+        id: args.story,
+        title: args.title,
+        style: args.style,
+        premise: args.premise,
+        policies: Policies {
+            input: args.input,
+            output: args.output,
+            recording: args.recording,
+        },
+        content: ContentPolicy {
+            rating: args.rating,
+            blocked: phrases("--block", &args.blocked)?,
+            allowed: phrases("--allow", &args.allowed)?,
+        },
+        characters: characters.collect(),
+        lore: args.lore.into_iter().collect(),
+    })
+}
+
+fn phrases(flag: &str, words: &[String]) -> anyhow::Result<Phrases> {
+    let phrases = Phrases::try_from(words.to_vec());
+    phrases.map_err(|error| exit::configuration(anyhow!("{flag}: {error}")))
 }

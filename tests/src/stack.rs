@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use bus::{Audit, Bus, NewStory};
 use serde_json::Value;
-use story::{Agent, Character, EventId, Policies, StoryId};
+use story::{Agent, Character, ContentPolicy, EventId, Policies, StoryId};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -164,6 +164,7 @@ impl Stack {
             style: String::new(),
             premise: "The lamp went out.".to_owned(),
             policies,
+            content: ContentPolicy::default(),
             characters: [("Sibyl".to_owned(), sibyl)].into(),
             lore: [].into(),
         };

@@ -1,7 +1,7 @@
 //! `storyfleet story …`.
 
 use clap::{Args, Subcommand};
-use story::{InputPolicy, OutputPolicy, RecordingPolicy, StoryId};
+use story::{InputPolicy, OutputPolicy, Rating, RecordingPolicy, StoryId};
 
 use super::text::pair;
 
@@ -73,6 +73,15 @@ pub(crate) struct CreateArgs {
     /// Is it kept how each answer was made, so that it can be replayed? on, off
     #[arg(long, default_value = "on", value_name = "POLICY")]
     pub(crate) recording: RecordingPolicy,
+    /// Whom is it for? general (everybody), teen (from 13 on), mature (adults). Agents write for them, and what is judged is judged so
+    #[arg(long, default_value = "teen", value_name = "RATING")]
+    pub(crate) rating: Rating,
+    /// A word or phrase that is not shown where texts are judged (--input, --output); may be given again
+    #[arg(long = "block", value_name = "WORDS")]
+    pub(crate) blocked: Vec<String>,
+    /// One that is neither flagged nor forbidden by the rating; may be given again
+    #[arg(long = "allow", value_name = "WORDS")]
+    pub(crate) allowed: Vec<String>,
     /// Someone whom the agents speak for; may be given again
     #[arg(long = "character", value_name = "NAME=DESCRIPTION", value_parser = pair)]
     pub(crate) characters: Vec<(String, String)>,

@@ -70,7 +70,6 @@ fn story(id: &StoryId) -> NewStory {
         .collect();
     let lore = LORE.map(|(key, text)| (key.to_owned(), text.to_owned()));
     NewStory {
-        id: id.clone(),
         title: "The lamp at Hallow Point".to_owned(),
         style: STYLE.to_owned(),
         premise: PREMISE.to_owned(),
@@ -81,5 +80,6 @@ fn story(id: &StoryId) -> NewStory {
         },
         characters,
         lore: lore.into(),
+        ..NewStory::new(id.clone())
     }
 }

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use bus::{Made, NewStory, Story, StoryPatch};
 use serde::{Deserialize, Serialize};
-use story::{Character, Policies, Seq, StoryId};
+use story::{Character, ContentChange, ContentPolicy, Policies, Seq, StoryId};
 use utoipa::ToSchema;
 
 use crate::api::Caller;
@@ -36,6 +36,9 @@ pub(crate) struct Create {
     #[schema(schema_with = schema::policies)]
     policies: Policies,
     #[serde(default)]
+    #[schema(schema_with = schema::content)]
+    content: ContentPolicy,
+    #[serde(default)]
     #[schema(schema_with = schema::characters)]
     characters: BTreeMap<String, Character>,
     #[serde(default)]
@@ -56,6 +59,10 @@ pub(crate) struct Change {
     #[serde(default)]
     #[schema(schema_with = schema::policies, required = false)]
     policies: Option<Policies>,
+    /// Of its three parts those that are told.
+    #[serde(default)]
+    #[schema(schema_with = schema::content, required = false)]
+    content: ContentChange,
     #[serde(default)]
     #[schema(schema_with = schema::character_changes)]
     characters: BTreeMap<String, Option<Character>>,
@@ -75,6 +82,8 @@ pub(crate) struct Known {
     summary: String,
     #[schema(schema_with = schema::policies)]
     policies: Policies,
+    #[schema(schema_with = schema::content)]
+    content: ContentPolicy,
     #[schema(schema_with = schema::characters)]
     characters: BTreeMap<String, Character>,
     #[schema(schema_with = schema::lore)]
@@ -95,6 +104,7 @@ impl Known {
             style: made.style,
             summary: String::new(),
             policies: made.policies,
+            content: made.content,
             characters: made.characters,
             lore: made.lore,
             seq: Seq(0),
@@ -127,6 +137,7 @@ pub(crate) async fn create(
         style: create.style,
         premise: create.premise,
         policies: create.policies,
+        content: create.content,
         characters: create.characters,
         lore: create.lore,
     };
@@ -170,6 +181,7 @@ pub(crate) async fn change(
         style: change.style,
         premise: change.premise,
         policies: change.policies,
+        content: change.content,
         characters: change.characters,
         lore: change.lore,
     };
@@ -195,6 +207,7 @@ async fn known(app: &App, id: &StoryId) -> Result<Known, Problem> {
         style,
         summary,
         policies,
+        content,
         characters,
         lore,
         seq,
@@ -208,6 +221,7 @@ async fn known(app: &App, id: &StoryId) -> Result<Known, Problem> {
         style,
         summary,
         policies,
+        content,
         characters,
         lore,
         seq,

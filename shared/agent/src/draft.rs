@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use bus::{Bus, Draft, DraftChunk, Drafted};
-use moderation::Watch;
-use story::{Event, OutputPolicy};
+use moderation::{Rules, Watch};
+use story::{ContentPolicy, Event, OutputPolicy};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -67,9 +67,9 @@ impl DraftSender {
     }
 }
 
-pub(crate) fn channel(policy: OutputPolicy) -> (DraftSender, Words) {
+pub(crate) fn channel(policy: OutputPolicy, content: &ContentPolicy) -> (DraftSender, Words) {
     let (words, coming) = mpsc::channel(WAITING);
-    let watch = Watch::new(policy);
+    let watch = Watch::new(policy, Rules::of(content));
     (DraftSender { words: Some(words) }, Words { coming, watch })
 }
 

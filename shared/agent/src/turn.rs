@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bus::{Commit, Delivery, Draft, Fetched, Recording, Work};
 use llm::Tape;
-use story::{Event, EventId, OutputPolicy, RecordingPolicy};
+use story::{Context, Event, EventId, RecordingPolicy};
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -219,7 +219,7 @@ impl<A: Agent> Step<'_, A> {
         (fetched, left): (Fetched, Option<Left>),
         waiting: Vec<Event>,
     ) -> (Result<Effects, HandleError>, Option<Recording>) {
-        let (sender, words) = self.live(work, fetched.context.policies.output);
+        let (sender, words) = self.live(work, &fetched.context);
         let packer = self.worker.packer.as_ref();
         let packer = packer.filter(|_| fetched.context.policies.recording == RecordingPolicy::On);
         let llm = self.llm(work, &fetched, &waiting);
@@ -278,8 +278,9 @@ impl<A: Agent> Step<'_, A> {
     }
 
     /// Where the agent puts its text as it comes, and where that comes out.
-    fn live(&self, work: &Work, output: OutputPolicy) -> (DraftSender, Words) {
-        let (sender, words) = draft::channel(output);
+    fn live(&self, work: &Work, context: &Context) -> (DraftSender, Words) {
+        let output = context.policies.output;
+        let (sender, words) = draft::channel(output, &context.content);
         // What only some readers may see never goes over the channel that everybody hears.
         let is_told = work.event.audience.is_none()
             && !Tier::must_see_first(self.worker.settings.tier2, output);

@@ -39,6 +39,7 @@ impl Story {
             premise: self.premise,
             summary: self.summary,
             policies: self.policies,
+            content: self.content,
             fence: self.fence,
             characters: self.characters,
             lore: self.lore,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use story::{EventId, LogEntry, MAX_EVENT_BYTES, Seq, StoryId};
+use story::{ContentChange, EventId, LogEntry, MAX_EVENT_BYTES, Seq, StoryId};
 
 use crate::keys::Keys;
 use crate::letters::{fence, letters};
@@ -11,7 +11,9 @@ use crate::log::MAX_PLACE;
 use crate::recordings::{Keep, Kept};
 use crate::reply::verdict;
 use crate::script::{Call, Script};
-use crate::stories::{MAX_STORY_BYTES, MAX_TITLE_BYTES, character_json, policy_fields};
+use crate::stories::{
+    MAX_STORY_BYTES, MAX_TITLE_BYTES, character_json, content_fields, policy_fields,
+};
 use crate::{Bus, Error, Replicated, Story};
 
 pub(crate) static ADOPT: Script = Script::new(include_str!("../scripts/adopt.lua"));
@@ -212,6 +214,8 @@ impl Stage {
             ("premise", &of.premise),
         ];
         ctx.extend(policy_fields(of.policies));
+        let content = content_fields(&ContentChange::from(&of.content));
+        ctx.extend(content.iter().map(|(name, value)| (*name, value.as_str())));
         let people = of.characters.iter();
         let people: Vec<_> = people
             .map(|(name, one)| (name, character_json(one)))

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use redis::Value;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use story::{Character, Policies, Seq, StoryId};
+use story::{Character, ContentChange, ContentPolicy, Phrases, Policies, Seq, StoryId};
 
 use crate::digest::sha256;
 use crate::letters::{fence, fence_of, letters};
@@ -28,6 +28,8 @@ pub struct NewStory {
     pub style: String,
     pub premise: String,
     pub policies: Policies,
+    #[serde(skip_serializing_if = "ContentPolicy::is_default")]
+    pub content: ContentPolicy,
     pub characters: BTreeMap<String, Character>,
     pub lore: BTreeMap<String, String>,
 }
@@ -58,6 +60,8 @@ pub struct Story {
     pub premise: String,
     pub summary: String,
     pub policies: Policies,
+    #[serde(default, skip_serializing_if = "ContentPolicy::is_default")]
+    pub content: ContentPolicy,
     pub characters: BTreeMap<String, Character>,
     pub lore: BTreeMap<String, String>,
     /// What its texts are fenced with in prompts. It is this story's alone: in no export, and a copy has one of its own.
@@ -80,6 +84,7 @@ pub struct StoryPatch {
     pub style: Option<String>,
     pub premise: Option<String>,
     pub policies: Option<Policies>,
+    pub content: ContentChange,
     /// `None` removes one.
     pub characters: BTreeMap<String, Option<Character>>,
     /// `None` removes one.
@@ -96,6 +101,7 @@ impl NewStory {
             style: String::new(),
             premise: String::new(),
             policies: Policies::default(),
+            content: ContentPolicy::default(),
             characters: BTreeMap::new(),
             lore: BTreeMap::new(),
         }
@@ -149,6 +155,8 @@ impl Bus {
             ("premise", &new.premise),
         ];
         ctx.extend(policy_fields(new.policies));
+        let content = content_fields(&ContentChange::from(&new.content));
+        ctx.extend(content.iter().map(|(name, value)| (*name, value.as_str())));
         set_and_remove(&mut call, &ctx, &[]);
         let characters = new.characters.iter();
         let characters = characters.map(|(name, c)| (name, character_json(c)));
@@ -190,6 +198,8 @@ impl Bus {
         if let Some(policies) = patch.policies {
             ctx.extend(policy_fields(policies));
         }
+        let content = content_fields(&patch.content);
+        ctx.extend(content.iter().map(|(name, value)| (*name, value.as_str())));
         set_and_remove(&mut call, &ctx, &[]);
         let (set, removed) = split(&patch.characters, character_json);
         set_and_remove(&mut call, &set, &removed);
@@ -308,6 +318,11 @@ pub(crate) fn known(
         output: parsed(&ctx, "output")?,
         recording: parsed(&ctx, "recording")?,
     };
+    let content = ContentPolicy {
+        rating: parsed(&ctx, "rating")?,
+        blocked: phrases(&ctx, "blocked")?,
+        allowed: phrases(&ctx, "allowed")?,
+    };
     let created = jiff::Timestamp::from_millisecond(parsed(&ctx, "created")?)
         .map_err(|e| Error::data(e.to_string()))?;
     let seq = Seq(parsed(&ctx, "seq")?);
@@ -334,6 +349,7 @@ pub(crate) fn known(
         premise: text("premise"),
         summary: text("summary"),
         policies,
+        content,
         characters,
         lore,
         fence,
@@ -348,6 +364,28 @@ fn parsed<T: FromStr + Default>(ctx: &HashMap<String, String>, name: &str) -> Re
             .map_err(|_| Error::data(format!("the field {name} is '{text}'"))),
         None => Ok(T::default()),
     }
+}
+
+/// A list of words; empty when the field is absent.
+fn phrases(ctx: &HashMap<String, String>, name: &str) -> Result<Phrases, Error> {
+    match ctx.get(name) {
+        Some(json) => serde_json::from_str(json)
+            .map_err(|e| Error::data(format!("the field {name} is no list of words: {e}"))),
+        None => Ok(Phrases::default()),
+    }
+}
+
+pub(crate) fn content_fields(content: &ContentChange) -> Vec<(&'static str, String)> {
+    let rating = content.rating.map(|rating| rating.as_str().to_owned());
+    let list = |phrases: &Option<Phrases>| phrases.as_ref().map(|list| json!(list).to_string());
+    let fields = [
+        ("rating", rating),
+        ("blocked", list(&content.blocked)),
+        ("allowed", list(&content.allowed)),
+    ];
+    let told = fields.into_iter();
+    told.filter_map(|(name, value)| Some((name, value?)))
+        .collect()
 }
 
 pub(crate) fn policy_fields(policies: Policies) -> [(&'static str, &'static str); 3] {

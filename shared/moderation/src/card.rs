@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-pub(crate) const SIXTEEN: &str = r"\b(?:\d{4}[ -]?){3}\d{4}\b";
+pub(crate) const SIXTEEN: &str = r"\b(?:\d{4}[ .-]?){3}\d{4}\b";
 
 static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(SIXTEEN).unwrap_or_else(|error| unreachable!("a test compiles it: {error}"))
@@ -26,7 +26,7 @@ pub(crate) fn holds_card(text: &str, mut from: usize) -> bool {
 
 /// Whether `number` begins as the cards of a network do, and its check digit is right.
 fn is_card(number: &str) -> bool {
-    let digits = number.chars().filter(|c| !matches!(c, ' ' | '-'));
+    let digits = number.chars().filter(|c| !matches!(c, ' ' | '-' | '.'));
     let digits: Option<Vec<u32>> = digits.map(|digit| digit.to_digit(10)).collect();
     match digits.as_deref() {
         Some([first, ..]) if !(2..=6).contains(first) => false,
@@ -55,6 +55,7 @@ mod tests {
         for (text, found) in [
             ("pay with 4111 1111 1111 1111", true),
             ("5555-5555-5555-4444.", true),
+            ("4111.1111.1111.1111.", true),
             ("6011111111111117", true),
             ("1234 4111 1111 1111 1111", true),
             ("٤١١١ ١١١١ ١١١١ ١١١١", true),

@@ -1,6 +1,8 @@
 //! A text as the rules see it: what disguises words is undone. Taken piece by piece, so that what went before need not be
 //! read again; the form of a text's beginning is the beginning of its form.
 
+use regex::Regex;
+
 use crate::rules::LONGEST;
 
 /// The most characters beside each other of which none is a word's. More of them change no rule's mind, and would let a text
@@ -36,6 +38,10 @@ impl Forms {
         self.0.each_ref()
     }
 
+    pub(crate) fn each_mut(&mut self) -> [&mut Form; 2] {
+        self.0.each_mut()
+    }
+
     pub(crate) fn push(&mut self, piece: &str) {
         let seen = piece.chars().filter(|c| !dropped(*c));
         for c in seen.flat_map(char::to_lowercase).map(look) {
@@ -69,9 +75,28 @@ impl Form {
         self.start
     }
 
+    /// Puts points, which are part of no rule and no word, in the place of all that `phrases` finds, of the same length.
+    pub(crate) fn mask(&mut self, phrases: &Regex) {
+        let mut masked = String::with_capacity(self.text.len());
+        let mut from = self.start;
+        masked.push_str(&self.text[..from]);
+        while let Some(found) = phrases.find_at(&self.text, from) {
+            masked.push_str(&self.text[from..found.start()]);
+            masked.extend(std::iter::repeat_n('.', found.len()));
+            from = found.end();
+        }
+        masked.push_str(&self.text[from..]);
+        self.text = masked;
+    }
+
     fn push(&mut self, c: char) {
         let c = if self.leet { letter(c) } else { c };
-        let c = if c.is_whitespace() { ' ' } else { c };
+        // One that joins words would hide where each begins.
+        let c = if c.is_whitespace() || c == '_' {
+            ' '
+        } else {
+            c
+        };
         if c == ' ' && self.text.ends_with(' ') {
             return;
         }
@@ -94,9 +119,10 @@ impl Form {
     }
 }
 
-/// What cannot be seen, and marks that only change how the letter before them looks.
+/// What cannot be seen, and marks that only change how letters look: those of Markdown too, which a page may show so.
 fn dropped(c: char) -> bool {
-    story::unseen(c) || matches!(c, '\u{300}'..='\u{36f}' | '\u{fe00}'..='\u{fe0f}')
+    story::unseen(c)
+        || matches!(c, '*' | '~' | '`' | '\u{300}'..='\u{36f}' | '\u{fe00}'..='\u{fe0f}')
 }
 
 fn letter(c: char) -> char {
@@ -116,7 +142,7 @@ fn look(c: char) -> char {
     match c {
         'а' | 'α' | 'á' | 'à' | 'ä' | 'â' => 'a',
         'е' | 'ε' | 'é' | 'è' | 'ë' | 'ê' => 'e',
-        'і' | 'ι' | 'í' | 'ì' | 'ï' | 'î' => 'i',
+        'і' | 'ι' | 'ı' | 'í' | 'ì' | 'ï' | 'î' => 'i',
         'о' | 'ο' | 'ó' | 'ò' | 'ö' | 'ô' => 'o',
         'ѕ' => 's',
         'с' => 'c',
@@ -146,6 +172,7 @@ mod tests {
         for (text, plain, leet) in [
             ("A\u{200b} \n\t b\u{301}", "a b", "a b"),
             ("р0RN！", "p0rn!", "porni"),
+            ("kıll_**me**", "kill me", "kill me"),
         ] {
             assert_eq!(texts(&Forms::of(text)), [plain, leet]);
         }
@@ -165,7 +192,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_have_the_form_of_the_whole(pieces in prop::collection::vec("[ !a4\u{200b}é½]{0,80}|.{0,3}", 0..6)) {
+        fn pieces_have_the_form_of_the_whole(pieces in prop::collection::vec("[ !a4*_\u{200b}é½]{0,80}|.{0,3}", 0..6)) {
             let mut forms = Forms::new();
             for piece in &pieces {
                 let before = forms.clone();

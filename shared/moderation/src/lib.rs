@@ -3,8 +3,9 @@
 
 mod card;
 mod form;
+mod phrases;
 mod rules;
 mod watch;
 
-pub use rules::{Finding, judge};
+pub use rules::{Finding, Rules};
 pub use watch::Watch;

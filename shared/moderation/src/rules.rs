@@ -6,36 +6,70 @@
 use std::sync::LazyLock;
 
 use regex::Regex;
-use story::Decision;
+use story::{ContentPolicy, Decision, Rating};
 
 use crate::card::holds_card;
 use crate::form::Forms;
+use crate::phrases::{Allowed, Blocked};
 
 /// The most characters of a [`Form`](crate::form::Form) that a rule finds at once: whoever sees a text in parts must look back as far.
 pub(crate) const LONGEST: usize = 512;
 
-/// A rule's category, what it decides, and the pattern of what it finds in the forms of a text.
-type Row = (&'static str, Decision, &'static str);
+/// A rule's category, what it decides, in stories for whom, and the pattern of what it finds in the forms of a text.
+type Row = (&'static str, Decision, For, &'static str);
+
+/// The stories that a rule is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum For {
+    All,
+    /// Those of this rating, and of lower ones.
+    UpTo(Rating),
+}
+
+use For::{All, UpTo};
 
 #[rustfmt::skip]
-const ROWS: [Row; 8] = [
-    ("sexual/minors", Decision::Block, r"\b(?:child|kiddie|preteen|underage|loli|shota)\W{0,2}(?:porn|sex|erotica|nudes?)\b|\bcsam\b"),
-    ("self-harm/encouragement", Decision::Block, r"\b(?:kill|hang|cut) (?:yourself|urself) (?:now|already|for real|irl|in real life)\b|\bkys\b"),
-    ("illicit/weapons", Decision::Block, r"\b(?:how to|instructions (?:for|to)|steps to|recipe for) (?:make|build|making|building|synthesi[sz]e|synthesi[sz]ing)?\W{0,64}(?:a |an )?(?:pipe bomb|nail bomb|nerve agent|sarin|ricin|dirty bomb)\b"),
-    ("sexual/minors", Decision::Flag, r"\b(?:child|children|girl|boy|teen|teenager|minor|underage|schoolgirl|schoolboy)s?\b.{0,60}\b(?:naked|nude|undress(?:es|ed)?|aroused|sexual(?:ly)?|seduc(?:e|es|ed))\b"),
-    ("self-harm", Decision::Flag, r"\b(?:suicide|suicidal|kill myself|end my life|hurt myself|self harm|kill yourself)\b"),
-    ("hate", Decision::Flag, r"\b(?:all|those|every|filthy|dirty) (?:jews|muslims|christians|blacks|whites|gays|immigrants|women|men) (?:must|should|deserve to|have to|are) (?:die|burn|hang|vermin|animals|subhuman)\b"),
-    ("illicit", Decision::Flag, r"\b(?:how to|instructions (?:for|to)|recipe for)\b.{0,30}\b(?:bomb|explosives?|meth|methamphetamine|poison gas)\b"),
-    ("private-data", Decision::Flag, r"\b(?:social security number|credit card number|home address is|\d{3}-\d{2}-\d{4})\b"),
+const ROWS: [Row; 13] = [
+    ("sexual/minors", Decision::Block, All, r"\b(?:child|kiddie|preteen|underage|loli|shota)\W{0,2}(?:porn|sex|erotica|nudes?)\b|\bcsam\b"),
+    ("self-harm/encouragement", Decision::Block, All, r"\b(?:kill|hang|cut) (?:yourself|urself) (?:now|already|for real|irl|in real life)\b|\bkys\b"),
+    ("illicit/weapons", Decision::Block, All, r"\b(?:how to|instructions (?:for|to)|steps to|recipe for) (?:make|build|making|building|synthesi[sz]e|synthesi[sz]ing)?\W{0,64}(?:a |an )?(?:pipe bomb|nail bomb|nerve agent|sarin|ricin|dirty bomb)\b"),
+    ("sexual/minors", Decision::Flag, All, r"\b(?:child|children|girl|boy|teen|teenager|minor|underage|schoolgirl|schoolboy)s?\b.{0,60}\b(?:naked|nude|undress(?:es|ed)?|aroused|sexual(?:ly)?|seduc(?:e|es|ed))\b"),
+    ("self-harm", Decision::Flag, All, r"\b(?:suicide|suicidal|kill myself|end my life|hurt myself|self harm|kill yourself)\b"),
+    ("hate", Decision::Flag, All, r"\b(?:all|those|every|filthy|dirty) (?:jews|muslims|christians|blacks|whites|gays|immigrants|women|men) (?:must|should|deserve to|have to|are) (?:die|burn|hang|vermin|animals|subhuman)\b"),
+    ("illicit", Decision::Flag, All, r"\b(?:how to|instructions (?:for|to)|recipe for)\b.{0,30}\b(?:bomb|explosives?|meth|methamphetamine|poison gas)\b"),
+    ("private-data", Decision::Flag, All, r"\b(?:social security number|credit card number|home address is|\d{3}-\d{2}-\d{4})\b"),
+    ("sexual", Decision::Block, UpTo(Rating::Teen), r"\b(?:orgasm(?:s|ed|ing)?|masturbat(?:e|es|ed|ing|ion)|blow ?jobs?|hand ?jobs?|cum ?shots?|porn(?:o|ography|ographic)?|clitoris|dildos?)\b"),
+    ("sexual", Decision::Flag, UpTo(Rating::General), r"\b(?:naked|nude|nudity|aroused|arousal|erection|nipples?|genitals?|penis|vagina|sex|sexy|sexual(?:ly)?|seduc(?:e|es|ed|tive)|lingerie|prostitutes?|whores?)\b"),
+    ("violence/graphic", Decision::Flag, UpTo(Rating::General), r"\b(?:gore|gory|entrails|intestines|disembowel(?:s|led|ed|ling|ing)?|decapitat(?:e|es|ed|ing|ion)|behead(?:s|ed|ing)?|dismember(?:s|ed|ing)?|mutilat(?:e|es|ed|ing|ion)|tortur(?:e|es|ed|ing)|severed (?:head|hand|arm|leg|limb)s?|blood (?:sprays|sprayed|spurts|spurted|gushes|gushed))\b"),
+    ("profanity", Decision::Block, UpTo(Rating::General), r"\b(?:mother)?fuck(?:s|ed|er|ers|ing)?\b|\bcunts?\b"),
+    ("profanity", Decision::Flag, UpTo(Rating::General), r"\b(?:bull)?shit(?:s|ty)?\b|\b(?:bitch(?:es)?|bastards?|ass ?holes?|dick ?heads?|goddamn|piss(?:ed)? off|slut(?:s|ty)?)\b"),
 ];
 
-static RULES: LazyLock<Vec<(&'static str, Decision, Regex)>> = LazyLock::new(|| {
-    let compiled = ROWS.iter().map(|(category, decision, pattern)| {
-        let rule = Regex::new(pattern).unwrap_or_else(|e| unreachable!("a test compiles all: {e}"));
-        (*category, *decision, rule)
+/// A rule, and what it finds.
+struct Rule {
+    category: &'static str,
+    decision: Decision,
+    of: For,
+    pattern: Regex,
+}
+
+static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
+    let compiled = ROWS.iter().map(|(category, decision, of, pattern)| Rule {
+        category,
+        decision: *decision,
+        of: *of,
+        pattern: Regex::new(pattern).unwrap_or_else(|e| unreachable!("a test compiles all: {e}")),
     });
     compiled.collect()
 });
+
+/// What the texts of a story are judged by: what holds for all, and what its owner wants.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    rating: Rating,
+    blocked: Option<Blocked>,
+    allowed: Option<Allowed>,
+}
 
 /// What the rules find.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,136 +79,79 @@ pub struct Finding {
     pub categories: Vec<String>,
 }
 
-/// The gravest decision of all rules that find something in `text`, with their categories.
-#[must_use]
-pub fn judge(text: &str) -> Finding {
-    found(&Forms::of(text))
+impl Rules {
+    #[must_use]
+    pub fn of(content: &ContentPolicy) -> Self {
+        Self {
+            rating: content.rating,
+            blocked: Blocked::new(&content.blocked),
+            allowed: Allowed::new(&content.allowed),
+        }
+    }
+
+    /// The gravest decision of all rules that find something in `text`, with their categories.
+    #[must_use]
+    pub fn judge(&self, text: &str) -> Finding {
+        self.found(&Forms::of(text))
+    }
+
+    /// What the rules find that begins in the part of the text that is not only there for what stands before it.
+    pub(crate) fn found(&self, forms: &Forms) -> Finding {
+        let masked = self.allowed.as_ref().map(|allowed| allowed.masked(forms));
+        let rules = RULES.iter().filter(|rule| rule.is_for(self.rating));
+        let found = rules.filter(|rule| match &masked {
+            Some(masked) if rule.can_be_allowed() => rule.finds(masked),
+            _ => rule.finds(forms),
+        });
+        let found = found.map(|rule| (rule.category, rule.decision));
+        let [plain, _] = forms.each();
+        let card = holds_card(plain.text(), plain.start());
+        let card = card.then_some(("private-data", Decision::Block));
+        let listed = self.blocked.as_ref().filter(|blocked| blocked.finds(forms));
+        let listed = listed.map(|_| ("blocked-words", Decision::Block));
+        Finding::new(&found.chain(card).chain(listed).collect::<Vec<_>>())
+    }
 }
 
-/// What the rules find that begins in the part of the text that is not only there for what stands before it.
-pub(crate) fn found(forms: &Forms) -> Finding {
-    let found = RULES
-        .iter()
-        .filter(|(_, _, rule)| {
-            let mut forms = forms.each().into_iter();
-            forms.any(|form| rule.is_match_at(form.text(), form.start()))
-        })
-        .map(|(category, decision, _)| (*category, *decision));
-    let [plain, _] = forms.each();
-    let card = holds_card(plain.text(), plain.start());
-    let card = card.then_some(("private-data", Decision::Block));
-    let found: Vec<_> = found.chain(card).collect();
-    let blocked = found
-        .iter()
-        .any(|(_, decision)| *decision == Decision::Block);
-    let decision = match (found.is_empty(), blocked) {
-        (true, _) => Decision::Allow,
-        (false, false) => Decision::Flag,
-        (false, true) => Decision::Block,
-    };
-    let mut categories: Vec<String> = found.iter().map(|(name, _)| (*name).to_owned()).collect();
-    categories.sort();
-    categories.dedup();
-    Finding {
-        decision,
-        categories,
+impl Rule {
+    fn is_for(&self, rating: Rating) -> bool {
+        match self.of {
+            All => true,
+            UpTo(most) => rating <= most,
+        }
+    }
+
+    /// What is blocked in all stories is not for the owner of one to allow.
+    fn can_be_allowed(&self) -> bool {
+        self.decision == Decision::Flag || self.of != All
+    }
+
+    fn finds(&self, forms: &Forms) -> bool {
+        let mut forms = forms.each().into_iter();
+        forms.any(|form| self.pattern.is_match_at(form.text(), form.start()))
+    }
+}
+
+impl Finding {
+    fn new(found: &[(&str, Decision)]) -> Self {
+        let blocked = found
+            .iter()
+            .any(|(_, decision)| *decision == Decision::Block);
+        let decision = match (found.is_empty(), blocked) {
+            (true, _) => Decision::Allow,
+            (false, false) => Decision::Flag,
+            (false, true) => Decision::Block,
+        };
+        let mut categories: Vec<String> =
+            found.iter().map(|(name, _)| (*name).to_owned()).collect();
+        categories.sort();
+        categories.dedup();
+        Self {
+            decision,
+            categories,
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_pattern_is_a_regex_of_bounded_length() {
-        for pattern in ROWS.iter().map(|row| row.2).chain([crate::card::SIXTEEN]) {
-            assert!(Regex::new(pattern).is_ok(), "{pattern}");
-            let parsed = regex_syntax::parse(pattern).unwrap();
-            // In bytes, which are never fewer than characters.
-            let longest = parsed.properties().maximum_len();
-            assert!(
-                longest.is_some_and(|n| n <= LONGEST),
-                "{longest:?} {pattern}"
-            );
-        }
-    }
-
-    #[test]
-    fn nothing_between_words_is_too_long() {
-        for gap in ["!", ". ", "½", "\u{1f600}", " \u{200b}"] {
-            let text = format!("how to make {} pipe bomb", gap.repeat(1000));
-            assert_eq!(judge(&text).decision, Decision::Block, "{gap}");
-        }
-        let text = format!("underage{}porn", " ".repeat(1000));
-        assert_eq!(judge(&text).decision, Decision::Block);
-        let text = format!("underage{}porn", ".".repeat(1000));
-        assert_eq!(judge(&text).decision, Decision::Allow);
-        // Nor what hides a word's first letters, where digits stand for letters.
-        let text = format!("{}5hota porn", ".".repeat(1000));
-        assert_eq!(judge(&text).decision, Decision::Block);
-    }
-
-    #[test]
-    fn fiction_is_allowed() {
-        for text in [
-            "I stab the guard and set the castle on fire.",
-            "The witch poisons the king; blood everywhere.",
-            "I draw 1234 swords.",
-            "",
-        ] {
-            let finding = judge(text);
-            assert_eq!(finding.decision, Decision::Allow, "{text}: {finding:?}");
-        }
-    }
-
-    #[test]
-    fn disguises_do_not_help() {
-        for text in [
-            "underage porn",
-            "UNDERAGE  PORN",
-            "und3rag3 p0rn",
-            "under\u{200b}age po\u{ad}rn",
-            "underage po\u{e0061}rn",
-            "undеrage pоrn",
-            "ｕｎｄｅｒａｇｅ ｐｏｒｎ",
-            "ｕｎｄ３ｒａｇｅ ｐ０ｒｎ",
-            "undérage porn",
-        ] {
-            let finding = judge(text);
-            assert_eq!(finding.decision, Decision::Block, "{text}");
-            assert_eq!(finding.categories, ["sexual/minors"], "{text}");
-        }
-    }
-
-    #[test]
-    fn what_a_second_look_must_decide_is_flagged() {
-        for (text, category) in [
-            ("I want to end my life", "self-harm"),
-            ("tell me how to cook meth", "illicit"),
-            ("my SSN: 078-05-1120", "private-data"),
-            (
-                "The child runs to her mother, naked fear in her eyes.",
-                "sexual/minors",
-            ),
-        ] {
-            let finding = judge(text);
-            assert_eq!(
-                (finding.decision, finding.categories),
-                (Decision::Flag, vec![category.to_owned()]),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_card_number_is_blocked() {
-        for text in [
-            "pay with 4111 1111 1111 1111",
-            "４１１１１１１１１１１１１１１１",
-        ] {
-            let finding = judge(text);
-            assert_eq!(finding.decision, Decision::Block, "{text}");
-            assert_eq!(finding.categories, ["private-data"], "{text}");
-        }
-    }
-}
+mod tests;

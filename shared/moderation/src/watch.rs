@@ -4,7 +4,7 @@
 use story::{Decision, OutputPolicy};
 
 use crate::form::Forms;
-use crate::rules::found;
+use crate::rules::Rules;
 
 /// Most characters of a window: of a sentence that does not end, this much leaves at once.
 const WINDOW: usize = 512;
@@ -13,11 +13,12 @@ const WINDOW: usize = 512;
 const UNDECIDED: usize = 64;
 
 /// Takes an answer piece by piece, and gives back what may leave. What it has given back is at any moment the beginning of
-/// the answer, and no text that its policy forbids: under `hold` one that [`judge`](crate::judge) does not allow, under
+/// the answer, and no text that its policy forbids: under `hold` one that [`Rules::judge`] does not allow, under
 /// `retract` one that it blocks. What may not leave is never followed by anything.
 #[derive(Debug)]
 pub struct Watch {
     policy: OutputPolicy,
+    rules: Rules,
     /// Of what left, as much as a rule can look back.
     left: Forms,
     /// What did not leave yet.
@@ -36,9 +37,10 @@ enum Window {
 
 impl Watch {
     #[must_use]
-    pub fn new(policy: OutputPolicy) -> Self {
+    pub fn new(policy: OutputPolicy, rules: Rules) -> Self {
         Self {
             policy,
+            rules,
             left: Forms::new(),
             held: String::new(),
             is_over: false,
@@ -58,7 +60,7 @@ impl Watch {
 
     /// The answer begins anew: what left of it is void.
     pub fn restart(&mut self) {
-        *self = Self::new(self.policy);
+        *self = Self::new(self.policy, std::mem::take(&mut self.rules));
     }
 
     /// All but a last match of the rules, and what follows it.
@@ -127,7 +129,7 @@ impl Watch {
     fn allows(&mut self, text: &str) -> bool {
         let mut left = self.left.clone();
         left.push(text);
-        let allows = match (found(&left).decision, self.policy) {
+        let allows = match (self.rules.found(&left).decision, self.policy) {
             (Decision::Allow, _) => true,
             (Decision::Flag, policy) => policy != OutputPolicy::Hold,
             (Decision::Block, _) => false,

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use agent::Manifest;
 use serde::Serialize;
-use story::{Author, Character, Context, Event, EventId, LogEntry, Mode, Payload, Seq};
+use story::{Author, Character, Context, Event, EventId, LogEntry, Mode, Payload, Rating, Seq};
 
 use crate::{Budget, Fence, Parts, budget};
 
@@ -21,6 +21,8 @@ pub struct Setting {
     pub style: String,
     pub premise: String,
     pub summary: String,
+    /// Whom it is for.
+    pub rating: Rating,
 }
 
 /// A character that an agent can speak for.
@@ -59,6 +61,7 @@ impl Setting {
             style,
             premise,
             summary,
+            rating: Rating::Teen,
         }
     }
 }
@@ -118,6 +121,7 @@ pub(crate) fn setting(context: &Context) -> Setting {
         style: fence.plain(&context.style),
         premise: fence.plain(&context.premise),
         summary: fence.plain(&context.summary),
+        rating: context.content.rating,
     }
 }
 

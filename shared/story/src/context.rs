@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Event, Seq};
+use crate::{ContentPolicy, Event, Rating, Seq};
 
 /// A story as one read of Redis gives it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ pub struct Context {
     pub premise: String,
     pub summary: String,
     pub policies: Policies,
+    #[serde(default, skip_serializing_if = "ContentPolicy::is_default")]
+    pub content: ContentPolicy,
     /// The mark that people's texts are fenced with in prompts, known to no player; empty in what was recorded before there
     /// were such marks.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -113,6 +115,7 @@ macro_rules! policy {
 policy!(InputPolicy, "hold, off", "hold" => Self::Hold, "off" => Self::Off);
 policy!(OutputPolicy, "hold, retract, off", "hold" => Self::Hold, "retract" => Self::Retract, "off" => Self::Off);
 policy!(RecordingPolicy, "on, off", "on" => Self::On, "off" => Self::Off);
+policy!(Rating, "general, teen, mature", "general" => Self::General, "teen" => Self::Teen, "mature" => Self::Mature);
 
 #[cfg(test)]
 mod tests {
@@ -122,6 +125,9 @@ mod tests {
     fn a_policy_is_one_of_the_known_words() {
         for word in ["hold", "retract", "off"] {
             assert_eq!(word.parse::<OutputPolicy>().unwrap().as_str(), word);
+        }
+        for word in ["general", "teen", "mature"] {
+            assert_eq!(word.parse::<Rating>().unwrap().as_str(), word);
         }
         let error = "retract".parse::<InputPolicy>().unwrap_err();
         assert_eq!(

@@ -1,5 +1,6 @@
 //! Events, ids, context, cursors, routing and names: the pure types and rules of a story. No I/O, no clock, no randomness.
 
+mod content;
 mod context;
 mod cursor;
 mod event;
@@ -10,6 +11,7 @@ mod route;
 mod terminal;
 mod trace;
 
+pub use content::{ContentChange, ContentPolicy, MAX_PHRASES, PhraseError, Phrases, Rating};
 pub use context::{
     Character, Context, InputPolicy, LogEntry, OutputPolicy, Policies, RecordingPolicy,
     UnknownPolicy,

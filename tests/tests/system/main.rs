@@ -12,6 +12,7 @@ mod bad_input;
 mod bench;
 mod clusters;
 mod command;
+mod content;
 mod costs;
 mod deaths;
 mod drain;

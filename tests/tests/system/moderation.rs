@@ -207,7 +207,12 @@ async fn nobody_speaks_up_in_a_beat_that_was_taken_back() -> anyhow::Result<()> 
 
 #[tokio::test]
 async fn an_answer_for_some_people_only_is_not_streamed_to_all() -> anyhow::Result<()> {
-    let stack = Stack::start(Options::default()).await?;
+    let options = Options {
+        // A short answer without a pause may leave no draft.
+        between_tokens: Duration::from_millis(2),
+        ..Options::default()
+    };
+    let stack = Stack::start(options).await?;
     let story = stack.story("castle", Policies::default()).await?;
     let mut reader = stack.hear(&story).await?;
     let _fleet = stack.fleet()?;

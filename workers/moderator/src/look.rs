@@ -6,12 +6,18 @@ use moderation::Finding;
 use scene::plain;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use story::{Decision, LlmReport};
+use story::{Decision, LlmReport, Rating};
 
 use crate::{JUDGE, Ruling};
 
-/// The endpoint's categories that fiction may be full of: a human looks, nothing is held back.
-const FICTION: [&str; 3] = ["violence", "violence/graphic", "harassment"];
+/// The endpoint's categories that fiction may be full of, in stories of this rating and of higher ones: a human looks, nothing
+/// is held back.
+const FICTION: [(&str, Rating); 4] = [
+    ("violence", Rating::General),
+    ("harassment", Rating::General),
+    ("violence/graphic", Rating::Teen),
+    ("sexual", Rating::Mature),
+];
 
 /// Most characters of a reason that a model gives.
 const REASON: usize = 200;
@@ -24,6 +30,7 @@ const CATEGORY: usize = 60;
 pub(crate) struct Case {
     /// The mark around the text.
     pub(crate) fence: String,
+    pub(crate) rating: Rating,
     pub(crate) categories: Vec<String>,
     pub(crate) text: String,
 }
@@ -52,17 +59,24 @@ pub(crate) async fn endpoint(
     if !told.flagged {
         return Ok(Ruling::rules(finding));
     }
-    let fiction = |category: &String| FICTION.contains(&category.as_str());
-    let decision = if !told.categories.is_empty() && told.categories.iter().all(fiction) {
-        Decision::Flag
-    } else {
-        Decision::Block
-    };
+    let decision = gravity(&told.categories, turn.context.content.rating);
     // Whoever looks at the verdict sees all that was found, also where only the rules know its name.
     let mut categories = [finding.categories, told.categories].concat();
     categories.sort();
     categories.dedup();
     Ok(Ruling::new(decision, categories, "endpoint"))
+}
+
+/// What becomes of a text in which an endpoint found these.
+fn gravity(categories: &[String], rating: Rating) -> Decision {
+    let is_fiction = |category: &String| {
+        let mut fiction = FICTION.into_iter();
+        fiction.any(|(name, least)| name == category && rating >= least)
+    };
+    match !categories.is_empty() && categories.iter().all(is_fiction) {
+        true => Decision::Flag,
+        false => Decision::Block,
+    }
 }
 
 /// The model's ruling; what it cost is in `spent`.
@@ -87,6 +101,24 @@ pub(crate) async fn model(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_fiction_may_be_full_of_is_for_a_rating_to_say() {
+        use Decision::{Block, Flag};
+        for (categories, decisions) in [
+            (["violence"].as_slice(), [Flag, Flag, Flag]),
+            (&["violence", "violence/graphic"], [Block, Flag, Flag]),
+            (&["sexual"], [Block, Block, Flag]),
+            (&["sexual", "sexual/minors"], [Block, Block, Block]),
+            (&["one that came later"], [Block, Block, Block]),
+            (&[], [Block, Block, Block]),
+        ] {
+            let categories: Vec<String> = categories.iter().map(|&one| one.to_owned()).collect();
+            let ratings = [Rating::General, Rating::Teen, Rating::Mature];
+            let told = ratings.map(|rating| gravity(&categories, rating));
+            assert_eq!(told, decisions, "{categories:?}");
+        }
+    }
 
     #[test]
     fn it_is_asked_for_what_a_verdict_can_be() {

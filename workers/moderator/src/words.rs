@@ -110,7 +110,7 @@ mod tests {
         ] {
             let words = words(&with(kind, &fields));
             assert_eq!(
-                moderation::judge(&words).decision,
+                moderation::Rules::default().judge(&words).decision,
                 Decision::Block,
                 "{words}"
             );

@@ -9,7 +9,7 @@ use bus::Bus;
 use clap::builder::ArgPredicate;
 use clap::{Arg, Args, Command};
 use serde::Deserialize;
-use story::{Character, Context, Event, LogEntry, Policies, Seq, StoryId};
+use story::{Character, ContentPolicy, Context, Event, LogEntry, Policies, Seq, StoryId};
 
 use super::explain;
 use super::options::{Options, Setup};
@@ -53,6 +53,7 @@ struct Written {
     premise: String,
     summary: String,
     policies: Policies,
+    content: ContentPolicy,
     characters: BTreeMap<String, Character>,
     lore: BTreeMap<String, String>,
     /// Events, oldest first.
@@ -176,6 +177,7 @@ fn written(file: &Path) -> anyhow::Result<Context> {
         premise: written.premise,
         summary: written.summary,
         policies: written.policies,
+        content: written.content,
         characters: written.characters,
         lore: written.lore,
         fence: String::new(),

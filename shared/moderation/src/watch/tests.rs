@@ -3,8 +3,17 @@
 use proptest::prelude::*;
 use story::OutputPolicy::{Hold, Off, Retract};
 
+use story::{ContentPolicy, Phrases, Rating};
+
 use super::*;
-use crate::judge;
+
+/// What holds for all stories.
+fn rules() -> Rules {
+    Rules::of(&ContentPolicy {
+        rating: Rating::Mature,
+        ..ContentPolicy::default()
+    })
+}
 
 const BEFORE: &str = "“Of course!” he says.\nOnly 3.50, ";
 const AFTER: &str = " and so on. A door opens.";
@@ -41,7 +50,15 @@ fn forbidden() -> Vec<String> {
 
 /// What left after each of the pieces.
 fn given<'a>(policy: OutputPolicy, pieces: impl IntoIterator<Item = &'a str>) -> Vec<String> {
-    let mut watch = Watch::new(policy);
+    given_by(&rules(), policy, pieces)
+}
+
+fn given_by<'a>(
+    rules: &Rules,
+    policy: OutputPolicy,
+    pieces: impl IntoIterator<Item = &'a str>,
+) -> Vec<String> {
+    let mut watch = Watch::new(policy, rules.clone());
     let mut left = String::new();
     let pieces = pieces.into_iter().map(|piece| {
         left.push_str(&watch.push(piece));
@@ -58,17 +75,21 @@ fn letters(policy: OutputPolicy, text: &str) -> Vec<String> {
     given(policy, text.split("").filter(|letter| !letter.is_empty()))
 }
 
-fn may_be_shown(policy: OutputPolicy, text: &str) -> bool {
+fn may_be_shown(rules: &Rules, policy: OutputPolicy, text: &str) -> bool {
     match policy {
-        Hold => judge(text).decision == Decision::Allow,
-        _ => judge(text).decision != Decision::Block,
+        Hold => rules.judge(text).decision == Decision::Allow,
+        _ => rules.judge(text).decision != Decision::Block,
     }
 }
 
 #[test]
 fn a_forbidden_sentence_split_at_any_boundary_never_leaves() {
     for sentence in forbidden() {
-        assert_eq!(judge(&sentence).decision, Decision::Block, "{sentence}");
+        assert_eq!(
+            rules().judge(&sentence).decision,
+            Decision::Block,
+            "{sentence}"
+        );
         let text = format!("{BEFORE}{sentence}{AFTER}");
         let borders: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
         for policy in [Hold, Retract] {
@@ -76,13 +97,17 @@ fn a_forbidden_sentence_split_at_any_boundary_never_leaves() {
             // A window's beginning is not held for its end, nor a letter for the word.
             let most = BEFORE.len() + sentence.len() - 1;
             assert!(all.len() <= most && text.starts_with(&all), "{all}");
-            assert!(may_be_shown(policy, &all), "{all}");
+            assert!(may_be_shown(&rules(), policy, &all), "{all}");
             // Within a flood one is like the other.
             let every = if text.len() > 500 { 97 } else { 1 };
             for at in borders.iter().step_by(every) {
                 let (head, tail) = text.split_at(*at);
                 let left = given(policy, [head, tail]);
-                assert!(may_be_shown(policy, &left[0]), "{policy:?} {}", left[0]);
+                assert!(
+                    may_be_shown(&rules(), policy, &left[0]),
+                    "{policy:?} {}",
+                    left[0]
+                );
                 assert_eq!(left[1], all, "{policy:?} at {at}");
             }
         }
@@ -164,7 +189,7 @@ fn what_is_split_between_windows_is_found() {
 #[test]
 fn a_new_attempt_begins_anew() {
     for policy in [Hold, Retract] {
-        let mut watch = Watch::new(policy);
+        let mut watch = Watch::new(policy, rules());
         assert_eq!(
             watch.push("underage porn. And more. "),
             match policy {
@@ -188,12 +213,52 @@ fn an_answer_without_an_end_is_kept_in_bounds() {
         (Retract, "kys ".to_owned()),
         (Hold, "\u{200b}! ".repeat(99)),
     ] {
-        let mut watch = Watch::new(policy);
+        let mut watch = Watch::new(policy, rules());
         for _ in 0..40 {
             let _ = watch.push(&piece);
             assert!(watch.held.chars().count() <= WINDOW, "{}", watch.held.len());
             let kept = watch.left.each().map(|form| form.text().chars().count());
             assert!(kept.into_iter().all(|kept| kept <= 513), "{kept:?}");
+        }
+    }
+}
+
+/// Those of a story whose owner has words in mind.
+fn listed() -> Rules {
+    let list = |words: &[&str]| {
+        let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+        Phrases::try_from(words).unwrap()
+    };
+    Rules::of(&ContentPolicy {
+        rating: Rating::General,
+        blocked: list(&["Lord Vex", "t ö", "end my life porn"]),
+        allowed: list(&[
+            "fucking hell",
+            "porn nudes",
+            "nudest",
+            "end my life",
+            "child",
+        ]),
+    })
+}
+
+#[test]
+fn words_of_the_story_leave_as_its_owner_says() {
+    let rules = listed();
+    let text = "Rain. “Fucking hell!” Then L0rd V\u{200b}ex comes. Rain. ";
+    for (policy, most) in [
+        (Hold, "Rain. “Fucking hell!”"),
+        (Retract, "Rain. “Fucking hell!” Then L0rd V\u{200b}e"),
+    ] {
+        for at in text.char_indices().map(|(at, _)| at) {
+            let (head, tail) = text.split_at(at);
+            let mut watch = Watch::new(policy, rules.clone());
+            let left = watch.push(head);
+            assert_ne!(rules.judge(&left).decision, Decision::Block, "{left}");
+            assert_eq!(left + &watch.push(tail), most, "{policy:?} at {at}");
+            // They are the story's, and not of one attempt.
+            watch.restart();
+            assert!(!watch.push("Lord Vex. Rain. ").contains("Vex"));
         }
     }
 }
@@ -206,21 +271,23 @@ fn pieces() -> impl Strategy<Value = Vec<String>> {
 
 proptest! {
     #[test]
-    fn nothing_forbidden_leaves_whatever_the_pieces(pieces in pieces(), held: bool) {
+    fn nothing_forbidden_leaves_whatever_the_pieces(pieces in pieces(), held: bool, of_owner: bool) {
+        let rules = if of_owner { listed() } else { rules() };
         let policy = if held { Hold } else { Retract };
         let text = pieces.concat();
-        let left = given(policy, pieces.iter().map(String::as_str));
+        let left = given_by(&rules, policy, pieces.iter().map(String::as_str));
         for left in &left {
-            prop_assert!(may_be_shown(policy, left), "{left:?}");
+            prop_assert!(may_be_shown(&rules, policy, left), "{left:?}");
             prop_assert!(text.starts_with(left));
         }
-        prop_assert_eq!(left.last().map_or("", String::as_str), whole(policy, &text));
+        let whole = given_by(&rules, policy, [text.as_str()]).concat();
+        prop_assert_eq!(left.last().map_or("", String::as_str), whole);
     }
 
     #[test]
     fn what_the_rules_let_pass_leaves_whole(pieces in pieces()) {
         let text = pieces.concat() + ". ";
-        let decision = judge(&text).decision;
+        let decision = rules().judge(&text).decision;
         let left = given(Retract, pieces.iter().map(String::as_str).chain([". "]));
         if decision != Decision::Block {
             prop_assert_eq!(left.last(), Some(&text));

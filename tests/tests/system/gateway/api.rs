@@ -243,6 +243,63 @@ async fn a_story_that_is_asked_for_again_under_the_same_key_was_made() -> anyhow
 }
 
 #[tokio::test]
+async fn a_change_of_what_a_story_may_tell_leaves_the_rest_of_it() -> anyhow::Result<()> {
+    let edge = Edge::start(&[]).await?;
+    let owner = Person::new("mira", &[("*", Role::Owner)]);
+    let ask = async |method: &str, path: &str, body: Value| {
+        let request = edge.client.request(method.parse()?, edge.node.url(path));
+        let request = request.bearer_auth(edge.issuer.token(&owner)?);
+        let response = request.json(&body).send().await?;
+        let status = response.status().as_u16();
+        anyhow::Ok((status, response.json::<Value>().await?))
+    };
+    let lists = json!({"rating": "general", "blocked": ["Vex", "a b"], "allowed": ["Gory"]});
+    let new = json!({"id": "tower", "content": lists});
+    let (status, made) = ask("POST", "/v1/stories", new).await?;
+    assert_eq!((status, &made["content"]), (201, &lists), "{made}");
+    let tower = "/v1/stories/tower";
+    for (change, content) in [
+        (json!({"title": "The tower"}), lists.clone()),
+        (
+            json!({"content": {"rating": "mature"}, "policies": {"output": "hold"}}),
+            json!({"rating": "mature", "blocked": ["Vex", "a b"], "allowed": ["Gory"]}),
+        ),
+        (
+            json!({"content": {"blocked": [], "allowed": ["Gory", "Gory", "A"]}}),
+            json!({"rating": "mature", "blocked": [], "allowed": ["A", "Gory"]}),
+        ),
+        (
+            json!({"content": {"rating": "teen", "allowed": []}}),
+            json!({"rating": "teen", "blocked": [], "allowed": []}),
+        ),
+    ] {
+        let (status, told) = ask("PATCH", tower, change.clone()).await?;
+        assert_eq!((status, &told["content"]), (200, &content), "{change}");
+        let (_, read) = ask("GET", tower, Value::Null).await?;
+        assert_eq!(read["content"], content);
+    }
+    let many: Vec<String> = (0..65).map(|n| n.to_string()).collect();
+    for wrong in [
+        json!({"rating": "adult"}),
+        json!({"blocked": many}),
+        json!({"allowed": ["ø".repeat(65)]}),
+        json!({"allowed": [""]}),
+        json!({"banned": ["a"]}),
+    ] {
+        for (method, path) in [("POST", "/v1/stories"), ("PATCH", tower)] {
+            let mut body = json!({"content": wrong});
+            if method == "POST" {
+                body["id"] = json!("other");
+            }
+            let (status, told) = ask(method, path, body).await?;
+            assert_eq!(status, 400, "{wrong}: {told}");
+        }
+    }
+    edge.stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_action_belongs_to_the_trace_of_its_request_or_begins_one() -> anyhow::Result<()> {
     const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
     let edge = Edge::start(&[]).await?;

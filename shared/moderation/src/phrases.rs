@@ -1,0 +1,158 @@
+//! A story's own lists of words, as they are looked for in the forms of a text.
+
+use std::fmt::Write;
+use std::sync::LazyLock;
+
+use regex::Regex;
+use regex_syntax::is_word_character;
+use story::Phrases;
+
+use crate::form::{Form, Forms};
+
+/// What may stand where a phrase has white space.
+const GAP: &str = r"[ -/:-@\[-`{-~]{1,3}";
+
+/// What exclamation marks behind a word are in the form where signs are letters.
+const CALLED: &str = "i{0,8}";
+
+/// Letters of scripts that put no space between words.
+static UNSPACED: LazyLock<Regex> = LazyLock::new(|| {
+    let scripts = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]";
+    Regex::new(scripts).unwrap_or_else(|error| unreachable!("a test compiles it: {error}"))
+});
+
+/// What is not shown, in whichever form it is written.
+#[derive(Debug, Clone)]
+pub(crate) struct Blocked(Regex);
+
+/// What is not looked for, in either form as it is in that form.
+#[derive(Debug, Clone)]
+pub(crate) struct Allowed([Option<Regex>; 2]);
+
+impl Blocked {
+    pub(crate) fn new(phrases: &Phrases) -> Option<Self> {
+        let phrases: Vec<Forms> = phrases.iter().map(Forms::of).collect();
+        let plain = phrases.iter().map(|phrase| phrase.each()[0]);
+        any_of(plain, "").map(Self)
+    }
+
+    pub(crate) fn finds(&self, forms: &Forms) -> bool {
+        let mut forms = forms.each().into_iter();
+        forms.any(|form| self.0.is_match_at(form.text(), form.start()))
+    }
+}
+
+impl Allowed {
+    pub(crate) fn new(phrases: &Phrases) -> Option<Self> {
+        let phrases: Vec<Forms> = phrases.iter().map(Forms::of).collect();
+        let of = |form: usize, behind: &str| {
+            let phrases = phrases.iter();
+            any_of(phrases.map(|phrase| phrase.each()[form]), behind)
+        };
+        (!phrases.is_empty()).then(|| Self([of(0, ""), of(1, CALLED)]))
+    }
+
+    /// The text with something else in the place of each phrase, of the same length.
+    pub(crate) fn masked(&self, forms: &Forms) -> Forms {
+        let mut masked = forms.clone();
+        for (form, phrases) in masked.each_mut().into_iter().zip(&self.0) {
+            if let Some(phrases) = phrases {
+                form.mask(phrases);
+            }
+        }
+        masked
+    }
+}
+
+/// Any of the phrases, as words of their own with what may be `behind` them. Of two that begin alike, the longer one.
+fn any_of<'a>(phrases: impl Iterator<Item = &'a Form>, behind: &str) -> Option<Regex> {
+    let phrases = phrases.map(|form| form.text().trim());
+    let mut phrases: Vec<&str> = phrases.filter(|phrase| !phrase.is_empty()).collect();
+    phrases.sort_unstable_by_key(|phrase| std::cmp::Reverse(phrase.len()));
+    if phrases.is_empty() {
+        return None;
+    }
+    let patterns = phrases.into_iter().map(|phrase| pattern(phrase, behind));
+    let patterns: Vec<String> = patterns.collect();
+    let any = Regex::new(&patterns.join("|"));
+    // Its length has a bound, and a test compiles the longest.
+    Some(any.unwrap_or_else(|error| unreachable!("phrases are escaped: {error}")))
+}
+
+fn pattern(phrase: &str, behind: &str) -> String {
+    let edge = |letter: Option<char>| letter.map_or("", border);
+    let mut pattern = edge(phrase.chars().next()).to_owned();
+    for (number, word) in phrase.split(' ').enumerate() {
+        let gap = if number == 0 { "" } else { GAP };
+        let _ = write!(pattern, "{gap}{}", regex::escape(word));
+    }
+    pattern + behind + edge(phrase.chars().next_back())
+}
+
+/// What must be beside a phrase that begins or ends with this.
+fn border(letter: char) -> &'static str {
+    let is_spaced =
+        is_word_character(letter) && !UNSPACED.is_match(letter.encode_utf8(&mut [0; 4]));
+    if is_spaced { r"\b" } else { "" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn phrases(list: &[&str]) -> Phrases {
+        let list: Vec<String> = list.iter().map(|&phrase| phrase.to_owned()).collect();
+        list.try_into().unwrap()
+    }
+
+    #[test]
+    fn a_phrase_is_found_as_words_of_its_own_whatever_disguises_it() {
+        let blocked = Blocked::new(&phrases(&["Lord Vex", "4chan", "a.b", "邪神", ":)"])).unwrap();
+        for (text, found) in [
+            ("lord vex!", true),
+            ("LORD-VEX", true),
+            ("l0rd  v\u{200b}ex", true),
+            ("Lord, Vex", true),
+            ("overlord vexed", false),
+            ("lordvex", false),
+            ("on 4chan", true),
+            ("achan", false),
+            ("a.b", true),
+            ("acb", false),
+            ("彼は邪神だ", true),
+            ("so :).", true),
+            ("", false),
+        ] {
+            assert_eq!(blocked.finds(&Forms::of(text)), found, "{text}");
+        }
+        assert!(Blocked::new(&Phrases::default()).is_none());
+    }
+
+    #[test]
+    fn what_is_allowed_is_masked_in_both_forms() {
+        let allowed = Allowed::new(&phrases(&["bomb", "bomb cyclone", "4ss"])).unwrap();
+        let masked = allowed.masked(&Forms::of("a b0mb, bomb cyclone, bomber, 4ss, bomb!"));
+        let texts = masked.each().map(|form| form.text().to_owned());
+        assert_eq!(texts[0], "a b0mb, ............, bomber, ..., ....!");
+        assert_eq!(texts[1], "a ...., ............, bomber, ..., .....");
+    }
+
+    #[test]
+    fn the_longest_lists_compile_and_nothing_that_a_pattern_is_made_of_is_special() {
+        for letters in ["a ", "é.", "(?", "\\[", "字 "] {
+            let numbered = |n: usize| format!("{n:02}{}", letters.repeat(31));
+            let list: Vec<String> = (0..story::MAX_PHRASES).map(numbered).collect();
+            let list = Phrases::try_from(list).unwrap();
+            let blocked = Blocked::new(&list).unwrap();
+            assert!(blocked.finds(&Forms::of(&numbered(63))), "{letters}");
+            let longest = regex_syntax::parse(blocked.0.as_str()).unwrap();
+            let longest = longest.properties().maximum_len();
+            assert!(
+                longest.is_some_and(|n| n <= crate::rules::LONGEST),
+                "{longest:?}"
+            );
+        }
+        // Nothing is left of these.
+        assert!(Blocked::new(&phrases(&["**"])).is_none());
+    }
+}
