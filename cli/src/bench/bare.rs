@@ -56,7 +56,7 @@ impl Loop {
         };
         let context = self.bare.context(&event.story).await?;
         let request = self.request(&context, event);
-        let (text, completion) = self.client.complete(&request).await?;
+        let (text, completion) = self.client.answer(&request).await?;
         let llm = LlmReport {
             model: completion.model,
             tokens_in: completion.usage.prompt.into(),

@@ -16,8 +16,8 @@ use crate::paid::Answers;
 use crate::service::Ending;
 use crate::tape::{Heard, Reel, Tape};
 use crate::{
-    Bought, Call, Class, Completion, Error, Finish, Gate, Paid, Piece, Price, Recorded, Request,
-    Settings, Usage, wire,
+    Bought, Call, Class, Completion, Error, Gate, Paid, Piece, Price, Recorded, Request, Settings,
+    Usage, wire,
 };
 
 /// Makes calls to one model, or to others in its place where it fails. Clones share the connections.
@@ -132,17 +132,8 @@ impl Client {
         Call::new(self.clone(), request)
     }
 
-    /// A whole answer: the same call, with its text collected. With a schema, an answer that is cut or
-    /// is not JSON is an error of class `schema`.
-    pub async fn complete(&self, request: &Request) -> Result<(String, Completion), Error> {
-        let (text, completion) = self.answer(request).await?;
-        if request.schema.is_some() {
-            expect_json(&text, &completion)?;
-        }
-        Ok((text, completion))
-    }
-
-    /// A whole answer as it is, also where its schema is not kept: [`read`](crate::read) tells what is wrong with it.
+    /// A whole answer: the same call, with its text collected. With a schema it is [`crate::read`] that tells whether it
+    /// is kept.
     pub async fn answer(&self, request: &Request) -> Result<(String, Completion), Error> {
         let mut call = self.stream(request);
         let (mut text, mut end) = (String::new(), None);
@@ -314,23 +305,4 @@ impl fmt::Debug for Client {
             .field("settings", self.settings())
             .finish_non_exhaustive()
     }
-}
-
-fn expect_json(text: &str, completion: &Completion) -> Result<(), Error> {
-    let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) else {
-        return Ok(());
-    };
-    let message = match completion.finish {
-        Finish::Length => "the answer's JSON was cut by the token limit".to_owned(),
-        _ => format!(
-            "the answer is not JSON ({:?} error at line {} column {})",
-            error.classify(),
-            error.line(),
-            error.column()
-        ),
-    };
-    Err(Error {
-        tries: completion.tries,
-        ..Error::new(Class::Schema, message)
-    })
 }

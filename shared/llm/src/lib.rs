@@ -81,7 +81,7 @@ mod tests {
         let mut call = client.stream(&Request::default());
         send(call.next());
         send(call);
-        send(client.complete(&Request::default()));
+        send(client.answer(&Request::default()));
         send(client.moderate(None, "", &Labels::default()));
         send(client.models());
     }

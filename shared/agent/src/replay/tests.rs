@@ -41,7 +41,7 @@ impl Agent for Asker {
     async fn handle(&self, turn: &Turn) -> Result<Effects, HandleError> {
         let mut effects = Effects::default();
         for ask in &self.asks {
-            let (answer, _) = turn.llm.complete(&request(ask)).await?;
+            let (answer, _) = turn.llm.answer(&request(ask)).await?;
             effects.fields.push(field("summary", &answer));
         }
         if let Some(counts) = &self.counts {

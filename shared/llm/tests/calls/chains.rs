@@ -188,7 +188,7 @@ async fn each_model_is_asked_in_its_manner_and_shown_its_own_key() {
         max_tokens: Some(90),
         ..request()
     };
-    let failed = client.complete(&request).await.unwrap_err();
+    let failed = client.answer(&request).await.unwrap_err();
     assert!(failed.message.ends_with("busy: [key]"), "{failed}");
     for (provider, key, [model, temperature, max_tokens]) in [
         (bad, "sk-first", ["\"m\"", "0.75", "90"]),
@@ -219,7 +219,7 @@ async fn a_model_whose_window_is_too_small_is_passed_over() {
             max_tokens: Some(40),
             ..request()
         };
-        client.complete(&request).await.unwrap();
+        client.answer(&request).await.unwrap();
         let asked = (small.requests().await.len(), large.requests().await.len());
         let expected = if takes == "large" { (0, 1) } else { (1, 1) };
         assert_eq!(asked, expected, "{window}");
@@ -341,11 +341,11 @@ async fn an_answer_of_another_model_is_not_bought_again() {
     let bad = Provider::start(|_| Answer::plain("503 Busy", "", "busy")).await;
     let good = good().await;
     let (client, mut paid) = chain(&bad.url, &[&good.url]).keeping(Vec::new());
-    client.complete(&request()).await.unwrap();
+    client.answer(&request()).await.unwrap();
     let bought = paid.recv().await.unwrap();
     assert!(!bought.again);
     let (again, _) = client.keeping(vec![bought.paid]);
-    let (text, completion) = again.complete(&request()).await.unwrap();
+    let (text, completion) = again.answer(&request()).await.unwrap();
     assert_eq!((text.as_str(), completion.model.as_str()), ("you", "m-1"));
     assert_eq!(
         (bad.requests().await.len(), good.requests().await.len()),

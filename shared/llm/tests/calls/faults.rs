@@ -14,7 +14,7 @@ async fn fails(settings: impl Fn(&str) -> Settings, answer: fn() -> Answer) -> (
     let provider = Provider::start(move |_| answer()).await;
     let client = Client::new(settings(&provider.url)).unwrap();
     let started = Instant::now();
-    let error = client.complete(&request()).await.unwrap_err();
+    let error = client.answer(&request()).await.unwrap_err();
     assert!(
         started.elapsed() < Duration::from_secs(8),
         "{error} took {:?}",
@@ -44,7 +44,7 @@ async fn rate_waits_as_told_and_costs_no_try() {
     });
     let provider = provider.await;
     let started = Instant::now();
-    let (_, completion) = client(&provider.url).complete(&request()).await.unwrap();
+    let (_, completion) = client(&provider.url).answer(&request()).await.unwrap();
     assert!(started.elapsed() >= Duration::from_millis(300));
     assert_eq!((completion.tries, provider.requests().await.len()), (4, 4));
 }
@@ -123,7 +123,7 @@ async fn done_without_a_reason_is_an_end_only_where_accepted() {
         accept_done: true,
         ..settings(&provider.url)
     };
-    let told = Client::new(accepting).unwrap().complete(&request()).await;
+    let told = Client::new(accepting).unwrap().answer(&request()).await;
     let (text, completion) = told.unwrap();
     assert_eq!((text.as_str(), completion.finish), ("Hi ", Finish::Other));
 }
@@ -201,7 +201,7 @@ async fn a_provider_that_is_not_there_is_tried_again() {
         .local_addr()
         .unwrap();
     let error = client(&format!("http://{closed}/v1"))
-        .complete(&request())
+        .answer(&request())
         .await
         .unwrap_err();
     assert_eq!((error.class, error.tries), (Class::Connect, 2));
@@ -226,8 +226,8 @@ async fn a_request_that_was_sent_is_sent_again_no_more_often_than_tries_are_coun
         ..settings(&provider.url)
     };
     let client = Client::new(patient).unwrap();
-    client.complete(&request()).await.unwrap();
-    let error = client.complete(&request()).await.unwrap_err();
+    client.answer(&request()).await.unwrap();
+    let error = client.answer(&request()).await.unwrap_err();
     assert_eq!((error.class, error.tries), (Class::Truncated, 3), "{error}");
     assert!(
         error.message.contains("hung up before it answered"),
@@ -253,7 +253,7 @@ async fn a_provider_that_restarts_is_waited_for() {
         tokio::time::sleep(Duration::from_secs(2)).await;
         Provider::start_at(address, |_| Answer::events(&[HI, STOP, DONE]).ended()).await
     };
-    let (answer, provider) = tokio::join!(client.complete(&request), back);
+    let (answer, provider) = tokio::join!(client.answer(&request), back);
     let (text, completion) = answer.unwrap();
     assert_eq!(text, "Hi ");
     assert!(completion.tries > 2, "{completion:?}");
@@ -277,7 +277,7 @@ async fn a_provider_that_does_not_take_the_connection_is_given_up_in_time() {
     };
     let client = Client::new(late(&format!("http://{address}/v1"))).unwrap();
     let started = Instant::now();
-    let error = client.complete(&request()).await.unwrap_err();
+    let error = client.answer(&request()).await.unwrap_err();
     assert_eq!((error.class, error.tries), (Class::Connect, 2), "{error}");
     assert!(
         started.elapsed() < Duration::from_secs(8),

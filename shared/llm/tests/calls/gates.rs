@@ -42,7 +42,7 @@ fn words(done: Done) -> String {
 /// How a call through a gate ends, and what the gate heard.
 async fn call(client: Client) -> (Option<Class>, Vec<String>) {
     let told = Told::default();
-    let ended = client.through(gate(&told)).complete(&request()).await;
+    let ended = client.through(gate(&told)).answer(&request()).await;
     let heard = told.lock().unwrap().clone();
     (ended.err().map(|error| error.class), heard)
 }
@@ -94,7 +94,7 @@ async fn the_tokens_of_a_prompt_are_as_somebody_counted_or_half_its_bytes() {
             ..request()
         };
         let call = client(&provider.url).through(gate);
-        call.complete(&request).await.unwrap();
+        call.answer(&request).await.unwrap();
     }
     let bytes = request().body().get().len() as u64;
     assert_eq!(*asked.lock().unwrap(), [70, bytes.div_ceil(2)]);
@@ -107,7 +107,7 @@ async fn a_call_that_is_refused_leave_sends_nothing() {
         async { Err(Error::new(Class::Budget, "nothing is left of the day's")) }.boxed()
     });
     let call = client(&provider.url).through(gate);
-    let error = call.complete(&request()).await.unwrap_err();
+    let error = call.answer(&request()).await.unwrap_err();
     assert_eq!((error.class, error.tries), (Class::Budget, 0));
     assert_eq!(provider.connections(), 0);
 }
@@ -163,7 +163,7 @@ async fn played(tape: &Tape, client: &Client) -> (Option<Class>, u32) {
     assert_eq!(recorded.len(), 1, "{recorded:?}");
     let json = serde_json::to_string(&recorded).unwrap();
     let (again, _) = client.playing(serde_json::from_str(&json).unwrap(), 0.0);
-    match again.complete(&request()).await {
+    match again.answer(&request()).await {
         Ok((_, completion)) => (None, completion.tries),
         Err(error) => (Some(error.class), error.tries),
     }
@@ -187,7 +187,7 @@ async fn a_call_that_was_refused_leave_is_written_down_and_played_so() {
         });
         let client = client(&provider.url);
         let (taped, tape) = client.taped();
-        let live = taped.through(gate).complete(&request()).await.unwrap_err();
+        let live = taped.through(gate).answer(&request()).await.unwrap_err();
         let sent = u32::try_from(lets).unwrap();
         assert_eq!((live.class, live.tries), (Class::Budget, sent));
         assert_eq!(played(&tape, &client).await, (Some(Class::Budget), sent));

@@ -46,7 +46,7 @@ async fn a_provider_that_repeats_the_key_does_not_spread_it() {
         )
     });
     let client = with_key(&provider.await.url);
-    let error = client.complete(&request()).await.unwrap_err();
+    let error = client.answer(&request()).await.unwrap_err();
     assert_eq!(error.class, Class::Auth);
     assert_eq!(
         error.message,
@@ -74,7 +74,7 @@ async fn logs_tell_of_tries_but_not_of_key_prompt_or_answer() {
         _ => Answer::events(&[spoken, STOP, DONE]).ended(),
     });
     with_key(&provider.await.url)
-        .complete(&request())
+        .answer(&request())
         .await
         .unwrap();
 

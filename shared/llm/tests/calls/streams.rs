@@ -3,7 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use futures::FutureExt;
-use llm::{Class, Client, Completion, Ended, Finish, Observer, Piece, Schema, Usage};
+use llm::{
+    Class, Client, Completion, Ended, Finish, Observer, Piece, Schema, Unreadable, Usage, read,
+};
+use serde_json::{Value, json};
 
 use crate::provider::{Answer, Provider};
 use crate::{DONE, HI, STOP, USAGE, YOU, client, request, settings, soon};
@@ -57,7 +60,7 @@ async fn the_request_carries_body_labels_and_key() {
     };
     Client::new(settings)
         .unwrap()
-        .complete(&request())
+        .answer(&request())
         .await
         .unwrap();
     let sent = &provider.requests().await[0];
@@ -85,7 +88,7 @@ async fn calls_one_after_another_share_a_connection() {
     let provider = Provider::start(|_| whole()).await;
     let client = client(&provider.url);
     for _ in 0..20 {
-        client.complete(&request()).await.unwrap();
+        client.answer(&request()).await.unwrap();
     }
     assert_eq!(provider.connections(), 1);
 }
@@ -121,7 +124,7 @@ async fn observed(answer: fn(usize) -> Answer) -> Tries {
         ..settings(&provider.url)
     };
     let client = Client::new(settings).unwrap();
-    let _answer_or_error = client.complete(&request()).await;
+    let _answer_or_error = client.answer(&request()).await;
     let tries = tries.lock().unwrap();
     tries.clone()
 }
@@ -167,7 +170,7 @@ async fn a_collected_answer_holds_the_last_try_alone() {
         _ => whole(),
     });
     let (text, completion) = client(&provider.await.url)
-        .complete(&request())
+        .answer(&request())
         .await
         .unwrap();
     assert_eq!((text.as_str(), completion.tries), ("Hi you", 2));
@@ -219,7 +222,7 @@ async fn dropping_a_next_sends_nothing_twice_and_loses_no_text() {
 }
 
 #[tokio::test]
-async fn a_schema_is_sent_and_its_answer_must_be_json() {
+async fn a_schema_is_sent_and_reading_tells_whether_its_answer_keeps_it() {
     let json = r#"{"choices":[{"delta":{"content":"{\"a\":1}"}}]}"#;
     let cut = r#"{"choices":[{"delta":{"content":"{\"a\":"},"finish_reason":"length"}]}"#;
     let provider = Provider::start(move |n| match n {
@@ -235,11 +238,14 @@ async fn a_schema_is_sent_and_its_answer_must_be_json() {
     };
     let client = client(&provider.url);
 
-    assert_eq!(client.complete(&request).await.unwrap().0, r#"{"a":1}"#);
-    for says in ["cut by the token limit", "not JSON"] {
-        let error = client.complete(&request).await.unwrap_err();
-        assert_eq!((error.class, error.tries), (Class::Schema, 1));
-        assert!(error.message.contains(says), "{error}");
-    }
+    let answer = async || client.answer(&request).await.unwrap();
+    let (text, _) = answer().await;
+    assert_eq!(read::<Value>(&text).unwrap(), json!({"a": 1}));
+    let (text, completion) = answer().await;
+    assert!(matches!(read::<Value>(&text), Err(Unreadable::Open)));
+    assert_eq!((completion.finish, completion.tries), (Finish::Length, 1));
+    let (text, completion) = answer().await;
+    assert!(matches!(read::<Value>(&text), Err(Unreadable::Missing)));
+    assert_eq!(completion.tries, 1);
     assert!(provider.requests().await[0].contains(r#""response_format":{"type":"json_schema""#));
 }

@@ -125,10 +125,10 @@ async fn a_provider_that_is_not_there_is_played_alike() {
 async fn a_call_that_its_maker_gave_up_fails_when_it_is_played() {
     let provider = Provider::start(|_| Answer::events(&[HI]).hangs()).await;
     let (live, tape) = client(&provider.url).taped();
-    let given_up = timeout(Duration::from_millis(100), live.complete(&request())).await;
+    let given_up = timeout(Duration::from_millis(100), live.answer(&request())).await;
     assert!(given_up.is_err());
     let (played, _) = playing(&tape.take(), 0.0);
-    let error = soon(played.complete(&request())).await.unwrap_err();
+    let error = soon(played.answer(&request())).await.unwrap_err();
     assert_eq!(error.class, Class::Cancelled);
 }
 
@@ -157,15 +157,15 @@ async fn a_judgement_is_played_alike() {
 async fn what_was_not_recorded_is_named_and_what_is_asked_otherwise_is_kept() {
     let provider = Provider::start(|_| Answer::events(&[HI, STOP, DONE]).ended()).await;
     let (live, tape) = client(&provider.url).taped();
-    live.complete(&request()).await.unwrap();
+    live.answer(&request()).await.unwrap();
     let (played, again) = playing(&tape.take(), 0.0);
     let other = Request {
         messages: vec![Message::user("I close the door")],
         ..request()
     };
-    assert_eq!(played.complete(&other).await.unwrap().0, "Hi ");
+    assert_eq!(played.answer(&other).await.unwrap().0, "Hi ");
     assert_eq!(again.take()[0].request.get(), other.body().get());
-    let error = played.complete(&other).await.unwrap_err();
+    let error = played.answer(&other).await.unwrap_err();
     assert_eq!(error.message, "the recording has no such call");
     assert_eq!(again.unanswered()[0].get(), other.body().get());
 }
@@ -185,7 +185,7 @@ async fn a_call_that_was_let_go_is_none_that_was_answered_however_far_its_answer
         drop(call);
         let calls = tape.take();
         let (played, again) = playing(&calls, 0.0);
-        let error = soon(played.complete(&request())).await.unwrap_err();
+        let error = soon(played.answer(&request())).await.unwrap_err();
         assert_eq!(error.class, Class::Cancelled);
         let json = |calls: &[Recorded]| serde_json::to_value(calls).unwrap()[0]["tries"].clone();
         assert_eq!(json(&again.take())[0]["failed"], json(&calls)[0]["failed"]);
@@ -196,14 +196,14 @@ async fn a_call_that_was_let_go_is_none_that_was_answered_however_far_its_answer
 async fn a_played_answer_takes_its_time_where_asked() {
     let provider = Provider::start(|_| Answer::events(&[HI, STOP, DONE]).ended()).await;
     let (live, tape) = client(&provider.url).taped();
-    live.complete(&request()).await.unwrap();
+    live.answer(&request()).await.unwrap();
     let mut calls = tape.take();
     let pieces = &mut calls[0].tries[0].answer.as_mut().unwrap().pieces;
     pieces.iter_mut().for_each(|(at, _)| *at = 400);
     for (speed, least) in [(1.0, 400), (4.0, 100)] {
         let (played, _) = playing(&calls, speed);
         let started = Instant::now();
-        soon(played.complete(&request())).await.unwrap();
+        soon(played.answer(&request())).await.unwrap();
         assert!(started.elapsed() >= Duration::from_millis(least));
     }
 }
@@ -230,11 +230,11 @@ async fn a_key_that_a_provider_repeats_is_in_no_recording() {
         ..settings(&provider.url)
     };
     let (live, tape) = Client::new(settings).unwrap().taped();
-    live.complete(&request()).await.unwrap();
+    live.answer(&request()).await.unwrap();
     let calls = tape.take();
     let json = serde_json::to_string(&calls).unwrap();
     assert!(!json.contains(KEY), "{json}");
     assert_eq!(text(&calls), "[key]");
     let (played, _) = playing(&calls, 0.0);
-    assert_eq!(played.complete(&request()).await.unwrap().0, "[key]");
+    assert_eq!(played.answer(&request()).await.unwrap().0, "[key]");
 }
