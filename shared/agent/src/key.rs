@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -107,26 +108,44 @@ fn is_same(one: &SecretString, other: &SecretString) -> bool {
 
 impl<A: Agent> Worker<A> {
     fn take_key(&self, key: SecretString, (place, file): (usize, &Path)) -> anyhow::Result<()> {
-        let current = self.llm.borrow().clone();
-        let is_current =
-            current.key(place).map_or("", ExposeSecret::expose_secret) == key.expose_secret();
-        if is_current {
-            return Ok(());
+        let taken = take(&self.llm, key, place);
+        let is_new = taken.with_context(|| format!("in the key file {}", file.display()))?;
+        if is_new {
+            self.desk.keyed(&self.llm.borrow(), place);
+            tracing::info!(
+                agent = self.name.as_str(),
+                "there is a new key for the model"
+            );
         }
-        let client = current.with_key(place, key);
-        let client = client.with_context(|| format!("in the key file {}", file.display()))?;
-        self.desk.keyed(&client, place);
-        self.llm.send_replace(client);
-        tracing::info!(
-            agent = self.name.as_str(),
-            "there is a new key for the model"
-        );
         Ok(())
     }
 }
 
+/// Gives whether the key is another one. The files of other models are followed beside this one: what is read, changed and
+/// put back in two steps would lose a key that one of them brings meanwhile.
+fn take(
+    clients: &watch::Sender<llm::Client>,
+    key: SecretString,
+    place: usize,
+) -> Result<bool, llm::Error> {
+    let mut wrong = None;
+    let is_new = clients.send_if_modified(|client| {
+        if client.key(place).map_or("", ExposeSecret::expose_secret) == key.expose_secret() {
+            return false;
+        }
+        match client.with_key(place, key) {
+            Ok(keyed) => *client = keyed,
+            Err(error) => wrong = Some(error),
+        }
+        wrong.is_none()
+    });
+    wrong.map_or(Ok(is_new), Err)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
     use super::*;
 
     #[test]
@@ -144,5 +163,39 @@ mod tests {
         assert!(endless.contains("has more than 16384 bytes"), "{endless}");
         let none = read(&folder.path().join("none")).unwrap_err().to_string();
         assert!(none.contains("cannot be read"), "{none}");
+    }
+
+    #[test]
+    fn keys_that_are_new_at_the_same_time_are_all_taken() {
+        const MODELS: usize = 4;
+        let model = || llm::Model::new(llm::Settings::new("http://a/v1"));
+        let client = llm::Client::chain(model(), vec![model(); MODELS - 1]).unwrap();
+        let clients = watch::Sender::new(client);
+        for round in 0..200 {
+            let key = |place| format!("{round} {place}");
+            let start = Barrier::new(MODELS);
+            std::thread::scope(|threads| {
+                for place in 0..MODELS {
+                    let (clients, start) = (&clients, &start);
+                    threads.spawn(move || {
+                        start.wait();
+                        assert!(take(clients, key(place).into(), place).unwrap());
+                    });
+                }
+            });
+            let client = clients.borrow();
+            let keys = (0..MODELS).map(|place| client.key(place).unwrap().expose_secret());
+            assert!(keys.eq((0..MODELS).map(key)), "round {round}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_http_forbids_changes_nothing() {
+        let clients = watch::Sender::new(llm::Client::new(llm::Settings::new("http://a")).unwrap());
+        assert!(take(&clients, "sk-one".into(), 0).unwrap());
+        assert!(!take(&clients, "sk-one".into(), 0).unwrap());
+        take(&clients, "sk\ntwo".into(), 0).unwrap_err();
+        let client = clients.borrow();
+        assert_eq!(client.key(0).unwrap().expose_secret(), "sk-one");
     }
 }
