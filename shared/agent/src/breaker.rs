@@ -135,6 +135,11 @@ impl Breaker {
         Verdict::Go
     }
 
+    /// A request is made: one that may be is not yet, since its model's limits may send it to another one.
+    pub(crate) fn made(&self, kind: Kind) {
+        self.known().made(kind);
+    }
+
     /// What became of a request to the model at this place.
     pub(crate) fn told(&self, place: usize, done: &Done) {
         let is_news = self.known().told(place, done);
@@ -188,6 +193,12 @@ impl Breaker {
                 true
             }
         }
+    }
+
+    /// Those begun of which Redis does not know.
+    #[cfg(test)]
+    pub(crate) fn calls(&self) -> u64 {
+        self.known().calls
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -145,8 +145,17 @@ impl Desk {
             Verdict::Next => return Ok(Leave::Next),
             Verdict::Stop => return Ok(Leave::Stop),
         }
+        let leave = self.within_limits(payer, asked).await;
+        if let (Ok(Leave::Go(_)), Some(breaker)) = (&leave, &self.breaker) {
+            breaker.made(asked.kind);
+        }
+        leave
+    }
+
+    async fn within_limits(self: &Arc<Self>, payer: &Payer, asked: Asked) -> Result<Leave, Error> {
         if !self.chain[asked.model].is_limited {
-            let pass = Pass::new(move |done| self.fared(asked.model, &done));
+            let desk = Arc::clone(self);
+            let pass = Pass::new(move |done| desk.fared(asked.model, &done));
             return Ok(Leave::Go(pass));
         }
         let claim = self.claim(payer, asked.model, asked.most);

@@ -22,7 +22,7 @@ pub(super) struct Known {
     /// In the order in which they are asked.
     models: Vec<Model>,
     /// Calls begun of which Redis does not know.
-    calls: u64,
+    pub(super) calls: u64,
     /// It was said that Redis cannot be asked.
     is_denied: bool,
 }
@@ -133,10 +133,12 @@ impl Known {
     }
 
     pub(super) fn begins(&mut self, asked: Asked) -> Begins {
-        let begins = self.models[asked.model].begins(asked.is_last);
-        let is_call = begins == Begins::Asked && asked.kind == Kind::First;
-        self.calls += u64::from(is_call);
-        begins
+        self.models[asked.model].begins(asked.is_last)
+    }
+
+    /// A request is made.
+    pub(super) fn made(&mut self, kind: Kind) {
+        self.calls += u64::from(kind == Kind::First);
     }
 
     /// How many events may be taken; the place of a model that may be tried, where it is to be asked who tries it.

@@ -1,6 +1,60 @@
-//! What is said of a budget that has no room for a call.
+//! What is said of a budget that has no room for a call, and what counts as a call.
+
+use llm::Kind;
+use serde_json::json;
 
 use super::*;
+use crate::Metrics;
+
+/// The desk of a worker that asks the first of these models, without a Redis.
+fn desk(yaml: &str, first: &str) -> Arc<Desk> {
+    let models = Models::parse(yaml).unwrap();
+    let settings = llm::Settings::new("http://127.0.0.1:1/v1");
+    let setup = Setup {
+        llm: models.client(first, &settings).unwrap(),
+        key_file: None,
+        model: first.to_owned(),
+        models,
+        prompts: None,
+    };
+    let bus = Bus::new(bus::Settings::new("redis://127.0.0.1:1")).unwrap();
+    let meters = Metrics::new().of(story::Agent::Narrator);
+    Desk::new(&bus, &setup, &meters, true).unwrap().0
+}
+
+fn payer() -> Payer {
+    let action = json!({
+        "v": 1, "id": "a1", "type": "action", "story": "castle", "mode": "do", "text": "I wait.",
+        "author": {"kind": "user", "id": "mira", "name": ""}, "at": "2026-11-24T01:02:03Z",
+    });
+    let action: Event = serde_json::from_value(action).unwrap();
+    let response = action.response(story::Agent::Narrator, 0);
+    Payer::new(&action, &[], &[], response)
+}
+
+fn first(model: usize, is_last: bool) -> Asked {
+    let most = Most {
+        prompt: 100,
+        answer: None,
+    };
+    Asked {
+        model,
+        kind: Kind::First,
+        most,
+        is_last,
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_goes_to_another_model_for_the_limits_of_one_counts_once() {
+    let yaml = "models: {a: {tokens_per_minute: 10, then: [b]}, b: {}}";
+    let (desk, payer) = (desk(yaml, "a"), payer());
+    let left = Arc::clone(&desk).leave(&payer, first(0, false)).await;
+    assert!(matches!(left, Ok(Leave::Next)), "{left:?}");
+    let left = Arc::clone(&desk).leave(&payer, first(1, true)).await;
+    assert!(matches!(left, Ok(Leave::Go(_))), "{left:?}");
+    assert_eq!(desk.breaker.as_ref().map(Breaker::calls), Some(1));
+}
 
 #[test]
 fn a_budget_that_one_call_is_more_than_is_not_called_used_up() {

@@ -75,6 +75,9 @@ async fn the_calls_of_an_open_model_go_to_the_next_and_of_the_last_one_they_are_
     // One call tries it.
     assert_eq!(known.begins(asked(0, false)), Begins::Asked);
     assert_eq!(known.begins(asked(0, false)), Begins::Passed);
+    assert_eq!(known.take(None).0, 0);
+    known.made(Kind::First);
+    known.made(Kind::Retry);
     assert_eq!(known.take(None).0, 1, "a call counts when it is made");
 }
 
@@ -179,7 +182,7 @@ fn a_model_alone_that_is_asked_too_much_is_waited_for() {
 #[test]
 fn what_redis_was_not_told_is_told_the_next_time() {
     let mut known = known(1);
-    known.begins(asked(0, true));
+    known.made(Kind::First);
     known.told(0, &done(Some(Class::Provider)));
     let (calls, fared) = known.take(None);
     known.told(0, &done(None));
