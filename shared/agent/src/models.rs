@@ -2,6 +2,7 @@
 //! workers of a fleet have. docs/models.md has an example with all its fields. What is not there is not limited.
 
 mod chain;
+mod misread;
 mod model;
 
 use std::collections::BTreeMap;
@@ -9,15 +10,15 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use bus::{Budget, Limits};
 use serde::{Deserialize, Deserializer};
 
+use self::misread::misread;
 pub(crate) use self::model::Model;
 use self::model::{Day, Each};
 use crate::file::text;
 use crate::flags;
-use crate::prompts::first_line;
 
 /// The most bytes of a file.
 const MAX_BYTES: u64 = 256 * 1024;
@@ -143,19 +144,6 @@ impl<'de> Deserialize<'de> for Wait {
         let wait = flags::pause(&text);
         wait.map(Self)
             .map_err(|wanted| serde::de::Error::custom(format!("wait `{text}`: {wanted}")))
-    }
-}
-
-/// What is wrong, and the line that it is in.
-fn misread(error: &serde_saphyr::Error, yaml: &str) -> anyhow::Error {
-    let what = first_line(&error.to_string());
-    let at = error
-        .location()
-        .and_then(|at| usize::try_from(at.line()).ok());
-    let line = at.and_then(|at| yaml.lines().nth(at.saturating_sub(1)));
-    match line {
-        Some(line) => anyhow!("{what}: `{}`", line.trim()),
-        None => anyhow!(what),
     }
 }
 

@@ -278,7 +278,7 @@ fn line_of(body: &str, name: &str) -> usize {
     found.unwrap_or_default() + 1
 }
 
-pub(crate) fn first_line(text: &str) -> String {
+fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
