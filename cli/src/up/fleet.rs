@@ -59,6 +59,11 @@ impl Fleet {
         })
     }
 
+    /// Those of all three.
+    pub(super) fn models(&self) -> &Models {
+        &self.setups[0].models
+    }
+
     /// Until `shutdown`. When one agent cannot go on, it asks the others to drain.
     pub(super) async fn run(self, bus: bus::Settings, shutdown: &Shutdown) -> anyhow::Result<()> {
         let settings = agent::Settings {

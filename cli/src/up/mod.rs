@@ -149,7 +149,7 @@ impl Up {
             return Ok(());
         };
         ready?;
-        if let Some(doubt) = self.model.doubt().await {
+        for doubt in self.model.doubts(fleet.models()).await? {
             note(&doubt);
         }
         let bus = (self.settings.clone(), &self.shutdown);

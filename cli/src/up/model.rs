@@ -3,8 +3,10 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use agent::exit;
+use agent::{Member, Models, exit};
 use anyhow::{Context, anyhow};
+use futures::future::join_all;
+use llm::Client;
 use mock_llm::Options;
 use mock_llm::scenario::Rate;
 use tokio::net::TcpListener;
@@ -96,51 +98,74 @@ impl Model {
         }
     }
 
-    /// Why the first answers may fail, if that is to be expected.
-    pub(super) async fn doubt(&self) -> Option<String> {
-        if self.mock.is_some() {
-            return None;
-        }
-        let (url, name) = (self.base_url(), &self.name);
-        match self.offered().await {
-            Ok(None) => Some(format!("warning: the model at {url}: {}", agent::NO_LIST)),
-            Ok(Some(models)) if models.is_empty() || models.contains(name) => None,
-            Ok(Some(models)) => Some(format!(
-                "warning: {url} does not offer the model {name}: it offers {}",
-                listed(&models)
-            )),
-            Err(error) => Some(format!(
-                "warning: the model at {url} is not usable: {}: actions fail until it is",
-                exit::line(&error)
-            )),
-        }
+    /// Why answers may fail at first, if that is to be expected: of each model that is asked.
+    pub(super) async fn doubts(&self, models: &Models) -> anyhow::Result<Vec<String>> {
+        let client = models.client(&self.name, &quick(&self.settings))?;
+        let members = models.members(&self.name).into_iter().enumerate();
+        let doubts = members.map(async |(place, member)| {
+            let url = client.addresses().nth(place)?;
+            match self.mock.is_some() && url == self.base_url() {
+                true => None,
+                false => doubt(&client, place, (url, &member)).await,
+            }
+        });
+        Ok(join_all(doubts).await.into_iter().flatten().collect())
     }
 
     /// What to say to whoever names a server and no model.
     async fn unnamed(&self) -> anyhow::Result<anyhow::Error> {
         // A wrong URL is told first.
-        llm::Client::new(self.settings.clone())?;
+        let client = Client::new(quick(&self.settings))?;
         let url = self.base_url();
-        let offers = match self.offered().await {
-            Ok(None) => format!("{url}: {}", agent::NO_LIST),
+        let offers = match offered(&client, 0).await {
+            Ok(None) => format!("{url}: {}", agent::no_list("--llm")),
             Ok(Some(models)) if models.is_empty() => format!("{url} offers none"),
             Ok(Some(models)) => format!("{url} offers {}", listed(&models)),
             Err(error) => format!("{url} does not list its models: {}", exit::line(&error)),
         };
         Ok(anyhow!("--model M is needed with --llm URL: {offers}"))
     }
+}
 
-    /// The models that the server lists; `None`: it has no list.
-    async fn offered(&self) -> anyhow::Result<Option<Vec<String>>> {
-        let mut settings = self.settings.clone();
-        settings.deadlines.first_token = ASK;
-        settings.deadlines.total = ASK;
-        settings.max_tries = 1;
-        match llm::Client::new(settings)?.models().await {
-            Err(error) if error.status == Some(404) => Ok(None),
-            models => Ok(Some(models?)),
-        }
+async fn doubt(client: &Client, place: usize, (url, member): (&str, &Member)) -> Option<String> {
+    let (name, first) = (&member.served_as, place == 0);
+    match offered(client, place).await {
+        Ok(None) => Some(format!(
+            "warning: the model at {url}: {}",
+            agent::no_list(&member.placed_by)
+        )),
+        Ok(Some(models)) if models.is_empty() || models.contains(name) => None,
+        Ok(Some(models)) => Some(format!(
+            "warning: {url} does not offer the model {name}: it offers {}",
+            listed(&models)
+        )),
+        Err(error) if first => Some(format!(
+            "warning: the model at {url} is not usable: {}: actions fail until it is",
+            exit::line(&error)
+        )),
+        Err(error) => Some(format!(
+            "warning: the model {} at {url} is not usable: {}: nothing is answered by it until it is",
+            member.name,
+            exit::line(&error)
+        )),
     }
+}
+
+/// The models that the server of the model at this place lists; `None`: it has no list.
+async fn offered(client: &Client, place: usize) -> anyhow::Result<Option<Vec<String>>> {
+    match client.models(place).await {
+        Err(error) if error.status == Some(404) => Ok(None),
+        models => Ok(Some(models?)),
+    }
+}
+
+/// The same, for who only asks whether it is there.
+fn quick(settings: &llm::Settings) -> llm::Settings {
+    let mut settings = settings.clone();
+    settings.deadlines.first_token = ASK;
+    settings.deadlines.total = ASK;
+    settings.max_tries = 1;
+    settings
 }
 
 fn listed(models: &[String]) -> String {
@@ -164,4 +189,51 @@ fn options(fault_rate: Rate) -> anyhow::Result<Options> {
     options.latency.between_tokens = BETWEEN_TOKENS.parse()?;
     options.scenario.chaos.rate = fault_rate;
     Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_model_that_is_not_there_is_told_by_its_name_and_not_the_mock() {
+        let tasks = TaskTracker::new();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        let mut options = Options {
+            api_key: Some("sk-right".into()),
+            ..Options::default()
+        };
+        options.scenario.models = vec!["tiny".to_owned()];
+        tasks.spawn(mock_llm::serve(listener, options, stop.clone()));
+        let folder = tempfile::tempdir().unwrap();
+        let [file, key] = ["models.yaml", "key"].map(|name| folder.path().join(name));
+        std::fs::write(&key, "sk-right").unwrap();
+        let key = key.display();
+        let yaml = format!(
+            "models:
+  first: {{then: [second, well, shut, other]}}
+  second: {{}}
+  well: {{at: '{url}', key_file: {key}, name: tiny}}
+  shut: {{at: '{url}'}}
+  other: {{at: '{url}', key_file: {key}}}"
+        );
+        std::fs::write(&file, yaml).unwrap();
+        let model = Model {
+            settings: llm::Settings::new("http://127.0.0.1:1/v1"),
+            name: "first".to_owned(),
+            mock: Some(CancellationToken::new()),
+        };
+        let models = Models::read(&file).unwrap();
+        let doubts = model.doubts(&models).await.unwrap();
+        let [shut, other] = &doubts[..] else {
+            panic!("{doubts:?}")
+        };
+        let says = format!("warning: the model shut at {url} is not usable: auth");
+        assert!(shut.starts_with(&says), "{shut}");
+        let says = format!("warning: {url} does not offer the model other: it offers tiny");
+        assert_eq!(*other, says);
+        stop.cancel();
+    }
 }

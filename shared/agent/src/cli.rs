@@ -19,7 +19,7 @@ use crate::flags::{SecondTier, Tier, without_empty};
 use crate::replay::Replay;
 use crate::{Agent, Shutdown, exit};
 
-pub use check::NO_LIST;
+pub use check::no_list;
 pub(crate) use options::Provider;
 pub use options::{NoOptions, Setup};
 

@@ -63,11 +63,11 @@ mod window;
 mod worker;
 
 pub use agent::{Agent, Effects, Emitted, HandleError, Turn};
-pub use cli::{NO_LIST, NoOptions, Setup, main};
+pub use cli::{NoOptions, Setup, main, no_list};
 pub use draft::DraftSender;
 pub use manifest::Manifest;
 pub use metrics::{Metrics, register, release};
-pub use models::Models;
+pub use models::{Member, Models};
 pub use prompts::{Prompt, Prompts};
 pub use recording::Recording;
 pub use shutdown::Shutdown;

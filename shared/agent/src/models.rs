@@ -2,6 +2,7 @@
 //! workers of a fleet have. docs/models.md has an example with all its fields. What is not there is not limited.
 
 mod chain;
+mod member;
 mod misread;
 mod model;
 
@@ -14,6 +15,7 @@ use anyhow::{Context as _, bail};
 use bus::{Budget, Limits};
 use serde::{Deserialize, Deserializer};
 
+pub use self::member::Member;
 use self::misread::misread;
 pub(crate) use self::model::Model;
 use self::model::{Day, Each};

@@ -14,7 +14,7 @@ use crate::chain::{Api, Line, Manner, Model};
 use crate::limits::{Limit, Retries};
 use crate::paid::Answers;
 use crate::service::Ending;
-use crate::tape::{Heard, Reel, Tape};
+use crate::tape::{Reel, Tape};
 use crate::{
     Bought, Call, Class, Completion, Error, Gate, Paid, Piece, Price, Recorded, Request, Settings,
     Usage, wire,
@@ -148,34 +148,36 @@ impl Client {
         Ok((text, completion))
     }
 
-    /// The ids of the models that the provider offers.
-    pub async fn models(&self) -> Result<Vec<String>, Error> {
+    /// The ids of the models that the provider of the model at this place offers.
+    pub async fn models(&self, place: usize) -> Result<Vec<String>, Error> {
         let list: wire::Models = self
-            .unary(None, async |api| api.models().list_byot().await)
+            .unary(place, None, async |api| api.models().list_byot().await)
             .await?;
         Ok(list.data.into_iter().map(|model| model.id).collect())
     }
 
-    /// A call that does not stream: each try has the first-token deadline for its whole answer. `reel`: where it is
-    /// written down.
+    /// A call of the model at this place that does not stream: each try has the first-token deadline for its whole answer.
+    /// `reel`: where it is written down.
     pub(crate) async fn unary<T, F>(
         &self,
+        place: usize,
         reel: Option<Reel>,
         send: impl Fn(Api) -> F,
     ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, OpenAIError>>,
     {
-        let mut retries = Retries::new(self.settings());
+        let line = &self.lines[place];
+        let mut retries = Retries::new(&line.settings);
         retries.reel = reel;
         loop {
             let limit = Limit::new(
-                self.settings().deadlines.first_token,
+                line.settings.deadlines.first_token,
                 Class::FirstToken,
                 retries.deadline,
             );
             let heard = retries.begin();
-            let api = self.api(Ending::default(), heard);
+            let api = line.api(Ending::default(), heard);
             let answer = match timeout_at(limit.at, send(api)).await {
                 Ok(answer) => answer.map_err(Error::from),
                 Err(_) => Err(limit.passed()),
@@ -201,10 +203,6 @@ impl Client {
     ) -> Option<Reel> {
         let tape = self.tape.as_ref()?;
         Some(tape.reel(line, request()))
-    }
-
-    fn api(&self, ending: Ending, heard: Option<Heard>) -> Api {
-        self.first().api(ending, heard)
     }
 
     /// [`Settings::accept_done`] of the first model.

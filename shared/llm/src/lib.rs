@@ -83,6 +83,6 @@ mod tests {
         send(call);
         send(client.answer(&Request::default()));
         send(client.moderate(None, "", &Labels::default()));
-        send(client.models());
+        send(client.models(0));
     }
 }

@@ -36,7 +36,7 @@ impl Client {
             let body = to_raw_value(question);
             body.expect("texts always serialise").into()
         });
-        let answer: Answer = self.unary(reel, ask).await?;
+        let answer: Answer = self.unary(0, reel, ask).await?;
         Ok(answer.into())
     }
 }

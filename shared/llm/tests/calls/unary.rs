@@ -11,7 +11,7 @@ async fn the_models_are_listed() {
         Answer::json(r#"{"object":"list","data":[{"id":"a","object":"model"},{"id":"b"}]}"#)
     })
     .await;
-    assert_eq!(client(&provider.url).models().await.unwrap(), ["a", "b"]);
+    assert_eq!(client(&provider.url).models(0).await.unwrap(), ["a", "b"]);
     assert!(provider.requests().await[0].starts_with("GET /v1/models HTTP/1.1\r\n"));
 }
 
@@ -63,7 +63,7 @@ async fn answers_that_are_none_have_a_class() {
     ] {
         let provider = Provider::start(move |_| answer("401 No", "", "")).await;
         assert_eq!(
-            client(&provider.url).models().await.unwrap_err().class,
+            client(&provider.url).models(0).await.unwrap_err().class,
             class
         );
     }
