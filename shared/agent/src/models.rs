@@ -2,6 +2,7 @@
 //! workers of a fleet have. docs/models.md has an example with all its fields. What is not there is not limited.
 
 mod chain;
+mod doubts;
 mod member;
 mod misread;
 mod model;
@@ -15,6 +16,7 @@ use anyhow::{Context as _, bail};
 use bus::{Budget, Limits};
 use serde::{Deserialize, Deserializer};
 
+pub(crate) use self::doubts::First;
 pub use self::member::Member;
 use self::misread::misread;
 pub(crate) use self::model::Model;
@@ -93,16 +95,6 @@ impl Models {
             bail!("models.{name}.price is missing: a cost per day is to be kept");
         }
         Ok(model)
-    }
-
-    /// What may not be meant: models are named, and this one is not among them.
-    pub(crate) fn doubt(&self, name: &str) -> Option<String> {
-        let is_named = self.models.is_empty() || self.models.contains_key(name);
-        (!is_named).then(|| {
-            let names: Vec<&str> = self.models.keys().map(String::as_str).collect();
-            let names = names.join(", ");
-            format!("--models names {names}, and not {name}, which so has no price and no limits of its own")
-        })
     }
 
     /// How long a call may wait for its turn.
@@ -189,15 +181,6 @@ mod tests {
                 ("person:mira", Unit::Cost, 500_000),
             ]
         );
-    }
-
-    #[test]
-    fn a_model_that_is_not_named_beside_others_is_told() {
-        let doubt = |yaml, name| Models::parse(yaml).unwrap().doubt(name);
-        let told = doubt("models: {a: {}, b: {}}", "c").unwrap();
-        assert!(told.starts_with("--models names a, b, and not c"), "{told}");
-        assert_eq!(doubt("models: {a: {}}", "a"), None);
-        assert_eq!(doubt("stories: {per_day: {tokens: 5}}", "a"), None);
     }
 
     #[test]

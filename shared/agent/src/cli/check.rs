@@ -54,7 +54,7 @@ pub(super) async fn run<O: Args>(options: &Options<O>, built: anyhow::Result<Set
         match built {
             Ok(setup) => {
                 let usable = Usable {
-                    warnings: setup.models.doubt(&setup.model).into_iter().collect(),
+                    warnings: setup.doubts(),
                     ..Usable::new("usable")
                 };
                 (Ok(usable), models(&setup).await)

@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use crate::flags::{Logs, Redis, Tier, duration, pause, word};
+use crate::models::First;
 use crate::recording::{Link, MadeWith};
 use crate::spans::{Exporting, Traces};
 use crate::worker::SHORTEST_LEASE;
@@ -33,6 +34,15 @@ impl Setup {
         let first = self.key_file.clone().map(|file| (0, file));
         let others = self.models.key_files(&self.model)?;
         Ok(first.into_iter().chain(others).collect())
+    }
+
+    /// What may not be meant as it is.
+    pub(crate) fn doubts(&self) -> Vec<String> {
+        self.models.doubts(First {
+            name: &self.model,
+            url: self.llm.addresses().next().unwrap_or_default(),
+            key_file: self.key_file.as_deref(),
+        })
     }
 
     fn links(&self) -> Vec<Link> {

@@ -15,6 +15,7 @@ impl Models {
     /// # Errors
     /// Words for who wrote the file or the command line.
     pub fn client(&self, name: &str, settings: &Settings) -> anyhow::Result<Client> {
+        self.check_first(name)?;
         let mut chain = self.chain(name)?.into_iter();
         let first = chain.next().map(|(_, model)| model).unwrap_or_default();
         let then = chain.map(|(name, model)| {
