@@ -198,8 +198,8 @@ where
         Command::Check(look::Look::Needs(needs)) => {
             let options = needs.options.without_patience();
             let built = options.setup(llm::Observer::default()).and_then(|setup| {
-                build(&options.own).prompts(setup.prompts.as_deref())?;
-                Ok(setup)
+                let prompts = build(&options.own).prompts(setup.prompts.as_deref())?;
+                Ok((setup, prompts))
             });
             let report = runtime.block_on(check::run(&options, built));
             print(&report.text(needs.json)?)?;

@@ -5,20 +5,23 @@
 //! the turn's back: nobody waits for that, and of what cannot be told all that was reserved counts, and another may call
 //! in its place when the call's time is over.
 
+mod claim;
 mod payer;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bus::{Admitted, Ask, Budget, Bus, Unit, Used};
+use bus::{Admitted, Ask, Bus, Used};
 use futures::FutureExt;
 use llm::{Asked, Class, Done, Error, Gate, Leave, Most, Pass, Spent};
 use prometheus::{Histogram, IntGauge};
-use story::{Event, EventId, LogEntry, StoryId};
+use story::{Event, EventId, LogEntry};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use self::claim::{Claim, over};
 use self::payer::Payer;
 use crate::breaker::{Breaker, Named, Verdict};
 use crate::metrics::Meters;
@@ -57,18 +60,8 @@ struct Line {
     name: String,
     model: Model,
     is_limited: bool,
-}
-
-/// A call's claim, while it waits and while it is made.
-#[derive(Debug)]
-struct Claim {
-    /// The place of its model.
-    place: usize,
-    call: String,
-    attempt: Arc<str>,
-    story: StoryId,
-    most: Used,
-    budgets: Vec<Budget>,
+    /// It was said that its limits never have room for a call like one that was to be made.
+    is_told: AtomicBool,
 }
 
 /// A claim that is over.
@@ -93,6 +86,7 @@ impl Desk {
         let chain = models.chain(&setup.model)?.into_iter();
         let chain = chain.map(|(name, model)| Line {
             is_limited: models.limits(&model),
+            is_told: AtomicBool::new(false),
             name,
             model,
         });
@@ -163,10 +157,15 @@ impl Desk {
             true => self.models.wait(),
             false => self.models.wait().min(BUSY),
         };
+        let line = &self.chain[asked.model];
+        let too_large = claim.too_large((&line.name, line.model.limits()));
         match self.admitted(claim, wait).await {
             Ok(claim) => Ok(Leave::Go(self.pass(claim))),
             // Another model has limits of its own.
-            Err(error) if !asked.is_last && error.class != Class::Internal => Ok(Leave::Next),
+            Err(error) if !asked.is_last && error.class != Class::Internal => {
+                line.tell(too_large);
+                Ok(Leave::Next)
+            }
             Err(error) => Err(error),
         }
     }
@@ -194,12 +193,7 @@ impl Desk {
     /// The claim, once the limits of its model have room for it.
     async fn admitted(&self, claim: Claim, longest: Duration) -> Result<Claim, Error> {
         let Line { name, model, .. } = &self.chain[claim.place];
-        let a_minute = model.limits().tokens_per_minute;
-        if a_minute > 0 && claim.most.tokens > a_minute {
-            let what = format!(
-                "a call of up to {} tokens is more than the {a_minute} that {name} is granted a minute",
-                claim.most.tokens
-            );
+        if let Some(what) = claim.too_large_for_a_minute((name, model.limits())) {
             return Err(Error::new(Class::Request, what));
         }
         let mut waiting = None;
@@ -357,6 +351,20 @@ impl Desk {
     }
 }
 
+impl Line {
+    /// Once: every call might say the same, and nobody sees it fail.
+    fn tell(&self, too_large: Option<String>) {
+        if let Some(why) = too_large.filter(|_| !self.is_told.swap(true, Ordering::Relaxed)) {
+            let model = self.name.as_str();
+            tracing::warn!(
+                model,
+                why,
+                "the model's limits never have room for such a call: another one is asked"
+            );
+        }
+    }
+}
+
 /// Counted for as long as it lives.
 struct Waiting<'a>(&'a IntGauge);
 
@@ -371,27 +379,6 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.dec();
     }
-}
-
-fn over(claim: &Claim, place: usize, until: Duration) -> Error {
-    let Some(Budget { whose, unit, a_day }) = claim.budgets.get(place) else {
-        return Error::new(Class::Budget, "a budget of the day is used up");
-    };
-    let (unit, most) = match unit {
-        Unit::Tokens => ("tokens", claim.most.tokens),
-        Unit::Cost => ("millionths of cost", claim.most.cost),
-    };
-    let hours = until.as_secs() / 3_600;
-    let minutes = until.as_secs() % 3_600 / 60;
-    let what = match most > *a_day {
-        true => format!(
-            "a call that may take {most} {unit} is more than all of a day's {a_day} of {whose}"
-        ),
-        false => format!(
-            "of a day's {a_day} {unit} of {whose} too few are left: the next one begins in {hours} h {minutes} min"
-        ),
-    };
-    Error::new(Class::Budget, what)
 }
 
 #[cfg(test)]

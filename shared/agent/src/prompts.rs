@@ -127,6 +127,12 @@ impl Prompts {
         prompts.map(|prompt| prompt.reference.clone()).collect()
     }
 
+    /// The fewest tokens that one of them allows an answer, if any tells.
+    pub(crate) fn least_answer(&self) -> Option<u32> {
+        let prompts = self.by_name.values();
+        prompts.filter_map(|prompt| prompt.params.max_tokens).min()
+    }
+
     /// # Errors
     /// When no loaded prompt has this name.
     pub fn get(&self, name: &str) -> Result<&Prompt, Error> {

@@ -233,7 +233,7 @@ impl<A: Agent> Worker<A> {
         let desk = Desk::new(&bus, &setup, &meters, settings.breaker);
         let (desk, ended) = desk.map_err(exit::configuration)?;
         let window = Window::of(&setup.models, &setup.model);
-        for doubt in setup.doubts() {
+        for doubt in setup.doubts(&prompts) {
             tracing::warn!("{doubt}");
         }
         let worker = Self {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::options::{Options, Setup};
-use crate::{Member, exit};
+use crate::{Member, Prompts, exit};
 
 /// How long a part may take: what is well answers at once.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -49,12 +49,15 @@ struct Usable {
 }
 
 /// `built` is the agent's own start: options, key and prompts.
-pub(super) async fn run<O: Args>(options: &Options<O>, built: anyhow::Result<Setup>) -> Report {
+pub(super) async fn run<O: Args>(
+    options: &Options<O>,
+    built: anyhow::Result<(Setup, Prompts)>,
+) -> Report {
     let asked = async {
         match built {
-            Ok(setup) => {
+            Ok((setup, prompts)) => {
                 let usable = Usable {
-                    warnings: setup.doubts(),
+                    warnings: setup.doubts(&prompts),
                     ..Usable::new("usable")
                 };
                 (Ok(usable), models(&setup).await)
@@ -265,6 +268,7 @@ mod tests {
         );
         let options = Line::parse_from(line.split(' ')).options.without_patience();
         let built = options.setup(llm::Observer::default());
+        let built = built.map(|setup| (setup, Prompts::default()));
         let report = run(&options, built).await;
         let text = report.text(false).unwrap();
         for line in [

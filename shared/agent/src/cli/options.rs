@@ -13,7 +13,7 @@ use crate::models::First;
 use crate::recording::{Link, MadeWith};
 use crate::spans::{Exporting, Traces};
 use crate::worker::SHORTEST_LEASE;
-use crate::{Agent, Models, Settings, Turn, Window, key};
+use crate::{Agent, Models, Prompts, Settings, Turn, Window, key};
 
 /// What an agent answers with.
 #[derive(Debug, Clone)]
@@ -36,13 +36,14 @@ impl Setup {
         Ok(first.into_iter().chain(others).collect())
     }
 
-    /// What may not be meant as it is.
-    pub(crate) fn doubts(&self) -> Vec<String> {
-        self.models.doubts(First {
+    /// What may not be meant as it is, for an agent that asks with these prompts.
+    pub(crate) fn doubts(&self, prompts: &Prompts) -> Vec<String> {
+        let first = First {
             name: &self.model,
             url: self.llm.addresses().next().unwrap_or_default(),
             key_file: self.key_file.as_deref(),
-        })
+        };
+        self.models.doubts(first, prompts.least_answer())
     }
 
     fn links(&self) -> Vec<Link> {

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::Metrics;
+use bus::{Budget, Limits, Unit};
 
 /// The desk of a worker that asks the first of these models, without a Redis.
 fn desk(yaml: &str, first: &str) -> Arc<Desk> {
@@ -54,6 +55,33 @@ async fn a_call_that_goes_to_another_model_for_the_limits_of_one_counts_once() {
     let left = Arc::clone(&desk).leave(&payer, first(1, true)).await;
     assert!(matches!(left, Ok(Leave::Go(_))), "{left:?}");
     assert_eq!(desk.breaker.as_ref().map(Breaker::calls), Some(1));
+    assert!(desk.chain[0].is_told.load(Ordering::Relaxed));
+}
+
+#[test]
+fn what_never_fits_into_the_limits_of_a_model_is_told_where_another_one_is_asked() {
+    let yaml = "models: {a: {per_day: {tokens: 1099}, then: [b]}, b: {tokens_per_minute: 1099}}
+stories: {per_day: {tokens: 1100}}";
+    let (desk, payer) = (desk(yaml, "a"), payer());
+    let told = [0, 1].map(|place| {
+        let claim = desk.claim(&payer, place, first(place, false).most);
+        let line = &desk.chain[place];
+        claim.too_large((&line.name, line.model.limits()))
+    });
+    let says = [
+        "a call that may take 1100 tokens is more than all of a day's 1099 of model:a",
+        "a call of up to 1100 tokens is more than the 1099 that b is granted a minute",
+    ];
+    assert_eq!(told, says.map(|says| Some(says.to_owned())));
+    let claim = desk.claim(
+        &payer,
+        0,
+        Most {
+            prompt: 99,
+            answer: None,
+        },
+    );
+    assert_eq!(claim.too_large(("a", Limits::default())), None);
 }
 
 #[test]

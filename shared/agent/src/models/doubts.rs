@@ -4,8 +4,9 @@
 use std::path::Path;
 
 use anyhow::bail;
+use llm::Price;
 
-use super::Models;
+use super::{Model, Models};
 
 /// How an agent reaches the model that it asks first, whatever the file has.
 #[derive(Debug, Clone, Copy)]
@@ -48,14 +49,16 @@ impl Models {
         Ok(())
     }
 
-    /// For the log, and for who asks whether all is well.
-    pub(crate) fn doubts(&self, first: First<'_>) -> Vec<String> {
+    /// For the log, and for who asks whether all is well. `asked`: the fewest tokens that a prompt allows an answer.
+    pub(crate) fn doubts(&self, first: First<'_>, asked: Option<u32>) -> Vec<String> {
         let name = first.name;
+        let too_small = self.too_small(name, asked);
         let unheeded = self.unheeded(first).filter(|unheeded| !unheeded.is_same);
         let unheeded = unheeded.map(|Unheeded { field, counts, .. }| {
             format!("models.{name}.{field} does not count here, where {name} is asked first: {counts} does")
         });
-        self.unnamed(name).into_iter().chain(unheeded).collect()
+        let all = self.unnamed(name).into_iter().chain(unheeded);
+        all.chain(too_small).collect()
     }
 
     /// Models are named, and this one is not among them.
@@ -66,6 +69,54 @@ impl Models {
             let names = names.join(", ");
             format!("--models names {names}, and not {name}, which so has no price and no limits of its own")
         })
+    }
+
+    /// Limits that no call to one of the models ever fits into, even if its prompt were nothing.
+    fn too_small(&self, first: &str, asked: Option<u32>) -> Vec<String> {
+        let members = self.members(first).into_iter().map(|member| member.name);
+        let models =
+            members.map(|name| (self.models.get(&name).cloned().unwrap_or_default(), name));
+        let models: Vec<(Model, String)> = models.collect();
+        // A prompt that sets no limit has that of the model asked first, or of its own.
+        let kept = models.first().map_or(0, |(first, _)| first.answer());
+        let each = models.iter().flat_map(|(model, name)| {
+            let answer = asked.map_or_else(|| kept.min(model.answer()), u64::from);
+            let most = model.max_tokens.map_or(answer, u64::from);
+            self.too_small_for((name, model), answer.min(most))
+        });
+        each.collect()
+    }
+
+    fn too_small_for(&self, (name, model): (&str, &Model), answer: u64) -> Vec<String> {
+        let days = [
+            (format!("models.{name}.per_day"), model.per_day),
+            ("stories.per_day".to_owned(), self.stories.per_day),
+            ("people.per_day".to_owned(), self.people.per_day),
+        ];
+        let minute = model.tokens_per_minute.map(|a_minute| {
+            let field = format!("models.{name}.tokens_per_minute");
+            (field, a_minute, "minute")
+        });
+        let tokens = days
+            .iter()
+            .filter_map(|(field, day)| Some((format!("{field}.tokens"), day.tokens?, "day")));
+        let tokens = minute
+            .into_iter()
+            .chain(tokens)
+            .filter(|(_, limit, _)| *limit <= answer);
+        let tokens = tokens.map(|(field, limit, time)| {
+            format!("{field}: no call to {name} ever fits into {limit} a {time}, since its answer alone may have {answer} tokens")
+        });
+        let least = model
+            .price
+            .map_or(0.0, |price| Price::in_units(price.at_most(0, answer)));
+        let costs = days
+            .iter()
+            .filter_map(|(field, day)| Some((field, day.cost.filter(|cost| *cost < least)?)));
+        let costs = costs.map(|(field, cost)| {
+            format!("{field}.cost: no call to {name} ever fits into {cost} a day, since its answer alone may cost {least}")
+        });
+        tokens.chain(costs).collect()
     }
 
     fn unheeded(&self, first: First<'_>) -> impl Iterator<Item = Unheeded> {
@@ -93,11 +144,38 @@ mod tests {
     const CHAIN: &str = "models: {a: {then: [b]}, b: {at: 'http://b/v1', key_file: /k}}";
 
     fn doubts(yaml: &str, name: &str, url: &str, key_file: Option<&str>) -> Vec<String> {
-        Models::parse(yaml).unwrap().doubts(First {
+        let first = First {
             name,
             url,
             key_file: key_file.map(Path::new),
-        })
+        };
+        Models::parse(yaml).unwrap().doubts(first, None)
+    }
+
+    #[test]
+    fn limits_that_no_call_fits_into_are_told_for_each_model_of_a_chain() {
+        let yaml = "
+models:
+  a: {price: {input: 1, output: 2}, tokens_per_minute: 400, then: [b, c]}
+  b: {price: {input: 1, output: 20}, per_day: {tokens: 400}}
+  c: {price: {input: 1, output: 2}, max_tokens: 100, per_day: {tokens: 400}}
+  d: {price: {input: 1, output: 2}, per_day: {tokens: 1}}
+people: {per_day: {cost: 0.001}}";
+        let first = First {
+            name: "a",
+            url: "",
+            key_file: None,
+        };
+        let models = Models::parse(yaml).unwrap();
+        assert_eq!(
+            models.doubts(first, Some(400)),
+            [
+                "models.a.tokens_per_minute: no call to a ever fits into 400 a minute, since its answer alone may have 400 tokens",
+                "models.b.per_day.tokens: no call to b ever fits into 400 a day, since its answer alone may have 400 tokens",
+                "people.per_day.cost: no call to b ever fits into 0.001 a day, since its answer alone may cost 0.008",
+            ]
+        );
+        assert_eq!(models.doubts(first, Some(399)).len(), 1);
     }
 
     #[test]
@@ -106,7 +184,7 @@ mod tests {
         let told = doubts("models: {a: {}, b: {}}", "c").concat();
         assert!(told.starts_with("--models names a, b, and not c"), "{told}");
         assert!(doubts("models: {a: {}}", "a").is_empty());
-        assert!(doubts("stories: {per_day: {tokens: 5}}", "a").is_empty());
+        assert!(doubts("stories: {per_day: {tokens: 5000}}", "a").is_empty());
     }
 
     #[test]

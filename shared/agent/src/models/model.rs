@@ -24,7 +24,7 @@ pub(crate) struct Model {
     pub(super) temperature: Option<f32>,
     pub(super) max_tokens: Option<u32>,
     requests_per_minute: Option<u64>,
-    tokens_per_minute: Option<u64>,
+    pub(super) tokens_per_minute: Option<u64>,
     calls_at_once: Option<u64>,
     answer: Option<u64>,
     pub(crate) window: Option<u64>,
@@ -41,7 +41,7 @@ pub(super) struct Each {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Day {
-    tokens: Option<u64>,
+    pub(super) tokens: Option<u64>,
     pub(super) cost: Option<f64>,
 }
 
