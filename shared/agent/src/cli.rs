@@ -55,9 +55,20 @@ Examples, of the narrator, with an event.json of
    \"author\":{\"kind\":\"user\",\"id\":\"u1\",\"name\":\"Mira\"},
    \"mode\":\"do\",\"text\":\"I open the door\",
    \"at\":\"2026-11-24T01:02:03Z\"}
-in a story that nothing is known of, and in one of --redis:
+in a story that nothing is known of, in one of --redis, and in one of a file:
   narrator once event.json --llm http://127.0.0.1:8080/v1 --model tiny
   narrator once event.json --llm http://127.0.0.1:8080/v1 --model tiny --story demo
+  narrator once event.json --llm http://127.0.0.1:8080/v1 --model tiny --context story.json
+The story.json has what is known of the story, events like that one in its history, the
+oldest first. Any field may be left out:
+  {\"title\":\"The lamp\",\"style\":\"Plain and short.\",
+   \"premise\":\"The keeper of the lighthouse is gone.\",
+   \"summary\":\"Mira has climbed the stairs.\",
+   \"policies\":{\"input\":\"off\",\"output\":\"hold\"},
+   \"characters\":{\"Nell\":{
+     \"description\":\"The keeper's daughter.\",
+     \"voice\":\"Dry.\"}},
+   \"lore\":{\"lamp\":\"It burns by itself.\"},\"history\":[]}
 what it would be asked, and why not more:
   narrator once --explain event.json --model gpt-4o-mini
 
@@ -225,6 +236,9 @@ fn print(text: &str) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use serde::de::IgnoredAny;
+    use serde_json::Deserializer;
+
     use super::*;
 
     #[test]
@@ -232,17 +246,51 @@ mod tests {
         Cli::<NoOptions>::command().debug_assert();
     }
 
-    /// clap wraps what is longer than the terminal is wide, in the middle of strings too.
-    #[test]
-    fn the_event_in_the_help_can_be_copied() {
-        for width in [60, 80, 100] {
+    /// The JSON in the help of `once`, as terminals of several widths show it.
+    fn jsons() -> Vec<Vec<String>> {
+        let shown = [60, 80, 100].map(|width| {
             let mut command = Cli::<NoOptions>::command().term_width(width);
             let once = command.find_subcommand_mut("once").unwrap();
             let help = once.clone().term_width(width).render_long_help();
             let help = help.to_string();
-            let event = &help[help.find('{').unwrap()..=help.rfind('}').unwrap()];
-            let event = story::Event::decode(event.as_bytes()).unwrap();
+            let begun = help.split("\n  {").skip(1);
+            let whole = begun.map(|rest| {
+                let json = format!("{{{rest}");
+                let mut values = Deserializer::from_str(&json).into_iter::<IgnoredAny>();
+                values.next().unwrap().unwrap();
+                json[..values.byte_offset()].to_owned()
+            });
+            whole.collect()
+        });
+        shown.into()
+    }
+
+    /// clap wraps what is longer than the terminal is wide, in the middle of strings too.
+    #[test]
+    fn the_event_in_the_help_can_be_copied() {
+        for jsons in jsons() {
+            let event = story::Event::decode(jsons[0].as_bytes()).unwrap();
             assert_eq!(event.id.as_str(), "turn-1");
+        }
+    }
+
+    #[test]
+    fn the_story_in_the_help_can_be_copied_and_have_the_event_in_its_history() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for jsons in jsons() {
+            let [event, story] = &jsons[..] else {
+                panic!("{jsons:?}")
+            };
+            let history = format!("\"history\":[{event}]");
+            let with_event = story.replace("\"history\":[]", &history);
+            assert_ne!(*story, with_event);
+            for (json, events) in [(story, 0), (&with_event, 1)] {
+                std::fs::write(file.path(), json).unwrap();
+                let context = once::written(file.path()).unwrap();
+                assert_eq!(context.history.len(), events);
+                assert_eq!(context.premise, "The keeper of the lighthouse is gone.");
+                assert_eq!(context.characters["Nell"].voice, "Dry.");
+            }
         }
     }
 }

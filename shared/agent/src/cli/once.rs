@@ -162,7 +162,7 @@ pub(super) fn needs_no_model(once: Command) -> Command {
         .mut_arg("model", explained("unknown"))
 }
 
-fn written(file: &Path) -> anyhow::Result<Context> {
+pub(super) fn written(file: &Path) -> anyhow::Result<Context> {
     let json = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
     let written: Written = serde_json::from_slice(&json)
         .with_context(|| format!("{} is not a context", file.display()))?;
