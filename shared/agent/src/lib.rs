@@ -40,6 +40,7 @@ mod desk;
 mod draft;
 mod drain;
 pub mod exit;
+pub mod fence;
 mod file;
 pub mod flags;
 mod health;

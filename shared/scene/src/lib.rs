@@ -6,19 +6,19 @@
 
 mod budget;
 mod build;
-mod fence;
 mod recall;
 mod section;
+mod sentences;
 mod structured;
 mod tell;
-mod text;
 mod trailer;
+mod unfenced;
 mod view;
 
+pub use agent::fence::{Fence, plain};
 pub use budget::Budget;
 pub use build::{Ask, Built, Parts, build, fits};
-pub use fence::Fence;
+pub use sentences::sentences;
 pub use structured::structured;
 pub use tell::{End, Told, tell};
-pub use text::{plain, sentences};
 pub use view::{Fact, Line, Person, Setting, people, person, player, said};

@@ -11,6 +11,7 @@ use story::LlmReport;
 use tracing::info;
 
 use crate::tell::{learn, report, unchecked};
+use crate::unfenced::taken_out;
 use crate::{Fence, fits};
 use story::unseen;
 
@@ -39,7 +40,7 @@ pub async fn structured<T: DeserializeOwned>(
         learn(turn, &request, &completion);
         spent.push(report(&[prompt], &completion));
         tries += completion.tries;
-        let answer = fence.taken_out(&answer);
+        let answer = taken_out(fence, &answer);
         let wrong = match llm::read(&answer) {
             Ok(read) => {
                 ended.well();

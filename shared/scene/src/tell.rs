@@ -8,8 +8,8 @@ use llm::{Class, Completion, Error, Finish, Labels, Message, Piece, Request};
 use story::{LlmReport, Status};
 use tracing::warn;
 
-use crate::fence::Unfenced;
 use crate::trailer::Splitter;
+use crate::unfenced::Unfenced;
 use crate::{Fence, sentences};
 
 /// What the model told.

@@ -86,22 +86,6 @@ fn ends_with_role(text: &str) -> bool {
     ROLES.iter().any(|role| role.eq_ignore_ascii_case(word))
 }
 
-/// `text` up to the end of its last whole sentence; all of it when no sentence ends.
-#[must_use]
-pub fn sentences(text: &str) -> &str {
-    let closes = ['"', '\'', '”', '’', '»', ')', '*'];
-    let ends = ['.', '!', '?', '…', '。', '！', '？'];
-    let end = text
-        .char_indices()
-        .rev()
-        .map(|(at, c)| at + c.len_utf8())
-        .find(|end| {
-            text[*end..].chars().next().is_none_or(char::is_whitespace)
-                && text[..*end].trim_end_matches(closes).ends_with(ends)
-        });
-    end.map_or(text, |end| &text[..end])
-}
-
 fn disarmed(c: char) -> char {
     match c {
         // Where a provider makes compatible characters one, the full-width and small ones are these.
@@ -150,20 +134,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_cut_text_ends_with_its_last_sentence() {
-        for (text, whole) in [
-            ("The door opens. Beyond it lies a", "The door opens."),
-            ("“Who is it?” A step", "“Who is it?”"),
-            ("It costs 3.50 and", "It costs 3.50 and"),
-            ("It ends.", "It ends."),
-            ("One. Two. v1.2 of", "One. Two."),
-            ("", ""),
-        ] {
-            assert_eq!(sentences(text), whole);
-        }
-    }
-
     proptest! {
         #[test]
         fn no_text_escapes(text in "(?s)[<>\\[\\]@\\p{Cc}\\p{Cf}\\p{Zl}#a ]{0,40}|.{0,40}") {
@@ -171,11 +141,6 @@ mod tests {
             prop_assert!(!line.contains(['<', '>', '[', ']', '\n', '\r', '\u{2028}', '\u{2029}']), "{line:?}");
             prop_assert!(!line.contains("@@@") && !line.starts_with('#') && !line.chars().any(char::is_control), "{line:?}");
             prop_assert_eq!(plain(&line), line);
-        }
-
-        #[test]
-        fn a_cut_is_a_prefix(text in ".{0,60}") {
-            prop_assert!(text.starts_with(sentences(&text)));
         }
     }
 }

@@ -1,0 +1,44 @@
+//! Where an answer ends that was cut.
+
+/// `text` up to the end of its last whole sentence; all of it when no sentence ends.
+#[must_use]
+pub fn sentences(text: &str) -> &str {
+    let closes = ['"', '\'', '”', '’', '»', ')', '*'];
+    let ends = ['.', '!', '?', '…', '。', '！', '？'];
+    let end = text
+        .char_indices()
+        .rev()
+        .map(|(at, c)| at + c.len_utf8())
+        .find(|end| {
+            text[*end..].chars().next().is_none_or(char::is_whitespace)
+                && text[..*end].trim_end_matches(closes).ends_with(ends)
+        });
+    end.map_or(text, |end| &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_cut_text_ends_with_its_last_sentence() {
+        for (text, whole) in [
+            ("The door opens. Beyond it lies a", "The door opens."),
+            ("“Who is it?” A step", "“Who is it?”"),
+            ("It costs 3.50 and", "It costs 3.50 and"),
+            ("It ends.", "It ends."),
+            ("One. Two. v1.2 of", "One. Two."),
+            ("", ""),
+        ] {
+            assert_eq!(sentences(text), whole);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_cut_is_a_prefix(text in ".{0,60}") {
+            prop_assert!(text.starts_with(sentences(&text)));
+        }
+    }
+}
