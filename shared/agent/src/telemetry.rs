@@ -5,12 +5,13 @@ use std::fmt;
 use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
-use tracing::Dispatch;
+use tracing::{Dispatch, Subscriber};
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 use tracing_subscriber::fmt::time::SystemTime;
 use tracing_subscriber::fmt::{FormatFields, MakeWriter};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry};
 
@@ -65,7 +66,8 @@ fn directives(filter: &str) -> anyhow::Result<EnvFilter> {
         .add_directive(format!("{}=off", spans::CONTENT).parse()?))
 }
 
-/// Logs through `filter`, beside `traces`, which have one of their own.
+/// Logs through `filter`, beside `traces`, which have one of their own. Where there are none, it is the filter of all: what no
+/// log takes is not even made. A layer that is not there would ask for every span and event of every library.
 fn logs<W, T>(
     format: Format,
     filter: EnvFilter,
@@ -77,25 +79,38 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
     T: Layer<Registry> + Send + Sync + 'static,
 {
-    let logs = tracing_subscriber::fmt::layer()
+    match traces {
+        Some(traces) => {
+            let logs = lines(format, ansi, writer).with_filter(filter);
+            Registry::default().with(traces).with(logs).into()
+        }
+        None => {
+            let logs = lines(format, ansi, writer);
+            Registry::default().with(filter).with(logs).into()
+        }
+    }
+}
+
+fn lines<W, S>(format: Format, ansi: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let lines = tracing_subscriber::fmt::layer()
         .with_timer(SystemTime)
         .with_ansi(ansi)
         // It would tell of a log that cannot be written on that same stderr, and panic: each line would cost a turn.
         .log_internal_errors(false)
         .with_writer(writer);
-    let logs = match format {
-        Format::Pretty => logs.fmt_fields(OneLine).boxed(),
-        Format::Json => logs
+    match format {
+        Format::Pretty => lines.fmt_fields(OneLine).boxed(),
+        Format::Json => lines
             .json()
             .flatten_event(true)
             .with_current_span(true)
             .with_span_list(false)
             .boxed(),
-    };
-    Registry::default()
-        .with(traces)
-        .with(logs.with_filter(filter))
-        .into()
+    }
 }
 
 /// Messages and fields, with what would steer a terminal escaped. The library alone does so for messages, not for fields.
@@ -157,6 +172,18 @@ mod tests {
             (&line["message"], &line["span"]["name"]),
             (&"done".into(), &"turn".into())
         );
+    }
+
+    #[test]
+    fn what_nobody_takes_is_not_made() {
+        let filter = directives("info").unwrap();
+        let logs = logs(Format::Json, filter, false, io::sink, None::<Identity>);
+        tracing::dispatcher::with_default(&logs, || {
+            assert!(spans::redis("commit").is_disabled());
+            assert!(!tracing::enabled!(target: "hyper", tracing::Level::TRACE));
+            assert!(!tracing::enabled!(target: spans::CONTENT, tracing::Level::INFO));
+            assert!(tracing::enabled!(tracing::Level::INFO));
+        });
     }
 
     #[test]
