@@ -171,6 +171,9 @@ impl Renderer {
     /// Whether `seen` says that nothing comes of the response. When it is not known what that answers (its event was
     /// not seen), any such end counts: shown twice is better than nothing shown while it grows from then on.
     fn gives_up(&self, seen: &Event, response: &EventId) -> bool {
+        if seen.gives_up(response) {
+            return true;
+        }
         let Some((Outcome::Failed | Outcome::Blocked, ended)) = outcome(seen) else {
             return false;
         };
@@ -301,6 +304,30 @@ mod tests {
         assert_eq!(
             written(&seen),
             "> u: I wait\nRain fa\n(Try again.)\n… lls\n(Try again.)\nSnow falls.\n"
+        );
+    }
+
+    #[test]
+    fn after_a_beat_that_was_taken_back_what_a_character_said_in_it_ends() {
+        let beat = narration("n", "Dust.");
+        let Seen::Event(entry) = &beat else {
+            unreachable!("made as an event");
+        };
+        let said = entry.event.response(Agent::Dialogue, 0);
+        let retracted =
+            serde_json::json!({"id": "t", "type": "retracted", "target": "n", "reason": "rude"});
+        let seen = [
+            beat,
+            delta(said.as_str(), 0, "Who is"),
+            event(&retracted),
+            delta("r2", 0, "Snow "),
+            delta("r2", 1, "falls."),
+            narration("r2", "Snow falls."),
+        ];
+        let told = "(taken back: rude)";
+        assert_eq!(
+            written(&seen),
+            format!("Dust.\nWho is\n{told}\nSnow falls.\n")
         );
     }
 

@@ -1,5 +1,6 @@
 //! One delivery, from its context to its commit.
 
+mod begin;
 mod effects;
 mod end;
 mod paid;
@@ -8,13 +9,14 @@ use std::sync::Arc;
 
 use bus::{Commit, Delivery, Draft, Fetched, Recording, Work};
 use llm::Tape;
-use story::{Context, Event, EventId, RecordingPolicy};
+use story::{Context, Event, EventId, RecordingPolicy, Seq};
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use self::begin::Begin;
 use self::effects::commit;
-use self::end::{hopeless, postponed, was_taken_back};
-use self::paid::{Begun, Left};
+use self::end::{hopeless, postponed};
+use self::paid::Begun;
 use crate::agent::notice;
 use crate::draft::{Watched, Words};
 use crate::flags::Tier;
@@ -22,7 +24,7 @@ use crate::lease::Held;
 use crate::metrics::Outcome;
 use crate::recording::Packer;
 use crate::retry::Backoff;
-use crate::worker::{HISTORY, MAX_DELIVERIES, Worker};
+use crate::worker::{MAX_DELIVERIES, Worker};
 use crate::{Agent, DraftSender, Effects, HandleError, Prompts, Turn, draft, recording, spans};
 
 /// Runs a delivery to its end, or until its lease is lost. `held` keeps its lease for as long.
@@ -93,9 +95,6 @@ impl From<Failure> for Untold {
     }
 }
 
-/// The story, who may join the beat, and what an earlier delivery left.
-type Begin = (Fetched, Vec<Event>, Option<Left>);
-
 impl<A: Agent> Step<'_, A> {
     async fn run(&self) -> Outcome {
         match self.answer().await {
@@ -141,20 +140,27 @@ impl<A: Agent> Step<'_, A> {
     /// What the agent makes of the event and of up to `merges` that wait behind it. `again`: where an earlier delivery paid for
     /// answers, the turn is begun as that one was.
     async fn told(&self, work: &Work, merges: usize, again: bool) -> Result<Commit, Untold> {
+        let response = work.response(self.worker.name);
         let begun = match self.begun(work, merges, again).await {
             Ok(Some(begun)) => begun,
             // Taken back, or deleted with its story, while it waited: the entry ends without a trace.
-            Ok(None) | Err(bus::Error::NoStory(_)) => return Ok(Commit::default()),
+            Ok(None) | Err(bus::Error::NoStory(_)) => {
+                let responses = vec![response];
+                return Ok(Commit {
+                    responses,
+                    ..Commit::default()
+                });
+            }
             Err(error) => return Err(Untold::from(Failure::Bus(error))),
         };
-        let (fetched, waiting, left) = begun;
-        let policies = fetched.context.policies;
-        let ids: Vec<EventId> = waiting.iter().map(|event| event.id.clone()).collect();
-        let (effects, recording) = self.handle(work, (fetched, left), waiting).await;
-        let response = work.response(self.worker.name);
+        let (policies, answers) = (begun.fetched.context.policies, begun.answers);
+        let waiting = begun.waiting.iter();
+        let ids: Vec<EventId> = waiting.map(|event| event.id.clone()).collect();
+        let (effects, recording) = self.handle(work, begun).await;
         let commit = effects.and_then(|effects| commit(effects, &ids, policies, response));
         match commit {
             Ok(commit) => Ok(Commit {
+                answers,
                 recording,
                 ..commit
             }),
@@ -165,60 +171,13 @@ impl<A: Agent> Step<'_, A> {
         }
     }
 
-    /// What the turn is begun with: the story, who may join the beat, and the answers that are paid for already. `None`: what it
-    /// would answer was taken back.
-    async fn begun(
-        &self,
-        work: &Work,
-        merges: usize,
-        again: bool,
-    ) -> Result<Option<Begin>, bus::Error> {
-        let bus = &self.worker.bus;
-        let ask = || self.timed(bus.context(&self.delivery, (HISTORY, None), merges));
-        let fetched = self.insist(ask).instrument(spans::redis("context")).await?;
-        // By the log as it is now: that of a turn that is begun again ends where that one's did.
-        if was_taken_back(&work.event.id, &fetched.context.history) {
-            return Ok(None);
-        }
-        // The last delivery may have died of what had joined it: that is tried once more, and not for ever.
-        let may_join = self.delivery.deliveries <= 2;
-        let left = Left::of(&fetched).filter(|left| again && (may_join || left.is_alone()));
-        if let Some(left) = left {
-            let begun = &left.begun;
-            let span = (HISTORY, Some(begun.seq));
-            let ask = || self.timed(bus.context(&self.delivery, span, begun.waiting.len()));
-            let fetched = self.insist(ask).instrument(spans::redis("context")).await?;
-            let waiting = waiting(self.worker, work, &fetched, begun.waiting.len());
-            if waiting.iter().map(|event| &event.id).eq(&begun.waiting) {
-                tracing::info!(
-                    answers = left.answers.len(),
-                    "an earlier turn paid for answers"
-                );
-                return Ok(Some((fetched, waiting, Some(left))));
-            }
-        }
-        let waiting = waiting(self.worker, work, &fetched, merges);
-        Ok(Some((fetched, waiting, None)))
-    }
-
-    /// A read of the context, counted if it was answered.
-    async fn timed<T, E>(&self, read: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-        let began = Instant::now();
-        let answer = read.await;
-        if answer.is_ok() {
-            let took = began.elapsed().as_secs_f64();
-            self.worker.meters.contexts.observe(took);
-        }
-        answer
-    }
-
     /// The agent's part, with the draft beside it: both end together.
     async fn handle(
         &self,
         work: &Work,
-        (fetched, left): (Fetched, Option<Left>),
-        waiting: Vec<Event>,
+        begin: Begin,
     ) -> (Result<Effects, HandleError>, Option<Recording>) {
+        let (fetched, waiting, left) = (begin.fetched, begin.waiting, begin.left);
         let (sender, words) = self.live(work, &fetched.context);
         let packer = self.worker.packer.as_ref();
         let packer = packer.filter(|_| fetched.context.policies.recording == RecordingPolicy::On);
@@ -250,7 +209,7 @@ impl<A: Agent> Step<'_, A> {
             window: Some(window),
             prompts: self.prompts.clone(),
         };
-        let draft = self.draft(work);
+        let draft = self.draft(work, begin.answers);
         let watched = Watched {
             meters: &self.worker.meters,
             action: Some(&work.event).filter(|event| event.awaits_an_end()),
@@ -299,13 +258,14 @@ impl<A: Agent> Step<'_, A> {
         llm.through(desk.gate(&work.event, joined, &fetched.context.history, response))
     }
 
-    fn draft(&self, work: &Work) -> Draft {
+    fn draft(&self, work: &Work, answers: Option<Seq>) -> Draft {
         Draft {
             story: work.story.clone(),
             agent: self.worker.name,
             consumer: self.delivery.consumer.clone(),
             lease: self.delivery.lease.clone(),
             re: work.response(self.worker.name),
+            answers,
         }
     }
 
@@ -369,18 +329,4 @@ fn refused(class: &'static str, what: String) -> Failure {
         ..HandleError::permanent(class, anyhow::Error::msg(what))
     };
     Failure::Handle(error, None)
-}
-
-/// The waiting events that may join the beat: of a type that the agent takes, and seen by the same people.
-fn waiting<A: Agent>(
-    worker: &Worker<A>,
-    work: &Work,
-    fetched: &Fetched,
-    merges: usize,
-) -> Vec<Event> {
-    let fits = |event: &&Event| {
-        worker.agent.takes().contains(&event.kind()) && event.audience == work.event.audience
-    };
-    let parked = fetched.parked.iter().map(|parked| &parked.event);
-    parked.take_while(fits).take(merges).cloned().collect()
 }

@@ -3,12 +3,14 @@
 -- KEYS  1 ctx:<story>  2 log:<story>  3 live:<story>  4 drafts:<story>  5 gone:<story>  6 seen:<story>
 --       7 rec:<story>
 --       8 … L lanes, three keys each: work, turn, parked
---       then one draft:<response>: for each response; the keys of its attempts are this and the attempt's number
+--       then one draft:<response>: for each response; the keys of its attempts are this and the attempt's number;
+--       then one for each answer to what is retracted
 -- ARGV  1 story  2 agent  3 entry  4 consumer  5 L  6 own lane (1 … L)  7 the moderator's lane (1 … L)
+--       8 place in the log of what is answered, or 0: it cannot be taken back, or its place is not known
 --       then lists, each after its length:
 --       consumed   id                               parked events answered in the same beat, from the head
 --       fields     name, value                      of the context
---       retracted  seq, tombstone JSON              log events taken away
+--       retracted  seq, tombstone JSON, list of (agent, id)    log events taken away, and the answers that they ask for
 --       responses  id                               whose drafts are over, and what was paid for them
 --       emitted    JSON, id, logged | held, list of (lane, part)
 --       recorded   id of the entry's event, epoch, turns and ms to keep, bytes    at most one
@@ -24,16 +26,21 @@
 -- stays what was looked at, and they stand behind what waited there. Only the holder of the lease writes, so a worker that was
 -- suspended or cut off changes nothing. The id of an event that is logged is taken: nobody can publish another one under
 -- it. In a story that was deleted in the meantime the entry ends and nothing is recorded.
+-- Where what is answered was taken back in the meantime, the entry alone ends, with its drafts: the answer may quote it. It
+-- is kept how the turn went.
+-- The answers that a retracted event asks for are not shown any more from then on: their drafts end with it, and draft.lua
+-- adds nothing to them. So whoever comes later, and is told of no end, sees nothing of them.
 
 local ctx, log, live, drafts, gone, seen, rec = unpack(KEYS, 1, 7)
 local story, agent, entry, consumer = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local place = ARGV[8]
 local lanes = {}
 for i = 1, tonumber(ARGV[5]) do
   lanes[i] = lane_at(5 + 3 * i)
 end
 local own, moderator = lanes[tonumber(ARGV[6])], lanes[tonumber(ARGV[7])]
 
-local at = 7
+local at = 8
 local function take()
   at = at + 1
   return ARGV[at]
@@ -74,12 +81,29 @@ local function finish_all()
   advance(own, entry)
 end
 
+-- Whatever its author is at now.
+local function void(author, id, base)
+  local attempt = redis.call('HGET', drafts, 'n:' .. id)
+  if attempt then
+    redis.call('HDEL', drafts, 'n:' .. id)
+    redis.call('DEL', base .. attempt)
+    if redis.call('HGET', drafts, author) == id .. ':' .. attempt then
+      redis.call('HDEL', drafts, author)
+    end
+  end
+end
+
 if redis.call('EXISTS', ctx) == 0 then
   finish_all()
   return { 'OK' }
 end
 
-local fields, retracted, responses = list(pair), list(pair), list(take)
+local fields = list(pair)
+local retracted = list(function()
+  local seq, tombstone, answers = take(), take(), list(pair)
+  return { seq = seq, tombstone = tombstone, answers = answers }
+end)
+local responses = list(take)
 local emitted = list(function()
   local json, id, held = take(), take(), take() == 'held'
   local steps = list(function()
@@ -90,8 +114,11 @@ local emitted = list(function()
 end)
 
 must_be('hash', ctx, drafts)
-if #retracted > 0 then
+if #retracted > 0 or place ~= '0' then
   must_be('hash', gone)
+end
+if place ~= '0' and redis.call('HEXISTS', gone, place) == 1 then
+  fields, retracted, emitted, consumed = {}, {}, {}, {}
 end
 for _, event in ipairs(emitted) do
   if event.held then
@@ -108,10 +135,15 @@ end
 for _, field in ipairs(fields) do
   redis.call('HSET', ctx, field[1], field[2])
 end
+local base = 7 + 3 * #lanes + #responses
 for _, taken in ipairs(retracted) do
-  if redis.call('XDEL', log, taken[1] .. '-0') == 1 then
-    redis.call('HSET', gone, taken[1], taken[2])
+  if redis.call('XDEL', log, taken.seq .. '-0') == 1 then
+    redis.call('HSET', gone, taken.seq, taken.tombstone)
+    for i, answer in ipairs(taken.answers) do
+      void(answer[1], answer[2], KEYS[base + i])
+    end
   end
+  base = base + #taken.answers
 end
 -- Most answers leave no draft, and most of the others one: looked for together.
 local over, bases = { agent }, {}

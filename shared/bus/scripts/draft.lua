@@ -1,7 +1,9 @@
 -- Adds a chunk to the text of a response that is being generated, and shows it to readers.
 --
 -- KEYS  1 work stream of the agent   2 drafts of the story   3 draft list, without its attempt   4 live channel
+--       5 gone of the story
 -- ARGV  1 work entry  2 consumer  3 agent  4 response id  5 attempt  6 i  7 n  8 text  9 live message  10 life of the text, ms
+--       11 place in the log of what is answered, or 0
 --       (chunks i … i+n-1 of the attempt)
 -- Reply OK | STALE (the lease is another worker's, or over, or a later attempt has begun)
 --
@@ -12,12 +14,17 @@
 --   after a hole (the server lost the beginning) is left out: readers have the whole text with the event.
 -- - The text expires, the number of the attempt does not: an answer that comes much later (a redrive, a fleet that was
 --   away) is never taken for the rest of this one. A commit ends both.
+-- - Of an answer to what was taken back nothing is added: the commit publishes nothing of it, and its draft ended with that.
 -- - A message that cannot be sent is a hole, which readers wait out: it does not undo the chunk.
 -- - Elements are "<i> <n> <text>".
 
 local row = redis.call('XPENDING', KEYS[1], 'fleet', ARGV[1], ARGV[1], 1)[1]
 if not row or row[2] ~= ARGV[2] then
   return {'STALE'}
+end
+
+if ARGV[11] ~= '0' and redis.call('HEXISTS', KEYS[5], ARGV[11]) == 1 then
+  return {'OK'}
 end
 
 local attempt, i, n = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])

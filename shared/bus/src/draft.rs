@@ -29,6 +29,8 @@ pub struct Draft {
     pub lease: LeaseId,
     /// The id that the response's event will have.
     pub re: EventId,
+    /// As [`crate::Commit::answers`].
+    pub answers: Option<Seq>,
 }
 
 /// The chunks `i … i+n-1` of one attempt. Each has a larger number than those before.
@@ -69,6 +71,7 @@ impl Bus {
         let mut call = self.drafting(&DRAFT, draft);
         call.number(attempt).number(i).number(n).arg(text);
         call.arg(message.to_string()).number(millis(LIFE));
+        call.number(place(draft.answers));
         let (word, _) = verdict(call.run_until_answered(&self.link).await?)?;
         match word.as_str() {
             "OK" => Ok(Drafted::Ok),
@@ -86,7 +89,7 @@ impl Bus {
         let opening = json!({"t": "reset", "story": draft.story, "re": draft.re}).to_string();
         let opening = format!("{},\"attempt\":", opening.trim_end_matches('}'));
         let mut call = self.drafting(&RESET, draft);
-        call.arg(opening);
+        call.arg(opening).number(place(draft.answers));
         let (word, rest) = verdict(call.run_until_answered(&self.link).await?)?;
         match word.as_str() {
             "OK" => next(&mut rest.into_iter()).map(Some),
@@ -159,13 +162,19 @@ impl Bus {
         call.key(keys.work(draft.agent, draft.lease.shard))
             .key(keys.drafts(&draft.story))
             .key(keys.draft_base(&draft.story, &draft.re))
-            .key(keys.live(&draft.story));
+            .key(keys.live(&draft.story))
+            .key(keys.gone(&draft.story));
         call.arg(draft.lease.entry.as_str())
             .arg(draft.consumer.as_str())
             .arg(draft.agent.as_str())
             .arg(draft.re.as_str());
         call
     }
+}
+
+/// As scripts are told it.
+pub(crate) fn place(answers: Option<Seq>) -> u64 {
+    answers.map_or(0, |seq| seq.0)
 }
 
 /// `<agent>` → `<response id>:<attempt>`; the other fields count attempts.

@@ -3,6 +3,7 @@
 use redis::Value;
 use story::{Agent, Event, EventId, MAX_EVENT_BYTES, Route, Seq, StoryId};
 
+use crate::draft::place;
 use crate::keys::Keys;
 use crate::recordings::Recording;
 use crate::replicas::Replicated;
@@ -35,6 +36,9 @@ pub struct Commit {
     pub emit: Vec<Emit>,
     /// Fields of the story's context to set.
     pub fields: Vec<(String, String)>,
+    /// The log's place of what is answered, where an agent said it and it is known. If it was taken back meanwhile, only the
+    /// entry and its drafts end.
+    pub answers: Option<Seq>,
     /// An event of the log whose text is taken away.
     pub retract: Option<EventId>,
     /// The responses whose drafts end here.
@@ -143,6 +147,7 @@ impl Bus {
         };
         let story = &work.story;
         let mut call = commit_head(&self.keys, delivery, story);
+        call.number(place(effects.answers));
         call.count(&effects.consume);
         for id in &effects.consume {
             call.arg(id.as_str());
@@ -160,12 +165,21 @@ impl Bus {
             Err(refused) => return Ok(refused),
         };
         call.count(retraction.as_slice());
+        let mut answers = Vec::new();
         if let Some(gone) = retraction {
             call.number(gone.seq.0).arg(gone.tombstone);
+            call.count(&gone.answers);
+            for (agent, id) in &gone.answers {
+                call.arg(agent.as_str()).arg(id.as_str());
+            }
+            answers = gone.answers;
         }
         call.count(&effects.responses);
         for id in &effects.responses {
             call.key(self.keys.draft_base(story, id)).arg(id.as_str());
+        }
+        for (_, id) in &answers {
+            call.key(self.keys.draft_base(story, id));
         }
         call.count(&effects.emit);
         for emit in &effects.emit {

@@ -1,6 +1,8 @@
 //! Finds an event that is to be taken away, and makes what stays in its place.
 
-use story::{Author, AuthorKind, Dialogue, Event, EventId, Narration, Payload, Seq, StoryId};
+use story::{
+    Agent, Author, AuthorKind, Dialogue, Event, EventId, Narration, Payload, Seq, Step, StoryId,
+};
 
 use crate::keys::GROUP;
 use crate::log::{readable, seq};
@@ -14,6 +16,8 @@ const PAGE: usize = 100;
 pub(crate) struct Retraction {
     pub(crate) seq: Seq,
     pub(crate) tombstone: String,
+    /// The answers that it asks for, and of whom.
+    pub(crate) answers: Vec<(Agent, EventId)>,
 }
 
 impl Bus {
@@ -37,9 +41,13 @@ impl Bus {
             let page: Vec<Entry> = read(self.link.query(&cmd).await?)?;
             for (place, fields) in &page {
                 let event = readable(fields).filter(|event| event.id == *id);
-                if let Some(tombstone) = event.as_ref().and_then(tombstone) {
-                    let seq = seq(place)?;
-                    return Ok(Ok(Some(Retraction { seq, tombstone })));
+                let Some(event) = event else { continue };
+                if let Some(tombstone) = tombstone(&event) {
+                    return Ok(Ok(Some(Retraction {
+                        seq: seq(place)?,
+                        tombstone,
+                        answers: answers(&event),
+                    })));
                 }
             }
             match page.last() {
@@ -69,6 +77,12 @@ impl Bus {
             Some(_) => None,
         })
     }
+}
+
+fn answers(event: &Event) -> Vec<(Agent, EventId)> {
+    let steps = story::passed(event).into_iter();
+    let answer = |step: Step| (step.agent, event.response(step.agent, step.part));
+    steps.map(answer).collect()
 }
 
 /// What stays of a response: which event stood there, whose it was and what it answers; none of its words. `None` when

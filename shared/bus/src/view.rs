@@ -73,7 +73,7 @@ pub(crate) struct View {
     recent: VecDeque<(Seq, EventId)>,
     /// Where the reader is in each draft, those last heard of at the end.
     running: VecDeque<Position>,
-    /// The last failures and blocking verdicts: what they gave up is not taken for new when it comes late.
+    /// The last failures, blocking verdicts and retractions: what they gave up is not taken for new when it comes late.
     failures: VecDeque<Event>,
     due: Due,
     ready: VecDeque<Seen>,

@@ -6,10 +6,12 @@ mod server;
 
 use std::time::Duration;
 
-use bus::{Bus, Commit, Committed, Delivery, Emit, Published};
+use bus::{
+    Bus, Commit, Committed, Delivery, Draft, DraftChunk, Drafted, Emit, Published, Recording,
+};
 use redis::Commands;
-use server::{action, answer, castle, story};
-use story::{Agent, Route, Seq, Step};
+use server::{Server, action, answer, castle, draft, event, everything, one, story};
+use story::{Agent, AuthorKind, Event, Narration, Payload, Route, Seq, Speak, Step};
 
 const JUDGED: Step = Step {
     agent: Agent::Moderator,
@@ -166,4 +168,129 @@ async fn whoever_lost_the_entry_stops_searching_and_takes_nothing_back() {
     let fenced = bus.commit(&delivery, &retracting()).await.unwrap();
     assert_eq!(fenced, Committed::Fenced);
     assert_eq!(pages(&mut server.raw()), 1);
+}
+
+/// A beat in which the Sibyl has something to say, at place 2, and her turn.
+async fn spoken_to(bus: &Bus) -> Delivery {
+    let delivery = one(bus.reader(Agent::Narrator, "w1").next(1).await.unwrap());
+    let beat = answer(&delivery);
+    let Payload::Narration(narration) = beat.payload().clone() else {
+        panic!("{beat:?} is no narration");
+    };
+    let speak = Speak {
+        character: "Sibyl".into(),
+        intent: String::new(),
+    };
+    let payload = Payload::Narration(Narration {
+        speak: vec![speak],
+        ..narration
+    });
+    let beat = Event::new(beat.id, beat.story, beat.author, payload, beat.at);
+    let mut steps = story::passed(&beat);
+    steps.push(JUDGED);
+    let effects = Commit {
+        emit: vec![Emit {
+            event: beat,
+            route: Route::Logged(steps),
+        }],
+        ..Commit::default()
+    };
+    bus.commit(&delivery, &effects).await.unwrap();
+    one(bus.reader(Agent::Dialogue, "d1").next(1).await.unwrap())
+}
+
+async fn write(bus: &Bus, draft: &Draft, i: u32, text: &str) -> Drafted {
+    let chunk = DraftChunk {
+        draft,
+        attempt: 1,
+        i,
+        n: 1,
+        text,
+    };
+    bus.draft(&chunk).await.unwrap()
+}
+
+/// The keys of drafts that Redis has, and what it has of the story's.
+fn drafts(server: &Server) -> Vec<String> {
+    let all = everything(&mut server.raw());
+    let keys = all.into_iter().map(|(key, _)| key);
+    keys.filter(|key| key.contains(":draft")).collect()
+}
+
+#[tokio::test]
+async fn what_is_said_in_a_beat_is_not_published_once_that_is_taken_back() {
+    let (server, bus) = castle(&["a"]).await;
+    let delivery = spoken_to(&bus).await;
+    let re = delivery.work.as_ref().unwrap().response(Agent::Dialogue);
+    let draft = Draft {
+        answers: Some(Seq(2)),
+        ..draft(&delivery, re.clone())
+    };
+    assert_eq!(write(&bus, &draft, 0, "You said").await, Drafted::Ok);
+    bus.keep_paid(&draft, b"begun", b"answer").await.unwrap();
+    assert_eq!(drafts(&server).len(), 3);
+    taken_back(&bus).await;
+    let paid = format!("sf:{{0}}:draft:{re}:paid");
+    assert_eq!(drafts(&server), [paid.as_str()], "its draft ended with it");
+
+    let before = everything(&mut server.raw());
+    for (i, text) in [(0, "You said"), (1, " it.")] {
+        assert_eq!(write(&bus, &draft, i, text).await, Drafted::Ok);
+    }
+    assert!(bus.reset_draft(&draft).await.unwrap().is_some());
+    assert!(everything(&mut server.raw()) == before, "it is written on");
+
+    let keep = bus::Keep {
+        turns: 10,
+        age: Duration::from_secs(60),
+    };
+    let said = event(
+        "castle",
+        re.as_str(),
+        AuthorKind::Agent,
+        answer(&delivery).payload().clone(),
+    );
+    let effects = Commit {
+        answers: Some(Seq(2)),
+        emit: vec![Emit {
+            event: said,
+            route: Route::Logged(vec![JUDGED]),
+        }],
+        fields: vec![("turn".to_owned(), "9".to_owned())],
+        responses: vec![re],
+        recording: Some(Recording {
+            epoch: "this".to_owned(),
+            bytes: vec![0],
+            keep,
+        }),
+        ..Commit::default()
+    };
+    let done = bus.commit(&delivery, &effects).await.unwrap();
+    assert_eq!(done, Committed::Done(Vec::new()));
+    let expected = [(1, "text of a"), (2, "")].map(|(seq, text)| (seq, text.to_owned()));
+    assert_eq!(texts(&bus).await, expected);
+    assert_eq!(drafts(&server), [""; 0]);
+    let mut raw = server.raw();
+    let field: Option<String> = raw.hget("sf:{0}:ctx:castle", "turn").unwrap();
+    assert_ne!(field.as_deref(), Some("9"));
+    let kept: u64 = raw.xlen("sf:{0}:rec:castle").unwrap();
+    assert_eq!(kept, 1, "how the turn went");
+    for agent in [Agent::Dialogue, Agent::Moderator] {
+        assert_eq!(bus.backlog(agent).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_was_to_join_an_answer_that_is_not_published_is_still_answered() {
+    let (server, bus) = castle(&["a", "b"]).await;
+    let first = one(bus.reader(Agent::Narrator, "w1").next(1).await.unwrap());
+    let _: u64 = server.raw().hset("sf:{0}:gone:castle", 1, "{}").unwrap();
+    let effects = Commit {
+        answers: Some(Seq(1)),
+        consume: vec!["b".parse().unwrap()],
+        ..server::answered(&first)
+    };
+    bus.commit(&first, &effects).await.unwrap();
+    let next = bus.reader(Agent::Narrator, "w1").next(5).await.unwrap();
+    assert_eq!(server::ids(&next), ["b"]);
 }

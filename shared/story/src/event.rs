@@ -117,7 +117,7 @@ impl Event {
     }
 
     /// Whether it says of this response, half or wholly generated perhaps, that it will not come: a failure of whoever was to
-    /// make it or to judge it, or a verdict that blocks it.
+    /// make it or to judge it, a verdict that blocks it, or what takes back the beat that has a character say it.
     #[must_use]
     pub fn gives_up(&self, response: &EventId) -> bool {
         let failed = match &self.payload {
@@ -125,15 +125,21 @@ impl Event {
             Payload::Verdict(verdict) => {
                 return verdict.decision == Decision::Block && verdict.target == *response;
             }
+            Payload::Retracted(it) => {
+                return self.is_answer(response, &it.target, Agent::Dialogue.as_str());
+            }
             _ => return false,
         };
         let was_judged = failed.agent == Agent::Moderator.as_str();
         let is_of = |cause: &EventId| {
-            let mut parts = 0..MAX_PARTS;
-            was_judged && cause == response
-                || parts.any(|part| cause.derives(response, &self.story, &failed.agent, part))
+            was_judged && cause == response || self.is_answer(response, cause, &failed.agent)
         };
         self.cause.iter().any(is_of)
+    }
+
+    fn is_answer(&self, response: &EventId, cause: &EventId, agent: &str) -> bool {
+        let mut parts = 0..MAX_PARTS;
+        parts.any(|part| cause.derives(response, &self.story, agent, part))
     }
 
     /// Whether those who may see it can be named again in each answer, with room for the answer. (In JSON a control

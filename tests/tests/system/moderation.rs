@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use bus::Seen;
-use story::{Agent, Event, InputPolicy, Outcome, OutputPolicy, Policies, Seq};
+use anyhow::Context;
+use bus::{Commit, Emit, Seen};
+use story::{
+    Agent, Event, EventId, InputPolicy, Outcome, OutputPolicy, Payload, Policies, Retracted, Route,
+    Seq,
+};
 use system_tests::{Options, Relay, Stack, Watcher, action};
 
 #[tokio::test]
@@ -201,6 +205,81 @@ async fn nobody_speaks_up_in_a_beat_that_was_taken_back() -> anyhow::Result<()> 
     let log = stack.bus.log(&story, Seq(0), 10).await?;
     let kinds: Vec<&str> = log.iter().map(|entry| entry.event.kind()).collect();
     assert_eq!(kinds, ["action", "narration", "retracted"]);
+    stack.end().await;
+    Ok(())
+}
+
+/// Takes the beat back, as the moderator whose turn it is.
+async fn take_back(stack: &Stack, beat: &EventId) -> anyhow::Result<()> {
+    let mut reader = stack.bus.reader(Agent::Moderator, "hand");
+    let delivery = reader.next(1).await?.pop().context("a beat to judge")?;
+    let work = delivery.work.as_ref().ok().context("a readable entry")?;
+    let (id, now) = (work.response(Agent::Moderator), jiff::Timestamp::now());
+    let retracted = Payload::Retracted(Retracted {
+        target: beat.clone(),
+        reason: String::new(),
+    });
+    let author = work.event.author.clone();
+    let mut event = Event::new(id, work.story.clone(), author, retracted, now);
+    event.cause = vec![beat.clone()];
+    let effects = Commit {
+        retract: Some(beat.clone()),
+        emit: vec![Emit {
+            event,
+            route: Route::Logged(Vec::new()),
+        }],
+        ..Commit::default()
+    };
+    stack.bus.commit(&delivery, &effects).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_speaks_while_the_beat_is_taken_back_is_not_heard() -> anyhow::Result<()> {
+    let words = "You are late, and the lamp has burnt low, so sit down and listen. ".repeat(3);
+    let scenario = format!(
+        r#"rules:
+- when: {{ agent: narrator }}
+  reply: {{ text: "Sibyl looks up.\n@@@\n{{\"choices\":[\"Go in\"],\"speak\":[{{\"character\":\"Sibyl\",\"intent\":\"to greet\"}}]}}" }}
+- when: {{ agent: dialogue }}
+  reply: {{ text: "{words}" }}
+"#
+    );
+    let stack = Stack::start(Options {
+        between_tokens: Duration::from_millis(50),
+        ..Options::playing(&scenario)
+    })
+    .await?;
+    let policies = Policies {
+        output: OutputPolicy::Retract,
+        ..Policies::default()
+    };
+    let story = stack.story("castle", policies).await?;
+    let mut reader = stack.hear(&story).await?;
+    let _answerers = [Agent::Narrator, Agent::Dialogue].map(|agent| stack.worker(agent));
+    let action = action(&story, "a1", "Who is there?", None)?;
+    stack.bus.publish(&action).await?;
+    let beat = reader.until_kind("narration").await?;
+    let said = beat.response(Agent::Dialogue, 0);
+    let is_of = |seen: &Seen| matches!(seen, Seen::Delta { re, .. } | Seen::Snapshot { re, .. } if *re == said);
+    reader.until("her first words", is_of).await?;
+    take_back(&stack, &beat.id).await?;
+    reader.until_kind("retracted").await?;
+    let heard = reader.seen.len();
+    let mut late = stack.hear(&story).await?;
+    late.until_kind("retracted").await?;
+    stack.backlog(Agent::Dialogue, 0).await?;
+
+    let after = stack.act(&story, "a2", "I wait").await?;
+    for reader in [&mut reader, &mut late] {
+        reader.end_of(&after).await?;
+    }
+    assert!(!reader.seen[heard..].iter().any(is_of), "no word more");
+    assert!(!late.seen.iter().any(is_of), "no word of it");
+    let log = stack.bus.log(&story, Seq(0), 4).await?;
+    let kinds: Vec<&str> = log.iter().map(|entry| entry.event.kind()).collect();
+    assert_eq!(kinds, ["action", "narration", "retracted", "action"]);
+    assert_eq!(stack.calls_for(&beat.id).await?, 1, "it was written");
     stack.end().await;
     Ok(())
 }

@@ -74,6 +74,7 @@ impl Teller {
             consumer: self.consumer.clone(),
             lease: delivery.lease.clone(),
             re: work.response(AGENT),
+            answers: None,
         };
         let attempt = self.bus.reset_draft(&draft).await?;
         Ok(Telling {

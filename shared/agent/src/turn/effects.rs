@@ -40,6 +40,7 @@ pub(super) fn commit(
         consume: consume.to_vec(),
         emit: effects.emit.into_iter().map(emit).collect(),
         fields: effects.fields,
+        answers: None,
         retract: effects.retract,
         responses: vec![response],
         recording: None,

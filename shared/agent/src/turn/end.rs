@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bus::{Burial, Commit, Committed, Recording};
-use story::{Event, EventId, Failed, LogEntry, Payload, StoryId};
+use story::{Event, EventId, Failed, Payload, StoryId};
 use tracing::{Instrument, Span};
 
 use super::{Failure, Step};
@@ -165,10 +165,4 @@ pub(super) fn postponed(error: bus::Error) -> Outcome {
         "not committed: to be tried again when the lease has passed"
     );
     Outcome::Postponed
-}
-
-/// Whether the event's words are gone from the log: what they would have had somebody say is gone too.
-pub(super) fn was_taken_back(event: &EventId, history: &[LogEntry]) -> bool {
-    let takes = |entry: &LogEntry| matches!(entry.event.payload(), Payload::Retracted(it) if it.target == *event);
-    history.iter().any(takes)
 }

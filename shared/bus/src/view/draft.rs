@@ -4,7 +4,7 @@ use story::{Decision, Event, EventId, Payload, Position};
 
 use super::{Chunk, Due, Running, Seen, View};
 
-/// How many drafts, and failures and refusals of some, are remembered: more than run at once. A draft that is forgotten while it runs
+/// How many drafts, and ends of some without their events, are remembered: more than run at once. A draft that is forgotten while it runs
 /// is given again as a whole.
 const MAX_DRAFTS: usize = 32;
 
@@ -107,9 +107,12 @@ impl View {
     pub(super) fn end_drafts(&mut self, event: &Event) {
         let is_end = |re: &EventId| *re == event.id || event.gives_up(re);
         self.running.retain(|at| !is_end(&at.response));
-        let is_blocked =
-            matches!(event.payload(), Payload::Verdict(it) if it.decision == Decision::Block);
-        if is_blocked || matches!(event.payload(), Payload::Failed(_)) {
+        let may_give_up = match event.payload() {
+            Payload::Failed(_) | Payload::Retracted(_) => true,
+            Payload::Verdict(verdict) => verdict.decision == Decision::Block,
+            _ => false,
+        };
+        if may_give_up {
             if self.failures.len() == MAX_DRAFTS {
                 self.failures.pop_front();
             }

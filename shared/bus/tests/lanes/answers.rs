@@ -3,7 +3,7 @@
 use bus::{Commit, Emit};
 use story::{
     Agent, AuthorKind, Decision, Dialogue, Event, EventId, Failed, Narration, Payload, Retracted,
-    Route, Speak, Stage, Status, Verdict,
+    Route, Seq, Speak, Stage, Status, Verdict,
 };
 
 use crate::model::{At, STORIES, Step};
@@ -20,11 +20,13 @@ pub(crate) struct Choice {
     pub(crate) passes: bool,
 }
 
-pub(crate) fn effects(at: At, steps: &[Step], choice: Choice) -> Commit {
+/// `answers`: the place of the first step's event.
+pub(crate) fn effects(at: At, steps: &[Step], choice: Choice, answers: Option<Seq>) -> Commit {
     let (agent, story) = at;
     let step = &steps[0];
     let re = step.response(agent);
     let mut commit = Commit {
+        answers,
         responses: vec![re.clone()],
         ..Commit::default()
     };

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bus::{Commit, Delivery, LeaseId};
 use story::{
-    Agent, Event, EventId, InputPolicy, OutputPolicy, Policies, RecordingPolicy, Route, ended_with,
+    Agent, Event, EventId, InputPolicy, OutputPolicy, Policies, RecordingPolicy, Route, Seq,
+    ended_with,
 };
 
 /// Names and policies; the second one lies in another shard than the others.
@@ -107,17 +108,54 @@ impl Model {
     }
 
     pub(crate) fn commit(&mut self, at: At, commit: &Commit) {
-        self.end(at, 1 + commit.consume.len());
-        let room = self.room(at.1);
+        let is_gone = self.is_gone(at.1, commit.answers);
+        let event = self.lanes[&at].steps[0].event.clone();
+        self.end(at, if is_gone { 1 } else { 1 + commit.consume.len() });
         for re in &commit.responses {
-            room.attempts.remove(re);
+            self.room(at.1).attempts.remove(re);
         }
-        for (id, taken) in &mut room.log {
-            *taken |= commit.retract.as_ref() == Some(id);
+        if is_gone {
+            return;
+        }
+        if commit.retract.as_ref() == Some(&event.id) {
+            self.retract(at.1, &event);
         }
         for emit in &commit.emit {
             self.emit(at.1, &emit.event, &emit.route);
         }
+    }
+
+    /// With all that is written of what characters were to say in it.
+    fn retract(&mut self, story: usize, event: &Event) {
+        let room = self.room(story);
+        for (id, taken) in &mut room.log {
+            *taken |= *id == event.id;
+        }
+        for step in story::passed(event) {
+            let re = event.response(step.agent, step.part);
+            if let Some((attempt, _)) = room.attempts.remove(&re)
+                && room.running.get(&step.agent) == Some(&(re, attempt))
+            {
+                room.running.remove(&step.agent);
+            }
+        }
+    }
+
+    /// Where the log has an event.
+    pub(crate) fn place(&self, story: usize, event: &Event) -> Option<Seq> {
+        let log = &self.rooms.get(&story)?.log;
+        let mut places = (1..).zip(log);
+        let at = places.find(|(_, (id, _))| *id == event.id);
+        at.map(|(seq, _)| Seq(seq))
+    }
+
+    /// Whether what stood there was taken back.
+    pub(crate) fn is_gone(&self, story: usize, place: Option<Seq>) -> bool {
+        let (Some(room), Some(place)) = (self.rooms.get(&story), place) else {
+            return false;
+        };
+        let mut places = (1..).zip(&room.log);
+        places.any(|(seq, (_, taken))| seq == place.0 && *taken)
     }
 
     pub(crate) fn bury(&mut self, at: At, re: &EventId, failed: &Event) {
@@ -145,18 +183,19 @@ impl Model {
         }
     }
 
-    /// A new attempt that was given this number: the next one, or the time where that is later.
-    pub(crate) fn reset(&mut self, at: At, re: &EventId, given: u32) {
-        let room = self.room(at.1);
-        let (attempt, chunks) = room.attempts.entry(re.clone()).or_default();
+    /// A new attempt that was given this number: the next one, or the time where that is later. `is_gone`: what it answers.
+    pub(crate) fn reset(&mut self, at: At, re: &EventId, given: u32, is_gone: bool) {
+        let known = self.attempt(at, re);
         let is_time = i64::from(given).abs_diff(jiff::Timestamp::now().as_second()) < 60;
         assert!(
-            given == *attempt + 1 || given > *attempt && is_time,
-            "{given} after {attempt}"
+            given == known + 1 || given > known && is_time,
+            "{given} after {known}"
         );
-        *attempt = given;
-        chunks.clear();
-        room.running.insert(at.0, (re.clone(), given));
+        if !is_gone {
+            let room = self.room(at.1);
+            room.attempts.insert(re.clone(), (given, Vec::new()));
+            room.running.insert(at.0, (re.clone(), given));
+        }
     }
 
     /// A chunk of the holder of the lease; false when it comes too late.

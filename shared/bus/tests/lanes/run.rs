@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bus::{Burial, Bus, Committed, Delivery, DraftChunk, Drafted, NewStory, Published};
+use bus::{Burial, Bus, Committed, Delivery, Draft, DraftChunk, Drafted, NewStory, Published};
 use redis::Commands;
 use story::{Agent, Event, Mode, Payload, Seq};
 
@@ -215,7 +215,8 @@ impl<'a> Run<'a> {
         let waiting = self.model.lanes[&at].steps.iter().skip(1);
         // Its context was read when it was the head.
         steps.extend(waiting.filter(|_| standing == Standing::Owner).cloned());
-        let commit = answers::effects(at, &steps, choice);
+        let place = self.model.place(at.1, &steps[0].event);
+        let commit = answers::effects(at, &steps, choice, place);
         let before = everything(&mut self.raw);
         self.lose(lost);
         let done = self.bus.commit(&delivery, &commit).await.expect("commit");
@@ -275,12 +276,17 @@ impl<'a> Run<'a> {
         };
         let (at, re) = (hand.at, hand.step.response(hand.at.0));
         let owner = standing == Standing::Owner;
-        let draft = draft(&hand.delivery, re.clone());
+        let answers = self.model.place(at.1, &hand.step.event);
+        let draft = Draft {
+            answers,
+            ..draft(&hand.delivery, re.clone())
+        };
+        let gone = self.model.is_gone(at.1, answers);
         if anew || (hand.attempt.is_none() && hand.before > 0) {
             let attempt = self.bus.reset_draft(&draft).await.expect("a reset");
             assert_eq!(attempt.is_some(), owner);
             if let Some(attempt) = attempt {
-                self.model.reset(at, &re, attempt);
+                self.model.reset(at, &re, attempt, gone);
             }
             (hand.attempt, hand.sent) = (attempt, 0);
         }
@@ -293,10 +299,8 @@ impl<'a> Run<'a> {
             text: &hand.text,
         };
         let drafted = self.bus.draft(&chunk).await.expect("a chunk");
-        let counts = owner
-            && self
-                .model
-                .draft(at, &re, attempt, (hand.sent as usize, &hand.text));
+        let chunk = (hand.sent as usize, hand.text.as_str());
+        let counts = owner && (gone || self.model.draft(at, &re, attempt, chunk));
         assert_eq!(drafted, if counts { Drafted::Ok } else { Drafted::Stale });
         hand.attempt = Some(attempt);
         hand.sent += 1;

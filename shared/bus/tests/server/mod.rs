@@ -315,6 +315,7 @@ pub fn draft(delivery: &Delivery, re: EventId) -> Draft {
         consumer: delivery.consumer.clone(),
         lease: delivery.lease.clone(),
         re,
+        answers: None,
     }
 }
 

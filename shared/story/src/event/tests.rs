@@ -71,6 +71,26 @@ fn a_response_that_is_blocked_or_cannot_be_judged_is_given_up() {
 }
 
 #[test]
+fn what_takes_a_beat_back_gives_up_what_characters_were_to_say_in_it() {
+    let action = Event::decode(ACTION.as_bytes()).unwrap();
+    let beat = action.response(Agent::Narrator, 0);
+    let told = Event::decode(
+        format!(r#"{{"v":1,"id":"{beat}","type":"narration","story":"castle","author":{{"kind":"agent","id":"narrator"}},"text":"","choices":[],"speak":[],"status":"complete","at":"2026-11-24T01:02:03Z"}}"#).as_bytes(),
+    );
+    let told = told.unwrap();
+    let retracted = Event::decode(
+        format!(r#"{{"v":1,"id":"r","type":"retracted","story":"castle","author":{{"kind":"agent","id":"moderator"}},"target":"{beat}","cause":["{beat}"],"at":"2026-11-24T01:02:03Z"}}"#).as_bytes(),
+    );
+    let retracted = retracted.unwrap();
+    for part in [0, MAX_PARTS - 1] {
+        assert!(retracted.gives_up(&told.response(Agent::Dialogue, part)));
+        assert!(!retracted.gives_up(&told.response(Agent::Narrator, part)));
+        assert!(!retracted.gives_up(&action.response(Agent::Dialogue, part)));
+    }
+    assert!(!retracted.gives_up(&beat), "it was there");
+}
+
+#[test]
 fn what_is_not_an_event_says_why() {
     for (json, why) in [
         (ACTION.replace("\"v\":1", "\"v\":2"), "wire version 2"),

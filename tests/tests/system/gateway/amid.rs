@@ -33,6 +33,7 @@ impl Hand {
             consumer: delivery.consumer.clone(),
             lease: delivery.lease.clone(),
             re: cause.response(Agent::Narrator, 0),
+            answers: None,
         };
         Ok(Self {
             delivery,

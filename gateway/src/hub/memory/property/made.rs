@@ -41,9 +41,9 @@ pub(super) fn action(text: &str) -> Payload {
     })
 }
 
-pub(super) fn failed() -> Payload {
+pub(super) fn failed(agent: Agent) -> Payload {
     Payload::Failed(story::Failed {
-        agent: "narrator".to_owned(),
+        agent: agent.to_string(),
         class: "crash".to_owned(),
         tries: 3,
         notice: String::new(),
