@@ -1,11 +1,12 @@
 //! Why it is as it is, and what to do about it: what an operator would look for in the figures.
 
-use bus::Fleet;
+use bus::{Fleet, Open};
 
-use super::model::Page;
+use super::model::{Page, millis};
 use super::state::{Level, Note, Row, Server, State, Worker};
 use super::words;
 use crate::output::one_line;
+use crate::target::without_password;
 
 /// An event that is there for longer is worth a look.
 const OLD_MS: u64 = 60_000;
@@ -31,7 +32,9 @@ pub(super) fn notes(state: &State, fleet: &Fleet, pages: &[Page]) -> Vec<Note> {
         );
         notes.push(note(Level::Bad, text));
     }
+    notes.extend(fleet.open.iter().map(left_alone));
     for row in &state.agents {
+        notes.extend(waiting(row, !fleet.open.is_empty()));
         of_agent(row, &mut notes);
     }
     notes.extend(state.workers.iter().filter_map(silent));
@@ -54,28 +57,70 @@ fn note(level: Level, text: String) -> Note {
     Note { level, text }
 }
 
-fn of_agent(row: &Row, notes: &mut Vec<Note>) {
+/// Its calls go to another model, if there is one. A worker whose models all fail takes no events.
+fn left_alone(open: &Open) -> Note {
+    let since = words::time(Some(millis(open.since)));
+    let (at, model) = open.model.split_once(' ').unwrap_or_default();
+    // Behind the name is whose key it is.
+    let name = model.rsplit_once(' ').map_or(model, |(name, _)| name);
+    let at = without_password(at);
+    let text = one_line(&format!(
+        "a model fails and is left alone for {since}: {name} at {at}"
+    ));
+    note(Level::Warning, text)
+}
+
+/// Why there are events that no worker has taken. `models_fail`: which agents ask them is not told; whoever takes no events
+/// since all of its models fail is not heard of either.
+fn waiting(row: &Row, models_fail: bool) -> Option<Note> {
     let Row {
         agent,
         waiting,
         in_flight,
+        workers,
+        ..
+    } = row;
+    let stories = waiting + in_flight;
+    let rates = row.answered_per_s.zip(row.failed_per_s);
+    let turns_fail = rates.is_some_and(|(answered, failed)| failed > answered);
+    let (level, text) = match (*workers)? {
+        0 if stories > 0 && models_fail => (
+            Level::Bad,
+            format!("no {agent} takes events, as where all its models fail: {stories} wait"),
+        ),
+        0 if stories > 0 => (
+            Level::Bad,
+            format!("no {agent} runs, and so many stories wait for one: {stories}"),
+        ),
+        _ if *waiting == 0 => return None,
+        _ if models_fail && *in_flight == 0 => (
+            Level::Bad,
+            format!("{agent}: {waiting} wait for models that fail: more workers do not help"),
+        ),
+        _ if models_fail || turns_fail => (
+            Level::Warning,
+            format!(
+                "{agent}: {waiting} wait for a place, its workers hold {in_flight}: first see to what fails"
+            ),
+        ),
+        _ => (
+            Level::Warning,
+            format!(
+                "{agent}: {waiting} wait for a place, its workers hold {in_flight}: more workers help"
+            ),
+        ),
+    };
+    Some(note(level, text))
+}
+
+fn of_agent(row: &Row, notes: &mut Vec<Note>) {
+    let Row {
+        agent,
         parked,
         dead,
         workers,
         ..
     } = row;
-    if waiting + in_flight > 0 && *workers == Some(0) {
-        let stories = waiting + in_flight;
-        notes.push(note(
-            Level::Bad,
-            format!("no {agent} runs, and so many stories wait for one: {stories}"),
-        ));
-    } else if *waiting > 0 && workers.is_some() {
-        let text = format!(
-            "{agent}: {waiting} wait for a place, its workers hold {in_flight}: more workers help"
-        );
-        notes.push(note(Level::Warning, text));
-    }
     if row.failed_per_s.is_some_and(|rate| rate > 0.0) {
         let text = format!("{agent}: turns fail now; `storyfleet dead list {agent}` says why");
         notes.push(note(Level::Bad, text));

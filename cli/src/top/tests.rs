@@ -1,6 +1,8 @@
 //! Looks in, lines out: the whole way from figures to a screen, without Redis and without a terminal.
 
+mod fails;
 mod gaps;
+mod names;
 mod sizes;
 
 use std::time::Duration;
@@ -326,23 +328,6 @@ fn every_trouble_has_its_note_the_worst_first() {
         assert!(found, "{words}: {notes:#?}");
     }
     assert!(notes.is_sorted_by_key(|note| note.level));
-}
-
-#[test]
-fn nobody_drives_the_terminal_by_a_name() {
-    let mut fleet = busy();
-    fleet.workers[0].consumer = "x\u{1b}]0;owned\u{7}\n\u{202e}y\u{9b}2J".to_owned();
-    fleet.servers[0].version = "7\u{1b}[31m".to_owned();
-    let mut model = Model::of("redis://h".to_owned());
-    model.take(look(Instant::now(), 0, Ok(fleet), Vec::new()));
-    let state = model.state();
-    let screen = screen(&state, &mut Controls::default(), 120, 40).to_string();
-    let text = view::text(&state, &Controls::default(), LOOKS, 100);
-    for shown in [screen, text, serde_json::to_string(&state).unwrap()] {
-        let steers = |c: char| c != '\n' && (c.is_control() || ::story::steers(c));
-        assert!(!shown.contains(steers), "{shown:?}");
-        assert!(shown.contains("x]0;owned"), "{shown}");
-    }
 }
 
 #[test]

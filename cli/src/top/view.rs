@@ -36,7 +36,7 @@ ANS/S    turns answered in a second, of the last 10 s: every worker's
 FAIL/S   turns given up on
 P50 P99  how long turns took, of the last minute: of the pages of --metrics
 FIRST    from an action to its first words, half of them sooner: of --metrics
-WAIT     stories whose turn no worker has taken yet: more workers help
+WAIT     stories whose turn nobody took yet: workers help, unless models fail
 FLIGHT   turns that workers have in hand
 PARKED   events behind their own story's turn: no worker could begin them
 OLDEST   how long the oldest of WAIT and FLIGHT is there

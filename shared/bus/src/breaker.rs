@@ -1,10 +1,11 @@
 //! Which models are not to be asked for now, since they fail, and how many retries may be made: told and asked in one round
 //! trip, for the whole installation. scripts/breaker.lua has the rules.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::lease::millis;
-use crate::reply::read;
+use crate::reply::{next, read};
 use crate::script::Script;
 use crate::{Bus, Error};
 
@@ -91,7 +92,30 @@ pub enum State {
     },
 }
 
+/// A model that is left alone now, since it fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Open {
+    /// As [`Fared::model`].
+    pub model: String,
+    pub since: Duration,
+}
+
 impl Bus {
+    /// The models that are open, in the order of their names. Tells nothing and tries none.
+    ///
+    /// # Errors
+    /// When Redis was not reached or refuses.
+    pub(crate) async fn failing(&self) -> Result<Vec<Open>, Error> {
+        let mut pipe = redis::pipe();
+        pipe.cmd("HGETALL").arg(self.keys.health());
+        pipe.cmd("TIME");
+        let mut replies = self.link.pipe(&pipe).await?.into_iter();
+        let fields: BTreeMap<Vec<u8>, Vec<u8>> = next(&mut replies)?;
+        let (seconds, micros): (u64, u64) = next(&mut replies)?;
+        let now = seconds * 1_000 + micros / 1_000;
+        Ok(fields.iter().filter_map(|it| open(it, now)).collect())
+    }
+
     /// Tells how models fared, in the order in which they are asked, with the calls that were begun, and asks how they are.
     /// Retries are shared by those who ask the same one first. `teller`: a letter or a digit, by which failures of several are
     /// told apart.
@@ -135,4 +159,15 @@ impl Bus {
             models: models.collect(),
         })
     }
+}
+
+/// As breaker.lua writes it: `m:<model>`, and its requests, when it may be tried, when it opened (0: it is closed) …
+fn open((field, kept): (&Vec<u8>, &Vec<u8>), now: u64) -> Option<Open> {
+    let model = std::str::from_utf8(field).ok()?.strip_prefix("m:")?;
+    let opened = std::str::from_utf8(kept).ok()?.split(' ').nth(2)?;
+    let opened: u64 = opened.parse().ok().filter(|opened| *opened > 0)?;
+    Some(Open {
+        model: model.to_owned(),
+        since: Duration::from_millis(now.saturating_sub(opened)),
+    })
 }

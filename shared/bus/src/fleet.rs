@@ -5,9 +5,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use futures::future::{join, join_all, try_join};
+use futures::future::{join_all, join3, try_join};
 use story::{Agent, StoryId};
 
+use crate::breaker::Open;
 use crate::consumers::{Consumer, SILENT};
 use crate::reply::read;
 use crate::script::LOOK;
@@ -38,6 +39,8 @@ pub struct Fleet {
     pub away: Vec<u16>,
     /// Addresses of the cluster's nodes that do not answer.
     pub silent: Vec<String>,
+    /// The models that are left alone; none where the user may not see it.
+    pub open: Vec<Open>,
 }
 
 /// What is to be done by one agent in one shard.
@@ -168,7 +171,7 @@ impl Bus {
             let looked = try_join(self.queue(agent, shard), consumers).await;
             ((agent, shard), looked)
         });
-        let (looked, servers) = join(join_all(looks), self.servers()).await;
+        let (looked, servers, open) = join3(join_all(looks), self.servers(), self.failing()).await;
         let (servers, silent) = servers?;
         // Which master has a shard is not known here: of several the youngest counts.
         let masters = servers.iter().filter(|server| server.role == "master");
@@ -177,6 +180,7 @@ impl Bus {
             tells_idle: servers.iter().any(tells_idle),
             servers,
             silent,
+            open: open.unwrap_or_default(),
             ..Fleet::default()
         };
         let (mut away, mut failed) = (self.keys.shards().collect::<BTreeSet<_>>(), None);

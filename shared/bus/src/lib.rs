@@ -71,7 +71,7 @@ use replicas::Replicas;
 pub use admission::{Admitted, Ask, Budget, Limits, Unit, Used};
 pub use audit::{Audit, Unreadable};
 pub use bare::{Bare, Progress, Tail};
-pub use breaker::{Fared, Health, State, Wanted};
+pub use breaker::{Fared, Health, Open, State, Wanted};
 pub use context::Fetched;
 pub use coverage::Unserved;
 pub use cut::{Cut, Hole};

@@ -295,3 +295,21 @@ async fn who_asks_another_model_first_has_retries_of_its_own() {
     assert_eq!(retries(&bus).await, 20);
     assert!(may_of(&bus, "other", (0, Wanted::Retry)).await);
 }
+
+#[tokio::test]
+async fn a_look_at_the_fleet_tells_the_models_that_are_open() {
+    let server = Server::start();
+    let bus = server.bus();
+    state(&bus, fared(5, 0)).await;
+    assert_eq!(bus.fleet().await.unwrap().open, []);
+    state(&bus, fared(0, 5)).await;
+    let open = bus.fleet().await.unwrap().open;
+    assert_eq!(open.len(), 1);
+    assert_eq!(open[0].model, "http://one m");
+    assert!(open[0].since < Duration::from_secs(60), "{open:?}");
+
+    let () = server.raw().hset(HEALTH, "m:other", "x").unwrap();
+    assert_eq!(bus.fleet().await.unwrap().open.len(), 1);
+    let limited = server::user(&server, &["+@all", "-hgetall"]);
+    assert_eq!(limited.fleet().await.unwrap().open, []);
+}
