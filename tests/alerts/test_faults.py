@@ -92,7 +92,8 @@ def test_a_fleet_that_works_raises_nothing_but_for_its_certificate(fleet, raises
 
 def test_a_model_that_fails_refuses_and_throttles(fleet, raises):
     fires = raises("StoryfleetModelRefuses", "StoryfleetModelFails", "StoryfleetModelThrottles",
-                   "StoryfleetActionsFail", "StoryfleetDeadLetters")  # fmt: skip
+                   "StoryfleetActionsFail", "StoryfleetDeadLetters", "StoryfleetModelsOpen",
+                   "StoryfleetModelOpen")  # fmt: skip
     scenario = (
         "rules:\n"
         "- {when: {agent: dialogue}, reply: {fault: unauthorized}}\n"
@@ -100,13 +101,20 @@ def test_a_model_that_fails_refuses_and_throttles(fleet, raises):
         "- {when: {agent: narrator}, reply: {fault: error_500}}\n"
     )
     with fleet.playing(scenario):
-        everybody_acts(fleet, STORIES[:20])
-        everybody_acts(fleet, STORIES[20:], to="Sibyl")
+        # Who begins takes as many as it has slots: once a model is left alone nobody takes more.
+        with fleet.without("narrator-1", "narrator-2", "dialogue-1"):
+            everybody_acts(fleet, STORIES[:20])
+            everybody_acts(fleet, STORIES[20:], to="Sibyl")
         fires("StoryfleetModelRefuses", "dialogue")
         fires("StoryfleetActionsFail", "dialogue")
         fires("StoryfleetModelThrottles", "narrator")
         fires("StoryfleetModelFails", "narrator")
         fires("StoryfleetDeadLetters", "narrator")
+        fires("StoryfleetModelOpen", "narrator")
+        fires("StoryfleetModelsOpen", "narrator")
+    all_is_answered(fleet)
+    # What was given up on after the first time.
+    fleet.storyfleet("dead", "redrive", "--all")
     fleet.is_quiet("StoryfleetDeadLetters")
     all_is_answered(fleet)
 
