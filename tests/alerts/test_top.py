@@ -16,7 +16,8 @@ from live import eventually
 STORIES = [f"top-{number}" for number in range(20)]
 READERS = 3
 DIALOGUES = 4
-NOBODY_SPEAKS = "rules:\n- {when: {agent: dialogue}, reply: {fault: unauthorized}}\n"
+# Nothing that says that the model fails: it would be left alone, and nobody asked.
+NOBODY_SPEAKS = "rules:\n- {when: {agent: dialogue}, reply: {fault: context_length_exceeded}}\n"
 # Top's rates are of ten seconds.
 RATES = "10s"
 QUIET = 10
