@@ -69,7 +69,12 @@ impl DraftSender {
 
 pub(crate) fn channel(policy: OutputPolicy, content: &ContentPolicy) -> (DraftSender, Words) {
     let (words, coming) = mpsc::channel(WAITING);
-    let watch = Watch::new(policy, Rules::of(content));
+    let rules = match policy {
+        // Nothing is looked at.
+        OutputPolicy::Off => Rules::default(),
+        OutputPolicy::Hold | OutputPolicy::Retract => Rules::of(content),
+    };
+    let watch = Watch::new(policy, rules);
     (DraftSender { words: Some(words) }, Words { coming, watch })
 }
 
