@@ -73,7 +73,7 @@ pub(crate) struct CreateArgs {
     /// Is it kept how each answer was made, so that it can be replayed? on, off
     #[arg(long, default_value = "on", value_name = "POLICY")]
     pub(crate) recording: RecordingPolicy,
-    /// Whom is it for? general (everybody), teen (from 13 on), mature (adults). Agents write for them, and what is judged is judged so
+    /// Whom is it for? general (everybody), teen (from 13 on), mature (adults). Agents write for them; rules (English) and the second tier judge so
     #[arg(long, default_value = "teen", value_name = "RATING")]
     pub(crate) rating: Rating,
     /// A word or phrase that is not shown where texts are judged (--input, --output); may be given again

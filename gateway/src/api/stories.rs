@@ -61,7 +61,7 @@ pub(crate) struct Change {
     policies: Option<Policies>,
     /// Of its three parts those that are told.
     #[serde(default)]
-    #[schema(schema_with = schema::content, required = false)]
+    #[schema(schema_with = schema::content_change, required = false)]
     content: ContentChange,
     #[serde(default)]
     #[schema(schema_with = schema::character_changes)]
@@ -82,6 +82,7 @@ pub(crate) struct Known {
     summary: String,
     #[schema(schema_with = schema::policies)]
     policies: Policies,
+    /// Its lists are told to owners alone, and are empty for others.
     #[schema(schema_with = schema::content)]
     content: ContentPolicy,
     #[schema(schema_with = schema::characters)]
@@ -160,7 +161,15 @@ pub(crate) async fn read(
     Path(id): Path<String>,
 ) -> Result<Json<Known>, Problem> {
     let id = caller.story(&id, Role::Reader)?;
-    Ok(Json(known(&app, &id).await?))
+    let mut known = known(&app, &id).await?;
+    if caller.story(id.as_str(), Role::Owner).is_err() {
+        // They say what is looked for, and may name people.
+        known.content = ContentPolicy {
+            rating: known.content.rating,
+            ..ContentPolicy::default()
+        };
+    }
+    Ok(Json(known))
 }
 
 /// Change a story

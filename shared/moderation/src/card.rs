@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use crate::phrases::first;
+
 pub(crate) const SIXTEEN: &str = r"\b(?:\d{4}[ .-]?){3}\d{4}\b";
 
 static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
@@ -18,8 +20,7 @@ pub(crate) fn holds_card(text: &str, mut from: usize) -> bool {
             return true;
         }
         // Groups of digits before a card would hide it from a search that goes on behind them.
-        let first = found.as_str().chars().next().map_or(1, char::len_utf8);
-        from = found.start() + first;
+        from = found.start() + first(found.as_str());
     }
     false
 }

@@ -1,31 +1,40 @@
 //! A text as the rules see it: what disguises words is undone. Taken piece by piece, so that what went before need not be
 //! read again; the form of a text's beginning is the beginning of its form.
 
-use regex::Regex;
-
 use crate::rules::LONGEST;
 
 /// The most characters beside each other of which none is a word's. More of them change no rule's mind, and would let a text
 /// outgrow what anybody looks back.
 const WIDEST: usize = 64;
 
-/// The two forms of one text: as it is written, and with digits and signs as the letters that they stand for.
+/// The most characters of a form that are kept of what went before: more than a phrase of a story's lists can have in one.
+pub(crate) const BEFORE: usize = 192;
+
+/// The forms of one text, one for each reading.
 #[derive(Debug, Clone)]
-pub(crate) struct Forms([Form; 2]);
+pub(crate) struct Forms([Form; 3]);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Form {
-    leet: bool,
+    reading: Reading,
     text: String,
-    /// What is before it is only there to tell whether a word begins with what follows.
+    /// What is before it is only there to tell what word or phrase is around what follows.
     start: usize,
     /// How many at the end are no word's.
     wide: usize,
 }
 
+/// What stands for letters. Signs do not where they only call out, so that digits alone are a reading too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    Written,
+    Digits,
+    Signs,
+}
+
 impl Forms {
     pub(crate) fn new() -> Self {
-        Self([Form::new(false), Form::new(true)])
+        Self([Reading::Written, Reading::Digits, Reading::Signs].map(Form::new))
     }
 
     pub(crate) fn of(text: &str) -> Self {
@@ -34,12 +43,8 @@ impl Forms {
         forms
     }
 
-    pub(crate) fn each(&self) -> [&Form; 2] {
+    pub(crate) fn each(&self) -> [&Form; 3] {
         self.0.each_ref()
-    }
-
-    pub(crate) fn each_mut(&mut self) -> [&mut Form; 2] {
-        self.0.each_mut()
     }
 
     pub(crate) fn push(&mut self, piece: &str) {
@@ -58,9 +63,9 @@ impl Forms {
 }
 
 impl Form {
-    fn new(leet: bool) -> Self {
+    fn new(reading: Reading) -> Self {
         Self {
-            leet,
+            reading,
             text: String::new(),
             start: 0,
             wide: 0,
@@ -75,22 +80,12 @@ impl Form {
         self.start
     }
 
-    /// Puts points, which are part of no rule and no word, in the place of all that `phrases` finds, of the same length.
-    pub(crate) fn mask(&mut self, phrases: &Regex) {
-        let mut masked = String::with_capacity(self.text.len());
-        let mut from = self.start;
-        masked.push_str(&self.text[..from]);
-        while let Some(found) = phrases.find_at(&self.text, from) {
-            masked.push_str(&self.text[from..found.start()]);
-            masked.extend(std::iter::repeat_n('.', found.len()));
-            from = found.end();
-        }
-        masked.push_str(&self.text[from..]);
-        self.text = masked;
+    pub(crate) fn reading(&self) -> Reading {
+        self.reading
     }
 
     fn push(&mut self, c: char) {
-        let c = if self.leet { letter(c) } else { c };
+        let c = self.reading.letter(c);
         // One that joins words would hide where each begins.
         let c = if c.is_whitespace() || c == '_' {
             ' '
@@ -111,9 +106,10 @@ impl Form {
 
     fn forget(&mut self) {
         let mut ends = self.text.char_indices().rev().map(|(at, _)| at);
-        let (Some(start), Some(before)) = (ends.nth(LONGEST - 1), ends.next()) else {
+        let Some(start) = ends.nth(LONGEST - 1) else {
             return;
         };
+        let before = ends.nth(BEFORE - 1).unwrap_or(0);
         self.text.drain(..before);
         self.start = start - before;
     }
@@ -122,32 +118,43 @@ impl Form {
 /// What cannot be seen, and marks that only change how letters look: those of Markdown too, which a page may show so.
 fn dropped(c: char) -> bool {
     story::unseen(c)
-        || matches!(c, '*' | '~' | '`' | '\u{300}'..='\u{36f}' | '\u{fe00}'..='\u{fe0f}')
+        || matches!(c, '*' | '~' | '`' | '\u{300}'..='\u{36f}' | '\u{1ab0}'..='\u{1aff}' | '\u{1dc0}'..='\u{1dff}'
+            | '\u{20d0}'..='\u{20ff}' | '\u{fe00}'..='\u{fe0f}' | '\u{fe20}'..='\u{fe2f}')
 }
 
-fn letter(c: char) -> char {
-    match c {
-        '0' => 'o',
-        '1' | '!' | '|' => 'i',
-        '3' => 'e',
-        '4' | '@' => 'a',
-        '5' | '$' => 's',
-        '7' => 't',
-        other => other,
+impl Reading {
+    fn letter(self, c: char) -> char {
+        match (self, c) {
+            (Self::Written, c) => c,
+            (_, '0') => 'o',
+            (_, '1') | (Self::Signs, '!' | '|') => 'i',
+            (_, '3') => 'e',
+            (_, '4') | (Self::Signs, '@') => 'a',
+            (_, '5') | (Self::Signs, '$') => 's',
+            (_, '7') => 't',
+            (_, other) => other,
+        }
     }
 }
 
-/// The Latin letter that a Cyrillic, Greek or accented one looks like, and what a full-width one is.
+/// The Latin letter that a Cyrillic, Greek or accented one looks like, what a full-width one is, and of quotation marks and
+/// dashes the plain one.
 fn look(c: char) -> char {
     match c {
-        'а' | 'α' | 'á' | 'à' | 'ä' | 'â' => 'a',
+        'а' | 'α' | 'á' | 'à' | 'ä' | 'â' | 'ã' | 'å' => 'a',
         'е' | 'ε' | 'é' | 'è' | 'ë' | 'ê' => 'e',
         'і' | 'ι' | 'ı' | 'í' | 'ì' | 'ï' | 'î' => 'i',
-        'о' | 'ο' | 'ó' | 'ò' | 'ö' | 'ô' => 'o',
+        'о' | 'ο' | 'ó' | 'ò' | 'ö' | 'ô' | 'õ' | 'ø' => 'o',
         'ѕ' => 's',
-        'с' => 'c',
+        'с' | 'ç' => 'c',
+        'ú' | 'ù' | 'ü' | 'û' => 'u',
+        'ñ' => 'n',
         'р' => 'p',
-        'у' => 'y',
+        'у' | 'ý' | 'ÿ' => 'y',
+        '‘' | '’' | '‚' | '′' => '\'',
+        '“' | '”' | '„' | '«' | '»' | '″' => '"',
+        '‐'..='―' | '−' => '-',
+        '…' => '.',
         'х' => 'x',
         'к' => 'k',
         // All of ASCII has a full-width form.
@@ -163,31 +170,40 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn texts(forms: &Forms) -> [&str; 2] {
+    fn texts(forms: &Forms) -> [&str; 3] {
         forms.each().map(Form::text)
     }
 
     #[test]
     fn what_disguises_words_is_undone() {
-        for (text, plain, leet) in [
-            ("A\u{200b} \n\t b\u{301}", "a b", "a b"),
-            ("р0RN！", "p0rn!", "porni"),
-            ("kıll_**me**", "kill me", "kill me"),
+        for (text, forms) in [
+            ("A\u{200b} \n\t b\u{301}", ["a b", "a b", "a b"]),
+            ("р0RN！", ["p0rn!", "porn!", "porni"]),
+            ("kıll_**me**", ["kill me", "kill me", "kill me"]),
+            ("don’t—“Çü…", ["don't-\"cu."; 3]),
+            ("po\u{20dd}rn", ["porn"; 3]),
         ] {
-            assert_eq!(texts(&Forms::of(text)), [plain, leet]);
+            assert_eq!(texts(&Forms::of(text)), forms);
         }
     }
 
     #[test]
-    fn what_is_forgotten_leaves_the_letter_that_tells_where_a_word_begins() {
+    fn what_is_forgotten_leaves_what_tells_where_a_word_or_phrase_begins() {
         let mut forms = Forms::of(&"é1".repeat(LONGEST));
-        forms.forget();
-        let [plain, leet] = forms.each();
-        assert_eq!(plain.text.chars().count(), LONGEST + 1);
-        assert_eq!((&plain.text[..plain.start], plain.start), ("1", 1));
-        assert_eq!(leet.text[leet.start..].chars().count(), LONGEST);
-        forms.forget();
-        assert_eq!(forms.each()[0].text.chars().count(), LONGEST + 1);
+        for _ in 0..2 {
+            forms.forget();
+            for form in forms.each() {
+                assert_eq!(form.text[..form.start].chars().count(), BEFORE);
+                assert_eq!(form.text[form.start..].chars().count(), LONGEST);
+            }
+        }
+        // As long as there is so much.
+        for more in [0, 1, BEFORE - 1] {
+            let mut forms = Forms::of(&"e".repeat(LONGEST + more));
+            forms.forget();
+            let [plain, ..] = forms.each();
+            assert_eq!((plain.text.len(), plain.start), (LONGEST + more, more));
+        }
     }
 
     proptest! {

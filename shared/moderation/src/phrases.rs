@@ -1,13 +1,14 @@
 //! A story's own lists of words, as they are looked for in the forms of a text.
 
 use std::fmt::Write;
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use regex::Regex;
 use regex_syntax::is_word_character;
 use story::Phrases;
 
-use crate::form::{Form, Forms};
+use crate::form::{Form, Forms, Reading};
 
 /// What may stand where a phrase has white space.
 const GAP: &str = r"[ -/:-@\[-`{-~]{1,3}";
@@ -15,9 +16,9 @@ const GAP: &str = r"[ -/:-@\[-`{-~]{1,3}";
 /// What exclamation marks behind a word are in the form where signs are letters.
 const CALLED: &str = "i{0,8}";
 
-/// Letters of scripts that put no space between words.
+/// Letters of scripts that put no space between words, or none between a word and what bends it.
 static UNSPACED: LazyLock<Regex> = LazyLock::new(|| {
-    let scripts = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]";
+    let scripts = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Hangul}]";
     Regex::new(scripts).unwrap_or_else(|error| unreachable!("a test compiles it: {error}"))
 });
 
@@ -25,9 +26,9 @@ static UNSPACED: LazyLock<Regex> = LazyLock::new(|| {
 #[derive(Debug, Clone)]
 pub(crate) struct Blocked(Regex);
 
-/// What is not looked for, in either form as it is in that form.
+/// What is not looked for, in each form as it is in that form.
 #[derive(Debug, Clone)]
-pub(crate) struct Allowed([Option<Regex>; 2]);
+pub(crate) struct Allowed([Option<Regex>; 3]);
 
 impl Blocked {
     pub(crate) fn new(phrases: &Phrases) -> Option<Self> {
@@ -45,23 +46,37 @@ impl Blocked {
 impl Allowed {
     pub(crate) fn new(phrases: &Phrases) -> Option<Self> {
         let phrases: Vec<Forms> = phrases.iter().map(Forms::of).collect();
-        let of = |form: usize, behind: &str| {
-            let phrases = phrases.iter();
-            any_of(phrases.map(|phrase| phrase.each()[form]), behind)
+        let of = |number: usize| {
+            let forms = phrases.iter().map(move |phrase| phrase.each()[number]);
+            any_of(
+                forms,
+                if number == Reading::Signs as usize {
+                    CALLED
+                } else {
+                    ""
+                },
+            )
         };
-        (!phrases.is_empty()).then(|| Self([of(0, ""), of(1, CALLED)]))
+        (!phrases.is_empty()).then(|| Self([of(0), of(1), of(2)]))
     }
 
-    /// The text with something else in the place of each phrase, of the same length.
-    pub(crate) fn masked(&self, forms: &Forms) -> Forms {
-        let mut masked = forms.clone();
-        for (form, phrases) in masked.each_mut().into_iter().zip(&self.0) {
-            if let Some(phrases) = phrases {
-                form.mask(phrases);
-            }
+    /// Where the phrases stand in a form, also where one begins within another.
+    pub(crate) fn places(&self, form: &Form) -> Vec<Range<usize>> {
+        let (mut places, mut from) = (Vec::new(), 0);
+        let Some(phrases) = &self.0[form.reading() as usize] else {
+            return places;
+        };
+        while let Some(found) = phrases.find_at(form.text(), from) {
+            places.push(found.range());
+            from = found.start() + first(found.as_str());
         }
-        masked
+        places
     }
+}
+
+/// The length of the first letter.
+pub(crate) fn first(text: &str) -> usize {
+    text.chars().next().map_or(1, char::len_utf8)
 }
 
 /// Any of the phrases, as words of their own with what may be `behind` them. Of two that begin alike, the longer one.
@@ -89,11 +104,15 @@ fn pattern(phrase: &str, behind: &str) -> String {
     pattern + behind + edge(phrase.chars().next_back())
 }
 
-/// What must be beside a phrase that begins or ends with this.
+/// What must be beside a phrase that begins or ends with this: no letter of its own script.
 fn border(letter: char) -> &'static str {
-    let is_spaced =
-        is_word_character(letter) && !UNSPACED.is_match(letter.encode_utf8(&mut [0; 4]));
-    if is_spaced { r"\b" } else { "" }
+    match letter {
+        _ if !is_word_character(letter) => "",
+        // A letter of another script is no part of the word: in Japanese nothing else stands beside a name.
+        letter if letter.is_ascii() => r"(?-u:\b)",
+        letter if UNSPACED.is_match(letter.encode_utf8(&mut [0; 4])) => "",
+        _ => r"\b",
+    }
 }
 
 #[cfg(test)]
@@ -107,12 +126,26 @@ mod tests {
 
     #[test]
     fn a_phrase_is_found_as_words_of_its_own_whatever_disguises_it() {
-        let blocked = Blocked::new(&phrases(&["Lord Vex", "4chan", "a.b", "邪神", ":)"])).unwrap();
+        let blocked = Blocked::new(&phrases(&[
+            "Lord Vex", "4chan", "a.b", "邪神", ":)", "벡스", "don't", "сыр",
+        ]))
+        .unwrap();
         for (text, found) in [
             ("lord vex!", true),
             ("LORD-VEX", true),
             ("l0rd  v\u{200b}ex", true),
             ("Lord, Vex", true),
+            ("Lord—Vex", true),
+            ("Lord “Vex”", true),
+            ("Lord… Vex", true),
+            ("L0rd V3x!", true),
+            ("||l0rd vex||", true),
+            ("@l0rd vex", true),
+            ("彼はLord Vexだ", true),
+            ("벡스가", true),
+            ("I don’t", true),
+            ("где сыр?", true),
+            ("сырок", false),
             ("overlord vexed", false),
             ("lordvex", false),
             ("on 4chan", true),
@@ -129,22 +162,42 @@ mod tests {
     }
 
     #[test]
-    fn what_is_allowed_is_masked_in_both_forms() {
-        let allowed = Allowed::new(&phrases(&["bomb", "bomb cyclone", "4ss"])).unwrap();
-        let masked = allowed.masked(&Forms::of("a b0mb, bomb cyclone, bomber, 4ss, bomb!"));
-        let texts = masked.each().map(|form| form.text().to_owned());
-        assert_eq!(texts[0], "a b0mb, ............, bomber, ..., ....!");
-        assert_eq!(texts[1], "a ...., ............, bomber, ..., .....");
+    fn what_is_allowed_has_its_places_in_each_form() {
+        let allowed = Allowed::new(&phrases(&["bomb", "bomb cyclone", "4ss", "ha ha"])).unwrap();
+        let places = |text: &str| {
+            let forms = Forms::of(text);
+            forms.each().map(|form| {
+                let places = allowed.places(form).into_iter();
+                places
+                    .map(|place| form.text()[place].to_owned())
+                    .collect::<Vec<_>>()
+            })
+        };
+        assert_eq!(
+            places("a b0mb, bomber"),
+            [vec![], vec!["bomb"], vec!["bomb"]]
+        );
+        assert_eq!(places("bomb cyclone"), [["bomb cyclone"]; 3]);
+        assert_eq!(places("4ss!"), [["4ss"], ["ass"], ["assi"]]);
+        assert_eq!(places("ha ha ha"), [["ha ha", "ha ha"]; 3]);
     }
 
     #[test]
     fn the_longest_lists_compile_and_nothing_that_a_pattern_is_made_of_is_special() {
-        for letters in ["a ", "é.", "(?", "\\[", "字 "] {
+        for letters in ["a ", "é.", "(?", "\\[", "字 ", "😀 "] {
             let numbered = |n: usize| format!("{n:02}{}", letters.repeat(31));
             let list: Vec<String> = (0..story::MAX_PHRASES).map(numbered).collect();
             let list = Phrases::try_from(list).unwrap();
             let blocked = Blocked::new(&list).unwrap();
             assert!(blocked.finds(&Forms::of(&numbered(63))), "{letters}");
+            let allowed = Allowed::new(&list).unwrap();
+            let longest = allowed.0.iter().flatten().map(|any| {
+                let parsed = regex_syntax::parse(any.as_str()).unwrap();
+                parsed.properties().maximum_len().unwrap()
+            });
+            // In bytes, which are at most four a character.
+            let four = if letters.is_ascii() { 1 } else { 4 };
+            assert!(longest.max().unwrap() <= crate::form::BEFORE * four);
             let longest = regex_syntax::parse(blocked.0.as_str()).unwrap();
             let longest = longest.properties().maximum_len();
             assert!(

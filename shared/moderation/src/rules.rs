@@ -3,6 +3,7 @@
 //! Violence, fear and wrongdoing belong to fiction and are not looked for. A rule that blocks is narrow: what it finds
 //! is never needed in a story. A rule that flags is wide, and leaves the decision to the next tier.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -10,7 +11,7 @@ use story::{ContentPolicy, Decision, Rating};
 
 use crate::card::holds_card;
 use crate::form::Forms;
-use crate::phrases::{Allowed, Blocked};
+use crate::phrases::{Allowed, Blocked, first};
 
 /// The most characters of a [`Form`](crate::form::Form) that a rule finds at once: whoever sees a text in parts must look back as far.
 pub(crate) const LONGEST: usize = 512;
@@ -97,14 +98,15 @@ impl Rules {
 
     /// What the rules find that begins in the part of the text that is not only there for what stands before it.
     pub(crate) fn found(&self, forms: &Forms) -> Finding {
-        let masked = self.allowed.as_ref().map(|allowed| allowed.masked(forms));
+        let allowed = self.allowed.as_ref();
+        let allowed = allowed.map(|allowed| forms.each().map(|form| allowed.places(form)));
         let rules = RULES.iter().filter(|rule| rule.is_for(self.rating));
-        let found = rules.filter(|rule| match &masked {
-            Some(masked) if rule.can_be_allowed() => rule.finds(masked),
+        let found = rules.filter(|rule| match &allowed {
+            Some(allowed) if rule.can_be_allowed() => rule.finds_beside(forms, allowed),
             _ => rule.finds(forms),
         });
         let found = found.map(|rule| (rule.category, rule.decision));
-        let [plain, _] = forms.each();
+        let [plain, ..] = forms.each();
         let card = holds_card(plain.text(), plain.start());
         let card = card.then_some(("private-data", Decision::Block));
         let listed = self.blocked.as_ref().filter(|blocked| blocked.finds(forms));
@@ -129,6 +131,24 @@ impl Rule {
     fn finds(&self, forms: &Forms) -> bool {
         let mut forms = forms.each().into_iter();
         forms.any(|form| self.pattern.is_match_at(form.text(), form.start()))
+    }
+
+    /// Whether it finds more than what is whole within something that is allowed: a word that is allowed by itself allows
+    /// nothing that is made of it and others.
+    fn finds_beside(&self, forms: &Forms, allowed: &[Vec<Range<usize>>; 3]) -> bool {
+        let mut forms = forms.each().into_iter().zip(allowed);
+        forms.any(|(form, allowed)| {
+            let mut from = form.start();
+            while let Some(found) = self.pattern.find_at(form.text(), from) {
+                let holds =
+                    |place: &Range<usize>| place.start <= found.start() && found.end() <= place.end;
+                if !allowed.iter().any(holds) {
+                    return true;
+                }
+                from = found.start() + first(found.as_str());
+            }
+            false
+        })
     }
 }
 

@@ -3,14 +3,15 @@
 
 use story::{Decision, OutputPolicy};
 
-use crate::form::Forms;
+use crate::form::{BEFORE, Forms};
 use crate::rules::Rules;
 
 /// Most characters of a window: of a sentence that does not end, this much leaves at once.
 const WINDOW: usize = 512;
 
-/// The last letters that a reader may have to wait for, since what they end with is blocked unless the word goes on.
-const UNDECIDED: usize = 64;
+/// The last letters that a reader may have to wait for, since what they end with is blocked unless the word goes on, or becomes
+/// a phrase that is allowed.
+const UNDECIDED: usize = BEFORE;
 
 /// Takes an answer piece by piece, and gives back what may leave. What it has given back is at any moment the beginning of
 /// the answer, and no text that its policy forbids: under `hold` one that [`Rules::judge`] does not allow, under

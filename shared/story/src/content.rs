@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::is_name;
+use crate::name::{is_name, shows};
 
 /// The most entries of a list.
 pub const MAX_PHRASES: usize = 64;
@@ -58,7 +58,7 @@ pub enum PhraseError {
     #[error("a list has {0} words: at most {MAX_PHRASES} fit")]
     TooMany(usize),
     #[error(
-        "a word of a list has 1 to {} characters, none of them a control character, and something that shows",
+        "a word of a list has 1 to {} characters, none of them a control character, and something that shows and is no mark of Markdown",
         crate::MAX_NAME
     )]
     NoPhrase,
@@ -103,11 +103,17 @@ impl TryFrom<Vec<String>> for Phrases {
         if phrases.len() > MAX_PHRASES {
             return Err(PhraseError::TooMany(phrases.len()));
         }
-        match phrases.iter().all(|phrase| is_name(phrase)) {
+        match phrases.iter().all(|phrase| is_phrase(phrase)) {
             true => Ok(Self(phrases)),
             false => Err(PhraseError::NoPhrase),
         }
     }
+}
+
+/// Whether it can be found in a text: marks of Markdown are looked past there.
+fn is_phrase(text: &str) -> bool {
+    let counts = |c: char| shows(c) && !matches!(c, '*' | '~' | '`' | '_');
+    is_name(text) && text.contains(counts)
 }
 
 #[cfg(test)]
@@ -132,6 +138,7 @@ mod tests {
             String::new(),
             " ".to_owned(),
             "a\nb".to_owned(),
+            "_**_".to_owned(),
         ] {
             assert_eq!(phrases([bad]).unwrap_err(), PhraseError::NoPhrase);
         }

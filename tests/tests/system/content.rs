@@ -1,7 +1,10 @@
 //! A story's rating and its owner's lists of words: agents write for it, it is judged by it, and copies have it.
 
+use std::time::Duration;
+
+use bus::Seen;
 use serde_json::{Value, json};
-use story::{Agent, Outcome, StoryId};
+use story::{Agent, Outcome, Seq, StoryId};
 use system_tests::{Options, Stack};
 use tempfile::TempDir;
 
@@ -20,6 +23,7 @@ const SCENARIO: &str = r#"rules:
 async fn stack() -> anyhow::Result<(Stack, TempDir)> {
     let options = Options {
         scenario: SCENARIO.to_owned(),
+        between_tokens: Duration::from_millis(5),
         ..Options::default()
     };
     Ok((Stack::start(options).await?, tempfile::tempdir()?))
@@ -86,6 +90,34 @@ async fn the_same_words_end_differently_in_stories_for_others() -> anyhow::Resul
         }
     }
     stack.audit(3).await?;
+    of.0.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_an_owner_blocks_is_taken_back_and_no_letter_of_it_was_shown() -> anyhow::Result<()> {
+    let of = stack().await?;
+    let stack = &of.0;
+    let _fleet = stack.fleet()?;
+    let said = ["--output", "retract", "--block", "Lord Vex"];
+    let url = stack.redis_url();
+    let create = ["--redis", &url, "story", "create", "castle"];
+    says(of.1.path(), &[&create[..], &said].concat()).await?;
+    let story: StoryId = "castle".parse()?;
+    let mut reader = stack.hear(&story).await?;
+    stack.act(&story, "a1", "I look around.").await?;
+    reader.until_kind("retracted").await?;
+    let log = stack.bus.log(&story, Seq(0), 10).await?;
+    assert!(!format!("{log:?}").contains("L0rd Vex"), "{log:?}");
+    let drafts = reader
+        .seen
+        .iter()
+        .filter(|seen| !matches!(seen, Seen::Event(_)));
+    let drafts = format!("{:?}", drafts.collect::<Vec<_>>());
+    assert!(
+        drafts.contains("Nobody") && !drafts.contains("Vex"),
+        "{drafts}"
+    );
     of.0.end().await;
     Ok(())
 }

@@ -70,6 +70,10 @@ fn disguises_do_not_help() {
         "ｕｎｄｅｒａｇｅ ｐｏｒｎ",
         "ｕｎｄ３ｒａｇｅ ｐ０ｒｎ",
         "undérage porn",
+        "und3rage p0rn!",
+        "|und3rage p0rn|",
+        "@und3rage pørn",
+        "under*age* po\u{20dd}rn",
     ] {
         let finding = judge(text);
         assert_eq!(finding.decision, Decision::Block, "{text}");
@@ -148,7 +152,16 @@ fn an_owner_blocks_words_and_allows_what_is_the_storys_own() {
     let rules = Rules::of(&ContentPolicy {
         rating: Rating::General,
         blocked: list(&["Lord Vex", "gory hole"]),
-        allowed: list(&["Gory", "Suicide Club", "fucking hell", "csam", "vex"]),
+        allowed: list(&[
+            "Gory",
+            "Suicide Club",
+            "fucking hell",
+            "csam",
+            "vex",
+            "child",
+            "girl",
+            "boy",
+        ]),
     });
     for (text, decision, categories) in [
         (
@@ -168,6 +181,12 @@ fn an_owner_blocks_words_and_allows_what_is_the_storys_own() {
         // What is allowed takes nothing off what is blocked, here or in all stories.
         ("a gory hole", Decision::Block, &["blocked-words"]),
         ("csam", Decision::Block, &["sexual/minors"]),
+        // Nor does a word that is allowed take its part off what is made of it and others.
+        (
+            "The child and the girl are naked.",
+            Decision::Flag,
+            &["sexual", "sexual/minors"],
+        ),
     ] {
         let finding = rules.judge(text);
         assert_eq!(finding.decision, decision, "{text}");

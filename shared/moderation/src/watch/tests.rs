@@ -6,6 +6,7 @@ use story::OutputPolicy::{Hold, Off, Retract};
 use story::{ContentPolicy, Phrases, Rating};
 
 use super::*;
+use crate::form;
 
 /// What holds for all stories.
 fn rules() -> Rules {
@@ -218,7 +219,10 @@ fn an_answer_without_an_end_is_kept_in_bounds() {
             let _ = watch.push(&piece);
             assert!(watch.held.chars().count() <= WINDOW, "{}", watch.held.len());
             let kept = watch.left.each().map(|form| form.text().chars().count());
-            assert!(kept.into_iter().all(|kept| kept <= 513), "{kept:?}");
+            assert!(
+                kept.into_iter().all(|kept| kept <= 512 + form::BEFORE),
+                "{kept:?}"
+            );
         }
     }
 }
@@ -234,6 +238,9 @@ fn listed() -> Rules {
         blocked: list(&["Lord Vex", "t ö", "end my life porn"]),
         allowed: list(&[
             "fucking hell",
+            "what the fuck",
+            "ha ha",
+            "ha fuck",
             "porn nudes",
             "nudest",
             "end my life",
@@ -263,9 +270,22 @@ fn words_of_the_story_leave_as_its_owner_says() {
     }
 }
 
+#[test]
+fn an_allowed_phrase_is_one_however_much_follows() {
+    let rules = listed();
+    for phrase in ["what the fuck", "porn nudes", "ha ha ha fuck"] {
+        let text = format!("Rain, {phrase}, {}. Rain. ", "and so on ".repeat(120));
+        assert_eq!(rules.judge(&text).decision, Decision::Allow, "{phrase}");
+        let letters = text.split("").filter(|letter| !letter.is_empty());
+        assert_eq!(given_by(&rules, Retract, letters).last(), Some(&text));
+        let held = given_by(&rules, Hold, [text.as_str()]).concat();
+        assert_eq!(held, text.trim_end(), "{phrase}");
+    }
+}
+
 /// A few words of each kind, so that what is forbidden comes about at borders of all kinds.
 fn pieces() -> impl Strategy<Value = Vec<String>> {
-    let words = "underage|und3rage| |\\. |porn|nudes|nudest|t|\u{200b}| kys|4111 |1111 |1111|child|end my life|[a-zö!?\n。]{0,6}|(ö){500,520}";
+    let words = "fuck|what the fuck|(ha ){1,200}|underage|und3rage| |\\. |porn|nudes|nudest|t|\u{200b}| kys|4111 |1111 |1111|child|end my life|[a-zö!?\n。]{0,6}|(ö){500,520}";
     prop::collection::vec(words, 0..30)
 }
 

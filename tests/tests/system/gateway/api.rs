@@ -277,6 +277,13 @@ async fn a_change_of_what_a_story_may_tell_leaves_the_rest_of_it() -> anyhow::Re
         assert_eq!((status, &told["content"]), (200, &content), "{change}");
         let (_, read) = ask("GET", tower, Value::Null).await?;
         assert_eq!(read["content"], content);
+        let reader = edge
+            .issuer
+            .token(&Person::new("oren", &[("*", Role::Reader)]))?;
+        let read = edge.client.get(edge.node.url(tower)).bearer_auth(reader);
+        let read: Value = read.send().await?.json().await?;
+        let shown = json!({"rating": content["rating"], "blocked": [], "allowed": []});
+        assert_eq!(read["content"], shown);
     }
     let many: Vec<String> = (0..65).map(|n| n.to_string()).collect();
     for wrong in [
