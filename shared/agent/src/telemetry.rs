@@ -153,25 +153,27 @@ mod tests {
 
     #[test]
     fn what_is_for_collectors_is_not_in_logs() {
-        let written = Written::default();
-        let make = {
-            let written = written.clone();
-            move || written.clone()
-        };
-        let filter = directives("trace").unwrap();
-        let logs = logs(Format::Json, filter, false, make, None::<Identity>);
-        tracing::dispatcher::with_default(&logs, || {
-            let _turn = tracing::info_span!("turn", story = "castle").entered();
-            let _redis = spans::redis("commit").entered();
-            tracing::info!(target: spans::CONTENT, "the dragon wakes");
-            tracing::info!("done");
-        });
-        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
-        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(
-            (&line["message"], &line["span"]["name"]),
-            (&"done".into(), &"turn".into())
-        );
+        for traces in [None, Some(Identity::new())] {
+            let written = Written::default();
+            let make = {
+                let written = written.clone();
+                move || written.clone()
+            };
+            let filter = directives("trace").unwrap();
+            let logs = logs(Format::Json, filter, false, make, traces);
+            tracing::dispatcher::with_default(&logs, || {
+                let _turn = tracing::info_span!("turn", story = "castle").entered();
+                let _redis = spans::redis("commit").entered();
+                tracing::info!(target: spans::CONTENT, "the dragon wakes");
+                tracing::info!("done");
+            });
+            let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+            let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(
+                (&line["message"], &line["span"]["name"]),
+                (&"done".into(), &"turn".into())
+            );
+        }
     }
 
     #[test]

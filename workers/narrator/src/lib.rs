@@ -219,6 +219,8 @@ struct Sample {
 
 #[cfg(test)]
 mod tests {
+    use story::Rating;
+
     use super::*;
 
     fn render(name: &str, values: impl serde::Serialize) -> String {
@@ -282,6 +284,24 @@ mod tests {
         # The story so far, in short
         <<<k482915 It fell. k482915>>>
         "###);
+    }
+
+    #[test]
+    fn it_is_told_whom_the_story_is_for() {
+        for (rating, words) in [
+            (Rating::General, Some("everybody, children too")),
+            (Rating::Teen, Some("readers from 13 on")),
+            (Rating::Mature, None),
+        ] {
+            let mut sample = Beat::sample();
+            sample.story.rating = rating;
+            let prompt = render(SYSTEM, sample);
+            let told = prompt
+                .lines()
+                .find(|line| line.starts_with("- This story is for"));
+            assert_eq!(told.is_some(), words.is_some(), "{prompt}");
+            assert!(prompt.contains(words.unwrap_or_default()), "{prompt}");
+        }
     }
 
     #[test]
