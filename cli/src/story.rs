@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ::story::{Character, ContentPolicy, Phrases, Policies, StoryId};
+use ::story::{Character, ContentPolicy, InputPolicy, OutputPolicy, Phrases, Policies, StoryId};
 use agent::exit;
 use anyhow::anyhow;
 use bus::{Bus, NewStory, Replicated, Retention, Role, Story};
 use serde_json::json;
 
 use crate::args::{CreateArgs, StoryCommand, TrimArgs};
-use crate::output::{Output, Style, one_line, plain};
+use crate::output::{Output, Style, note, one_line, plain};
 use crate::replicas::{add_replicated, note_doubt};
 use crate::target::Target;
 
@@ -45,6 +45,11 @@ async fn create(args: CreateArgs, bus: &Bus, out: Output) -> anyhow::Result<()> 
     bus.check(Role::Author).await?;
     let replicated = bus.create_story_replicated(&new).await?;
     note_doubt(replicated);
+    if is_idle(&new) {
+        note(
+            "nothing of this story is judged: its lists count only with --input hold or --output hold or retract",
+        );
+    }
     if out.json {
         let mut told = json!({"story": new.id});
         add_replicated(&mut told, replicated);
@@ -53,6 +58,13 @@ async fn create(args: CreateArgs, bus: &Bus, out: Output) -> anyhow::Result<()> 
         out.line(&format!("created {0}: storyfleet send {0} \"…\"", new.id))?;
     }
     Ok(())
+}
+
+/// Whether there are words to look for, and nobody looks.
+fn is_idle(new: &NewStory) -> bool {
+    let lists = [&new.content.blocked, &new.content.allowed];
+    let judged = new.policies.input != InputPolicy::Off || new.policies.output != OutputPolicy::Off;
+    !judged && lists.iter().any(|list| !list.is_empty())
 }
 
 /// Of two with one name only the last would be kept.

@@ -76,7 +76,7 @@ pub(crate) struct CreateArgs {
     /// Whom is it for? general (everybody), teen (from 13 on), mature (adults). Agents write for them; rules (English) and the second tier judge so
     #[arg(long, default_value = "teen", value_name = "RATING")]
     pub(crate) rating: Rating,
-    /// A word or phrase that is not shown where texts are judged (--input, --output); may be given again
+    /// A word or phrase that is blocked where texts are judged (--input, --output); may be given again
     #[arg(long = "block", value_name = "WORDS")]
     pub(crate) blocked: Vec<String>,
     /// One that is neither flagged nor forbidden by the rating; may be given again

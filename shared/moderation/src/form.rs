@@ -1,14 +1,21 @@
 //! A text as the rules see it: what disguises words is undone. Taken piece by piece, so that what went before need not be
 //! read again; the form of a text's beginning is the beginning of its form.
 
+use icu_normalizer::DecomposingNormalizerBorrowed;
+
 use crate::rules::LONGEST;
+
+const NFKD: DecomposingNormalizerBorrowed<'static> = DecomposingNormalizerBorrowed::new_nfkd();
+
+/// The most characters that one is taken apart into: a few ligatures are whole sentences.
+const PARTS: usize = 4;
 
 /// The most characters beside each other of which none is a word's. More of them change no rule's mind, and would let a text
 /// outgrow what anybody looks back.
 const WIDEST: usize = 64;
 
 /// The most characters of a form that are kept of what went before: more than a phrase of a story's lists can have in one.
-pub(crate) const BEFORE: usize = 192;
+pub(crate) const BEFORE: usize = 384;
 
 /// The forms of one text, one for each reading.
 #[derive(Debug, Clone)]
@@ -48,8 +55,10 @@ impl Forms {
     }
 
     pub(crate) fn push(&mut self, piece: &str) {
-        let seen = piece.chars().filter(|c| !dropped(*c));
-        for c in seen.flat_map(char::to_lowercase).map(look) {
+        let lower = piece.chars().flat_map(parts).flat_map(char::to_lowercase);
+        // What a letter becomes may have such marks too.
+        let seen = lower.flat_map(parts).filter(|c| !dropped(*c));
+        for c in seen.map(look) {
             for form in &mut self.0 {
                 form.push(c);
             }
@@ -115,6 +124,18 @@ impl Form {
     }
 }
 
+/// What a character is made of: a letter and its accents, the letters of a ligature, the plain one of a bold or circled one.
+fn parts(c: char) -> impl Iterator<Item = char> {
+    // Nearly all text is that. What Hangul's syllables are made of says no more than they do, and a half is no word.
+    let is_made = !c.is_ascii() && c.is_alphabetic() && !matches!(c, '가'..='힣');
+    let is_whole = !is_made && !matches!(c, '！'..='～' | '\u{1d7ce}'..='\u{1d7ff}');
+    let apart = (!is_whole).then(|| NFKD.normalize_iter(std::iter::once(c)).take(PARTS));
+    is_whole
+        .then_some(c)
+        .into_iter()
+        .chain(apart.into_iter().flatten())
+}
+
 /// What cannot be seen, and marks that only change how letters look: those of Markdown too, which a page may show so.
 fn dropped(c: char) -> bool {
     story::unseen(c)
@@ -137,30 +158,39 @@ impl Reading {
     }
 }
 
-/// The Latin letter that a Cyrillic, Greek or accented one looks like, what a full-width one is, and of quotation marks and
-/// dashes the plain one.
+/// The Latin letter that another one looks like, and of quotation marks and dashes the plain one.
 fn look(c: char) -> char {
     match c {
-        'а' | 'α' | 'á' | 'à' | 'ä' | 'â' | 'ã' | 'å' => 'a',
-        'е' | 'ε' | 'é' | 'è' | 'ë' | 'ê' => 'e',
-        'і' | 'ι' | 'ı' | 'í' | 'ì' | 'ï' | 'î' => 'i',
-        'о' | 'ο' | 'ó' | 'ò' | 'ö' | 'ô' | 'õ' | 'ø' => 'o',
-        'ѕ' => 's',
-        'с' | 'ç' => 'c',
-        'ú' | 'ù' | 'ü' | 'û' => 'u',
-        'ñ' => 'n',
-        'р' => 'p',
-        'у' | 'ý' | 'ÿ' => 'y',
+        'а' | 'α' | 'ᴀ' => 'a',
+        'ʙ' => 'b',
+        'с' | 'ᴄ' => 'c',
+        'ԁ' | 'ᴅ' | 'đ' => 'd',
+        'е' | 'ε' | 'ᴇ' => 'e',
+        'ꜰ' => 'f',
+        'ɢ' => 'g',
+        'һ' | 'ʜ' => 'h',
+        'і' | 'ι' | 'ı' | 'ɪ' => 'i',
+        'ј' | 'ᴊ' => 'j',
+        'к' | 'κ' | 'ᴋ' => 'k',
+        'ӏ' | 'ł' | 'ʟ' => 'l',
+        'м' | 'ᴍ' => 'm',
+        'ɴ' => 'n',
+        'о' | 'ο' | 'ø' | 'ᴏ' => 'o',
+        'р' | 'ρ' | 'ᴘ' => 'p',
+        'ԛ' => 'q',
+        'ʀ' => 'r',
+        'ѕ' | 'ꜱ' => 's',
+        'т' | 'τ' | 'ᴛ' => 't',
+        'υ' | 'ᴜ' => 'u',
+        'ν' | 'ᴠ' => 'v',
+        'ԝ' | 'ᴡ' => 'w',
+        'х' | 'χ' => 'x',
+        'у' | 'ʏ' => 'y',
+        'ᴢ' => 'z',
         '‘' | '’' | '‚' | '′' => '\'',
         '“' | '”' | '„' | '«' | '»' | '″' => '"',
         '‐'..='―' | '−' => '-',
         '…' => '.',
-        'х' => 'x',
-        'к' => 'k',
-        // All of ASCII has a full-width form.
-        '！'..='～' => {
-            char::from_u32(u32::from(c) - u32::from('！') + u32::from('!')).unwrap_or(c)
-        }
         other => other,
     }
 }
@@ -182,6 +212,8 @@ mod tests {
             ("kıll_**me**", ["kill me", "kill me", "kill me"]),
             ("don’t—“Çü…", ["don't-\"cu."; 3]),
             ("po\u{20dd}rn", ["porn"; 3]),
+            ("𝐝𝔯ⓐ🄶ᴏɴ ԁrаgоn", ["dragon dragon"; 3]),
+            ("İﬁ벡스", ["ifi벡스"; 3]),
         ] {
             assert_eq!(texts(&Forms::of(text)), forms);
         }

@@ -96,6 +96,10 @@ impl Rules {
         self.found(&Forms::of(text))
     }
 
+    pub(crate) fn allows_phrases(&self) -> bool {
+        self.allowed.is_some()
+    }
+
     /// What the rules find that begins in the part of the text that is not only there for what stands before it.
     pub(crate) fn found(&self, forms: &Forms) -> Finding {
         let allowed = self.allowed.as_ref();

@@ -9,9 +9,8 @@ use crate::rules::Rules;
 /// Most characters of a window: of a sentence that does not end, this much leaves at once.
 const WINDOW: usize = 512;
 
-/// The last letters that a reader may have to wait for, since what they end with is blocked unless the word goes on, or becomes
-/// a phrase that is allowed.
-const UNDECIDED: usize = BEFORE;
+/// The last letters that a reader may have to wait for, since what they end with is blocked unless the word goes on.
+const UNDECIDED: usize = 64;
 
 /// Takes an answer piece by piece, and gives back what may leave. What it has given back is at any moment the beginning of
 /// the answer, and no text that its policy forbids: under `hold` one that [`Rules::judge`] does not allow, under
@@ -69,7 +68,7 @@ impl Watch {
         let mut leaving = String::new();
         let mut rest = piece;
         while !rest.is_empty() && !self.is_over {
-            let room = UNDECIDED - self.held.chars().count();
+            let room = self.undecided() - self.held.chars().count();
             let (step, after) = rest.split_at(end_of(rest, room).unwrap_or(rest.len()));
             self.step(step, &mut leaving);
             rest = after;
@@ -93,7 +92,7 @@ impl Watch {
                 false => self.held = held,
             }
         }
-        if self.held.chars().count() == UNDECIDED {
+        if self.held.chars().count() == self.undecided() {
             self.end();
         }
     }
@@ -120,7 +119,7 @@ impl Watch {
             Window::Words(end) => self.allows(&text[..end]).then_some(end),
             Window::Letters(end) => {
                 let ends = text[..end].char_indices().rev().map(|(at, _)| at);
-                let mut ends = std::iter::once(end).chain(ends).take(UNDECIDED);
+                let mut ends = std::iter::once(end).chain(ends).take(self.undecided());
                 ends.find(|end| self.allows(&text[..*end]))
             }
         }
@@ -140,6 +139,14 @@ impl Watch {
             self.left = left;
         }
         allows
+    }
+
+    /// More where the word may become a phrase that is allowed.
+    fn undecided(&self) -> usize {
+        match self.rules.allows_phrases() {
+            true => BEFORE,
+            false => UNDECIDED,
+        }
     }
 
     fn end(&mut self) {

@@ -86,20 +86,21 @@ pub enum RecordingPolicy {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown policy '{given}': use one of {known}")]
+#[error("unknown {what} '{given}': use one of {known}")]
 pub struct UnknownPolicy {
+    what: &'static str,
     given: String,
     known: &'static str,
 }
 
 macro_rules! policy {
-    ($policy:ty, $known:literal, $($name:literal => $value:expr),*) => {
+    ($policy:ty, $what:literal, $known:literal, $($name:literal => $value:expr),*) => {
         impl FromStr for $policy {
             type Err = UnknownPolicy;
             fn from_str(text: &str) -> Result<Self, UnknownPolicy> {
                 match text {
                     $($name => Ok($value),)*
-                    _ => Err(UnknownPolicy { given: text.chars().take(40).collect(), known: $known }),
+                    _ => Err(UnknownPolicy { what: $what, given: text.chars().take(40).collect(), known: $known }),
                 }
             }
         }
@@ -112,10 +113,10 @@ macro_rules! policy {
         }
     };
 }
-policy!(InputPolicy, "hold, off", "hold" => Self::Hold, "off" => Self::Off);
-policy!(OutputPolicy, "hold, retract, off", "hold" => Self::Hold, "retract" => Self::Retract, "off" => Self::Off);
-policy!(RecordingPolicy, "on, off", "on" => Self::On, "off" => Self::Off);
-policy!(Rating, "general, teen, mature", "general" => Self::General, "teen" => Self::Teen, "mature" => Self::Mature);
+policy!(InputPolicy, "policy", "hold, off", "hold" => Self::Hold, "off" => Self::Off);
+policy!(OutputPolicy, "policy", "hold, retract, off", "hold" => Self::Hold, "retract" => Self::Retract, "off" => Self::Off);
+policy!(RecordingPolicy, "policy", "on, off", "on" => Self::On, "off" => Self::Off);
+policy!(Rating, "rating", "general, teen, mature", "general" => Self::General, "teen" => Self::Teen, "mature" => Self::Mature);
 
 #[cfg(test)]
 mod tests {

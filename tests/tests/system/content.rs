@@ -101,6 +101,14 @@ async fn what_an_owner_blocks_is_taken_back_and_no_letter_of_it_was_shown() -> a
     let _fleet = stack.fleet()?;
     let said = ["--output", "retract", "--block", "Lord Vex"];
     let url = stack.redis_url();
+    // Judged by nobody, they are of no use.
+    let idle = ["--redis", &url, "story", "create", "idle", "--block", "Vex"];
+    let idle = run(of.1.path(), &idle).await?;
+    let told = String::from_utf8(idle.stderr)?;
+    assert!(
+        idle.status.success() && told.contains("nothing of this story is judged"),
+        "{told}"
+    );
     let create = ["--redis", &url, "story", "create", "castle"];
     says(of.1.path(), &[&create[..], &said].concat()).await?;
     let story: StoryId = "castle".parse()?;
@@ -164,7 +172,7 @@ async fn what_is_no_rating_or_list_makes_no_story() -> anyhow::Result<()> {
     for (said, words) in [
         (
             &["--rating", "adult"][..],
-            "use one of general, teen, mature",
+            "unknown rating 'adult': use one of general, teen, mature",
         ),
         (
             &["--block", ""],
