@@ -5,7 +5,7 @@ mod effects;
 mod end;
 mod paid;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bus::{Commit, Delivery, Draft, Fetched, Recording, Work};
 use llm::Tape;
@@ -36,6 +36,7 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, delivery: Delivery, he
         prompts: worker.prompts.borrow().clone(),
         delivery,
         held: &held,
+        answers: OnceLock::new(),
     };
     let outcome = async {
         tokio::select! {
@@ -74,6 +75,8 @@ struct Step<'a, A> {
     prompts: Prompts,
     delivery: Delivery,
     held: &'a Held,
+    /// The log's place of what is answered, once it is known: [`bus::Commit::answers`].
+    answers: OnceLock<Seq>,
 }
 
 /// A turn that cannot be committed: what becomes of it instead.
@@ -112,13 +115,13 @@ impl<A: Agent> Step<'_, A> {
             Ok(work) => work,
             Err(malformed) => return Err(refused(malformed.class, malformed.to_string())),
         };
-        if self.delivery.deliveries > MAX_DELIVERIES {
-            let what = format!("delivered {MAX_DELIVERIES} times without an end");
-            return Err(refused("crash", what));
-        }
-        if !self.worker.agent.takes().contains(&work.event.kind()) {
-            let what = format!("{} does not take {:?}", self.worker.name, work.event.kind());
-            return Err(refused("unsupported", what));
+        if let Some(refusal) = self.refusal(work) {
+            // No dead letter has the words of what was taken back.
+            let stands = self.stands(work, &[]).await.map_err(Failure::Bus)?;
+            return match stands {
+                true => Err(refusal),
+                false => self.commit(self.nothing(work)).await,
+            };
         }
         // The last delivery may have died of what had joined it: each event then dies, or not, on its own account.
         let merges = match self.delivery.deliveries {
@@ -137,6 +140,27 @@ impl<A: Agent> Step<'_, A> {
         self.commit(commit).await
     }
 
+    /// Why it is not even tried.
+    fn refusal(&self, work: &Work) -> Option<Failure> {
+        if self.delivery.deliveries > MAX_DELIVERIES {
+            let what = format!("delivered {MAX_DELIVERIES} times without an end");
+            return Some(refused("crash", what));
+        }
+        if !self.worker.agent.takes().contains(&work.event.kind()) {
+            let what = format!("{} does not take {:?}", self.worker.name, work.event.kind());
+            return Some(refused("unsupported", what));
+        }
+        None
+    }
+
+    /// The entry ends, and nothing comes of it.
+    fn nothing(&self, work: &Work) -> Commit {
+        Commit {
+            responses: vec![work.response(self.worker.name)],
+            ..Commit::default()
+        }
+    }
+
     /// What the agent makes of the event and of up to `merges` that wait behind it. `again`: where an earlier delivery paid for
     /// answers, the turn is begun as that one was.
     async fn told(&self, work: &Work, merges: usize, again: bool) -> Result<Commit, Untold> {
@@ -144,23 +168,17 @@ impl<A: Agent> Step<'_, A> {
         let begun = match self.begun(work, merges, again).await {
             Ok(Some(begun)) => begun,
             // Taken back, or deleted with its story, while it waited: the entry ends without a trace.
-            Ok(None) | Err(bus::Error::NoStory(_)) => {
-                let responses = vec![response];
-                return Ok(Commit {
-                    responses,
-                    ..Commit::default()
-                });
-            }
+            Ok(None) | Err(bus::Error::NoStory(_)) => return Ok(self.nothing(work)),
             Err(error) => return Err(Untold::from(Failure::Bus(error))),
         };
-        let (policies, answers) = (begun.fetched.context.policies, begun.answers);
+        let policies = begun.fetched.context.policies;
         let waiting = begun.waiting.iter();
         let ids: Vec<EventId> = waiting.map(|event| event.id.clone()).collect();
         let (effects, recording) = self.handle(work, begun).await;
         let commit = effects.and_then(|effects| commit(effects, &ids, policies, response));
         match commit {
             Ok(commit) => Ok(Commit {
-                answers,
+                answers: self.answers.get().copied(),
                 recording,
                 ..commit
             }),
@@ -209,7 +227,7 @@ impl<A: Agent> Step<'_, A> {
             window: Some(window),
             prompts: self.prompts.clone(),
         };
-        let draft = self.draft(work, begin.answers);
+        let draft = self.draft(work);
         let watched = Watched {
             meters: &self.worker.meters,
             action: Some(&work.event).filter(|event| event.awaits_an_end()),
@@ -258,14 +276,14 @@ impl<A: Agent> Step<'_, A> {
         llm.through(desk.gate(&work.event, joined, &fetched.context.history, response))
     }
 
-    fn draft(&self, work: &Work, answers: Option<Seq>) -> Draft {
+    fn draft(&self, work: &Work) -> Draft {
         Draft {
             story: work.story.clone(),
             agent: self.worker.name,
             consumer: self.delivery.consumer.clone(),
             lease: self.delivery.lease.clone(),
             re: work.response(self.worker.name),
-            answers,
+            answers: self.answers.get().copied(),
         }
     }
 

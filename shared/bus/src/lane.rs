@@ -63,6 +63,8 @@ pub struct Burial {
     pub tries: u32,
     /// What the story's readers are told.
     pub failed: Option<Event>,
+    /// As [`Commit::answers`]. If it was taken back meanwhile, the entry ends without a letter, and nobody is told.
+    pub answers: Option<Seq>,
     pub recording: Option<Recording>,
 }
 
@@ -213,7 +215,8 @@ impl Bus {
                 .key(keys.log(story))
                 .key(keys.live(story))
                 .key(keys.drafts(story))
-                .key(keys.recordings(story));
+                .key(keys.recordings(story))
+                .key(keys.gone(story));
         }
         let response = delivery.work.as_ref().ok().map(|work| work.response(agent));
         if let (Some(story), Some(response)) = (story, &response) {
@@ -227,7 +230,8 @@ impl Bus {
             .arg(burial.class.as_str())
             .number(burial.tries)
             .arg(failed.unwrap_or_default())
-            .arg(response.as_ref().map_or("", |id| id.as_str()));
+            .arg(response.as_ref().map_or("", |id| id.as_str()))
+            .number(place(burial.answers));
         if let (Some(recording), Ok(work)) = (&burial.recording, &delivery.work) {
             recording.args(&work.id, &mut call);
         }

@@ -1,7 +1,8 @@
-//! Finds an event that is to be taken away, and makes what stays in its place.
+//! Finds an event that is to be taken away, or may have been, and makes what stays in its place.
 
 use story::{
-    Agent, Author, AuthorKind, Dialogue, Event, EventId, Narration, Payload, Seq, Step, StoryId,
+    Agent, Author, AuthorKind, Dialogue, Event, EventId, LogEntry, Narration, Payload, Seq, Step,
+    StoryId,
 };
 
 use crate::keys::GROUP;
@@ -25,29 +26,76 @@ impl Bus {
     /// changes, so it can be found before the script that takes it away runs. A person's event is never meant: whoever
     /// computes a response's id could else put one of their own in its way.
     ///
-    /// What was taken back already is nowhere, and a log can be long: before each further page it is asked whether the
-    /// entry still stands. If it does not, the commit is refused, as its script would refuse it.
+    /// If the entry stands no more, the commit is refused, as its script would refuse it.
     pub(crate) async fn retraction(
         &self,
         delivery: &Delivery,
         story: &StoryId,
         id: &EventId,
     ) -> Result<Result<Option<Retraction>, Committed>, Error> {
-        let mut end = "+".to_owned();
+        let meant = |event: &Event| event.id == *id && tombstone(event).is_some();
+        let found = self.look_back(delivery, story, "+".to_owned(), meant);
+        let (seq, event) = match found.await? {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(Ok(None)),
+            Err(refused) => return Ok(Err(refused)),
+        };
+        Ok(Ok(tombstone(&event).map(|tombstone| Retraction {
+            seq,
+            tombstone,
+            answers: answers(&event),
+        })))
+    }
+
+    /// Where the log has the agent's event that the delivery is of. `None` when it was taken back, or the log has it no
+    /// more; or when the entry stands no more, so that its end is refused. `history`: the log's end, as far as it is known:
+    /// only behind that the log is searched.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a malformed entry; or Redis was not reached.
+    pub async fn still_at(
+        &self,
+        delivery: &Delivery,
+        history: &[LogEntry],
+    ) -> Result<Option<Seq>, Error> {
+        let work = delivery.work.as_ref();
+        let work = work.map_err(|e| Error::data(e.to_string()))?;
+        let id = &work.event.id;
+        // What took it away comes after it.
+        let tells = |event: &Event| is_said(event, id) || takes_back(event, id);
+        let mut known = history.iter().rev();
+        let known = known.find(|entry| tells(&entry.event));
+        let found = if let Some(entry) = known {
+            Some((entry.seq, entry.event.clone()))
+        } else {
+            let oldest = history.first();
+            let end = oldest.map_or_else(|| "+".to_owned(), |entry| format!("({}-0", entry.seq));
+            let found = self.look_back(delivery, &work.story, end, tells);
+            found.await?.ok().flatten()
+        };
+        let stands = found.filter(|(_, event)| is_said(event, id));
+        Ok(stands.map(|(seq, _)| seq))
+    }
+
+    /// The last event up to `end` that is meant, and its place.
+    ///
+    /// What was taken back already is nowhere, and a log can be long: before each further page it is asked whether the
+    /// entry still stands.
+    async fn look_back(
+        &self,
+        delivery: &Delivery,
+        story: &StoryId,
+        mut end: String,
+        meant: impl Fn(&Event) -> bool,
+    ) -> Result<Result<Option<(Seq, Event)>, Committed>, Error> {
         loop {
             let mut cmd = redis::cmd("XREVRANGE");
             cmd.arg(self.keys.log(story)).arg(&end).arg("-");
             cmd.arg("COUNT").arg(PAGE);
             let page: Vec<Entry> = read(self.link.query(&cmd).await?)?;
             for (place, fields) in &page {
-                let event = readable(fields).filter(|event| event.id == *id);
-                let Some(event) = event else { continue };
-                if let Some(tombstone) = tombstone(&event) {
-                    return Ok(Ok(Some(Retraction {
-                        seq: seq(place)?,
-                        tombstone,
-                        answers: answers(&event),
-                    })));
+                if let Some(event) = readable(fields).filter(&meant) {
+                    return Ok(Ok(Some((seq(place)?, event))));
                 }
             }
             match page.last() {
@@ -77,6 +125,16 @@ impl Bus {
             Some(_) => None,
         })
     }
+}
+
+/// Whether it is what an agent said under this id, with its words: a log that was put together may have the place only.
+fn is_said(event: &Event, id: &EventId) -> bool {
+    let is_tombstone = event.extra.contains_key("retracted");
+    event.id == *id && event.author.kind == AuthorKind::Agent && !is_tombstone
+}
+
+fn takes_back(event: &Event, id: &EventId) -> bool {
+    matches!(event.payload(), Payload::Retracted(it) if it.target == *id)
 }
 
 fn answers(event: &Event) -> Vec<(Agent, EventId)> {

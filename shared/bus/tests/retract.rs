@@ -7,10 +7,13 @@ mod server;
 use std::time::Duration;
 
 use bus::{
-    Bus, Commit, Committed, Delivery, Draft, DraftChunk, Drafted, Emit, Published, Recording,
+    Burial, Bus, Commit, Committed, Delivery, Draft, DraftChunk, Drafted, Emit, Published,
+    Recording,
 };
 use redis::Commands;
-use server::{Server, action, answer, castle, draft, event, everything, one, story};
+use server::{
+    Server, action, answer, castle, draft, event, everything, failure, given_up, one, story,
+};
 use story::{Agent, AuthorKind, Event, Narration, Payload, Route, Seq, Speak, Step};
 
 const JUDGED: Step = Step {
@@ -293,4 +296,63 @@ async fn what_was_to_join_an_answer_that_is_not_published_is_still_answered() {
     bus.commit(&first, &effects).await.unwrap();
     let next = bus.reader(Agent::Narrator, "w1").next(5).await.unwrap();
     assert_eq!(server::ids(&next), ["b"]);
+}
+
+#[tokio::test]
+async fn what_is_answered_is_found_as_far_back_as_it_is_until_it_is_taken_back() {
+    let (server, bus) = castle(&["a"]).await;
+    let delivery = spoken_to(&bus).await;
+    for n in 0..250 {
+        bus.publish(&action("castle", &format!("b{n}")))
+            .await
+            .unwrap();
+    }
+    let mut raw = server.raw();
+    let end = bus.log(&story("castle"), Seq(1), 1_000).await.unwrap();
+    let found = bus.still_at(&delivery, &end).await.unwrap();
+    assert_eq!((found, pages(&mut raw)), (Some(Seq(2)), 0));
+    for (end, asked) in [(&end[200..], 2), (&[][..], 5)] {
+        let found = bus.still_at(&delivery, end).await.unwrap();
+        assert_eq!((found, pages(&mut raw)), (Some(Seq(2)), asked));
+    }
+    taken_back(&bus).await;
+    assert_eq!(bus.still_at(&delivery, &[]).await.unwrap(), None);
+    // What stays in its place may be in a log that was put together.
+    let end = bus.log(&story("castle"), Seq(0), 1_000).await.unwrap();
+    assert_eq!(bus.still_at(&delivery, &end).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn no_letter_has_the_words_of_what_was_taken_back() {
+    let (server, bus) = castle(&["a"]).await;
+    let delivery = spoken_to(&bus).await;
+    let re = delivery.work.as_ref().unwrap().response(Agent::Dialogue);
+    let draft = Draft {
+        answers: Some(Seq(2)),
+        ..draft(&delivery, re)
+    };
+    bus.keep_paid(&draft, b"begun", b"answer").await.unwrap();
+    taken_back(&bus).await;
+    let keep = bus::Keep {
+        turns: 10,
+        age: Duration::from_secs(60),
+    };
+    let burial = Burial {
+        answers: Some(Seq(2)),
+        recording: Some(Recording {
+            epoch: "this".to_owned(),
+            bytes: vec![0],
+            keep,
+        }),
+        ..given_up(Some(failure("castle", "failed-a", "re-a")))
+    };
+    let done = bus.bury(&delivery, &burial).await.unwrap();
+    assert_eq!(done, Committed::Done(Vec::new()));
+    let expected = [(1, "text of a"), (2, "")].map(|(seq, text)| (seq, text.to_owned()));
+    assert_eq!(texts(&bus).await, expected);
+    assert_eq!(bus.dead_count(Agent::Dialogue).await.unwrap(), 0);
+    assert_eq!(bus.backlog(Agent::Dialogue).await.unwrap(), 0);
+    assert_eq!(drafts(&server), [""; 0]);
+    let kept: u64 = server.raw().xlen("sf:{0}:rec:castle").unwrap();
+    assert_eq!(kept, 1, "how the turn went");
 }

@@ -209,6 +209,30 @@ async fn nobody_speaks_up_in_a_beat_that_was_taken_back() -> anyhow::Result<()> 
     Ok(())
 }
 
+#[tokio::test]
+async fn readers_are_told_of_what_the_log_lost_before_they_were() -> anyhow::Result<()> {
+    let scenario = r#"rules:
+- when: { agent: narrator }
+  reply: { text: "You read 4111 1111 1111 1111.\n@@@\n{\"choices\":[\"Go in\"],\"speak\":[]}" }
+"#;
+    let stack = Stack::start(Options::playing(scenario)).await?;
+    let policies = Policies {
+        output: OutputPolicy::Retract,
+        ..Policies::default()
+    };
+    let story = stack.story("castle", policies).await?;
+    let mut reader = stack.hear(&story).await?;
+    let _narrator = stack.worker(Agent::Narrator)?;
+    stack.act(&story, "a1", "I read it").await?;
+    reader.until_kind("narration").await?;
+    // As where a commit's first write was done and its next one refused.
+    stack.redis(&["XDEL", "sf:{0}:log:castle", "2-0"]).await?;
+    let _moderator = stack.worker(Agent::Moderator)?;
+    reader.until_kind("retracted").await?;
+    stack.end().await;
+    Ok(())
+}
+
 /// Takes the beat back, as the moderator whose turn it is.
 async fn take_back(stack: &Stack, beat: &EventId) -> anyhow::Result<()> {
     let mut reader = stack.bus.reader(Agent::Moderator, "hand");

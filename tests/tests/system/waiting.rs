@@ -53,6 +53,7 @@ async fn an_action_that_failed_and_was_sent_again_ends_with_its_answer() -> anyh
         class: "provider".to_owned(),
         tries: 3,
         failed: Some(end_of(&delivery, "f1", failed)?),
+        answers: None,
         recording: None,
     };
     bus.bury(&delivery, &burial).await?;

@@ -1,7 +1,7 @@
 //! What a turn is begun with: the story as it is now, who may join the beat, and the answers that are paid for already.
 
 use bus::{Fetched, Work};
-use story::{AuthorKind, Event, EventId, LogEntry, Payload, Seq};
+use story::{AuthorKind, Event, EventId, LogEntry, Payload};
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -17,8 +17,6 @@ pub(super) struct Begin {
     pub(super) waiting: Vec<Event>,
     /// What an earlier delivery left.
     pub(super) left: Option<Left>,
-    /// The log's place of what is answered: [`bus::Commit::answers`].
-    pub(super) answers: Option<Seq>,
 }
 
 impl<A: Agent> Step<'_, A> {
@@ -33,10 +31,9 @@ impl<A: Agent> Step<'_, A> {
         let ask = || self.timed(bus.context(&self.delivery, (HISTORY, None), merges));
         let fetched = self.insist(ask).instrument(spans::redis("context")).await?;
         // By the log as it is now: that of a turn that is begun again ends where that one's did.
-        if was_taken_back(&work.event.id, &fetched.context.history) {
+        if !self.stands(work, &fetched.context.history).await? {
             return Ok(None);
         }
-        let answers = place(&work.event, &fetched.context.history);
         // The last delivery may have died of what had joined it: that is tried once more, and not for ever.
         let may_join = self.delivery.deliveries <= 2;
         let left = Left::of(&fetched).filter(|left| again && (may_join || left.is_alone()));
@@ -55,7 +52,6 @@ impl<A: Agent> Step<'_, A> {
                     fetched,
                     waiting,
                     left: Some(left),
-                    answers,
                 }));
             }
         }
@@ -64,8 +60,31 @@ impl<A: Agent> Step<'_, A> {
             fetched,
             waiting,
             left: None,
-            answers,
         }))
+    }
+
+    /// Whether the event's words are still in the story: if not, what they would have had somebody say is gone too. What an
+    /// agent said may be taken back, what a person says never is, and what waits for its verdict is not in the log yet.
+    /// Where that was long ago, nothing tells it from what retention let go: neither is answered.
+    pub(super) async fn stands(
+        &self,
+        work: &Work,
+        history: &[LogEntry],
+    ) -> Result<bool, bus::Error> {
+        if work.held || work.event.author.kind != AuthorKind::Agent {
+            return Ok(true);
+        }
+        // Readers have to be told of what is gone, also where a log took the words away and refused to say so.
+        if self.worker.name == story::Agent::Moderator {
+            return Ok(!was_taken_back(&work.event.id, history));
+        }
+        let ask = || self.worker.bus.still_at(&self.delivery, history);
+        let place = self.insist(ask).await?;
+        if let Some(place) = place {
+            // Places never change.
+            self.answers.get_or_init(|| place);
+        }
+        Ok(place.is_some())
     }
 
     /// A read of the context, counted if it was answered.
@@ -94,15 +113,7 @@ fn waiting<A: Agent>(
     parked.take_while(fits).take(merges).cloned().collect()
 }
 
-/// Whether the event's words are gone from the log: what they would have had somebody say is gone too.
 fn was_taken_back(event: &EventId, history: &[LogEntry]) -> bool {
     let takes = |entry: &LogEntry| matches!(entry.event.payload(), Payload::Retracted(it) if it.target == *event);
     history.iter().any(takes)
-}
-
-/// Where the log has the event, if it may be taken back: what a person says never is.
-fn place(event: &Event, history: &[LogEntry]) -> Option<Seq> {
-    let mut history = history.iter().rev();
-    let entry = history.find(|entry| entry.event.id == event.id)?;
-    (event.author.kind == AuthorKind::Agent).then_some(entry.seq)
 }

@@ -45,6 +45,7 @@ impl<A: Agent> Step<'_, A> {
             class: error.class.to_owned(),
             tries,
             failed: self.notice(error, tries),
+            answers: self.answers.get().copied(),
             recording,
         };
         let ask = || self.worker.bus.bury(&self.delivery, &burial);

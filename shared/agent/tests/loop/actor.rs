@@ -58,7 +58,7 @@ impl Agent for Actor {
     }
 
     fn takes(&self) -> &'static [&'static str] {
-        &["action"]
+        &["action", "narration"]
     }
 
     fn merges(&self) -> usize {

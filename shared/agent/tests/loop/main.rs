@@ -11,6 +11,7 @@ mod poison;
 mod prompts;
 mod ready;
 mod stage;
+mod taken_back;
 mod worker;
 
 use std::time::Duration;

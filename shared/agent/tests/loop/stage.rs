@@ -24,7 +24,7 @@ pub(crate) struct Stage {
     folder: tempfile::TempDir,
     port: u16,
     redis: Option<Child>,
-    bus: Bus,
+    pub(crate) bus: Bus,
 }
 
 impl Stage {

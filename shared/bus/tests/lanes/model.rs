@@ -158,10 +158,14 @@ impl Model {
         places.any(|(seq, (_, taken))| seq == place.0 && *taken)
     }
 
-    pub(crate) fn bury(&mut self, at: At, re: &EventId, failed: &Event) {
+    /// `is_gone`: what it answers.
+    pub(crate) fn bury(&mut self, at: At, re: &EventId, failed: &Event, is_gone: bool) {
         let step = self.lanes[&at].steps[0].clone();
-        self.dead.push((at, step));
         self.end(at, 1);
+        if is_gone {
+            return;
+        }
+        self.dead.push((at, step));
         let room = self.room(at.1);
         room.log.push((failed.id.clone(), false));
         if let Some((_, chunks)) = room.attempts.get_mut(re) {

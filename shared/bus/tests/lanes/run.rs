@@ -240,6 +240,7 @@ impl<'a> Run<'a> {
             class: "crash".into(),
             tries: delivery.deliveries,
             failed: Some(failed.clone()),
+            answers: self.model.place(at.1, &step.event),
             recording: None,
         };
         let before = everything(&mut self.raw);
@@ -247,7 +248,8 @@ impl<'a> Run<'a> {
         let done = self.bus.bury(&delivery, &burial).await.expect("bury");
         self.judge(standing, lost, &done, &before);
         if standing == Standing::Owner {
-            self.model.bury(at, &step.response(at.0), &failed);
+            let gone = self.model.is_gone(at.1, burial.answers);
+            self.model.bury(at, &step.response(at.0), &failed, gone);
         }
     }
 

@@ -302,6 +302,7 @@ pub fn given_up(failed: Option<Event>) -> Burial {
         class: "crash".into(),
         tries: 3,
         failed,
+        answers: None,
         recording: None,
     }
 }

@@ -106,6 +106,7 @@ impl Hand {
             class,
             tries: 3,
             failed: Some(self.event("failed-1".parse()?, failed)),
+            answers: None,
             recording: None,
         };
         edge.stack.bus.bury(&self.delivery, &burial).await?;
