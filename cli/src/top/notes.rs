@@ -86,7 +86,7 @@ fn waiting(row: &Row, models_fail: bool) -> Option<Note> {
     let (level, text) = match (*workers)? {
         0 if stories > 0 && models_fail => (
             Level::Bad,
-            format!("no {agent} takes events, as where all its models fail: {stories} wait"),
+            format!("no {agent} runs, or all its models fail: {stories} wait"),
         ),
         0 if stories > 0 => (
             Level::Bad,

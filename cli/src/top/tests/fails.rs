@@ -47,7 +47,7 @@ fn events_that_wait_for_models_need_no_more_workers() {
         (
             waiting(0, 60_000),
             Level::Bad,
-            "no narrator takes events, as where all its models fail: 140 wait",
+            "no narrator runs, or all its models fail: 140 wait",
         ),
         (
             waiting(128, 300),
