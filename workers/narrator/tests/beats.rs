@@ -76,7 +76,7 @@ async fn a_beat_answers_all_waiting_actions_up_to_one_that_it_cannot() {
     assert_eq!(speakers, ["Sibyl"]);
     let report = narration.llm.as_ref().unwrap();
     assert!(
-        report.prompt.starts_with("narrator-system@4#"),
+        report.prompt.starts_with("narrator-system@5#"),
         "{}",
         report.prompt
     );
