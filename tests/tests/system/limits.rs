@@ -9,8 +9,8 @@ use system_tests::{Options, Output, Process, Stack};
 
 use crate::bad_input::clock::wrong;
 
-/// A story has room for two calls of `dialogue` that reserve some 460 tokens each, not for a third one after them.
-const TWO_CALLS: &str = "stories: {per_day: {tokens: 1000}}";
+/// A story has room for two calls of `dialogue` that reserve some 510 tokens each, not for a third one after them.
+const TWO_CALLS: &str = "stories: {per_day: {tokens: 1100}}";
 
 /// The file of models, and the folder that it is in as long as that lives.
 fn models(yaml: &str) -> anyhow::Result<(tempfile::TempDir, PathBuf)> {
