@@ -22,30 +22,26 @@ pub(crate) async fn run(
     target: &Target,
     out: Output,
 ) -> anyhow::Result<ExitCode> {
-    if let StoryCommand::Create(args) = &command {
-        unique("--character", &args.characters)?;
-        unique("--lore", &args.lore)?;
-        phrases("--block", &args.blocked)?;
-        phrases("--allow", &args.allowed)?;
-    }
-    let bus = target.bus().await?;
     match command {
-        StoryCommand::Create(args) => create(args, &bus, out).await?,
-        StoryCommand::Show { story } => show(&story, &bus, out).await?,
-        StoryCommand::List => list(&bus, out).await?,
-        StoryCommand::Trim(args) => trim(args, &bus, out).await?,
-        StoryCommand::Renew { story } => renew(story, &bus, out).await?,
+        StoryCommand::Create(args) => {
+            // What is wrong with it is told before anybody is asked anything.
+            let new = new(args)?;
+            create(&new, &target.bus().await?, out).await?;
+        }
+        StoryCommand::Show { story } => show(&story, &target.bus().await?, out).await?,
+        StoryCommand::List => list(&target.bus().await?, out).await?,
+        StoryCommand::Trim(args) => trim(args, &target.bus().await?, out).await?,
+        StoryCommand::Renew { story } => renew(story, &target.bus().await?, out).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn create(args: CreateArgs, bus: &Bus, out: Output) -> anyhow::Result<()> {
-    let new = new(args)?;
+async fn create(new: &NewStory, bus: &Bus, out: Output) -> anyhow::Result<()> {
     // The first to write here records the number of shards.
     bus.check(Role::Author).await?;
-    let replicated = bus.create_story_replicated(&new).await?;
+    let replicated = bus.create_story_replicated(new).await?;
     note_doubt(replicated);
-    if is_idle(&new) {
+    if lists_are_idle(new) {
         note(
             "nothing of this story is judged: its lists count only with --input hold or --output hold or retract",
         );
@@ -61,7 +57,7 @@ async fn create(args: CreateArgs, bus: &Bus, out: Output) -> anyhow::Result<()> 
 }
 
 /// Whether there are words to look for, and nobody looks.
-fn is_idle(new: &NewStory) -> bool {
+fn lists_are_idle(new: &NewStory) -> bool {
     let lists = [&new.content.blocked, &new.content.allowed];
     let judged = new.policies.input != InputPolicy::Off || new.policies.output != OutputPolicy::Off;
     !judged && lists.iter().any(|list| !list.is_empty())
@@ -236,6 +232,8 @@ fn value(id: &StoryId, story: &Story) -> serde_json::Value {
 }
 
 fn new(args: CreateArgs) -> anyhow::Result<NewStory> {
+    unique("--character", &args.characters)?;
+    unique("--lore", &args.lore)?;
     let characters = args.characters.into_iter().map(|(name, description)| {
         let character = Character {
             description,
@@ -255,15 +253,15 @@ fn new(args: CreateArgs) -> anyhow::Result<NewStory> {
         },
         content: ContentPolicy {
             rating: args.rating,
-            blocked: phrases("--block", &args.blocked)?,
-            allowed: phrases("--allow", &args.allowed)?,
+            blocked: phrases("--block", args.blocked)?,
+            allowed: phrases("--allow", args.allowed)?,
         },
         characters: characters.collect(),
         lore: args.lore.into_iter().collect(),
     })
 }
 
-fn phrases(flag: &str, words: &[String]) -> anyhow::Result<Phrases> {
-    let phrases = Phrases::try_from(words.to_vec());
+fn phrases(flag: &str, words: Vec<String>) -> anyhow::Result<Phrases> {
+    let phrases = Phrases::try_from(words);
     phrases.map_err(|error| exit::configuration(anyhow!("{flag}: {error}")))
 }

@@ -3,9 +3,9 @@
 use redis::Value;
 use story::{Context, LogEntry, Seq};
 
+use crate::fields::known;
 use crate::log::{readable, seq};
 use crate::reply::{Entry, next};
-use crate::stories::known;
 use crate::work::{unpack, work};
 use crate::{Bus, Delivery, Error, Story, Work};
 

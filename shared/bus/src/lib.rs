@@ -24,6 +24,7 @@ mod draft;
 mod encryption;
 mod error;
 mod feeds;
+mod fields;
 mod files;
 mod fleet;
 mod keys;

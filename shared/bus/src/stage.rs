@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use story::{ContentChange, EventId, LogEntry, MAX_EVENT_BYTES, Seq, StoryId};
 
+use crate::fields::{character_json, content_fields, policy_fields};
 use crate::keys::Keys;
 use crate::letters::{fence, letters};
 use crate::log::MAX_PLACE;
 use crate::recordings::{Keep, Kept};
 use crate::reply::verdict;
 use crate::script::{Call, Script};
-use crate::stories::{
-    MAX_STORY_BYTES, MAX_TITLE_BYTES, character_json, content_fields, policy_fields,
-};
+use crate::stories::{MAX_STORY_BYTES, MAX_TITLE_BYTES};
 use crate::{Bus, Error, Replicated, Story};
 
 pub(crate) static ADOPT: Script = Script::new(include_str!("../scripts/adopt.lua"));
