@@ -9,10 +9,10 @@ use anyhow::{Context, anyhow};
 use bus::{Bus, Error, Published, Replicated, Role, Seen};
 use serde_json::json;
 use story::{
-    Action, Agent, Author, AuthorKind, Cursor, Event, EventId, Mode, Outcome, Payload, Route,
-    StoryId, Tag, outcome, route,
+    Action, Agent, Author, AuthorKind, Cursor, Event, EventId, InputPolicy, Mode, Outcome,
+    OutputPolicy, Payload, StoryId, Tag, outcome, passed,
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::args::{SendArgs, SendMode};
 use crate::output::{Output, note, one_line};
@@ -95,7 +95,12 @@ async fn ask_who_is_there(event: &Event, (bus, target): (&Bus, &Target), and: &s
         ));
         return true;
     }
-    let missing = who_is_missing(event, bus).await.unwrap_or_default();
+    let mut missing = who_is_missing(event, bus).await.unwrap_or_default();
+    if !missing.is_empty() {
+        // Who was idle is not heard of, on a Redis before 7.2, until it has read what was sent.
+        sleep(PATIENCE).await;
+        missing = who_is_missing(event, bus).await.unwrap_or_default();
+    }
     for agent in &missing {
         note(&format!(
             "no {agent} runs at the moment, so nobody answers: start one, or `storyfleet up`{and}"
@@ -104,15 +109,15 @@ async fn ask_who_is_there(event: &Event, (bus, target): (&Bus, &Target), and: &s
     !missing.is_empty()
 }
 
+/// Of those on the event's way to its end, the ones who have work to do and do not run.
 async fn who_is_missing(event: &Event, bus: &Bus) -> Result<Vec<Agent>, Error> {
     let policies = bus.story(&event.story).await?.policies;
-    let agents = match route(event, policies) {
-        Route::Held => vec![Agent::Moderator],
-        Route::Logged(steps) => steps.into_iter().map(|step| step.agent).collect(),
-    };
+    let is_judged = policies.input == InputPolicy::Hold || policies.output == OutputPolicy::Hold;
+    let moderator = is_judged.then_some(Agent::Moderator);
+    let answers = passed(event).into_iter().map(|step| step.agent);
     let mut missing = Vec::new();
-    for agent in agents {
-        if !bus.is_attended(agent, &event.story).await? {
+    for agent in moderator.into_iter().chain(answers) {
+        if bus.is_unattended(agent, &event.story).await? {
             missing.push(agent);
         }
     }

@@ -25,14 +25,14 @@ pub(crate) struct Consumer {
 }
 
 impl Bus {
-    /// Whether any worker of that agent was heard of in the last seconds. A Redis that has just begun cannot tell who was: it
-    /// says so of everybody.
+    /// Whether stories wait for an agent of whom no worker was heard of in the last seconds, where this story's do. One who has
+    /// nothing to do is never missed: a Redis before 7.2 hears of none, and one that has just begun of all.
     ///
     /// # Errors
     /// When Redis is not reached or refuses.
-    pub async fn is_attended(&self, agent: Agent, story: &StoryId) -> Result<bool, Error> {
-        let consumers = self.consumers_of(agent, self.keys.shard(story)).await?;
-        Ok(consumers.iter().any(|consumer| consumer.idle < SILENT))
+    pub async fn is_unattended(&self, agent: Agent, story: &StoryId) -> Result<bool, Error> {
+        let waiting = self.unattended_in(agent, self.keys.shard(story)).await?;
+        Ok(waiting > 0)
     }
 
     /// How many stories wait for an agent of whom no worker was heard of in the last seconds, of each such agent. Streams

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bus::{Backlog, Bus};
 use redis::Commands;
-use server::{Server, action, answered, castle, commands, create, failure, given_up, user};
+use server::{Server, action, answered, castle, commands, create, failure, given_up, story, user};
 use story::{Agent, Policies};
 use tokio::time::{sleep, timeout};
 
@@ -59,6 +59,22 @@ async fn a_server_is_called_what_its_program_calls_itself() {
     assert_eq!((load.software, &*load.version), (name, version));
     let report = bus.server().await.unwrap();
     assert_eq!(report.software, format!("{name} {version}"));
+}
+
+#[tokio::test]
+async fn only_who_has_work_to_do_is_missed() {
+    let server = Server::start();
+    let bus = server.bus();
+    create(&bus, "castle", Policies::default()).await;
+    let castle = story("castle");
+    let missed = async |agent| bus.is_unattended(agent, &castle).await.unwrap();
+    assert!(!missed(NARRATOR).await);
+    bus.publish(&action("castle", "a")).await.unwrap();
+    assert!(missed(NARRATOR).await);
+    assert!(!missed(Agent::Moderator).await);
+    let given = bus.reader(NARRATOR, "n1").next(1).await.unwrap();
+    assert_eq!(given.len(), 1);
+    assert!(!missed(NARRATOR).await);
 }
 
 /// Waits until Redis is old enough: of one that has just begun nobody can tell who was heard of since.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::Context;
-use story::{Agent, Policies};
+use story::{Agent, InputPolicy, Policies};
 use system_tests::{Options, Process, Stack, program};
 use tokio::process::Command;
 
@@ -114,6 +114,33 @@ async fn who_waits_hears_of_a_narrator_that_has_just_ended() -> anyhow::Result<(
     let mut errors = send.errors()?;
     errors.line("no narrator runs at the moment").await?;
     send.kill().await?;
+    stack.end().await;
+    Ok(())
+}
+
+/// The moderator has done its part, and on a Redis before 7.2 it is not heard of while it has nothing to do.
+#[tokio::test]
+async fn who_waits_hears_of_the_one_that_is_missing_and_of_no_other() -> anyhow::Result<()> {
+    let stack = Stack::start(Options::default()).await?;
+    let held = Policies {
+        input: InputPolicy::Hold,
+        ..Policies::default()
+    };
+    stack.story("castle", held).await?;
+    let moderator = stack.worker(Agent::Moderator)?;
+    let wait = ["send", "castle", "I wait.", "--id", "a1", "--wait"];
+    let mut command = storyfleet(Path::new("/nowhere"), &wait)?;
+    command.args(["--redis", &stack.redis_url()]);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut send = Process::start(&mut command)?;
+    let mut errors = send.errors()?;
+    let told = errors.line("no ").await?;
+    assert!(told.contains("no narrator runs at the moment"), "{told}");
+    moderator.end().await?;
+    let narrator = stack.worker(Agent::Narrator)?;
+    assert!(send.gone().await?.success());
+    assert!(errors.line("no moderator").await.is_err());
+    narrator.end().await?;
     stack.end().await;
     Ok(())
 }
