@@ -12,10 +12,14 @@ local row = redis.call('XPENDING', KEYS[1], 'fleet', ARGV[1], ARGV[1], 1)[1]
 if not row or row[2] ~= ARGV[2] then
   return { 'STALE' }
 end
-if redis.call('LINDEX', KEYS[2], 0) ~= ARGV[3] then
-  redis.call('DEL', KEYS[2])
-  redis.call('RPUSH', KEYS[2], ARGV[3])
+local begun = redis.call('LINDEX', KEYS[2], 0)
+if begun == ARGV[3] then
+  redis.call('RPUSH', KEYS[2], ARGV[4])
+else
+  if begun then
+    redis.call('DEL', KEYS[2])
+  end
+  redis.call('RPUSH', KEYS[2], ARGV[3], ARGV[4])
 end
-redis.call('RPUSH', KEYS[2], ARGV[4])
 redis.call('PEXPIRE', KEYS[2], ARGV[5])
 return { 'OK' }
