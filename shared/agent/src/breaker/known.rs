@@ -226,7 +226,7 @@ impl Known {
                 tracing::warn!(
                     model = model.name,
                     class = model.failed.take().map(Class::as_str),
-                    again_in_s = again.as_secs(),
+                    again_in_s = again.as_millis().div_ceil(1000),
                     "the model fails: it is left alone until it answers"
                 );
                 meters.is_open(&model.name, true);

@@ -116,7 +116,11 @@ impl Models {
         let costs = costs.map(|(field, cost)| {
             format!("{field}.cost: no call to {name} ever fits into {cost} a day, since its answer alone may cost {least}")
         });
-        tokens.chain(costs).collect()
+        let window = model.window.or_else(|| llm::known_window(name));
+        let window = window.filter(|window| *window <= answer).map(|window| {
+            format!("models.{name}.window: no call to {name} ever fits into {window} tokens, since its answer alone may have {answer}")
+        });
+        window.into_iter().chain(tokens).chain(costs).collect()
     }
 
     fn unheeded(&self, first: First<'_>) -> impl Iterator<Item = Unheeded> {
@@ -176,6 +180,24 @@ people: {per_day: {cost: 0.001}}";
             ]
         );
         assert_eq!(models.doubts(first, Some(399)).len(), 1);
+    }
+
+    #[test]
+    fn a_window_that_an_answer_alone_fills_is_told() {
+        let models = Models::parse("models: {a: {window: 400, answer: 100}}").unwrap();
+        let first = First {
+            name: "a",
+            url: "",
+            key_file: None,
+        };
+        assert_eq!(
+            models.doubts(first, Some(400)),
+            [
+                "models.a.window: no call to a ever fits into 400 tokens, since its answer alone may have 400"
+            ]
+        );
+        assert!(models.doubts(first, Some(399)).is_empty());
+        assert!(models.doubts(first, None).is_empty());
     }
 
     #[test]
