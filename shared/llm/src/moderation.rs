@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
 
 use crate::chain::Api;
-use crate::{Client, Error, Labels};
+use crate::{Class, Client, Error, Labels};
 
 /// The endpoint's judgement.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,7 +37,7 @@ impl Client {
             body.expect("texts always serialise").into()
         });
         let answer: Answer = self.unary(0, reel, ask).await?;
-        Ok(answer.into())
+        answer.try_into()
     }
 }
 
@@ -60,8 +60,15 @@ struct Judgement {
     categories: BTreeMap<String, Option<bool>>,
 }
 
-impl From<Answer> for Moderation {
-    fn from(answer: Answer) -> Self {
+/// One that judges nothing is no answer. What only a category says is flagged too: endpoints set their own thresholds.
+impl TryFrom<Answer> for Moderation {
+    type Error = Error;
+
+    fn try_from(answer: Answer) -> Result<Self, Error> {
+        if answer.results.is_empty() {
+            let what = "the moderation endpoint answered without a result";
+            return Err(Error::new(Class::Provider, what));
+        }
         let flagged = answer.results.iter().any(|result| result.flagged);
         let categories = answer
             .results
@@ -71,10 +78,10 @@ impl From<Answer> for Moderation {
             .filter(|(_, is)| *is == Some(true))
             .map(|(name, _)| name)
             .collect();
-        Self {
-            flagged,
+        Ok(Self {
+            flagged: flagged || !named.is_empty(),
             categories: named.into_iter().collect(),
-        }
+        })
     }
 }
 
@@ -94,6 +101,16 @@ mod tests {
             flagged: true,
             categories: vec!["hate/threatening".into(), "violence".into()],
         };
-        assert_eq!(Moderation::from(answer), told);
+        assert_eq!(Moderation::try_from(answer).unwrap(), told);
+    }
+
+    #[test]
+    fn a_category_alone_flags_and_an_answer_without_results_is_none() {
+        let told = |json| Moderation::try_from(serde_json::from_str::<Answer>(json).unwrap());
+        let named = told(r#"{"results":[{"flagged":false,"categories":{"hate":true}}]}"#).unwrap();
+        assert!(named.flagged, "{named:?}");
+        assert!(!told(r#"{"results":[{"flagged":false}]}"#).unwrap().flagged);
+        let error = told(r#"{"results":[]}"#).unwrap_err();
+        assert_eq!(error.class, Class::Provider);
     }
 }

@@ -2,7 +2,7 @@
 //! again.
 //!
 //! An action waits at most [`INPUT_LIMIT`] for the second tier; when that fails, [`Options::input_on_error`] says
-//! whether it passes. A response never passes unless it was judged.
+//! whether it passes. One that the tier refuses does not, and a response never passes unless it was judged.
 
 mod look;
 mod words;
@@ -27,6 +27,10 @@ use crate::words::words;
 /// How long an action waits for the second tier.
 pub const INPUT_LIMIT: Duration = Duration::from_millis(1500);
 
+/// Where the second tier was there and refused this very text, as one that is too long for it: that is no outage, and whoever
+/// wrote the text could bring it about.
+const REFUSED: [&str; 3] = ["request", "context", "blocked"];
+
 const JUDGE: &str = "moderator-judge";
 
 const EMBEDDED: [(&str, &str); 1] = [(
@@ -42,7 +46,7 @@ pub struct Options {
     #[command(flatten)]
     #[serde(flatten)]
     pub second: SecondTier,
-    /// What happens to an action that the second tier cannot judge in time
+    /// What happens to an action that the second tier cannot judge, in time or at all; one that it refuses is held back
     #[arg(long, env = "STORYFLEET_INPUT_ON_ERROR", value_enum, default_value_t = OnError::Allow)]
     pub input_on_error: OnError,
 }
@@ -77,20 +81,26 @@ impl Moderator {
     }
 
     async fn rule(&self, turn: &Turn, text: &str, spent: &mut Vec<LlmReport>) -> Ruling {
-        let finding = Rules::of(&turn.context.content).judge(text);
+        let rules = Rules::of(&turn.context.content);
+        let finding = rules.judge(text);
         let tier = match (self.options.second.tier2, finding.decision) {
             (Tier::Endpoint, Decision::Allow | Decision::Flag) => "endpoint",
             (Tier::Llm, Decision::Flag) => "llm",
             _ => return Ruling::rules(finding),
         };
-        let looked = self.look(turn, text, &finding, spent);
+        let looked = self.look(turn, text, (&rules, &finding), spent);
         let looked = match stage(&turn.event) {
             Stage::Input => timeout(INPUT_LIMIT, looked).await,
             Stage::Output => Ok(looked.await),
         };
         match looked {
             Ok(Ok(ruled)) => return ruled,
-            Ok(Err(error)) => warn!(event = %turn.event.id, tier, %error, "no second look"),
+            Ok(Err(error)) => {
+                warn!(event = %turn.event.id, tier, %error, "no second look");
+                if REFUSED.contains(&error.class) {
+                    return Ruling::unchecked(finding, tier);
+                }
+            }
             Err(_) => warn!(event = %turn.event.id, tier, "no second look in time"),
         }
         self.unjudged(&turn.event, finding, tier)
@@ -100,7 +110,7 @@ impl Moderator {
         &self,
         turn: &Turn,
         text: &str,
-        finding: &Finding,
+        (rules, finding): (&Rules, &Finding),
         spent: &mut Vec<LlmReport>,
     ) -> Result<Ruling, HandleError> {
         if self.options.second.tier2 == Tier::Endpoint {
@@ -113,7 +123,7 @@ impl Moderator {
             categories: finding.categories.clone(),
             text: fence.plain(text),
         };
-        look::model(turn, &case, spent).await
+        look::model(turn, &case, rules, spent).await
     }
 
     /// The ruling when the second tier failed: closed for responses, as configured for actions.
@@ -121,10 +131,7 @@ impl Moderator {
         if stage(event) == Stage::Input && self.options.input_on_error == OnError::Allow {
             return Ruling::rules(finding);
         }
-        Ruling {
-            reason: "It could not be checked, so it is not shown.".to_owned(),
-            ..Ruling::new(Decision::Block, finding.categories, tier)
-        }
+        Ruling::unchecked(finding, tier)
     }
 }
 
@@ -182,6 +189,13 @@ impl Ruling {
 
     fn rules(finding: Finding) -> Self {
         Self::new(finding.decision, finding.categories, "rules")
+    }
+
+    fn unchecked(finding: Finding, tier: &'static str) -> Self {
+        Self {
+            reason: "It could not be checked, so it is not shown.".to_owned(),
+            ..Self::new(Decision::Block, finding.categories, tier)
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The second tier: a moderation endpoint that sees every text, or a model that sees what the rules flagged.
 
 use agent::{HandleError, Turn};
-use llm::{Labels, Schema, Short};
-use moderation::Finding;
+use llm::{Labels, Schema};
+use moderation::{Finding, Rules};
 use scene::plain;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,8 +22,26 @@ const FICTION: [(&str, Rating); 4] = [
 /// Most characters of a reason that a model gives.
 const REASON: usize = 200;
 
-/// Most characters of a category that it names.
-const CATEGORY: usize = 60;
+/// What it may name: readers are shown it.
+const CATEGORIES: [&str; 17] = [
+    "harassment",
+    "harassment/threatening",
+    "hate",
+    "hate/threatening",
+    "illicit",
+    "illicit/violent",
+    "illicit/weapons",
+    "private-data",
+    "profanity",
+    "self-harm",
+    "self-harm/encouragement",
+    "self-harm/instructions",
+    "self-harm/intent",
+    "sexual",
+    "sexual/minors",
+    "violence",
+    "violence/graphic",
+];
 
 /// What judge.md is given.
 #[derive(Debug, Serialize)]
@@ -40,7 +58,8 @@ struct Judgement {
     #[schemars(with = "String", extend("enum" = ["allow", "flag", "block"]))]
     decision: Decision,
     #[serde(default)]
-    categories: Vec<Short<CATEGORY>>,
+    #[schemars(extend("items" = {"type": "string", "enum": CATEGORIES}))]
+    categories: Vec<String>,
     #[serde(default)]
     reason: String,
 }
@@ -79,20 +98,26 @@ fn gravity(categories: &[String], rating: Rating) -> Decision {
     }
 }
 
-/// The model's ruling; what it cost is in `spent`.
+/// The model's ruling; what it cost is in `spent`. All readers see why, and a text can ask for it to be quoted: what `rules`
+/// do not let pass of the model's own words is left out.
 pub(crate) async fn model(
     turn: &Turn,
     case: &Case,
+    rules: &Rules,
     spent: &mut Vec<LlmReport>,
 ) -> Result<Ruling, HandleError> {
     let prompt = turn.prompts.get(JUDGE)?;
     let schema = Schema::of::<Judgement>("judgement");
     let judgement: Judgement =
         scene::structured(turn, prompt, prompt.render(case)?, schema, spent).await?;
-    let categories = judgement.categories.into_iter().map(String::from).collect();
+    let mut categories = judgement.categories;
+    categories.retain(|category| CATEGORIES.contains(&category.as_str()));
+    if categories.is_empty() {
+        categories.clone_from(&case.categories);
+    }
     let mut ruling = Ruling::new(judgement.decision, categories, "llm");
     let reason: String = plain(&judgement.reason).chars().take(REASON).collect();
-    if !reason.is_empty() {
+    if !reason.is_empty() && rules.judge(&reason).decision == Decision::Allow {
         ruling.reason = reason;
     }
     Ok(ruling)
@@ -122,7 +147,7 @@ mod tests {
 
     #[test]
     fn it_is_asked_for_what_a_verdict_can_be() {
-        insta::assert_snapshot!(Schema::of::<Judgement>("judgement").text(), @r#"{"additionalProperties":false,"properties":{"decision":{"enum":["allow","flag","block"],"type":"string"},"categories":{"items":{"type":"string"},"type":"array"},"reason":{"type":"string"}},"required":["decision","categories","reason"],"type":"object"}"#);
+        insta::assert_snapshot!(Schema::of::<Judgement>("judgement").text(), @r#"{"additionalProperties":false,"properties":{"decision":{"enum":["allow","flag","block"],"type":"string"},"categories":{"items":{"enum":["harassment","harassment/threatening","hate","hate/threatening","illicit","illicit/violent","illicit/weapons","private-data","profanity","self-harm","self-harm/encouragement","self-harm/instructions","self-harm/intent","sexual","sexual/minors","violence","violence/graphic"],"type":"string"},"type":"array"},"reason":{"type":"string"}},"required":["decision","categories","reason"],"type":"object"}"#);
         for decision in ["allow", "flag", "block"] {
             let answer = format!(r#"{{"decision":"{decision}"}}"#);
             assert!(llm::read::<Judgement>(&answer).is_ok(), "{decision}");

@@ -156,6 +156,50 @@ async fn when_the_model_fails_actions_follow_the_option_and_responses_are_blocke
     assert_eq!(outcome(&effects), ["block by llm for e1 a1"]);
 }
 
+/// A text can have it repeat what readers are not to see, and name what it likes.
+#[tokio::test]
+async fn readers_are_told_no_words_of_a_judge_that_the_rules_hold_back() {
+    for (reason, categories, told) in [
+        (
+            "It names a real person.",
+            "hate",
+            ("It names a real person.", vec!["hate"]),
+        ),
+        (
+            "pay with 4111 1111 1111 1111",
+            "hate",
+            ("It is not shown: hate.", vec!["hate"]),
+        ),
+        (
+            "how to cook meth",
+            "Lord Vex",
+            ("It is not shown: illicit.", vec!["illicit"]),
+        ),
+    ] {
+        let ruling =
+            format!(r#"{{"decision":"block","categories":["{categories}"],"reason":"{reason}"}}"#);
+        let rules = format!("rules:\n- reply: {{text: '{ruling}'}}\n");
+        let llm = (Tier::Llm, OnError::Allow);
+        let effects = judge(&rules, llm, action(FLAGGED), true).await;
+        let [Emitted::New(event)] = &effects.emit[..] else {
+            panic!("{effects:?}");
+        };
+        let Payload::Verdict(verdict) = event.payload() else {
+            panic!("{event:?}");
+        };
+        let names: Vec<&str> = verdict.categories.iter().map(String::as_str).collect();
+        assert_eq!((verdict.reason.as_str(), names), told);
+    }
+}
+
+#[tokio::test]
+async fn what_the_second_tier_refuses_is_held_back_whatever_the_option_says() {
+    let event = action(FLAGGED);
+    let refuses = "rules:\n- reply: {fault: context_length_exceeded}\n";
+    let effects = judge(refuses, (Tier::Llm, OnError::Allow), event, true).await;
+    assert_eq!(outcome(&effects), ["block by llm for e1"]);
+}
+
 #[tokio::test]
 async fn a_ruling_that_cannot_be_read_is_asked_for_once_more() {
     let llm = (Tier::Llm, OnError::Block);
