@@ -6,6 +6,7 @@
 //! in its place when the call's time is over.
 
 mod claim;
+mod ending;
 mod payer;
 
 use std::sync::Arc;
@@ -22,6 +23,9 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::claim::{Claim, over};
+use self::ending::Claiming;
+pub(crate) use self::ending::Held;
+pub(crate) use self::payer::Attempt;
 use self::payer::Payer;
 use crate::breaker::{Breaker, Named, Verdict};
 use crate::metrics::Meters;
@@ -64,15 +68,6 @@ struct Line {
     is_told: AtomicBool,
 }
 
-/// A claim that is over.
-#[derive(Debug)]
-pub(crate) struct Held {
-    claim: Claim,
-    used: Option<Used>,
-    pause: Duration,
-    since: Instant,
-}
-
 impl Desk {
     /// # Errors
     /// When a limit cannot be kept for one of the models.
@@ -113,15 +108,15 @@ impl Desk {
         self.chain.iter().any(|line| line.is_limited)
     }
 
-    /// For the calls of one delivery of `event`, which is answered under `response` with those that `joined` its beat.
+    /// For the calls of one `attempt` at `event`, which is answered under `response` with those that `joined` its beat.
     pub(crate) fn gate(
         self: &Arc<Self>,
         event: &Event,
         joined: &[Event],
         history: &[LogEntry],
-        response: EventId,
+        made: (&EventId, Attempt),
     ) -> Gate {
-        let payer = Arc::new(Payer::new(event, joined, history, response));
+        let payer = Arc::new(Payer::new(event, joined, history, made));
         let desk = Arc::clone(self);
         Gate::new(move |asked| {
             let (desk, payer) = (Arc::clone(&desk), Arc::clone(&payer));
@@ -182,8 +177,9 @@ impl Desk {
             .budgets((name, model), payer.story.as_str(), &payer.people);
         Claim {
             place,
-            call: payer.call(),
-            attempt: Arc::clone(&payer.attempt),
+            turn: payer.turn.clone(),
+            number: payer.attempt.call(),
+            attempt: Arc::clone(&payer.attempt.name),
             story: payer.story.clone(),
             most: Used { tokens, cost },
             budgets,
@@ -194,25 +190,26 @@ impl Desk {
     async fn admitted(&self, claim: Claim, longest: Duration) -> Result<Claim, Error> {
         let Line { name, model, .. } = &self.chain[claim.place];
         if let Some(what) = claim.too_large_for_a_minute((name, model.limits())) {
-            return Err(Error::new(Class::Request, what));
+            return Err(Error::new(Class::Budget, what));
         }
+        let claim = Claiming::new(self, claim);
         let mut waiting = None;
         let (began, mut backoff) = (Instant::now(), Backoff::default());
         loop {
             match self.bus.admit(&self.ask(&claim)).await {
                 Ok(Admitted::Go) => {
                     self.waits.observe(began.elapsed().as_secs_f64());
-                    return Ok(claim);
+                    return Ok(claim.over());
                 }
                 Ok(Admitted::Over { budget, until }) => {
-                    return Err(over(&claim, budget, until));
+                    return Err(over(&claim.over(), budget, until));
                 }
                 Ok(Admitted::Wait { again, .. }) if began.elapsed() + again <= longest => {
                     waiting.get_or_insert_with(|| Waiting::new(&self.waiting));
                     sleep(again).await;
                 }
                 Ok(Admitted::Wait { place, .. }) => {
-                    self.end(claim, Some(Used::default()), Duration::ZERO);
+                    self.end(Held::nothing(claim.over()));
                     let what = format!(
                         "the limits of {name} have no room within {longest:?}: {place} calls are ahead"
                     );
@@ -224,6 +221,7 @@ impl Desk {
                     backoff.pause().await;
                 }
                 Err(error) => {
+                    claim.over();
                     let what = format!("the limits of {name} cannot be asked: {error}");
                     return Err(Error::new(Class::Internal, what));
                 }
@@ -234,7 +232,8 @@ impl Desk {
     fn ask<'a>(&'a self, claim: &'a Claim) -> Ask<'a> {
         let Line { name, model, .. } = &self.chain[claim.place];
         Ask {
-            call: &claim.call,
+            turn: &claim.turn,
+            number: claim.number,
             attempt: &claim.attempt,
             model: name,
             story: &claim.story,
@@ -250,7 +249,7 @@ impl Desk {
         Pass::new(move |done: Done| {
             desk.fared(claim.place, &done);
             let used = desk.used(claim.place, done.spent);
-            desk.end(claim, used, done.pause.unwrap_or_default());
+            desk.end(Held::of(claim, used, done.pause.unwrap_or_default()));
         })
     }
 
@@ -263,23 +262,6 @@ impl Desk {
                 tokens: u64::from(usage.prompt) + u64::from(usage.completion),
                 cost: price.map_or(0, |price| price.of(&usage)),
             }),
-        }
-    }
-
-    fn end(&self, claim: Claim, used: Option<Used>, pause: Duration) {
-        let since = Instant::now();
-        let held = Held {
-            claim,
-            used,
-            pause,
-            since,
-        };
-        if let Err(lost) = self.ended.try_send(held) {
-            let call = lost.into_inner().claim.call;
-            tracing::warn!(
-                call,
-                "it is not told what a call used: all that it might have counts"
-            );
         }
     }
 
@@ -301,52 +283,6 @@ impl Desk {
         match &self.breaker {
             Some(breaker) => breaker.follow(end).await,
             None => end.cancelled().await,
-        }
-    }
-
-    /// Tells Redis what calls used, until `end`, and then what is untold still.
-    pub(crate) async fn tell(
-        self: Arc<Self>,
-        mut told: mpsc::Receiver<Held>,
-        end: CancellationToken,
-    ) {
-        loop {
-            let held = tokio::select! {
-                biased;
-                held = told.recv() => held,
-                () = end.cancelled() => None,
-            };
-            let Some(held) = held else { break };
-            self.settle(&held, &end).await;
-        }
-    }
-
-    /// Tries until it is over by itself, or once more after `end`.
-    async fn settle(&self, held: &Held, end: &CancellationToken) {
-        let mut backoff = Backoff::default();
-        loop {
-            let done = self
-                .bus
-                .settle(&self.ask(&held.claim), held.used, held.pause)
-                .await;
-            match done {
-                Ok(_) => return,
-                Err(error)
-                    if error.is_passing()
-                        && held.since.elapsed() < self.life
-                        && !end.is_cancelled() =>
-                {
-                    backoff.pause().await;
-                }
-                Err(error) => {
-                    let error = anyhow::Error::from(error);
-                    tracing::warn!(
-                        error = crate::exit::line(&error),
-                        "it is not told what a call used"
-                    );
-                    return;
-                }
-            }
         }
     }
 }

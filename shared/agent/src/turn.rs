@@ -18,6 +18,7 @@ use self::effects::commit;
 use self::end::{hopeless, postponed};
 use self::paid::Begun;
 use crate::agent::notice;
+use crate::desk::Attempt;
 use crate::draft::{Watched, Words};
 use crate::flags::Tier;
 use crate::lease::Held;
@@ -37,6 +38,7 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, delivery: Delivery, he
         delivery,
         held: &held,
         answers: OnceLock::new(),
+        attempt: Attempt::new(),
     };
     let outcome = async {
         tokio::select! {
@@ -77,6 +79,8 @@ struct Step<'a, A> {
     held: &'a Held,
     /// The log's place of what is answered, once it is known: [`bus::Commit::answers`].
     answers: OnceLock<Seq>,
+    /// Its calls, as limits know them.
+    attempt: Attempt,
 }
 
 /// A turn that cannot be committed: what becomes of it instead.
@@ -273,7 +277,8 @@ impl<A: Agent> Step<'_, A> {
         let llm = self.worker.llm.borrow().clone();
         let response = work.response(self.worker.name);
         let desk = &self.worker.desk;
-        llm.through(desk.gate(&work.event, joined, &fetched.context.history, response))
+        let made = (&response, self.attempt.clone());
+        llm.through(desk.gate(&work.event, joined, &fetched.context.history, made))
     }
 
     fn draft(&self, work: &Work) -> Draft {

@@ -2,12 +2,13 @@
 --
 -- KEYS  1 holds  2 held  3 busy  4 … 6 spent:0 … spent:2  7 bucket:<model>  8 queue:<model>  9 waiters:<model>
 --       10 flows:<model>
--- ARGV  1 call  2 attempt  3 model  4 story  5 most tokens  6 most cost, millionths  7 how long it may take, ms
+-- ARGV  1 call, as <turn>:<number>  2 attempt  3 model  4 story  5 most tokens  6 most cost, millionths  7 how long it may take, ms
 --       8 requests a minute  9 tokens a minute  10 calls at once: 0 = no limit  11 … pairs: budget, its limit a day
 -- Reply {OK} | {AGAIN} = it was told so before | {WAIT ms place} | {OVER place-of-the-pair ms-until-the-day-ends}
 --
 -- Invariants
--- - A call holds once, however often it is asked for: the same attempt is told AGAIN, another one takes the first one's place.
+-- - A call holds once, however often it is asked for: the same attempt is told AGAIN. Another attempt takes the place of all
+--   that the turn's calls hold: whoever made them is dead, or has lost the turn.
 -- - What is taken from a bucket or a budget comes back only with the call's end: who dies, or whose place is taken, has
 --   spent it, since the provider may have. What comes back of them is their part of the calls at once.
 -- - Who waits is told when to ask again, and is forgotten 2 s after. They go in the order of `queue`: by how much their
@@ -38,7 +39,12 @@ local mine = hold(held, call)
 if mine and mine.t == attempt then
   return { 'AGAIN' }
 end
-let_go(holds, held, busy, days, call)
+for _, other in ipairs(calls_of(held, turn_of(call))) do
+  local kept = hold(held, other)
+  if not kept or kept.t ~= attempt then
+    let_go(holds, held, busy, days, other)
+  end
+end
 
 local function leave()
   redis.call('ZREM', queue, call)
@@ -142,4 +148,7 @@ redis.call('PEXPIREAT', spent, whole((today + 2) * DAY))
 -- An empty table would be an object.
 local named = #budgets > 0 and budgets or nil
 redis.call('HSET', held, call, cjson.encode({ t = attempt, m = model, n = tokens, c = cost, d = today, b = named, l = life }))
+local calls = calls_of(held, turn_of(call))
+calls[#calls + 1] = call
+set_calls(held, turn_of(call), calls)
 return { 'OK' }

@@ -2,7 +2,8 @@
 --
 -- Shared keys
 -- - holds: the calls that hold something, by the time in ms of Redis's clock up to which they may
--- - held: what each of them holds, as JSON: t (attempt), m(odel), n (tokens), c(ost in millionths), d(ay), b(udgets), l(ife in ms)
+-- - held: what each of them holds, as JSON: t (attempt), m(odel), n (tokens), c(ost in millionths), d(ay), b(udgets), l(ife in ms);
+--   and as of:<turn> the numbers of its calls that do. A call is <turn>:<number>
 -- - busy: how many calls each model has under way
 -- - spent:<day % 3>: what was spent or is held of each budget on a day since 1970, UTC; gone before its name comes again
 --
@@ -25,10 +26,42 @@ local function hold(held, call)
   return kept and cjson.decode(kept)
 end
 
+local function turn_of(call)
+  return string.match(call, '^(.*):%d+$')
+end
+
+-- The calls of a turn that hold something.
+local function calls_of(held, turn)
+  local calls = {}
+  for number in string.gmatch(redis.call('HGET', held, 'of:' .. turn) or '', '%d+') do
+    calls[#calls + 1] = turn .. ':' .. number
+  end
+  return calls
+end
+
+local function set_calls(held, turn, calls)
+  local numbers = {}
+  for i, call in ipairs(calls) do
+    numbers[i] = string.match(call, '%d+$')
+  end
+  if #numbers > 0 then
+    redis.call('HSET', held, 'of:' .. turn, table.concat(numbers, ' '))
+  else
+    redis.call('HDEL', held, 'of:' .. turn)
+  end
+end
+
 -- Of what a call holds, if it holds something, `tokens` and `cost` were used. nil: nobody knows, so all of it was.
 local function let_go(holds, held, busy, days, call, tokens, cost)
   local hold = hold(held, call)
   redis.call('ZREM', holds, call)
+  local turn, others = turn_of(call), {}
+  for _, other in ipairs(calls_of(held, turn)) do
+    if other ~= call then
+      others[#others + 1] = other
+    end
+  end
+  set_calls(held, turn, others)
   if not hold then
     return
   end

@@ -1,7 +1,7 @@
 -- Ends what a call holds, or its wait: what it used stays taken out of the limits, the rest comes back.
 --
 -- KEYS  1 holds  2 held  3 busy  4 … 6 spent:0 … spent:2  7 bucket:<model>  8 queue:<model>  9 waiters:<model>
--- ARGV  1 call  2 attempt  3 tokens used  4 cost used, millionths: -1 = nobody knows, so all that was held
+-- ARGV  1 call, as <turn>:<number>  2 attempt  3 tokens used  4 cost used, millionths: -1 = nobody knows, so all that was held
 --       5 tokens a minute; 0 = no limit  6 how long nobody may call the model, ms
 -- Reply 1 = it held something, 0 = no more: it took too long, or this was said before
 

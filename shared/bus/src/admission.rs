@@ -44,9 +44,11 @@ pub enum Unit {
 /// A call that wants to be made.
 #[derive(Debug, Clone)]
 pub struct Ask<'a> {
-    /// The same for every attempt of the same call: it holds once.
-    pub call: &'a str,
-    /// Another one for each attempt.
+    /// The turn that it is made in: the same for every attempt.
+    pub turn: &'a str,
+    /// Which of its calls: each holds once.
+    pub number: u32,
+    /// Another one for each attempt at the turn; what an earlier one holds is let go.
     pub attempt: &'a str,
     /// The model, at its provider.
     pub model: &'a str,
@@ -83,6 +85,12 @@ pub enum Admitted {
     Over { budget: usize, until: Duration },
 }
 
+impl Ask<'_> {
+    fn call(&self) -> String {
+        format!("{}:{}", self.turn, self.number)
+    }
+}
+
 impl Bus {
     /// Reserves what the call may use, or tells when to ask again.
     ///
@@ -96,7 +104,7 @@ impl Bus {
         } = ask.limits;
         let mut call = ADMIT.call();
         call.keys(self.keys.admission(ask.model));
-        call.arg(ask.call).arg(ask.attempt).arg(ask.model);
+        call.arg(ask.call()).arg(ask.attempt).arg(ask.model);
         call.arg(ask.story.as_str());
         call.number(ask.most.tokens).number(ask.most.cost);
         call.number(millis(ask.life).max(1));
@@ -135,7 +143,7 @@ impl Bus {
         let mut keys = self.keys.admission(ask.model);
         keys.pop();
         let mut call = SETTLE.call();
-        call.keys(keys).arg(ask.call).arg(ask.attempt);
+        call.keys(keys).arg(ask.call()).arg(ask.attempt);
         told(&mut call, used.map(|used| used.tokens));
         told(&mut call, used.map(|used| used.cost));
         call.number(ask.limits.tokens_per_minute)

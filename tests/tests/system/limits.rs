@@ -116,6 +116,27 @@ async fn a_call_whose_worker_died_is_made_again_and_paid_for_twice() -> anyhow::
 }
 
 #[tokio::test]
+async fn a_beat_that_no_minute_has_room_for_is_told_without_those_who_joined() -> anyhow::Result<()>
+{
+    let stack = Stack::start(Options::default()).await?;
+    let (_folder, file) = models("models: {mock: {window: 100000, tokens_per_minute: 9000}}")?;
+    let story = stack.story("one", Policies::default()).await?;
+    let alone = stack.act(&story, "a1", "I wait.").await?;
+    for id in ["a2", "a3", "a4"] {
+        let text = "I count what the tide has left. ".repeat(320);
+        stack.act(&story, id, &text).await?;
+    }
+    let file = file.to_string_lossy();
+    let narrator = stack.worker_with(Agent::Narrator, &["--models", &file]);
+    let (worker, _log) = narrator?;
+    let told = stack.hear(&story).await?.end_of(&alone).await?;
+    assert_eq!((told.kind(), &told.cause), ("narration", &vec![alone]));
+    worker.end().await?;
+    stack.end().await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn limits_that_redis_refuses_to_keep_are_no_budget_that_is_used_up() -> anyhow::Result<()> {
     let stack = Stack::start(Options::default()).await?;
     let (_folder, file) = models(TWO_CALLS)?;

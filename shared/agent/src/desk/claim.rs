@@ -12,7 +12,8 @@ use story::StoryId;
 pub(super) struct Claim {
     /// The place of its model.
     pub(super) place: usize,
-    pub(super) call: String,
+    pub(super) turn: String,
+    pub(super) number: u32,
     pub(super) attempt: Arc<str>,
     pub(super) story: StoryId,
     pub(super) most: Used,

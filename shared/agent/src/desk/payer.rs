@@ -13,33 +13,46 @@ const STEPS: usize = 8;
 pub(super) struct Payer {
     pub(super) story: StoryId,
     pub(super) people: Vec<String>,
-    response: EventId,
-    /// Of this delivery alone.
-    pub(super) attempt: Arc<str>,
-    calls: AtomicU32,
+    /// The same in every delivery.
+    pub(super) turn: String,
+    pub(super) attempt: Attempt,
+}
+
+/// One delivery, and how many calls it has asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Attempt {
+    pub(super) name: Arc<str>,
+    calls: Arc<AtomicU32>,
+}
+
+impl Attempt {
+    pub(crate) fn new() -> Self {
+        Self {
+            name: format!("{:016x}", rand::random::<u64>()).into(),
+            calls: Arc::default(),
+        }
+    }
+
+    /// The number of its next call.
+    pub(super) fn call(&self) -> u32 {
+        self.calls.fetch_add(1, Ordering::Relaxed)
+    }
 }
 
 impl Payer {
-    /// For one delivery of `event`, which is answered under `response` with those that `joined` its beat.
+    /// For an `attempt` at `event`, which is answered under `response` with those that `joined` its beat.
     pub(super) fn new(
         event: &Event,
         joined: &[Event],
         history: &[LogEntry],
-        response: EventId,
+        (response, attempt): (&EventId, Attempt),
     ) -> Self {
         Self {
             story: event.story.clone(),
             people: people(event, joined, history),
-            response,
-            attempt: format!("{:016x}", rand::random::<u64>()).into(),
-            calls: AtomicU32::new(0),
+            turn: format!("{}:{response}", event.story),
+            attempt,
         }
-    }
-
-    /// The name of the next call: the same in every delivery.
-    pub(super) fn call(&self) -> String {
-        let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        format!("{}:{}:{call}", self.story, self.response)
     }
 }
 

@@ -9,6 +9,11 @@ use bus::{Budget, Limits, Unit};
 
 /// The desk of a worker that asks the first of these models, without a Redis.
 fn desk(yaml: &str, first: &str) -> Arc<Desk> {
+    told(yaml, first).0
+}
+
+/// And what it is to tell Redis.
+fn told(yaml: &str, first: &str) -> (Arc<Desk>, mpsc::Receiver<Held>) {
     let models = Models::parse(yaml).unwrap();
     let settings = llm::Settings::new("http://127.0.0.1:1/v1");
     let setup = Setup {
@@ -20,7 +25,7 @@ fn desk(yaml: &str, first: &str) -> Arc<Desk> {
     };
     let bus = Bus::new(bus::Settings::new("redis://127.0.0.1:1")).unwrap();
     let meters = Metrics::new().of(story::Agent::Narrator);
-    Desk::new(&bus, &setup, &meters, true).unwrap().0
+    Desk::new(&bus, &setup, &meters, true).unwrap()
 }
 
 fn payer() -> Payer {
@@ -30,7 +35,7 @@ fn payer() -> Payer {
     });
     let action: Event = serde_json::from_value(action).unwrap();
     let response = action.response(story::Agent::Narrator, 0);
-    Payer::new(&action, &[], &[], response)
+    Payer::new(&action, &[], &[], (&response, Attempt::new()))
 }
 
 fn first(model: usize, is_last: bool) -> Asked {
@@ -56,6 +61,19 @@ async fn a_call_that_goes_to_another_model_for_the_limits_of_one_counts_once() {
     assert!(matches!(left, Ok(Leave::Go(_))), "{left:?}");
     assert_eq!(desk.breaker.as_ref().map(Breaker::calls), Some(1));
     assert!(desk.chain[0].is_told.load(Ordering::Relaxed));
+}
+
+#[tokio::test]
+async fn a_claim_that_nobody_waits_for_any_more_is_let_go() {
+    let yaml = "models: {a: {calls_at_once: 1}}";
+    let ((desk, mut told), payer) = (told(yaml, "a"), payer());
+    let mut leave = Box::pin(Arc::clone(&desk).leave(&payer, first(0, true)));
+    assert!(futures::poll!(&mut leave).is_pending());
+    assert!(told.try_recv().is_err());
+    drop(leave);
+    let held = told.try_recv().unwrap();
+    assert_eq!(held.used, Some(Used::default()));
+    assert!(held.may_come, "it is under way");
 }
 
 #[test]
@@ -88,7 +106,8 @@ stories: {per_day: {tokens: 1100}}";
 fn a_budget_that_one_call_is_more_than_is_not_called_used_up() {
     let claim = |tokens, cost| Claim {
         place: 0,
-        call: "castle:n1:0".to_owned(),
+        turn: "castle:n1".to_owned(),
+        number: 0,
         attempt: "1".into(),
         story: "castle".parse().unwrap(),
         most: Used { tokens, cost },

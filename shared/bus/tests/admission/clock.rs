@@ -76,7 +76,7 @@ async fn a_hold_of_the_future_ends_with_its_life() {
     dead.life = Duration::from_millis(300);
     assert_eq!(dead.admit(&bus).await, Admitted::Go);
     let holds = "sf:{0}:admission:holds";
-    let () = raw.zadd(holds, "a", in_future(HOUR)).unwrap();
+    let () = raw.zadd(holds, "a:0", in_future(HOUR)).unwrap();
     goes_soon(&Wish::new("b", 1).at_once(1), &bus).await;
     assert!(is_over(Wish::new("c", 1).within(1).admit(&bus).await));
 }
@@ -90,10 +90,10 @@ async fn who_waited_in_the_future_is_not_waited_for() {
     let gone = Wish::new("b", 1).of("first").at_once(1);
     assert!(waits(gone.admit(&bus).await));
     let waiters = "sf:{0}:admission:waiters:m";
-    let known: String = raw.hget(waiters, "b").unwrap();
+    let known: String = raw.hget(waiters, "b:0").unwrap();
     let later = format!("1 {} 1", in_future(HOUR));
     assert_eq!(known.split(' ').next(), later.split(' ').next());
-    let () = raw.hset(waiters, "b", later).unwrap();
+    let () = raw.hset(waiters, "b:0", later).unwrap();
     fill.settle(&bus, 1).await;
     let next = Wish::new("c", 1).of("second").at_once(1);
     goes_soon(&next, &bus).await;

@@ -157,6 +157,32 @@ async fn a_call_that_is_made_again_calls_once_and_is_paid_for_twice() {
     assert_eq!(fits.admit(&bus).await, Admitted::Go);
 }
 
+/// Whichever of its calls the dead one had under way: the living one may ask for fewer, since some are paid for.
+#[tokio::test]
+async fn a_turn_that_is_made_again_lets_go_of_all_that_the_dead_one_held() {
+    let server = Server::start();
+    let bus = server.bus();
+    let call = |number| Wish::new("a", 20).number(number).within(100).at_once(2);
+    for number in [0, 1] {
+        assert_eq!(call(number).admit(&bus).await, Admitted::Go);
+    }
+    call(0).settle(&bus, 20).await;
+    assert_eq!(call(2).admit(&bus).await, Admitted::Go);
+    let other = Wish::new("b", 20).within(100).at_once(2);
+    assert!(waits(other.admit(&bus).await));
+    let again = bus.admit(&call(0).ask("2")).await.unwrap();
+    assert_eq!(again, Admitted::Go);
+    // One place is free, and what the dead one's calls may have used is spent: 60 and this one's 20.
+    let full = Wish::new("c", 21).within(100).at_once(2);
+    assert!(is_over(full.admit(&bus).await));
+    assert_eq!(other.admit(&bus).await, Admitted::Go);
+    let held: usize = redis::cmd("HLEN")
+        .arg("sf:{0}:admission:held")
+        .query(&mut server.raw())
+        .unwrap();
+    assert_eq!(held, 4, "two calls, each in its turn");
+}
+
 #[tokio::test]
 async fn another_calls_in_a_dead_workers_place_and_what_it_may_have_used_counts() {
     let server = Server::start();

@@ -9,23 +9,26 @@ use proptest::test_runner::{Config, TestRunner};
 use crate::server::Server;
 use crate::wish::{NO_PAUSE, Wish};
 
+/// One of a few turns, and one of its calls.
+type Call = (u8, u32);
+
 /// What befalls one of a few calls.
 #[derive(Debug, Clone)]
 enum Step {
     Admit {
-        call: u8,
+        call: Call,
         attempt: u8,
         tokens: u64,
     },
     Settle {
-        call: u8,
+        call: Call,
         attempt: u8,
         used: Option<u64>,
     },
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let (call, attempt) = (0..4u8, 0..2u8);
+    let (call, attempt) = ((0..2u8, 0..3u32), 0..2u8);
     prop_oneof![
         (call.clone(), attempt.clone(), 0..60u64).prop_map(|(call, attempt, tokens)| Step::Admit {
             call,
@@ -45,12 +48,12 @@ fn step() -> impl Strategy<Value = Step> {
 /// What a budget has to say, in the simplest way.
 #[derive(Default)]
 struct Model {
-    held: BTreeMap<u8, (u8, u64)>,
+    held: BTreeMap<Call, (u8, u64)>,
     used: u64,
 }
 
 impl Model {
-    fn admit(&mut self, call: u8, attempt: u8, tokens: u64, a_day: u64) -> bool {
+    fn admit(&mut self, call: Call, attempt: u8, tokens: u64, a_day: u64) -> bool {
         if self
             .held
             .get(&call)
@@ -58,8 +61,13 @@ impl Model {
         {
             return true;
         }
-        // Nobody tells any more what that one used.
-        self.used += self.held.remove(&call).map_or(0, |(_, tokens)| tokens);
+        // Nobody tells any more what those of another attempt used.
+        let used = &mut self.used;
+        self.held.retain(|(turn, _), (held, tokens)| {
+            let stays = *turn != call.0 || *held == attempt;
+            *used += if stays { 0 } else { *tokens };
+            stays
+        });
         let held: u64 = self.held.values().map(|(_, tokens)| tokens).sum();
         let fits = self.used + held + tokens <= a_day;
         if fits {
@@ -68,7 +76,7 @@ impl Model {
         fits
     }
 
-    fn settle(&mut self, call: u8, attempt: u8, used: Option<u64>) -> bool {
+    fn settle(&mut self, call: Call, attempt: u8, used: Option<u64>) -> bool {
         match self.held.get(&call) {
             Some((held, tokens)) if *held == attempt => {
                 self.used += used.unwrap_or(*tokens);
@@ -94,8 +102,9 @@ fn a_budget_counts_what_was_used_and_what_is_held() {
     let ran = runner.run(&prop::collection::vec(step(), 1..40), |steps| {
         run.set(run.get() + 1);
         let name = format!("s{}", run.get());
-        let wish = |call: u8, tokens| {
-            Wish::new(&format!("{}-{call}", run.get()), tokens)
+        let wish = |(turn, number): Call, tokens| {
+            Wish::new(&format!("{}-{turn}", run.get()), tokens)
+                .number(number)
                 .of(&name)
                 .within(200)
         };

@@ -22,7 +22,7 @@ async fn overtaken(first: &[(&str, &str)]) -> usize {
         assert!(waits(wish.admit(&bus).await));
         waiting.push(wish);
     }
-    let last = waiting[waiting.len() - 1].call.clone();
+    let last = waiting[waiting.len() - 1].turn.clone();
     let mut newer = 0;
     for round in 0..20 {
         let new = wish(&format!("new {round}"), &format!("new-{round}"));
@@ -37,10 +37,10 @@ async fn overtaken(first: &[(&str, &str)]) -> usize {
             }
         }
         under_way = waiting.remove(gone.expect("nobody calls"));
-        if under_way.call == last {
+        if under_way.turn == last {
             return newer;
         }
-        newer += usize::from(under_way.call.starts_with("new"));
+        newer += usize::from(under_way.turn.starts_with("new"));
     }
     panic!("{newer} that came later went before {last}");
 }

@@ -14,7 +14,8 @@ pub(crate) const NO_PAUSE: Duration = Duration::ZERO;
 /// A call as tests vary it.
 #[derive(Clone)]
 pub(crate) struct Wish {
-    pub(crate) call: String,
+    pub(crate) turn: String,
+    pub(crate) number: u32,
     pub(crate) story: StoryId,
     pub(crate) tokens: u64,
     pub(crate) life: Duration,
@@ -23,15 +24,22 @@ pub(crate) struct Wish {
 }
 
 impl Wish {
-    pub(crate) fn new(call: &str, tokens: u64) -> Self {
+    /// The first call of a turn.
+    pub(crate) fn new(turn: &str, tokens: u64) -> Self {
         Self {
-            call: call.to_owned(),
+            turn: turn.to_owned(),
+            number: 0,
             story: story("castle"),
             tokens,
             life: LIFE,
             limits: Limits::default(),
             budgets: Vec::new(),
         }
+    }
+
+    pub(crate) fn number(mut self, number: u32) -> Self {
+        self.number = number;
+        self
     }
 
     pub(crate) fn of(mut self, name: &str) -> Self {
@@ -61,7 +69,8 @@ impl Wish {
 
     pub(crate) fn ask<'a>(&'a self, attempt: &'a str) -> Ask<'a> {
         Ask {
-            call: &self.call,
+            turn: &self.turn,
+            number: self.number,
             attempt,
             model: "m",
             story: &self.story,
