@@ -11,6 +11,9 @@
 -- In health
 -- - m:<model>: its last 20 requests (. or x, and the letter of who made each), when it may be tried again, when it opened, how
 --   often it was tried since in vain, until when somebody tries it
+-- - s:<model>: when an open one was last asked about, to the minute; of one that nobody asks about, as with a key that was
+--   renewed since, both go after five
+-- - swept: when it was last looked for those
 -- - r:<model>: how many retries may be made by those who ask it first, and when that was so
 --
 -- Invariants
@@ -26,6 +29,7 @@ local health, calls, wanted, letter, retries = KEYS[1], tonumber(ARGV[1]), ARGV[
 local KEPT, IN_A_ROW = 20, 5
 local FIRST, LONGEST, TRYING = 5000, 60000, 10000
 local RESERVE, SAVED, DEBT = 20, 500, -100
+local MINUTE = 60 * 1000
 
 local left, since = string.match(redis.call('HGET', health, retries) or '', '^(%S+) (%S+)$')
 left = tonumber(left or RESERVE)
@@ -35,7 +39,7 @@ local is_granted = wanted ~= 'retry' or left >= 1
 if is_granted and wanted ~= '' then
   left = math.max(left - 1, DEBT)
 end
--- Each worker looks each second: who has nothing to tell writes nothing.
+-- Each worker looks each second: who has nothing to tell writes nothing, but of an open model that it is asked about.
 local is_new = calls > 0 or wanted ~= ''
 if is_new then
   redis.call('HSET', health, retries, string.format('%.3f %.0f', left, now))
@@ -86,6 +90,15 @@ local function told(model, ended, shut, tries, has_next)
       state, wait, trying = 2, 0, now + TRYING
     end
   end
+  if opened > 0 then
+    local asked = tonumber(redis.call('HGET', health, 's:' .. model) or 0)
+    if math.abs(now - asked) >= MINUTE then
+      redis.call('HSET', health, 's:' .. model, string.format('%.0f', now))
+      is_new = true
+    end
+  elseif kept then
+    redis.call('HDEL', health, 's:' .. model)
+  end
   local keeps = string.format('-%s %.0f %.0f %.0f %.0f', ends, again, opened, vain, trying)
   if keeps ~= (kept or '- 0 0 0 0') then
     redis.call('HSET', health, field, keeps)
@@ -103,6 +116,17 @@ for i = 4, #ARGV, 5 do
   reply[#reply + 1] = open_for
 end
 if is_new then
-  redis.call('PEXPIRE', health, 60 * 60 * 1000)
+  local swept = tonumber(redis.call('HGET', health, 'swept') or 0)
+  if math.abs(now - swept) >= MINUTE then
+    redis.call('HSET', health, 'swept', string.format('%.0f', now))
+    local all = redis.call('HGETALL', health)
+    for i = 1, #all, 2 do
+      local model = string.match(all[i], '^s:(.+)$')
+      if model and now - tonumber(all[i + 1]) > 5 * MINUTE then
+        redis.call('HDEL', health, all[i], 'm:' .. model)
+      end
+    end
+  end
+  redis.call('PEXPIRE', health, 60 * MINUTE)
 end
 return reply

@@ -14,6 +14,9 @@ pub(crate) static BREAKER: Script = Script::new(include_str!("../scripts/breaker
 /// So many of the last requests tell how a model is.
 const KEPT: usize = 20;
 
+/// An open model that nobody asked about for so long is nobody's any more.
+const FORGOTTEN: Duration = Duration::from_secs(5 * 60);
+
 /// How a model fared since that was last told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fared {
@@ -101,7 +104,7 @@ pub struct Open {
 }
 
 impl Bus {
-    /// The models that are open, in the order of their names. Tells nothing and tries none.
+    /// The models that are open and that somebody asks about, in the order of their names. Tells nothing and tries none.
     ///
     /// # Errors
     /// When Redis was not reached or refuses.
@@ -113,7 +116,8 @@ impl Bus {
         let fields: BTreeMap<Vec<u8>, Vec<u8>> = next(&mut replies)?;
         let (seconds, micros): (u64, u64) = next(&mut replies)?;
         let now = seconds * 1_000 + micros / 1_000;
-        Ok(fields.iter().filter_map(|it| open(it, now)).collect())
+        let open = fields.iter().filter_map(|it| open(it, now));
+        Ok(open.filter(|it| is_asked(it, &fields, now)).collect())
     }
 
     /// Tells how models fared, in the order in which they are asked, with the calls that were begun, and asks how they are.
@@ -159,6 +163,13 @@ impl Bus {
             models: models.collect(),
         })
     }
+}
+
+/// Whether its worker still looks: an account whose key was renewed is another one, and nothing closes the old one.
+fn is_asked(open: &Open, fields: &BTreeMap<Vec<u8>, Vec<u8>>, now: u64) -> bool {
+    let kept = fields.get(format!("s:{}", open.model).as_bytes());
+    let asked = kept.and_then(|at| std::str::from_utf8(at).ok()?.parse::<u64>().ok());
+    asked.is_none_or(|at| now.saturating_sub(at) <= millis(FORGOTTEN))
 }
 
 /// As breaker.lua writes it: `m:<model>`, and its requests, when it may be tried, when it opened (0: it is closed) …

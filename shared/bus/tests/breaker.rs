@@ -242,7 +242,8 @@ async fn who_only_looks_writes_nothing() {
     assert_eq!(written(&mut raw), "");
     state(&bus, fared(0, 5)).await;
     let before = written(&mut raw);
-    assert_eq!(before, "cmdstat_hset:calls=1");
+    // How it is, that it was asked about, and that no other was found that is not.
+    assert_eq!(before, "cmdstat_hset:calls=3");
     assert!(is_open(state(&bus, fared(0, 0)).await));
     assert_eq!(written(&mut raw), before);
 }
@@ -312,4 +313,36 @@ async fn a_look_at_the_fleet_tells_the_models_that_are_open() {
     assert_eq!(bus.fleet().await.unwrap().open.len(), 1);
     let limited = server::user(&server, &["+@all", "-hgetall"]);
     assert_eq!(limited.fleet().await.unwrap().open, []);
+}
+
+/// As one that is served to an account whose key was renewed: nothing closes the old one.
+#[tokio::test]
+async fn an_open_model_that_nobody_asks_about_is_forgotten() {
+    let server = Server::start();
+    let bus = opened(&server).await;
+    let mut raw = server.raw();
+    let (seconds, _): (u64, u64) = redis::cmd("TIME").query(&mut raw).unwrap();
+    let mut last_asked = |minutes: u64| {
+        let at = (seconds - minutes * 60) * 1_000;
+        let fields = [("s:http://one m", at), ("swept", at)];
+        let () = raw.hset_multiple(HEALTH, &fields).unwrap();
+    };
+    let open = async || bus.fleet().await.unwrap().open.len();
+    last_asked(4);
+    assert_eq!(open().await, 1);
+    last_asked(6);
+    assert_eq!(open().await, 0);
+    let other = Fared {
+        model: "http://two m".to_owned(),
+        ..fared(1, 0)
+    };
+    state(&bus, other).await;
+    let kept: Vec<String> = server.raw().hkeys(HEALTH).unwrap();
+    assert_eq!(
+        kept.iter().filter(|it| it.contains("one")).count(),
+        0,
+        "{kept:?}"
+    );
+    // Who asks about it again finds it closed.
+    assert_eq!(state(&bus, fared(0, 0)).await, State::Closed);
 }
