@@ -167,7 +167,7 @@ async fn a_file_of_models_that_does_not_do_ends_the_start_with_the_place() -> an
         ("people: [", "does not do"),
         (
             "models: {mock: {answer: many}}",
-            "does not do: line 1, `models: {mock: {answer: many}}`: write a whole number",
+            "does not do: line 1, `answer`: write a whole number",
         ),
         (
             "models: {mock: {at: 'http://127.0.0.1:1/v1'}}",
