@@ -123,6 +123,7 @@ impl<A: Agent> Step<'_, A> {
             // No dead letter has the words of what was taken back.
             let stands = self.stands(work, &[]).await.map_err(Failure::Bus)?;
             return match stands {
+                true if self.must_judge(work) => self.commit(self.unjudged(work, &refusal)).await,
                 true => Err(refusal),
                 false => self.commit(self.nothing(work)).await,
             };

@@ -7,8 +7,8 @@
 -- Reply OK, attempt | STALE (the lease is another worker's, or over)
 --
 -- Invariants
--- - Fenced as draft.lua, and nothing is begun of what that would add nothing to. Attempts of a response only grow, and one attempt has a list at a time. A repeated call only
---   skips a number.
+-- - Fenced as draft.lua, and nothing is begun of what that would add nothing to. Attempts of a response only grow, and one
+--   attempt has a list at a time. A repeated call only skips a number.
 -- - It is not less than the time in seconds: a server that took over, and never heard of an attempt, gives a later number,
 --   since a failover takes longer than its clock is behind. Where it does not, readers leave the new attempt's text aside
 --   until the response itself; only in the very second of an attempt that was lost would two texts be joined.

@@ -27,7 +27,7 @@ pub struct Asked {
     pub model: usize,
     pub kind: Kind,
     pub most: Most,
-    /// Another model could be asked in its place.
+    /// No other model could be asked in its place.
     pub is_last: bool,
 }
 

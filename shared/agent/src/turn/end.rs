@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use bus::{Burial, Commit, Committed, Recording};
-use story::{Event, EventId, Failed, Payload, StoryId};
+use bus::{Burial, Commit, Committed, Emit, Recording, Work};
+use story::{AuthorKind, Event, EventId, Failed, Payload, Retracted, Route, StoryId};
 use tracing::{Instrument, Span};
 
 use super::{Failure, Step};
@@ -55,6 +55,46 @@ impl<A: Agent> Step<'_, A> {
                 self.ended(&committed, Outcome::Buried, kept)
             }
             Err(error) => postponed(error),
+        }
+    }
+
+    /// Whether the entry is an answer that readers see before its verdict: one that nobody can judge is not to stay.
+    pub(super) fn must_judge(&self, work: &Work) -> bool {
+        let is_answer = work.event.author.kind == AuthorKind::Agent;
+        self.worker.name == story::Agent::Moderator && is_answer && !work.held
+    }
+
+    /// Takes it back. There is no dead letter, which would have its words.
+    pub(super) fn unjudged(&self, work: &Work, refusal: &Failure) -> Commit {
+        if let Failure::Handle(error, _) = refusal {
+            tracing::error!(class = error.class, %error, "not judged: it is taken back");
+        }
+        let event = &work.event;
+        let retracted = Payload::Retracted(Retracted {
+            target: event.id.clone(),
+            reason: "It could not be checked, so it is not shown.".to_owned(),
+        });
+        let name = self.worker.name;
+        let (id, now) = (work.response(name), jiff::Timestamp::now());
+        let mut told = Event::new(
+            id.clone(),
+            event.story.clone(),
+            author(name),
+            retracted,
+            now,
+        );
+        told.cause = vec![event.id.clone()];
+        told.hop = event.hop + 1;
+        told.trace.clone_from(&event.trace);
+        told.audience.clone_from(&event.audience);
+        Commit {
+            emit: vec![Emit {
+                route: Route::Logged(Vec::new()),
+                event: told,
+            }],
+            retract: Some(event.id.clone()),
+            responses: vec![id],
+            ..Commit::default()
         }
     }
 

@@ -8,8 +8,6 @@ use agent::{Agent, Effects, Emitted, HandleError, Prompts, Turn, prompts};
 use story::{LlmReport, Narration, Payload, Status};
 use tokio::sync::watch;
 
-use crate::stage::NARRATOR;
-
 /// The agent's only prompt. Its name in each answer is all that becomes of it.
 pub(crate) const PROMPT: &str = "---\nname: turn\nversion: 1\n---\nIt is old.\n";
 
@@ -33,6 +31,7 @@ pub(crate) enum Mark {
 }
 
 pub(crate) struct Actor {
+    pub(crate) agent: story::Agent,
     pub(crate) merges: usize,
     pub(crate) act: Box<dyn Fn(&str) -> Act + Send + Sync>,
     pub(crate) marks: Arc<watch::Sender<Vec<(String, Mark)>>>,
@@ -54,7 +53,7 @@ impl Drop for Watched {
 
 impl Agent for Actor {
     fn agent(&self) -> story::Agent {
-        NARRATOR
+        self.agent
     }
 
     fn takes(&self) -> &'static [&'static str] {
@@ -66,7 +65,7 @@ impl Agent for Actor {
     }
 
     fn prompts(&self, folder: Option<&Path>) -> Result<Prompts, prompts::Error> {
-        Prompts::load(NARRATOR, &[("turn.md", PROMPT)], folder, ())
+        Prompts::load(self.agent, &[("turn.md", PROMPT)], folder, ())
     }
 
     async fn handle(&self, turn: &Turn) -> Result<Effects, HandleError> {

@@ -180,3 +180,26 @@ async fn no_letter_has_what_killed_its_workers_and_was_taken_back() {
     assert_eq!(stage.dead().await, 0);
     worker.end().await;
 }
+
+/// Nobody judged it, and readers see it: it is not to stay.
+#[tokio::test]
+async fn an_answer_that_moderators_die_of_is_taken_back() {
+    let stage = Stage::with_a_beat().await;
+    let worker = stage.moderator(|_| Act::Panic);
+    let is_gone = async || {
+        let log = stage.log("a").await;
+        log.iter().any(|entry| entry.event.kind() == "retracted")
+    };
+    stage.until("the retraction", is_gone).await;
+    assert_eq!(worker.times_begun("beat"), 3);
+    worker.end().await;
+    let log = stage.log("a").await;
+    let mut shown = log.iter().map(|entry| entry.event.encode());
+    assert!(!shown.any(|event| event.contains("It rains.")));
+    let back = &log.last().unwrap().event;
+    let Payload::Retracted(retracted) = back.payload() else {
+        panic!("{back:?}");
+    };
+    assert_eq!(retracted.target.as_str(), "beat");
+    assert!(stage.bus.dead(Agent::Moderator).await.unwrap().is_empty());
+}

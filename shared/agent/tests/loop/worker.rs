@@ -68,6 +68,12 @@ impl Stage {
         };
         Worker::start(settings(&self.url(), super::LEASE), setup, 2, act)
     }
+
+    /// A moderator.
+    pub(crate) fn moderator(&self, act: impl Fn(&str) -> Act + Send + Sync + 'static) -> Worker {
+        let settings = settings(&self.url(), super::LEASE);
+        Worker::start_as(story::Agent::Moderator, settings, nobody(), (0, act))
+    }
 }
 
 fn settings(url: &str, lease: Duration) -> Settings {
@@ -98,9 +104,19 @@ impl Worker {
         merges: usize,
         act: impl Fn(&str) -> Act + Send + Sync + 'static,
     ) -> Self {
+        Self::start_as(super::stage::NARRATOR, settings, setup, (merges, act))
+    }
+
+    fn start_as(
+        agent: story::Agent,
+        settings: Settings,
+        setup: Setup,
+        (merges, act): (usize, impl Fn(&str) -> Act + Send + Sync + 'static),
+    ) -> Self {
         let (marks, seen) = watch::channel(Vec::new());
         let (told, tell) = watch::channel(false);
         let actor = Actor {
+            agent,
             merges,
             act: Box::new(act),
             marks: Arc::new(marks),
