@@ -143,17 +143,31 @@ impl Rule {
         let mut forms = forms.each().into_iter().zip(allowed);
         forms.any(|(form, allowed)| {
             let mut from = form.start();
-            while let Some(found) = self.pattern.find_at(form.text(), from) {
-                let holds =
-                    |place: &Range<usize>| place.start <= found.start() && found.end() <= place.end;
-                if !allowed.iter().any(holds) {
-                    return true;
-                }
+            let found = std::iter::from_fn(|| {
+                let found = self.pattern.find_at(form.text(), from)?;
                 from = found.start() + first(found.as_str());
-            }
-            false
+                Some(found.range())
+            });
+            !all_within(found, allowed.iter())
         })
     }
+}
+
+/// Whether each of `found` is whole within one of `places`. Both come in the order in which they begin, so that a place is
+/// looked at once, and not for each finding: a text may be full of both.
+fn all_within<'a>(
+    mut found: impl Iterator<Item = Range<usize>>,
+    places: impl Iterator<Item = &'a Range<usize>>,
+) -> bool {
+    let mut places = places.peekable();
+    // How far those reach that begin no later.
+    let mut reach = 0;
+    found.all(|found| {
+        while let Some(place) = places.next_if(|place| place.start <= found.start) {
+            reach = reach.max(place.end);
+        }
+        found.end <= reach
+    })
 }
 
 impl Finding {

@@ -1,5 +1,6 @@
 //! What each rule finds, whatever disguises it, and what none does.
 
+use proptest::prelude::*;
 use story::Phrases;
 
 use super::*;
@@ -191,5 +192,27 @@ fn an_owner_blocks_words_and_allows_what_is_the_storys_own() {
         let finding = rules.judge(text);
         assert_eq!(finding.decision, decision, "{text}");
         assert_eq!(finding.categories, categories, "{text}");
+    }
+}
+
+/// In the order in which they begin, as they are found.
+fn ranges() -> impl Strategy<Value = Vec<Range<usize>>> {
+    let range = (0..40_usize, 1..9_usize).prop_map(|(start, length)| start..start + length);
+    prop::collection::vec(range, 0..12).prop_map(|mut ranges| {
+        ranges.sort_by_key(|range| range.start);
+        ranges
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_within_an_allowed_place_is_that_of_every_place_looked_at(found in ranges(), places in ranges()) {
+        let holds = |found: &Range<usize>| {
+            places.iter().any(|place| place.start <= found.start && found.end <= place.end)
+        };
+        let looked_at = std::cell::Cell::new(0);
+        let counted = places.iter().inspect(|_| looked_at.set(looked_at.get() + 1));
+        prop_assert_eq!(all_within(found.iter().cloned(), counted), found.iter().all(holds));
+        prop_assert!(looked_at.get() <= places.len());
     }
 }
