@@ -1,7 +1,7 @@
 //! What of an answer may be shown while it is written: the beginning that the rules let pass, and not a letter behind it.
 //! Where the pieces of the answer end changes nothing.
 
-use story::{Decision, OutputPolicy};
+use story::{Decision, OutputPolicy, ends_sentence};
 
 use crate::form::{BEFORE, Forms};
 use crate::rules::Rules;
@@ -173,20 +173,9 @@ fn window(text: &str) -> Option<Window> {
 
 /// Where the first sentence ends, or the first line, when something follows that shows it.
 fn sentence(text: &str) -> Option<usize> {
-    const CLOSING: [char; 9] = ['"', '\'', '”', '’', '»', ')', '*', '」', '』'];
-    const ENDING: [char; 7] = ['.', '!', '?', '…', '。', '！', '？'];
     let mut ends = text.char_indices().skip(1);
-    ends.find(|(at, c)| {
-        let before = text[..*at].trim_end_matches(CLOSING);
-        match c {
-            '\n' => true,
-            c if CLOSING.contains(c) => false,
-            c if c.is_whitespace() => before.ends_with(ENDING),
-            // No space follows these.
-            _ => before.ends_with(&ENDING[4..]),
-        }
-    })
-    .map(|(at, _)| at)
+    ends.find(|(at, c)| *c == '\n' || ends_sentence(&text[..*at], Some(*c)))
+        .map(|(at, _)| at)
 }
 
 /// Where the first `count` characters end, if there are more.

@@ -3,16 +3,11 @@
 /// `text` up to the end of its last whole sentence; all of it when no sentence ends.
 #[must_use]
 pub fn sentences(text: &str) -> &str {
-    let closes = ['"', '\'', '”', '’', '»', ')', '*'];
-    let ends = ['.', '!', '?', '…', '。', '！', '？'];
-    let end = text
-        .char_indices()
-        .rev()
-        .map(|(at, c)| at + c.len_utf8())
-        .find(|end| {
-            text[*end..].chars().next().is_none_or(char::is_whitespace)
-                && text[..*end].trim_end_matches(closes).ends_with(ends)
-        });
+    let mut ends = text.char_indices().rev().map(|(at, c)| at + c.len_utf8());
+    let end = ends.find(|end| {
+        let (sentence, rest) = text.split_at(*end);
+        story::ends_sentence(sentence, rest.chars().next())
+    });
     end.map_or(text, |end| &text[..end])
 }
 
@@ -29,6 +24,10 @@ mod tests {
             ("It costs 3.50 and", "It costs 3.50 and"),
             ("It ends.", "It ends."),
             ("One. Two. v1.2 of", "One. Two."),
+            ("門が開く。その先に", "門が開く。"),
+            ("「行け！」と彼は言う。そして「待", "「行け！」と彼は言う。"),
+            ("他说：“走吧。”门开了。后面是", "他说：“走吧。”门开了。"),
+            ("「行け！」", "「行け！」"),
             ("", ""),
         ] {
             assert_eq!(sentences(text), whole);

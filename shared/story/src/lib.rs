@@ -1,4 +1,4 @@
-//! Events, ids, context, cursors, routing and names: the pure types and rules of a story. No I/O, no clock, no randomness.
+//! Events, ids, context, cursors, routing, names and sentences: the pure types and rules of a story. No I/O, no clock, no randomness.
 
 mod content;
 mod context;
@@ -8,6 +8,7 @@ mod id;
 mod name;
 mod payload;
 mod route;
+mod sentence;
 mod terminal;
 mod trace;
 
@@ -27,5 +28,6 @@ pub use payload::{
     Speak, Stage, Status, Unknown, Verdict,
 };
 pub use route::{Agent, MAX_HOPS, Route, Step, UnknownAgent, may_publish, passed, route};
+pub use sentence::ends_sentence;
 pub use terminal::{Outcome, ended_with, outcome};
 pub use trace::{Traceparent, TraceparentError};
