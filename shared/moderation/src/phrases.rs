@@ -104,14 +104,12 @@ fn pattern(phrase: &str, behind: &str) -> String {
     pattern + behind + edge(phrase.chars().next_back())
 }
 
-/// What must be beside a phrase that begins or ends with this: no letter of its own script.
+/// What must be beside a phrase that begins or ends with this: no letter of the same word.
 fn border(letter: char) -> &'static str {
-    match letter {
-        _ if !is_word_character(letter) => "",
-        // A letter of another script is no part of the word: in Japanese nothing else stands beside a name.
-        letter if letter.is_ascii() => r"(?-u:\b)",
-        letter if UNSPACED.is_match(letter.encode_utf8(&mut [0; 4])) => "",
-        _ => r"\b",
+    let unspaced = || UNSPACED.is_match(letter.encode_utf8(&mut [0; 4]));
+    match is_word_character(letter) && !unspaced() {
+        true => r"\b",
+        false => "",
     }
 }
 
@@ -162,6 +160,46 @@ mod tests {
     }
 
     #[test]
+    fn a_word_is_not_found_within_one_whose_letters_only_look_otherwise() {
+        for (word, other, same) in [
+            ("ром", "Гремит гром.", "Гром, ром."),
+            ("ром", "Ромб.", "Ромб и РОМ!"),
+            ("рак", "брак", "рак"),
+            ("рот", "грот", "грот, рот, грот"),
+            ("ας", "μας", "ας"),
+            ("Wei", "weiß", "Weiß, wei"),
+            ("Spa", "Spaß", "Spaß im Spa"),
+            ("Vex", "Vexы", "Vex҉"),
+            ("Vex", "3Vex", "彼は3人、Vexだ"),
+            ("мы", "мыс", "彼はмыだ"),
+            ("Spaß", "Spaßes", "彼はSpaßだ"),
+            ("Tシャツ", "xTシャツ", "彼のTシャツが"),
+            ("Vex", "Vexed", "สวัสดีvex"),
+        ] {
+            let blocked = Blocked::new(&phrases(&[word])).unwrap();
+            for (text, found) in [(other, false), (same, true)] {
+                assert_eq!(blocked.finds(&Forms::of(text)), found, "{word}: {text}");
+            }
+        }
+        let allowed = Allowed::new(&phrases(&["ром"])).unwrap();
+        let forms = Forms::of("Гром, ром");
+        let places = forms.each().map(|form| allowed.places(form).len());
+        assert_eq!(places, [1, 1, 1]);
+    }
+
+    #[test]
+    fn what_is_before_the_start_is_beside_a_word() {
+        let blocked = Blocked::new(&phrases(&["ром"])).unwrap();
+        for (before, found) in [("г", false), ("я ", true), ("彼", true)] {
+            let mut forms = Forms::of(before);
+            forms.push("ром ");
+            forms.push(&"ö ".repeat(crate::rules::LONGEST / 2 - 2));
+            forms.forget();
+            assert_eq!(blocked.finds(&forms), found, "{before}");
+        }
+    }
+
+    #[test]
     fn what_is_allowed_has_its_places_in_each_form() {
         let allowed = Allowed::new(&phrases(&["bomb", "bomb cyclone", "4ss", "ha ha"])).unwrap();
         let places = |text: &str| {
@@ -184,7 +222,7 @@ mod tests {
 
     #[test]
     fn the_longest_lists_compile_and_nothing_that_a_pattern_is_made_of_is_special() {
-        for letters in ["a ", "é.", "(?", "\\[", "字 ", "😀 "] {
+        for letters in ["a ", "é.", "(?", "\\[", "字 ", "😀 ", "a字"] {
             let numbered = |n: usize| format!("{n:02}{}", letters.repeat(31));
             let list: Vec<String> = (0..story::MAX_PHRASES).map(numbered).collect();
             let list = Phrases::try_from(list).unwrap();

@@ -83,6 +83,16 @@ fn disguises_do_not_help() {
 }
 
 #[test]
+fn a_word_is_found_beside_letters_of_scripts_that_put_no_space_there() {
+    for text in ["彼はunderage pornだ", "彼は4111111111111111だ"] {
+        assert_eq!(judge(text).decision, Decision::Block, "{text}");
+    }
+    for text in ["sunderage porn", "щunderage porn", "щ4111111111111111"] {
+        assert_eq!(judge(text).decision, Decision::Allow, "{text}");
+    }
+}
+
+#[test]
 fn what_a_second_look_must_decide_is_flagged() {
     for (text, category) in [
         ("I want to end my life", "self-harm"),
