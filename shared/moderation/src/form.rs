@@ -133,15 +133,26 @@ impl Form {
     }
 }
 
-/// Whether a letter is of another word than the one right behind it.
+/// Whether a letter is of another word than the one right behind it, or of another syllable of Hangul: half a syllable is no
+/// word's end.
 fn ends_word(letter: char, behind: char) -> bool {
     // Nearly all text is that.
     if letter.is_ascii() && behind.is_ascii() {
         return false;
     }
+    let one_is = |of: fn(char) -> bool| of(letter) != of(behind);
     is_word_character(letter)
         && is_word_character(behind)
-        && is_of_alphabet(letter) != is_of_alphabet(behind)
+        && (begins_syllable(behind) || one_is(is_of_hangul) || one_is(is_of_alphabet))
+}
+
+/// The letters that syllables of Hangul are made of.
+fn is_of_hangul(c: char) -> bool {
+    matches!(c, '\u{1100}'..='\u{11ff}')
+}
+
+fn begins_syllable(c: char) -> bool {
+    matches!(c, '\u{1100}'..='\u{115e}')
 }
 
 /// Letters of Latin, Greek and Cyrillic, of which a word may have any, since they look alike; digits, which stand for some.
@@ -152,10 +163,11 @@ fn is_of_alphabet(c: char) -> bool {
             | '\u{a640}'..='\u{a69f}' | '\u{a720}'..='\u{a7ff}' | '\u{ab30}'..='\u{ab6f}' | '\u{10780}'..='\u{107bf}' | '\u{1df00}'..='\u{1dfff}')
 }
 
-/// What a character is made of: a letter and its accents, the letters of a ligature, the plain one of a bold or circled one.
+/// What a character is made of: a letter and its accents, the letters of a syllable or a ligature, the plain one of a bold or
+/// circled one.
 fn parts(c: char) -> impl Iterator<Item = char> {
-    // Nearly all text is that. What Hangul's syllables are made of says no more than they do, and a half is no word.
-    let is_made = !c.is_ascii() && c.is_alphabetic() && !matches!(c, '가'..='힣');
+    // Nearly all text is that.
+    let is_made = !c.is_ascii() && c.is_alphabetic();
     let is_whole = !is_made && !matches!(c, '！'..='～' | '\u{1d7ce}'..='\u{1d7ff}');
     let apart = (!is_whole).then(|| NFKD.normalize_iter(std::iter::once(c)).take(PARTS));
     is_whole
@@ -164,11 +176,14 @@ fn parts(c: char) -> impl Iterator<Item = char> {
         .chain(apart.into_iter().flatten())
 }
 
-/// What cannot be seen, and marks that only change how letters look: those of Markdown too, which a page may show so.
+/// What cannot be seen, and marks that only change how letters look: those of Markdown too, which a page may show so, and in
+/// Hebrew and Arabic the vowels, which most texts leave out, and what draws a word out.
 fn dropped(c: char) -> bool {
     story::unseen(c)
-        || matches!(c, '*' | '~' | '`' | '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{1ab0}'..='\u{1aff}' | '\u{1dc0}'..='\u{1dff}'
-            | '\u{20d0}'..='\u{20ff}' | '\u{fe00}'..='\u{fe0f}' | '\u{fe20}'..='\u{fe2f}')
+        || matches!(c, '*' | '~' | '`' | '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{1ab0}'..='\u{1aff}'
+            | '\u{1dc0}'..='\u{1dff}' | '\u{20d0}'..='\u{20ff}' | '\u{fe00}'..='\u{fe0f}' | '\u{fe20}'..='\u{fe2f}')
+        || matches!(c, '\u{591}'..='\u{5bd}' | '\u{5bf}' | '\u{5c1}' | '\u{5c2}' | '\u{5c4}' | '\u{5c5}' | '\u{5c7}'
+            | '\u{610}'..='\u{61a}' | '\u{640}' | '\u{64b}'..='\u{65f}' | '\u{670}')
 }
 
 impl Reading {
@@ -186,7 +201,8 @@ impl Reading {
     }
 }
 
-/// The Latin letter that another one looks like, and of quotation marks and dashes the plain one.
+/// The Latin letter that another one looks like, the sigma of a word's middle for that of its end, and of quotation marks and
+/// dashes the plain one.
 fn look(c: char) -> char {
     match c {
         'а' | 'α' | 'ᴀ' => 'a',
@@ -215,9 +231,10 @@ fn look(c: char) -> char {
         'х' | 'χ' => 'x',
         'у' | 'ʏ' => 'y',
         'ᴢ' => 'z',
+        'ς' => 'σ',
         '‘' | '’' | '‚' | '′' => '\'',
         '“' | '”' | '„' | '«' | '»' | '″' => '"',
-        '‐'..='―' | '−' => '-',
+        '‐'..='―' | '−' | '\u{5be}' => '-',
         '…' => '.',
         other => other,
     }
@@ -242,8 +259,13 @@ mod tests {
             ("po\u{20dd}rn", ["porn"; 3]),
             ("𝐝𝔯ⓐ🄶ᴏɴ ԁrаgоn", ["dragon dragon"; 3]),
             ("彼はVёx٣は、vex", ["彼は\u{200b}vex٣\u{200b}は、vex"; 3]),
+            ("Οδός", ["oδoσ"; 3]),
+            ("سَـارة בֶּן־אדם", ["سارة בן-אדם"; 3]),
             ("は@b!", ["は@b!", "は@b!", "は\u{200b}abi"]),
-            ("İﬁ벡스", ["ifi\u{200b}벡스"; 3]),
+            (
+                "İﬁ벡스",
+                ["ifi\u{200b}\u{1107}\u{1166}\u{11a8}\u{200b}\u{1109}\u{1173}"; 3],
+            ),
         ] {
             assert_eq!(texts(&Forms::of(text)), forms);
         }

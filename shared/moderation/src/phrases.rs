@@ -16,9 +16,9 @@ const GAP: &str = r"[ -/:-@\[-`{-~]{1,4}";
 /// What exclamation marks behind a word are in the form where signs are letters.
 const CALLED: &str = "i{0,8}";
 
-/// Letters of scripts that put no space between words, or none between a word and what bends it.
+/// Letters of scripts that put no space between words. That is not all: the syllables of Hangul have a border each.
 static UNSPACED: LazyLock<Regex> = LazyLock::new(|| {
-    let scripts = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Hangul}]";
+    let scripts = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]";
     Regex::new(scripts).unwrap_or_else(|error| unreachable!("a test compiles it: {error}"))
 });
 
@@ -188,6 +188,46 @@ mod tests {
     }
 
     #[test]
+    fn a_word_of_any_script_is_found_however_it_is_written() {
+        for (word, other, same) in [
+            ("벡스", "벡슨", "\u{1107}\u{1166}\u{11a8}\u{1109}\u{1173}가"),
+            (
+                "\u{1107}\u{1166}\u{11a8}\u{1109}\u{1173}",
+                "베스",
+                "神벡스神",
+            ),
+            ("시", "\u{1109}\u{1175}\u{11ab}", "vex시vex"),
+            ("바보", "바봉", "ㅂㅏㅂㅗ"),
+            ("Οδός", "Οδόσα", "ΟΔΟΣ"),
+            ("ΟΔΟΣ", "ΣΟΔΟΣ", "οδός"),
+            ("سارة", "سارتان", "سَارَة"),
+            ("سَارَة", "سار", "ســـارة"),
+            ("שלום", "שלומי", "שָׁלוֹם"),
+            ("אדם", "אדמה", "בֶּן־אָדָם"),
+        ] {
+            let blocked = Blocked::new(&phrases(&[word])).unwrap();
+            for (text, found) in [(other, false), (same, true)] {
+                assert_eq!(blocked.finds(&Forms::of(text)), found, "{word}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_phrase_outgrows_what_is_kept_of_what_went_before() {
+        // What has the most letters in its form, and the most borders.
+        for letters in ["각", "a각", "a字", "ﷴ", "ﷴa", "ﬃ字", "각 ", "ﷴ "] {
+            let longest: String = letters.chars().cycle().take(story::MAX_NAME).collect();
+            let forms = Forms::of(&longest);
+            for form in forms.each() {
+                let gaps = 3 * form.text().matches(' ').count();
+                let behind = "iiiiiiii".len();
+                let most = form.text().chars().count() + gaps + behind;
+                assert!(most <= crate::form::BEFORE, "{most} {letters}");
+            }
+        }
+    }
+
+    #[test]
     fn what_is_before_the_start_is_beside_a_word() {
         let blocked = Blocked::new(&phrases(&["ром"])).unwrap();
         for (before, found) in [("г", false), ("я ", true), ("彼", true)] {
@@ -222,7 +262,7 @@ mod tests {
 
     #[test]
     fn the_longest_lists_compile_and_nothing_that_a_pattern_is_made_of_is_special() {
-        for letters in ["a ", "é.", "(?", "\\[", "字 ", "😀 ", "a字"] {
+        for letters in ["a ", "é.", "(?", "\\[", "字 ", "😀 ", "a字", "각 "] {
             let numbered = |n: usize| format!("{n:02}{}", letters.repeat(31));
             let list: Vec<String> = (0..story::MAX_PHRASES).map(numbered).collect();
             let list = Phrases::try_from(list).unwrap();
