@@ -116,6 +116,7 @@ fn border(letter: char) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn phrases(list: &[&str]) -> Phrases {
         let list: Vec<String> = list.iter().map(|&phrase| phrase.to_owned()).collect();
@@ -208,6 +209,30 @@ mod tests {
             let blocked = Blocked::new(&phrases(&[word])).unwrap();
             for (text, found) in [(other, false), (same, true)] {
                 assert_eq!(blocked.finds(&Forms::of(text)), found, "{word}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_letter_that_may_be_a_phrase_stays_in_its_form() {
+        let unassigned = Regex::new(r"\p{Cn}").unwrap();
+        for c in ('\0'..=char::MAX).map(String::from) {
+            let is_phrase = Phrases::try_from(vec![c.clone()]).is_ok();
+            let forms = Forms::of(&c);
+            let stays = forms
+                .each()
+                .iter()
+                .all(|form| !form.text().trim().is_empty());
+            assert!(!is_phrase || stays || unassigned.is_match(&c), "{c:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_phrase_of_a_list_has_a_form_that_is_found_in_it(text in "[*~`_ـ \u{301}\u{64e}\u{5b8}\u{20dd}\u{fe0f}\u{200d}e:ب]{1,4}|.{1,4}") {
+            if let Ok(list) = Phrases::try_from(vec![text.clone()]) {
+                let blocked = Blocked::new(&list);
+                prop_assert!(blocked.is_some_and(|blocked| blocked.finds(&Forms::of(&text))));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::{is_name, shows};
+use crate::name::{is_mark, is_name, shows};
 
 /// The most entries of a list.
 pub const MAX_PHRASES: usize = 64;
@@ -58,7 +58,7 @@ pub enum PhraseError {
     #[error("a list has {0} words: at most {MAX_PHRASES} fit")]
     TooMany(usize),
     #[error(
-        "a word of a list has 1 to {} characters, none of them a control character, and something that shows and is no mark of Markdown",
+        "a word of a list has 1 to {} characters, none of them a control character, and something that shows and is no mark of Markdown; no accent is before its first letter",
         crate::MAX_NAME
     )]
     NoPhrase,
@@ -110,10 +110,17 @@ impl TryFrom<Vec<String>> for Phrases {
     }
 }
 
-/// Whether it can be found in a text: marks of Markdown are looked past there.
+/// Whether it can be found in a text as what it shows: with something that is not looked past, and no mark before that, which
+/// would belong to nothing and be looked past too, so that every word of the other letters would be found.
 fn is_phrase(text: &str) -> bool {
-    let counts = |c: char| shows(c) && !matches!(c, '*' | '~' | '`' | '_');
-    is_name(text) && text.contains(counts)
+    let mut seen = text.chars().filter(|c| shows(*c) && !looked_past(*c));
+    is_name(text) && seen.next().is_some_and(|first| !is_mark(first))
+}
+
+/// Marks of Markdown, in both widths; what draws an Arabic word out, and vowel points that stand alone.
+fn looked_past(c: char) -> bool {
+    matches!(c, '*' | '~' | '`' | '_' | '＊' | '～' | '｀' | '＿')
+        || matches!(c, '\u{37a}' | '\u{640}' | '\u{fc5e}'..='\u{fc63}' | '\u{fcf2}'..='\u{fcf4}' | '\u{fe70}'..='\u{fe7f}')
 }
 
 #[cfg(test)]
@@ -133,12 +140,32 @@ mod tests {
         let many = std::iter::repeat_n("same".to_owned(), MAX_PHRASES + 1);
         assert_eq!(phrases(many).unwrap().iter().count(), 1);
         assert!(phrases(["ø".repeat(64)]).is_ok());
+        for good in [
+            "e\u{301}",
+            ":)",
+            "5",
+            "*a*",
+            "\u{640}ب",
+            "ที่",
+            "❤\u{fe0f}",
+            "1\u{20e3}",
+            "´a",
+        ] {
+            assert!(phrases([good.to_owned()]).is_ok(), "{good}");
+        }
         for bad in [
             "ø".repeat(65),
             String::new(),
             " ".to_owned(),
             "a\nb".to_owned(),
             "_**_".to_owned(),
+            "\u{301}".to_owned(),
+            "\u{301}a".to_owned(),
+            " *\u{200b}\u{301}a".to_owned(),
+            "\u{e31}".to_owned(),
+            "\u{64e}\u{640}".to_owned(),
+            "\u{20dd}\u{fe0f}".to_owned(),
+            "＿\u{fe7c}".to_owned(),
         ] {
             assert_eq!(phrases([bad]).unwrap_err(), PhraseError::NoPhrase);
         }

@@ -1,5 +1,7 @@
 //! Which letters people see, and what can be the name of somebody in a story. What they say is not cleaned of anything here.
 
+use icu_properties::props::{EnumeratedProperty, GeneralCategory, GeneralCategoryGroup};
+
 /// The longest name of a person or a character, in characters.
 pub const MAX_NAME: usize = 64;
 
@@ -8,6 +10,11 @@ pub const MAX_NAME: usize = 64;
 pub fn is_name(text: &str) -> bool {
     let fits = (1..=MAX_NAME).contains(&text.chars().count());
     fits && text.contains(shows) && !text.contains(steers)
+}
+
+/// Whether it belongs to the letter before it: an accent, a vowel point, what encloses it.
+pub(crate) fn is_mark(c: char) -> bool {
+    GeneralCategoryGroup::Mark.contains(GeneralCategory::for_char(c))
 }
 
 /// Whether a reader sees anything of it.
