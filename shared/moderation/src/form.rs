@@ -310,7 +310,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_have_the_form_of_the_whole(pieces in prop::collection::vec("[ !a4*_\u{200b}é½]{0,80}|.{0,3}", 0..6)) {
+        fn pieces_have_the_form_of_the_whole(pieces in prop::collection::vec("[ !a4*_\u{200b}é½гは벡ᄇ]{0,80}|.{0,3}", 0..6)) {
             let mut forms = Forms::new();
             for piece in &pieces {
                 let before = forms.clone();
