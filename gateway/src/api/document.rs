@@ -178,7 +178,7 @@ pub(crate) mod schema {
             pub(crate) fn $function() -> Ref { Ref::from_schema_name($name) }
         )*};
     }
-    references!(story_id "StoryId", event_id "EventId", seq "Seq", mode "Mode", policies "Policies", content "ContentPolicy", content_change "ContentChange",
+    references!(story_id "StoryId", event_id "EventId", seq "Seq", mode "Mode", policies "Policies", policies_change "PoliciesChange", content "ContentPolicy", content_change "ContentChange",
         characters "Characters", character_changes "CharacterChanges", lore "Lore", lore_changes "LoreChanges",
         audience "Audience", event "Event");
 }

@@ -7,8 +7,10 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use bus::{Made, NewStory, Story, StoryPatch};
-use serde::{Deserialize, Serialize};
-use story::{Character, ContentChange, ContentPolicy, Policies, Seq, StoryId};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+use story::{Character, ContentChange, ContentPolicy, Policies, PoliciesChange, Seq, StoryId};
 use utoipa::ToSchema;
 
 use crate::api::Caller;
@@ -32,10 +34,10 @@ pub(crate) struct Create {
     premise: String,
     #[serde(default)]
     style: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     #[schema(schema_with = schema::policies)]
-    policies: Policies,
-    #[serde(default)]
+    policies: PoliciesChange,
+    #[serde(default, deserialize_with = "object")]
     #[schema(schema_with = schema::content)]
     content: ContentPolicy,
     #[serde(default)]
@@ -44,6 +46,12 @@ pub(crate) struct Create {
     #[serde(default)]
     #[schema(schema_with = schema::lore)]
     lore: BTreeMap<String, String>,
+}
+
+/// Fields by their names alone: a list would be taken for them in their order.
+fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<T, D::Error> {
+    let fields = Map::<String, Value>::deserialize(from)?;
+    T::deserialize(Value::Object(fields)).map_err(D::Error::custom)
 }
 
 /// What to change; what is left out stays, and `null` removes a character or a fact.
@@ -56,11 +64,12 @@ pub(crate) struct Change {
     premise: Option<String>,
     #[serde(default)]
     style: Option<String>,
-    #[serde(default)]
-    #[schema(schema_with = schema::policies, required = false)]
-    policies: Option<Policies>,
     /// Of its three parts those that are told.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
+    #[schema(schema_with = schema::policies_change, required = false)]
+    policies: PoliciesChange,
+    /// Of its three parts those that are told.
+    #[serde(default, deserialize_with = "object")]
     #[schema(schema_with = schema::content_change, required = false)]
     content: ContentChange,
     #[serde(default)]
@@ -137,7 +146,7 @@ pub(crate) async fn create(
         title: create.title,
         style: create.style,
         premise: create.premise,
-        policies: create.policies,
+        policies: create.policies.of(Policies::default()),
         content: create.content,
         characters: create.characters,
         lore: create.lore,

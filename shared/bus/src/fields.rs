@@ -5,7 +5,10 @@ use std::str::FromStr;
 
 use redis::Value;
 use serde_json::json;
-use story::{Character, ContentChange, ContentPolicy, Phrases, Policies, Seq, StoryId};
+use story::{
+    Character, ContentChange, ContentPolicy, InputPolicy, OutputPolicy, Phrases, Policies,
+    PoliciesChange, RecordingPolicy, Seq, StoryId,
+};
 
 use crate::letters::fence_of;
 use crate::reply::next;
@@ -97,12 +100,15 @@ pub(crate) fn content_fields(content: &ContentChange) -> Vec<(&'static str, Stri
         .collect()
 }
 
-pub(crate) fn policy_fields(policies: Policies) -> [(&'static str, &'static str); 3] {
-    [
-        ("input", policies.input.as_str()),
-        ("output", policies.output.as_str()),
-        ("recording", policies.recording.as_str()),
-    ]
+pub(crate) fn policy_fields(policies: PoliciesChange) -> Vec<(&'static str, &'static str)> {
+    let fields = [
+        ("input", policies.input.map(InputPolicy::as_str)),
+        ("output", policies.output.map(OutputPolicy::as_str)),
+        ("recording", policies.recording.map(RecordingPolicy::as_str)),
+    ];
+    let told = fields.into_iter();
+    told.filter_map(|(name, value)| Some((name, value?)))
+        .collect()
 }
 
 pub(crate) fn character_json(character: &Character) -> String {

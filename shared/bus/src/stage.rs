@@ -212,7 +212,7 @@ impl Stage {
             ("style", &of.style),
             ("premise", &of.premise),
         ];
-        ctx.extend(policy_fields(of.policies));
+        ctx.extend(policy_fields(of.policies.into()));
         let content = content_fields(&ContentChange::from(&of.content));
         ctx.extend(content.iter().map(|(name, value)| (*name, value.as_str())));
         let people = of.characters.iter();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use redis::Value;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use story::{Character, ContentChange, ContentPolicy, Policies, Seq, StoryId};
+use story::{Character, ContentChange, ContentPolicy, Policies, PoliciesChange, Seq, StoryId};
 
 use crate::digest::sha256;
 use crate::fields::{character_json, content_fields, known, policy_fields};
@@ -83,7 +83,7 @@ pub struct StoryPatch {
     pub title: Option<String>,
     pub style: Option<String>,
     pub premise: Option<String>,
-    pub policies: Option<Policies>,
+    pub policies: PoliciesChange,
     pub content: ContentChange,
     /// `None` removes one.
     pub characters: BTreeMap<String, Option<Character>>,
@@ -154,7 +154,7 @@ impl Bus {
             ("style", &new.style),
             ("premise", &new.premise),
         ];
-        ctx.extend(policy_fields(new.policies));
+        ctx.extend(policy_fields(new.policies.into()));
         let content = content_fields(&ContentChange::from(&new.content));
         ctx.extend(content.iter().map(|(name, value)| (*name, value.as_str())));
         set_and_remove(&mut call, &ctx, &[]);
@@ -195,9 +195,7 @@ impl Bus {
         let mut ctx: Vec<(&str, &str)> = texts
             .filter_map(|(name, text)| Some((name, text.as_deref()?)))
             .collect();
-        if let Some(policies) = patch.policies {
-            ctx.extend(policy_fields(policies));
-        }
+        ctx.extend(policy_fields(patch.policies));
         let content = content_fields(&patch.content);
         ctx.extend(content.iter().map(|(name, value)| (*name, value.as_str())));
         set_and_remove(&mut call, &ctx, &[]);

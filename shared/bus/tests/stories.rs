@@ -4,7 +4,7 @@ mod server;
 
 use bus::{Bus, Commit, Emit, Error, Published, Settings, StoryPatch};
 use server::{Server, action, answer, castle, create, everything, story};
-use story::{Agent, OutputPolicy, Policies, Route};
+use story::{Agent, OutputPolicy, Policies, PoliciesChange, Route};
 
 #[tokio::test]
 async fn a_story_is_made_once() {
@@ -67,7 +67,10 @@ async fn a_patch_changes_what_it_names_and_nothing_else() {
         ..Policies::default()
     };
     let second = StoryPatch {
-        policies: Some(policies),
+        policies: PoliciesChange {
+            output: Some(OutputPolicy::Hold),
+            ..PoliciesChange::default()
+        },
         lore: sea(None),
         ..StoryPatch::default()
     };

@@ -57,6 +57,40 @@ pub struct Policies {
     pub recording: RecordingPolicy,
 }
 
+/// What to change of them; what is `None` stays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoliciesChange {
+    #[serde(default)]
+    pub input: Option<InputPolicy>,
+    #[serde(default)]
+    pub output: Option<OutputPolicy>,
+    #[serde(default)]
+    pub recording: Option<RecordingPolicy>,
+}
+
+impl PoliciesChange {
+    /// `policies` as they are then.
+    #[must_use]
+    pub fn of(self, policies: Policies) -> Policies {
+        Policies {
+            input: self.input.unwrap_or(policies.input),
+            output: self.output.unwrap_or(policies.output),
+            recording: self.recording.unwrap_or(policies.recording),
+        }
+    }
+}
+
+impl From<Policies> for PoliciesChange {
+    fn from(policies: Policies) -> Self {
+        Self {
+            input: Some(policies.input),
+            output: Some(policies.output),
+            recording: Some(policies.recording),
+        }
+    }
+}
+
 /// Whether actions wait for a verdict before anyone sees them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

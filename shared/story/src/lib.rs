@@ -14,8 +14,8 @@ mod trace;
 
 pub use content::{ContentChange, ContentPolicy, MAX_PHRASES, PhraseError, Phrases, Rating};
 pub use context::{
-    Character, Context, InputPolicy, LogEntry, OutputPolicy, Policies, RecordingPolicy,
-    UnknownPolicy,
+    Character, Context, InputPolicy, LogEntry, OutputPolicy, Policies, PoliciesChange,
+    RecordingPolicy, UnknownPolicy,
 };
 pub use cursor::{Cursor, CursorError, Position, Tag};
 pub use event::{

@@ -114,7 +114,7 @@ async fn hold(bus: &Bus, id: &StoryId) -> anyhow::Result<()> {
         ..Policies::default()
     };
     let patch = StoryPatch {
-        policies: Some(held),
+        policies: held.into(),
         ..StoryPatch::default()
     };
     bus.patch_story(id, &patch).await?;

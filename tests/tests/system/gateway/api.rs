@@ -242,6 +242,50 @@ async fn a_story_that_is_asked_for_again_under_the_same_key_was_made() -> anyhow
     Ok(())
 }
 
+/// What is left out of a change must not let through what nobody has looked at.
+#[tokio::test]
+async fn a_change_of_one_policy_leaves_the_others() -> anyhow::Result<()> {
+    let edge = Edge::start(&[]).await?;
+    let owner = Person::new("mira", &[("*", Role::Owner)]);
+    let ask = async |method: &str, path: &str, body: Value| {
+        let request = edge.client.request(method.parse()?, edge.node.url(path));
+        let request = request.bearer_auth(edge.issuer.token(&owner)?);
+        let response = request.json(&body).send().await?;
+        let status = response.status().as_u16();
+        anyhow::Ok((status, response.json::<Value>().await?))
+    };
+    let held = json!({"input": "hold", "output": "hold", "recording": "on"});
+    let new = json!({"id": "tower", "policies": {"input": "hold", "output": "hold"}});
+    let (status, made) = ask("POST", "/v1/stories", new).await?;
+    assert_eq!((status, &made["policies"]), (201, &held), "{made}");
+    let tower = "/v1/stories/tower";
+    for (change, policies) in [
+        (json!({}), held),
+        (
+            json!({"recording": "off"}),
+            json!({"input": "hold", "output": "hold", "recording": "off"}),
+        ),
+        (
+            json!({"output": "retract"}),
+            json!({"input": "hold", "output": "retract", "recording": "off"}),
+        ),
+    ] {
+        let (status, told) = ask("PATCH", tower, json!({"policies": change})).await?;
+        assert_eq!((status, &told["policies"]), (200, &policies), "{change}");
+    }
+    for wrong in [json!({"outptu": "hold"}), json!(["hold"]), Value::Null] {
+        for field in ["policies", "content"] {
+            let (status, told) = ask("PATCH", tower, json!({field: wrong})).await?;
+            assert_eq!(status, 400, "{field} {wrong}: {told}");
+            let new = json!({"id": "other", field: wrong});
+            let (status, told) = ask("POST", "/v1/stories", new).await?;
+            assert_eq!(status, 400, "{field} {wrong}: {told}");
+        }
+    }
+    edge.stack.end().await;
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_change_of_what_a_story_may_tell_leaves_the_rest_of_it() -> anyhow::Result<()> {
     let edge = Edge::start(&[]).await?;

@@ -184,7 +184,7 @@ async fn sent_again(is_first: bool) -> anyhow::Result<()> {
 /// Somebody wants no verdicts in it any more.
 async fn judge_no_more(stack: &Stack, story: &StoryId) -> anyhow::Result<()> {
     let patch = bus::StoryPatch {
-        policies: Some(Policies::default()),
+        policies: Policies::default().into(),
         ..bus::StoryPatch::default()
     };
     Ok(stack.bus.patch_story(story, &patch).await?)
