@@ -19,7 +19,7 @@ use crate::output::{Output, note, one_line};
 use crate::render;
 use crate::replicas::{add_replicated, note_doubt_and};
 use crate::target::Target;
-use crate::watch::{QUIET, Sight};
+use crate::watch::Reading;
 
 /// How long an answer may be on its way before it is asked whether anybody makes one: one that was made before is there sooner.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -51,7 +51,7 @@ pub(crate) async fn run(args: SendArgs, target: &Target, out: Output) -> anyhow:
         return Ok(ExitCode::SUCCESS);
     }
     let (end, ended) = {
-        let ending = pin!(terminal(&event.story, &event.id, published, bus));
+        let ending = pin!(terminal(&event, published, (bus, target)));
         let ended = waited_for(ending, &event, (bus, target)).await;
         ended.with_context(|| sent(&event.id))?
     };
@@ -217,10 +217,9 @@ fn tell(
 /// The event that ends the action. What was sent before may have ended more than once, when it failed and was sent
 /// again: of the ends that are there the last one counts, else the first one to come.
 async fn terminal(
-    story: &StoryId,
-    id: &EventId,
+    Event { story, id, .. }: &Event,
     published: Published,
-    bus: &Bus,
+    (bus, target): (&Bus, &Target),
 ) -> anyhow::Result<(Outcome, Event)> {
     let known = bus.story(story).await?;
     let (from, upto) = match published {
@@ -235,18 +234,17 @@ async fn terminal(
         }
         Published::Held | Published::Duplicate => (None, known.seq),
     };
-    let mut watch = bus.watch(story, from).await?;
-    let (mut last, mut sight) = (None, Sight::default());
+    let mut reading = Reading::begin(target, bus.clone(), story.clone(), from).await?;
+    let mut last = None;
     loop {
-        if let Some(end) = last.take_if(|_| watch.cursor().seq >= upto) {
+        if let Some(end) = last.take_if(|_| reading.watch.cursor().seq >= upto) {
             return Ok(end);
         }
-        let seen = timeout(QUIET, watch.next()).await;
-        sight.tell(&watch);
-        let Ok(seen) = seen else {
+        let Some(seen) = reading.next().await? else {
+            reading.follow().await?;
             continue;
         };
-        let Seen::Event(entry) = seen? else {
+        let Seen::Event(entry) = seen else {
             continue;
         };
         if let Some((end, causes)) = outcome(&entry.event)

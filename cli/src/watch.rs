@@ -14,28 +14,28 @@ use crate::render::Renderer;
 use crate::target::{Gone, Target};
 
 /// How long nothing is seen before it is asked whether Redis is there, and whether anything is still to come.
-pub(crate) const QUIET: Duration = Duration::from_millis(200);
+const QUIET: Duration = Duration::from_millis(200);
 
 /// One story, read over whichever Redis has it.
-struct Reading<'a> {
+pub(crate) struct Reading<'a> {
     target: &'a Target,
     story: StoryId,
     from: Option<Cursor>,
     bus: Bus,
-    watch: Watch,
+    pub(crate) watch: Watch,
     sight: Sight,
 }
 
 /// Tells whoever waits at a terminal that Redis is away: else a long silence looks like a slow answer.
 #[derive(Debug, Default)]
-pub(crate) struct Sight {
+struct Sight {
     /// Whether it was told.
     lost: bool,
 }
 
 impl Sight {
     /// Once when Redis is lost, once when it is back.
-    pub(crate) fn tell(&mut self, watch: &Watch) {
+    fn tell(&mut self, watch: &Watch) {
         let lost = watch.is_lost();
         if lost != self.lost {
             self.lost = lost;
@@ -51,20 +51,11 @@ impl Sight {
 pub(crate) async fn run(args: WatchArgs, target: &Target, out: Output) -> anyhow::Result<ExitCode> {
     let mut seq = args.from.as_ref().map_or(Seq(0), |cursor| cursor.seq);
     let bus = target.bus().await?;
-    let mut reading = Reading {
-        watch: bus.watch(&args.story, args.from.clone()).await?,
-        target,
-        story: args.story,
-        from: args.from,
-        bus,
-        sight: Sight::default(),
-    };
+    let mut reading = Reading::begin(target, bus, args.story, args.from).await?;
     let mut renderer = Renderer::new(out);
     let mut left = args.count.map_or(usize::MAX, std::num::NonZeroUsize::get);
     while left > 0 {
-        let seen = timeout(QUIET, reading.watch.next()).await;
-        reading.sight.tell(&reading.watch);
-        let Ok(seen) = seen else {
+        let Some(seen) = reading.next().await? else {
             let over = args.until_idle && reading.is_idle(seq).await?;
             if over || is_closed() {
                 break;
@@ -72,7 +63,6 @@ pub(crate) async fn run(args: WatchArgs, target: &Target, out: Output) -> anyhow
             reading.follow().await?;
             continue;
         };
-        let seen = seen?;
         match &seen {
             Seen::Event(entry) => {
                 seq = entry.seq;
@@ -90,9 +80,32 @@ pub(crate) async fn run(args: WatchArgs, target: &Target, out: Output) -> anyhow
     Ok(ExitCode::SUCCESS)
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    pub(crate) async fn begin(
+        target: &'a Target,
+        bus: Bus,
+        story: StoryId,
+        from: Option<Cursor>,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            watch: bus.watch(&story, from.clone()).await?,
+            target,
+            story,
+            from,
+            bus,
+            sight: Sight::default(),
+        })
+    }
+
+    /// What comes next; `None` when nothing did for a while.
+    pub(crate) async fn next(&mut self) -> Result<Option<Seen>, Error> {
+        let seen = timeout(QUIET, self.watch.next()).await;
+        self.sight.tell(&self.watch);
+        seen.ok().transpose()
+    }
+
     /// Goes on at another Redis when this one is lost and `storyfleet up` was started anew: its port is another one.
-    async fn follow(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn follow(&mut self) -> anyhow::Result<()> {
         if !self.watch.is_lost() || !self.target.has_moved(&self.bus)? {
             return Ok(());
         }

@@ -97,6 +97,24 @@ async fn what_is_sent_after_up_was_killed_is_said_to_wait_for_nobody() -> anyhow
     Ok(())
 }
 
+/// Whose Redis has another port.
+#[tokio::test]
+async fn who_waits_is_told_the_end_by_the_up_that_is_started_again() -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let (fleet, _) = up(data.path(), &[]).await?;
+    fleet.kill().await?;
+    let wait = ["send", "demo", "I wait.", "--wait"];
+    let mut command = storyfleet(data.path(), &wait)?;
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut send = Process::start(&mut command)?;
+    let mut errors = send.errors()?;
+    errors.line("start it again; waiting").await?;
+    let (fleet, _) = up(data.path(), &[]).await?;
+    assert!(send.gone().await?.success());
+    assert!(fleet.end().await?.success());
+    Ok(())
+}
+
 #[tokio::test]
 async fn who_waits_hears_of_a_narrator_that_has_just_ended() -> anyhow::Result<()> {
     let stack = Stack::start(Options::default()).await?;
