@@ -3,19 +3,24 @@
 use serde_json::Value;
 use story::{Author, Event};
 
-/// Fields of known types that are ids and words of the contract, and what the agents themselves write of a call.
-const NO_WORDS: [&str; 4] = ["target", "mode", "status", "llm"];
+/// Fields of known types that are words of the contract, and what the agents themselves write of a call.
+const NO_WORDS: [&str; 3] = ["mode", "status", "llm"];
 
-/// The words of all fields, those of unknown ones with their names, a line each. Ids, and numbers of
-/// known fields, are not judged: nobody wrote them, and any of them may look like a card's.
+/// The words of all fields, those of unknown ones with their names, a line each. Ids are words too where a person may have
+/// chosen them: all but numbers, since any of those may look like a card's. Numbers of known fields are not judged: nobody
+/// wrote them.
 #[must_use]
 pub(crate) fn words(event: &Event) -> String {
     let mut fields = serde_json::to_value(event.payload())
         .unwrap_or_else(|error| unreachable!("a payload is always JSON: {error}"));
     if let Some(fields) = fields.as_object_mut() {
-        fields.retain(|name, _| !NO_WORDS.contains(&name.as_str()));
+        fields.retain(|name, value| !NO_WORDS.contains(&name.as_str()) && !is_number(name, value));
     }
-    let mut words = vec![who(&event.author).to_owned()];
+    let audience = event.audience.iter().flatten().map(String::as_str);
+    let ids = std::iter::once(event.id.as_str()).chain(audience);
+    let ids = ids.filter(|id| !numbers(id)).map(str::to_owned);
+    let mut words: Vec<String> = ids.collect();
+    words.push(who(&event.author).to_owned());
     collect(&fields, false, &mut words);
     for (name, value) in &event.extra {
         words.push(name.clone());
@@ -25,11 +30,19 @@ pub(crate) fn words(event: &Event) -> String {
     words.join("\n")
 }
 
-/// Who has no name is shown by the id, which a person may have chosen unless it is a number.
+/// Whether the field is another event's id, and that a number.
+fn is_number(name: &str, value: &Value) -> bool {
+    name == "target" && value.as_str().is_some_and(numbers)
+}
+
+fn numbers(id: &str) -> bool {
+    id.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+}
+
+/// Who has no name is shown by the id.
 fn who(author: &Author) -> &str {
-    let numbered = author.id.bytes().all(|byte| byte.is_ascii_digit());
     match author.name.as_str() {
-        "" if numbered => "",
+        "" if numbers(&author.id) => "",
         "" => &author.id,
         name => name,
     }
@@ -79,6 +92,9 @@ mod tests {
         for (kind, fields) in [
             ("action", json!({"text": CARD})),
             ("action", json!({"to": CARD})),
+            ("action", json!({"target": CARD})),
+            ("action", json!({"id": CARD})),
+            ("action", json!({"audience": ["mira", CARD]})),
             ("action", json!({"choice": CARD})),
             (
                 "action",
@@ -123,7 +139,7 @@ mod tests {
         let event = with(
             "action",
             &json!({
-                "target": card.to_string(), "cause": [card.to_string()],
+                "target": card.to_string(), "audience": [card.to_string()], "cause": [card.to_string()],
                 "author": {"kind": "user", "id": card.to_string(), "name": ""},
             }),
         );
