@@ -110,7 +110,7 @@ impl Pass {
     pub(crate) fn end(self, failed: Option<&Error>, usage: Usage) {
         let spent = match failed {
             _ if usage.known => Spent::Told(usage),
-            Some(error) if is_refusal(error.class) => Spent::Nothing,
+            Some(error) if is_refusal(error) => Spent::Nothing,
             _ => Spent::Unknown,
         };
         // Others fail for what is this request's own, however long it was to wait.
@@ -123,12 +123,14 @@ impl Pass {
     }
 }
 
-/// Whether the provider did no work on what failed so.
-fn is_refusal(class: Class) -> bool {
-    matches!(
-        class,
+/// Whether the provider did no work on what failed so, or none that it has anybody pay for: what it fails at itself it does not
+/// charge. A proxy that lost patience with it knows nothing of that.
+fn is_refusal(error: &Error) -> bool {
+    let is_refused = matches!(
+        error.class,
         Class::Rate | Class::Quota | Class::Connect | Class::Auth | Class::Context | Class::Request
-    )
+    );
+    is_refused || matches!(error.status, Some(500..=503 | 529))
 }
 
 impl Most {

@@ -64,19 +64,25 @@ async fn each_request_is_asked_for_and_what_it_used_is_told_once() {
 }
 
 #[tokio::test]
-async fn a_provider_that_fails_pauses_nobody() {
-    let provider = Provider::start(|n| match n {
-        0 => Answer::plain("503 Busy", "retry-after-ms: 20\r\n", "busy"),
-        _ => Answer::events(&[HI, STOP, USAGE, DONE]).ended(),
-    })
-    .await;
-    let (class, heard) = call(client(&provider.url)).await;
-    let [asked, failed] = ["asked None", "unknown"].map(str::to_owned);
-    let whole = "7+2".to_owned();
-    assert_eq!(
-        (class, heard),
-        (None, vec![asked.clone(), failed, asked, whole])
-    );
+async fn a_provider_that_fails_pauses_nobody_and_is_paid_for_nothing() {
+    for (status, spent) in [
+        ("503 Busy", "nothing"),
+        ("500 Sorry", "nothing"),
+        ("504 Late", "unknown"),
+    ] {
+        let provider = Provider::start(move |n| match n {
+            0 => Answer::plain(status, "retry-after-ms: 20\r\n", "busy"),
+            _ => Answer::events(&[HI, STOP, USAGE, DONE]).ended(),
+        })
+        .await;
+        let (class, heard) = call(client(&provider.url)).await;
+        let [asked, failed] = ["asked None", spent].map(str::to_owned);
+        let whole = "7+2".to_owned();
+        assert_eq!(
+            (class, heard),
+            (None, vec![asked.clone(), failed, asked, whole])
+        );
+    }
 }
 
 #[tokio::test]
