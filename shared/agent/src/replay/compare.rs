@@ -36,8 +36,9 @@ pub(crate) struct Difference {
     pub(crate) replayed: String,
 }
 
-/// What is measured anew with each call of a model, and says nothing of what it said.
-const MEASURED: [&str; 6] = [
+/// What is measured anew with each call of a model, and says nothing of what it said: the price is that of whoever asks now.
+const MEASURED: [&str; 7] = [
+    "cost",
     "ms",
     "ttft_ms",
     "tokens_in",

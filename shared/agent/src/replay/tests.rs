@@ -159,6 +159,23 @@ async fn an_agent_that_goes_as_it_went_is_the_same() {
     assert_eq!((went.outcome, code), (Outcome::Same, 0));
 }
 
+#[test]
+fn what_an_answer_costs_counts_where_no_model_answers_anew() {
+    let found = turn(&[("Why?", "It rained.")]);
+    let at = |cost: Option<f64>| {
+        let mut recording: serde_json::Value =
+            serde_json::from_slice(found.json.as_ref().unwrap()).unwrap();
+        recording["effects"]["spent"] = json!([{"model": "m", "prompt": "p", "cost": cost}]);
+        recording.to_string().into_bytes()
+    };
+    let (priced, not) = (at(Some(0.5)), at(None));
+    let read = |json| Recording::read(json).unwrap();
+    for (live, differences) in [(true, 0), (false, 1)] {
+        let found = super::compare::differences(&read(&priced), &read(&not), live);
+        assert_eq!(found.len(), differences, "{live}: {found:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_agent_that_goes_two_ways_is_not_deterministic() {
     let agent = Asker {
