@@ -139,7 +139,8 @@ Examples:
   storyfleet doctor --fix      repairs what can be repaired without losing an event
   storyfleet doctor --json | jq '.findings[] | select(.fixed | not)'
 
-Exit code 1 when anything is left to do.")]
+Exit code 1 when anything is left to do: what was found and not fixed, or stories that wait for an agent that does not
+run. A warning of how the server is set is none.")]
     Doctor(DoctorArgs),
 
     /// Account for every event: answered once, in order, none lost. Exit code 3 when not

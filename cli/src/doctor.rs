@@ -25,6 +25,7 @@ pub(crate) async fn run(
     }
     let mut warnings = bus.server().await?.warnings;
     let unattended = bus.unattended().await?;
+    let waits = !unattended.is_empty();
     warnings.extend(unattended.into_iter().map(|(agent, entries)| {
         format!("no {agent} runs, and so many stories wait for one: {entries}; start one, or `storyfleet up`")
     }));
@@ -42,7 +43,7 @@ pub(crate) async fn run(
         }
         out.line(sum(&findings, !warnings.is_empty(), args.fix))?;
     }
-    Ok(if sick {
+    Ok(if sick || waits {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS

@@ -11,6 +11,7 @@ pub(crate) mod redis;
 mod scrape;
 mod typed;
 
+use std::convert::Infallible;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -35,6 +36,9 @@ use crate::target::{State, Target, without_password};
 
 /// How often a Redis that is not there is looked for.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How long the end may take without a word.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 pub(crate) async fn run(args: UpArgs, target: Target, out: Output) -> anyhow::Result<ExitCode> {
     let _traces = logs(&args, &out).map_err(exit::configuration)?;
@@ -162,12 +166,28 @@ impl Up {
         let scrape =
             Scrape::open(self.folder.path(), fleet.metrics.clone(), &door.internal).await?;
         self.say_ready(&door, &scrape)?;
-        let (ran, (), ()) = tokio::join!(
-            fleet.run(self.settings.clone(), &self.shutdown),
-            door.run(&self.shutdown),
-            scrape.run(&self.shutdown),
+        let all = async {
+            let (ran, (), ()) = tokio::join!(
+                fleet.run(self.settings.clone(), &self.shutdown),
+                door.run(&self.shutdown),
+                scrape.run(&self.shutdown),
+            );
+            ran
+        };
+        tokio::select! {
+            ran = all => ran,
+            never = self.tells_what_it_waits_for() => match never {},
+        }
+    }
+
+    /// Who asks it to end sees nothing of that while a model is slow.
+    async fn tells_what_it_waits_for(&self) -> Infallible {
+        self.shutdown.drain.cancelled().await;
+        sleep(PATIENCE).await;
+        note(
+            "ending: what is being answered is finished first; Ctrl-C again lets go of it, for the next time",
         );
-        ran
+        std::future::pending().await
     }
 
     /// Waits for Redis as long as it takes, and sees that it is fit and has a story.

@@ -9,7 +9,7 @@ use anyhow::Context;
 use rustix::process::Pid;
 use serde_json::Value;
 use story::Policies;
-use system_tests::{Options, Process, Relay, Signal, Stack, program};
+use system_tests::{Options, Process, Relay, Signal, Stack, eventually, program};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -198,6 +198,35 @@ async fn up_ends_in_order_when_its_redis_dies() -> anyhow::Result<()> {
     let again = run(data.path(), &["audit"]).await?;
     let says = String::from_utf8(again.stderr)?;
     assert!(says.contains("start `storyfleet up`"), "{says}");
+    Ok(())
+}
+
+/// The model has begun an answer, and nothing more comes of it.
+#[tokio::test]
+async fn who_ends_an_up_that_answers_is_told_what_it_waits_for() -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let mut command = storyfleet(data.path(), &["up", "--json"])?;
+    let mut fleet = Process::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
+    let (mut out, mut errors) = (fleet.output()?, fleet.errors()?);
+    let ready: Value = serde_json::from_str(&out.line("ready").await?)?;
+    let admin = ready["llm"].as_str().context("an address")?;
+    let admin = admin.replace("/v1", "/admin");
+    let stalls = "rules: [{when: {agent: narrator}, reply: {fault: stall(3)}}]";
+    let client = reqwest::Client::new();
+    let set = client.post(format!("{admin}/scenario")).body(stalls);
+    set.send().await?.error_for_status()?;
+    says(data.path(), &["send", "demo", "I wait.", "--id", "a1"]).await?;
+    eventually("a call for a1", async || {
+        let calls = reqwest::get(format!("{admin}/calls?event=a1")).await?;
+        let calls: Value = calls.json().await?;
+        let rows = calls["calls"]["events"].as_array().context("rows")?;
+        Ok((!rows.is_empty()).then_some(()))
+    })
+    .await?;
+    fleet.signal(Signal::INT)?;
+    errors.line("Ctrl-C again lets go of it").await?;
+    fleet.signal(Signal::INT)?;
+    assert!(fleet.gone().await?.success());
     Ok(())
 }
 

@@ -300,6 +300,7 @@ async fn the_doctor_says_so(url: &str) -> anyhow::Result<()> {
         said.contains("no narrator runs, and so many stories wait for one: 1"),
         "{said}"
     );
+    assert_eq!(doctor.status.code(), Some(1));
     Ok(())
 }
 
