@@ -3,6 +3,7 @@
 
 mod card;
 mod form;
+mod letter;
 mod phrases;
 mod rules;
 mod watch;

@@ -1,5 +1,6 @@
 //! A story's own lists of words, as they are looked for in the forms of a text.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -8,13 +9,14 @@ use regex::Regex;
 use regex_syntax::is_word_character;
 use story::Phrases;
 
-use crate::form::{Form, Forms, Reading};
+use crate::form::{Form, Forms, READINGS, Reading};
+use crate::letter::seen_through;
 
 /// What may stand where a phrase has white space.
 const GAP: &str = r"[ -/:-@\[-`{-~]{1,4}";
 
 /// What exclamation marks behind a word are in the form where signs are letters.
-const CALLED: &str = "i{0,8}";
+const CALLED: &str = "I{0,8}";
 
 /// Letters of scripts that put no space between words. That is not all: the syllables of Hangul have a border each.
 static UNSPACED: LazyLock<Regex> = LazyLock::new(|| {
@@ -28,36 +30,38 @@ pub(crate) struct Blocked(Regex);
 
 /// What is not looked for, in each form as it is in that form.
 #[derive(Debug, Clone)]
-pub(crate) struct Allowed([Option<Regex>; 3]);
+pub(crate) struct Allowed([Option<Regex>; READINGS]);
 
 impl Blocked {
     pub(crate) fn new(phrases: &Phrases) -> Option<Self> {
-        let phrases: Vec<Forms> = phrases.iter().map(Forms::of).collect();
+        let phrases: Vec<Forms> = phrases.iter().map(Forms::of_phrase).collect();
         let plain = phrases.iter().map(|phrase| phrase.each()[0]);
-        any_of(plain, "").map(Self)
+        any_of(plain, "").map(|any| Self(compiled(&any)))
     }
 
     pub(crate) fn finds(&self, forms: &Forms) -> bool {
-        let mut forms = forms.each().into_iter();
+        let mut forms = forms.searched();
         forms.any(|form| self.0.is_match_at(form.text(), form.start()))
     }
 }
 
 impl Allowed {
     pub(crate) fn new(phrases: &Phrases) -> Option<Self> {
-        let phrases: Vec<Forms> = phrases.iter().map(Forms::of).collect();
+        let phrases: Vec<Forms> = phrases.iter().map(Forms::of_phrase).collect();
         let of = |number: usize| {
-            let forms = phrases.iter().map(move |phrase| phrase.each()[number]);
-            any_of(
-                forms,
-                if number == Reading::Signs as usize {
-                    CALLED
-                } else {
-                    ""
-                },
-            )
+            let forms = phrases.iter().map(|phrase| phrase.each()[number]);
+            let is_called = number == Reading::Signs as usize;
+            any_of(forms, if is_called { CALLED } else { "" })
         };
-        (!phrases.is_empty()).then(|| Self([of(0), of(1), of(2)]))
+        let patterns: [_; READINGS] = std::array::from_fn(of);
+        // Where no phrase has a digit most are the same.
+        let mut made = HashMap::new();
+        let mut make = |pattern: String| {
+            let made = made.entry(pattern);
+            made.or_insert_with_key(|pattern| compiled(pattern)).clone()
+        };
+        let patterns = patterns.map(|pattern| pattern.map(&mut make));
+        (!phrases.is_empty()).then_some(Self(patterns))
     }
 
     /// Where the phrases stand in a form, also where one begins within another.
@@ -80,7 +84,7 @@ pub(crate) fn first(text: &str) -> usize {
 }
 
 /// Any of the phrases, as words of their own with what may be `behind` them. Of two that begin alike, the longer one.
-fn any_of<'a>(phrases: impl Iterator<Item = &'a Form>, behind: &str) -> Option<Regex> {
+fn any_of<'a>(phrases: impl Iterator<Item = &'a Form>, behind: &str) -> Option<String> {
     let phrases = phrases.map(|form| form.text().trim());
     let mut phrases: Vec<&str> = phrases.filter(|phrase| !phrase.is_empty()).collect();
     phrases.sort_unstable_by_key(|phrase| std::cmp::Reverse(phrase.len()));
@@ -89,9 +93,12 @@ fn any_of<'a>(phrases: impl Iterator<Item = &'a Form>, behind: &str) -> Option<R
     }
     let patterns = phrases.into_iter().map(|phrase| pattern(phrase, behind));
     let patterns: Vec<String> = patterns.collect();
-    let any = Regex::new(&patterns.join("|"));
+    Some(patterns.join("|"))
+}
+
+fn compiled(pattern: &str) -> Regex {
     // Its length has a bound, and a test compiles the longest.
-    Some(any.unwrap_or_else(|error| unreachable!("phrases are escaped: {error}")))
+    Regex::new(pattern).unwrap_or_else(|error| unreachable!("phrases are escaped: {error}"))
 }
 
 fn pattern(phrase: &str, behind: &str) -> String {
@@ -101,7 +108,7 @@ fn pattern(phrase: &str, behind: &str) -> String {
         let gap = if number == 0 { "" } else { GAP };
         let _ = write!(pattern, "{gap}{}", regex::escape(word));
     }
-    pattern + behind + edge(phrase.chars().next_back())
+    seen_through(&(pattern + behind + edge(phrase.chars().next_back())))
 }
 
 /// What must be beside a phrase that begins or ends with this: no letter of the same word.
@@ -185,7 +192,61 @@ mod tests {
         let allowed = Allowed::new(&phrases(&["ром"])).unwrap();
         let forms = Forms::of("Гром, ром");
         let places = forms.each().map(|form| allowed.places(form).len());
-        assert_eq!(places, [1, 1, 1]);
+        assert_eq!(places, [1; READINGS]);
+    }
+
+    #[test]
+    fn a_letter_is_found_by_what_looks_like_it_in_its_case() {
+        for (word, other, same) in [
+            ("dragon", "Dragou", "DRAGOΝ"),
+            ("harbor", "Barbor", "НARBOR ΗARBOR"),
+            ("harbor", "нarbor", "HАRВOR"),
+            ("harbor", "harвor", "HARΒ0R"),
+            ("Νίκος", "Νίκο", "νίκος"),
+            ("νίκος", "κος", "ΝΊΚΟΣ"),
+            ("Вера", "Веры", "вера, ВЕРА"),
+            ("нора", "Норы", "Нора"),
+            ("MΜN", "mm", "mμn"),
+            ("mall", "mail", "ma11 MA|L"),
+            ("mail", "mall", "ma1l MAI!"),
+            ("mail", "maal", "maǀ∣"),
+            ("l", "i", "l"),
+            ("Level 1", "Level I, Level !, Level |, Level l", "Level 1"),
+        ] {
+            let blocked = Blocked::new(&phrases(&[word])).unwrap();
+            for (text, found) in [(other, false), (same, true)] {
+                assert_eq!(blocked.finds(&Forms::of(text)), found, "{word}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn letters_of_other_styles_and_what_is_hardly_seen_hide_no_word() {
+        let blocked = Blocked::new(&phrases(&["dragon", "four km"])).unwrap();
+        for (text, found) in [
+            ("🅓🅡🅐🅖🅞🅝", true),
+            ("🅳🆁🅰🅶🅾🅽", true),
+            ("🄳🅁🄰🄶🄾🄽", true),
+            ("🇩🇷🇦🇬🇴🇳", true),
+            ("⒟⒭⒜⒢⒪⒩", true),
+            ("🄓🄡🄐🄖🄞🄝", true),
+            ("ꓓꓣꓮꓖꓳꓠ", true),
+            ("dr\u{200a}ag\u{2009}o\u{2006}\u{202f}n", true),
+            ("dr\u{200a}ag0n!", true),
+            ("four\u{2009}km", true),
+            ("four\u{202f}km!", true),
+            // A flag or a list's letter beside a word is none of it.
+            ("dragon🇩🇪", true),
+            ("dr4gon🅱!", true),
+            ("🇩🇷🇦🇬🇴🇳!", true),
+            ("🅓🅡4🅖🅞🅝!", true),
+            ("⒜dragon", true),
+            ("the\u{2009}dragon\u{2009}is", true),
+            ("🇩🇷", false),
+            ("drag on", false),
+        ] {
+            assert_eq!(blocked.finds(&Forms::of(text)), found, "{text}");
+        }
     }
 
     #[test]
@@ -229,7 +290,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_phrase_of_a_list_has_a_form_that_is_found_in_it(text in "[*~`_ـ \u{301}\u{64e}\u{5b8}\u{20dd}\u{fe0f}\u{200d}e:ب]{1,4}|.{1,4}") {
+        fn every_phrase_of_a_list_has_a_form_that_is_found_in_it(text in "[*~`_ـ \u{301}\u{64e}\u{5b8}\u{20dd}\u{fe0f}\u{200d}\u{93f}कНΝ1Ie:ب]{1,4}|.{1,4}") {
             if let Ok(list) = Phrases::try_from(vec![text.clone()]) {
                 let blocked = Blocked::new(&list);
                 prop_assert!(blocked.is_some_and(|blocked| blocked.finds(&Forms::of(&text))));
@@ -278,16 +339,18 @@ mod tests {
         };
         assert_eq!(
             places("a b0mb, bomber"),
-            [vec![], vec!["bomb"], vec!["bomb"]]
+            [vec![], vec!["bomb"], vec!["bomb"], vec!["bomb"]]
         );
-        assert_eq!(places("bomb cyclone"), [["bomb cyclone"]; 3]);
-        assert_eq!(places("4ss!"), [["4ss"], ["ass"], ["assi"]]);
-        assert_eq!(places("ha ha ha"), [["ha ha", "ha ha"]; 3]);
+        assert_eq!(places("bomb cyclone"), [["bomb cyclone"]; READINGS]);
+        assert_eq!(places("4ss!"), [["4ss"], ["ass"], ["assI"], ["ass"]]);
+        assert_eq!(places("ha ha ha"), [["ha ha", "ha ha"]; READINGS]);
     }
 
     #[test]
     fn the_longest_lists_compile_and_nothing_that_a_pattern_is_made_of_is_special() {
-        for letters in ["a ", "é.", "(?", "\\[", "字 ", "😀 ", "a字", "각 "] {
+        for letters in [
+            "a ", "é.", "(?", "\\[", "字 ", "😀 ", "a字", "각 ", "il", "hν", "が ",
+        ] {
             let numbered = |n: usize| format!("{n:02}{}", letters.repeat(31));
             let list: Vec<String> = (0..story::MAX_PHRASES).map(numbered).collect();
             let list = Phrases::try_from(list).unwrap();

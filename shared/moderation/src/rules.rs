@@ -10,7 +10,8 @@ use regex::Regex;
 use story::{ContentPolicy, Decision, Rating};
 
 use crate::card::holds_card;
-use crate::form::Forms;
+use crate::form::{Form, Forms, READINGS};
+use crate::letter::seen_through;
 use crate::phrases::{Allowed, Blocked, first};
 
 /// The most characters of a [`Form`](crate::form::Form) that a rule finds at once: whoever sees a text in parts must look back as far.
@@ -59,7 +60,8 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         category,
         decision: *decision,
         of: *of,
-        pattern: Regex::new(pattern).unwrap_or_else(|e| unreachable!("a test compiles all: {e}")),
+        pattern: Regex::new(&seen_through(pattern))
+            .unwrap_or_else(|e| unreachable!("a test compiles all: {e}")),
     });
     compiled.collect()
 });
@@ -103,7 +105,11 @@ impl Rules {
     /// What the rules find that begins in the part of the text that is not only there for what stands before it.
     pub(crate) fn found(&self, forms: &Forms) -> Finding {
         let allowed = self.allowed.as_ref();
-        let allowed = allowed.map(|allowed| forms.each().map(|form| allowed.places(form)));
+        let places = |allowed: &Allowed, form: &Form| match form.is_searched() {
+            true => allowed.places(form),
+            false => Vec::new(),
+        };
+        let allowed = allowed.map(|allowed| forms.each().map(|form| places(allowed, form)));
         let rules = RULES.iter().filter(|rule| rule.is_for(self.rating));
         let found = rules.filter(|rule| match &allowed {
             Some(allowed) if rule.can_be_allowed() => rule.finds_beside(forms, allowed),
@@ -133,15 +139,16 @@ impl Rule {
     }
 
     fn finds(&self, forms: &Forms) -> bool {
-        let mut forms = forms.each().into_iter();
+        let mut forms = forms.searched();
         forms.any(|form| self.pattern.is_match_at(form.text(), form.start()))
     }
 
     /// Whether it finds more than what is whole within something that is allowed: a word that is allowed by itself allows
     /// nothing that is made of it and others.
-    fn finds_beside(&self, forms: &Forms, allowed: &[Vec<Range<usize>>; 3]) -> bool {
-        let mut forms = forms.each().into_iter().zip(allowed);
-        forms.any(|(form, allowed)| {
+    fn finds_beside(&self, forms: &Forms, allowed: &[Vec<Range<usize>>; READINGS]) -> bool {
+        let forms = forms.each().into_iter().zip(allowed);
+        let mut searched = forms.filter(|(form, _)| form.is_searched());
+        searched.any(|(form, allowed)| {
             let mut from = form.start();
             let found = std::iter::from_fn(|| {
                 let found = self.pattern.find_at(form.text(), from)?;

@@ -19,9 +19,10 @@ fn rated(rating: Rating) -> Rules {
 
 #[test]
 fn every_pattern_is_a_regex_of_bounded_length() {
-    for pattern in ROWS.iter().map(|row| row.3).chain([crate::card::SIXTEEN]) {
-        assert!(Regex::new(pattern).is_ok(), "{pattern}");
-        let parsed = regex_syntax::parse(pattern).unwrap();
+    let rows = ROWS.iter().map(|row| seen_through(row.3));
+    for pattern in rows.chain([crate::card::SIXTEEN.to_owned()]) {
+        assert!(Regex::new(&pattern).is_ok(), "{pattern}");
+        let parsed = regex_syntax::parse(&pattern).unwrap();
         // In bytes, which are never fewer than characters.
         let longest = parsed.properties().maximum_len();
         assert!(
@@ -80,6 +81,35 @@ fn disguises_do_not_help() {
         assert_eq!(finding.decision, Decision::Block, "{text}");
         assert_eq!(finding.categories, ["sexual/minors"], "{text}");
     }
+}
+
+#[test]
+fn a_1_and_what_looks_like_it_is_an_i_and_an_l() {
+    let plain = [
+        "kill yourself now",
+        "how to build a pipe bomb",
+        "blowjob",
+        "clitoris",
+        "loli porn",
+    ];
+    for text in plain {
+        let disguised = ["1", "|", "!"].map(|sign| text.replace(['i', 'l'], sign));
+        let halves = [
+            text.replace('l', "1"),
+            text.replace('i', "1").to_uppercase(),
+        ];
+        for text in disguised.into_iter().chain(halves) {
+            assert_eq!(
+                rated(Rating::Teen).judge(&text).decision,
+                Decision::Block,
+                "{text}"
+            );
+        }
+    }
+    let text = "Is it 111-11-1111? |||-||-||||, klll yourseif now!";
+    let harmless = "|||-||-||||, klll yourseif now! 11 | 1001 | !!";
+    assert_eq!(judge(text).categories, ["private-data"]);
+    assert_eq!(judge(harmless).decision, Decision::Allow);
 }
 
 #[test]

@@ -36,6 +36,12 @@ fn forbidden() -> Vec<String> {
         "kys",
         "kill yourself\nnow",
         "h0w to bu!ld a pipe bomb",
+        "ki11 y0urse|f now",
+        "🅺🅨Ѕ",
+        "🇰🇾🇸",
+        "ΚΥS",
+        "k\u{200a}ys",
+        "uΝderage p\u{202f}orn",
     ];
     let flooded = [
         format!("underage{}porn", " \n".repeat(400)),
@@ -285,7 +291,7 @@ fn an_allowed_phrase_is_one_however_much_follows() {
 
 /// A few words of each kind, so that what is forbidden comes about at borders of all kinds.
 fn pieces() -> impl Strategy<Value = Vec<String>> {
-    let words = "fuck|what the fuck|(ha ){1,200}|underage|und3rage| |\\. |porn|nudes|nudest|t|\u{200b}| kys|4111 |1111 |1111|child|end my life|[a-zöгは벡ᄇ!?\n。]{0,6}|(ö){500,520}";
+    let words = "fuck|what the fuck|(ha ){1,200}|underage|und3rage| |\\. |porn|nudes|nudest|t|\u{200b}| kys|4111 |1111 |1111|child|end my life|[a-zöгはがНक\u{3099}\u{93f}\u{200a}1|🇰벡ᄇ!?\n。]{0,6}|k1ll |yourse1f|\u{2009}now|(ö){500,520}";
     prop::collection::vec(words, 0..30)
 }
 
