@@ -3,7 +3,7 @@
 
 use regex_syntax::is_word_character;
 
-use crate::letter::{EITHER, ends_word, letters, of_sign};
+use crate::letter::{EITHER, ends_word, is_looked_past, letters, of_sign};
 use crate::rules::LONGEST;
 
 /// The most characters beside each other of which none is a word's. More of them change no rule's mind, and would let a text
@@ -120,7 +120,8 @@ impl Form {
             Reading::Joined => read != Reading::Digits.letter(c),
             _ => read != Some(c),
         };
-        let Some(c) = read else {
+        let last = self.text.chars().next_back();
+        let Some(c) = read.filter(|c| !is_looked_past(*c, last)) else {
             return;
         };
         // One that joins words would hide where each begins.
@@ -137,7 +138,6 @@ impl Form {
             false => self.wide + 1,
         };
         if self.wide <= WIDEST {
-            let last = self.text.chars().next_back();
             if last.is_some_and(|last| ends_word(last, c)) {
                 self.text.push(BORDER);
             }
@@ -200,9 +200,13 @@ mod tests {
                 ["a b c d", "a b c d", "a b c d", "abc d"],
             ),
             ("НΗн ВΒв ΝNν ΥΜΖ", ["HHн BBв Nnv YMZ"; 4]),
-            ("彼はVёx٣は、vex", ["彼は\u{200b}vex٣\u{200b}は、vex"; 4]),
+            (
+                "彼はVёx٣は、vex",
+                ["彼\u{200b}は\u{200b}vex٣\u{200b}は、vex"; 4],
+            ),
             ("Οδός", ["oδoσ"; 4]),
             ("سَـارة בֶּן־אדם", ["سارة בן-אדם"; 4]),
+            ("がー", ["か\u{3099}\u{200b}ー"; 4]),
             ("は@b!", ["は@b!", "は@b!", "は\u{200b}abI", "は@b!"]),
             (
                 "İﬁ벡스",

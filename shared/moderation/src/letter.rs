@@ -1,6 +1,7 @@
 //! What a character of a text is taken for: the letter that it is made of or looks like, or nothing.
 
 use icu_normalizer::DecomposingNormalizerBorrowed;
+use icu_properties::props::{EnumeratedProperty, Script};
 use regex_syntax::is_word_character;
 
 const NFKD: DecomposingNormalizerBorrowed<'static> = DecomposingNormalizerBorrowed::new_nfkd();
@@ -96,18 +97,32 @@ fn latin(c: char, a: char) -> char {
     char::from_u32(u32::from('a') + place).unwrap_or(c)
 }
 
-/// What cannot be seen, and marks that only change how letters look: those of Markdown too, which a page may show so, and in
-/// Hebrew and Arabic the vowels, which most texts leave out, and what draws a word out.
+/// What cannot be seen, marks of Markdown, which a page may show as the look of letters, and what draws an Arabic word out.
 fn dropped(c: char) -> bool {
-    story::unseen(c)
-        || matches!(c, '*' | '~' | '`' | '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{1ab0}'..='\u{1aff}'
-            | '\u{1dc0}'..='\u{1dff}' | '\u{20d0}'..='\u{20ff}' | '\u{fe00}'..='\u{fe0f}' | '\u{fe20}'..='\u{fe2f}')
-        || matches!(c, '\u{591}'..='\u{5bd}' | '\u{5bf}' | '\u{5c1}' | '\u{5c2}' | '\u{5c4}' | '\u{5c5}' | '\u{5c7}'
-            | '\u{610}'..='\u{61a}' | '\u{640}' | '\u{64b}'..='\u{65f}' | '\u{670}')
+    if c.is_ascii_alphanumeric() {
+        return false;
+    }
+    matches!(c, '*' | '~' | '`' | '\u{640}') || story::unseen(c) || story::is_format(c)
 }
 
-/// Whether a letter is of another word than the one right behind it, or of another syllable of Hangul: half a syllable is no
-/// word's end.
+/// Whether it only changes how the one before it looks: an accent, what encloses it, the vowels of Hebrew and Arabic, which most
+/// texts leave out. What other scripts write their words with is of the word.
+pub(crate) fn is_looked_past(c: char, before: Option<char>) -> bool {
+    if c.is_ascii() || !story::is_mark(c) {
+        return false;
+    }
+    let spells = |letter| match Script::for_char(c) {
+        Script::Inherited => is_voicing(c) && is_kana(letter),
+        Script::Arabic | Script::Hebrew => false,
+        script => script == Script::for_char(letter),
+    };
+    !before.is_some_and(|letter| {
+        is_word_character(letter) && !is_of_alphabet(letter) && spells(letter)
+    })
+}
+
+/// Whether a letter is of another word than the one right behind it, or of another syllable of Hangul or kana: half a syllable
+/// is no word's end.
 pub(crate) fn ends_word(letter: char, behind: char) -> bool {
     // Nearly all text is that.
     if letter.is_ascii() && behind.is_ascii() {
@@ -116,7 +131,10 @@ pub(crate) fn ends_word(letter: char, behind: char) -> bool {
     let one_is = |of: fn(char) -> bool| of(letter) != of(behind);
     is_word_character(letter)
         && is_word_character(behind)
-        && (begins_syllable(behind) || one_is(is_of_hangul) || one_is(is_of_alphabet))
+        && (begins_syllable(behind)
+            || one_is(is_of_hangul)
+            || one_is(is_of_kana)
+            || one_is(is_of_alphabet))
 }
 
 /// The letters that syllables of Hangul are made of.
@@ -124,8 +142,22 @@ fn is_of_hangul(c: char) -> bool {
     matches!(c, '\u{1100}'..='\u{11ff}')
 }
 
+/// What syllables of kana are made of: か and what makes が of it.
+fn is_of_kana(c: char) -> bool {
+    is_kana(c) || is_voicing(c)
+}
+
 fn begins_syllable(c: char) -> bool {
-    matches!(c, '\u{1100}'..='\u{115e}')
+    matches!(c, '\u{1100}'..='\u{115e}') || is_kana(c)
+}
+
+fn is_kana(c: char) -> bool {
+    matches!(c, '\u{3041}'..='\u{3096}' | '\u{309d}'..='\u{30fa}' | '\u{30fc}'..='\u{30ff}' | '\u{31f0}'..='\u{31ff}'
+        | '\u{1aff0}'..='\u{1afff}' | '\u{1b000}'..='\u{1b16f}')
+}
+
+fn is_voicing(c: char) -> bool {
+    matches!(c, '\u{3099}' | '\u{309a}')
 }
 
 /// Letters of Latin, Greek and Cyrillic, of which a word may have any, since they look alike, and those of Armenian, Cherokee and
@@ -201,6 +233,14 @@ mod tests {
                 assert!(is_of || !scripts.is_match(&written), "{c:?} {written:?}");
                 assert!(!is_of || !of_others.is_match(&written), "{c:?} {written:?}");
             }
+        }
+    }
+
+    #[test]
+    fn every_kana_has_borders() {
+        let kana = regex::Regex::new(r"^[[\p{Hiragana}\p{Katakana}ー]&&\w]$").unwrap();
+        for c in ('\0'..=char::MAX).flat_map(letters) {
+            assert!(is_of_kana(c) || !kana.is_match(&c.to_string()), "{c:?}");
         }
     }
 

@@ -18,9 +18,9 @@ const GAP: &str = r"[ -/:-@\[-`{-~]{1,4}";
 /// What exclamation marks behind a word are in the form where signs are letters.
 const CALLED: &str = "I{0,8}";
 
-/// Letters of scripts that put no space between words. That is not all: the syllables of Hangul have a border each.
+/// Letters of scripts that put no space between words. That is not all: the syllables of Hangul and kana have a border each.
 static UNSPACED: LazyLock<Regex> = LazyLock::new(|| {
-    let scripts = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]";
+    let scripts = r"[\p{Han}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]";
     Regex::new(scripts).unwrap_or_else(|error| unreachable!("a test compiles it: {error}"))
 });
 
@@ -233,6 +233,7 @@ mod tests {
             ("ꓓꓣꓮꓖꓳꓠ", true),
             ("dr\u{200a}ag\u{2009}o\u{2006}\u{202f}n", true),
             ("dr\u{200a}ag0n!", true),
+            ("dr\u{600}ag\u{605}o\u{6dd}n", true),
             ("four\u{2009}km", true),
             ("four\u{202f}km!", true),
             // A flag or a list's letter beside a word is none of it.
@@ -241,6 +242,7 @@ mod tests {
             ("🇩🇷🇦🇬🇴🇳!", true),
             ("🅓🅡4🅖🅞🅝!", true),
             ("⒜dragon", true),
+            ("\u{941}dragon", true),
             ("the\u{2009}dragon\u{2009}is", true),
             ("🇩🇷", false),
             ("drag on", false),
@@ -266,6 +268,16 @@ mod tests {
             ("سَارَة", "سار", "ســـارة"),
             ("שלום", "שלומי", "שָׁלוֹם"),
             ("אדם", "אדמה", "בֶּן־אָדָם"),
+            ("か", "が", "彼か、か"),
+            ("か", "か\u{3099}", "ｶ、かか"),
+            ("が", "かは", "彼か\u{3099}は"),
+            ("ガス", "カス", "ｶﾞｽ"),
+            ("カ", "ガ", "カー"),
+            ("メール", "メー", "メールが"),
+            ("食べ", "食へ", "食べ物"),
+            ("कल", "कुल", "आज कल"),
+            ("dragon", "dragons", "dr\u{93f}ag\u{e38}o\u{20e3}n\u{1d167}"),
+            ("竜", "龍", "竜\u{301}が"),
         ] {
             let blocked = Blocked::new(&phrases(&[word])).unwrap();
             for (text, found) in [(other, false), (same, true)] {
@@ -290,7 +302,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_phrase_of_a_list_has_a_form_that_is_found_in_it(text in "[*~`_ـ \u{301}\u{64e}\u{5b8}\u{20dd}\u{fe0f}\u{200d}\u{93f}कНΝ1Ie:ب]{1,4}|.{1,4}") {
+        fn every_phrase_of_a_list_has_a_form_that_is_found_in_it(text in "[*~`_ـ \u{301}\u{64e}\u{5b8}\u{20dd}\u{fe0f}\u{200d}\u{600}\u{93f}\u{3099}ﾞかकНΝ1Ie:ب]{1,4}|.{1,4}") {
             if let Ok(list) = Phrases::try_from(vec![text.clone()]) {
                 let blocked = Blocked::new(&list);
                 prop_assert!(blocked.is_some_and(|blocked| blocked.finds(&Forms::of(&text))));
@@ -301,7 +313,9 @@ mod tests {
     #[test]
     fn no_phrase_outgrows_what_is_kept_of_what_went_before() {
         // What has the most letters in its form, and the most borders.
-        for letters in ["각", "a각", "a字", "ﷴ", "ﷴa", "ﬃ字", "각 ", "ﷴ "] {
+        for letters in [
+            "각", "a각", "a字", "ﷴ", "ﷴa", "ﬃ字", "각 ", "ﷴ ", "が", "がa", "ﾊﾟ",
+        ] {
             let longest: String = letters.chars().cycle().take(story::MAX_NAME).collect();
             let forms = Forms::of(&longest);
             for form in forms.each() {

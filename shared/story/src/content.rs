@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::{is_mark, is_name, shows};
+use crate::name::{is_format, is_mark, is_name, shows};
 
 /// The most entries of a list.
 pub const MAX_PHRASES: usize = 64;
@@ -117,10 +117,11 @@ fn is_phrase(text: &str) -> bool {
     is_name(text) && seen.next().is_some_and(|first| !is_mark(first))
 }
 
-/// Marks of Markdown, in both widths; what draws an Arabic word out, and vowel points that stand alone.
+/// Marks of Markdown, in both widths; what draws an Arabic word out, and vowel points and voicing marks of kana that stand alone.
 fn looked_past(c: char) -> bool {
-    matches!(c, '*' | '~' | '`' | '_' | '＊' | '～' | '｀' | '＿')
-        || matches!(c, '\u{37a}' | '\u{640}' | '\u{fc5e}'..='\u{fc63}' | '\u{fcf2}'..='\u{fcf4}' | '\u{fe70}'..='\u{fe7f}')
+    is_format(c)
+        || matches!(c, '*' | '~' | '`' | '_' | '＊' | '～' | '｀' | '＿')
+        || matches!(c, '\u{37a}' | '\u{640}' | '\u{fc5e}'..='\u{fc63}' | '\u{fcf2}'..='\u{fcf4}' | '\u{fe70}'..='\u{fe7f}' | '\u{ff9e}' | '\u{ff9f}')
 }
 
 #[cfg(test)]
@@ -166,6 +167,8 @@ mod tests {
             "\u{64e}\u{640}".to_owned(),
             "\u{20dd}\u{fe0f}".to_owned(),
             "＿\u{fe7c}".to_owned(),
+            "\u{600}".to_owned(),
+            "ﾞ".to_owned(),
         ] {
             assert_eq!(phrases([bad]).unwrap_err(), PhraseError::NoPhrase);
         }

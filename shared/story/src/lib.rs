@@ -22,7 +22,7 @@ pub use event::{
     Author, AuthorKind, DecodeError, Event, MAX_AUDIENCE, MAX_EVENT_BYTES, MAX_USER_BYTES, VERSION,
 };
 pub use id::{EventId, IdError, Seq, StoryId, responses};
-pub use name::{MAX_NAME, hides, is_name, shows, steers, unseen};
+pub use name::{MAX_NAME, hides, is_format, is_mark, is_name, shows, steers, unseen};
 pub use payload::{
     Action, Choice, Decision, Dialogue, Failed, LlmReport, Mode, Narration, Payload, Retracted,
     Speak, Stage, Status, Unknown, Verdict,

@@ -13,8 +13,15 @@ pub fn is_name(text: &str) -> bool {
 }
 
 /// Whether it belongs to the letter before it: an accent, a vowel point, what encloses it.
-pub(crate) fn is_mark(c: char) -> bool {
+#[must_use]
+pub fn is_mark(c: char) -> bool {
     GeneralCategoryGroup::Mark.contains(GeneralCategory::for_char(c))
+}
+
+/// Whether it is there for how others are laid out: most of these show nothing, and those before an Arabic number hardly more.
+#[must_use]
+pub fn is_format(c: char) -> bool {
+    GeneralCategory::for_char(c) == GeneralCategory::Format
 }
 
 /// Whether a reader sees anything of it.

@@ -40,8 +40,8 @@ fn forbidden() -> Vec<String> {
         "🅺🅨Ѕ",
         "🇰🇾🇸",
         "ΚΥS",
-        "k\u{200a}ys",
-        "uΝderage p\u{202f}orn",
+        "k\u{200a}y\u{600}s",
+        "uΝder\u{93f}age p\u{202f}orn",
     ];
     let flooded = [
         format!("underage{}porn", " \n".repeat(400)),
