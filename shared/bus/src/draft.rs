@@ -116,7 +116,7 @@ impl Bus {
             .arg(begun)
             .arg(answer)
             .number(millis(LIFE));
-        let (word, _) = verdict(call.run_until_answered(&self.link).await?)?;
+        let (word, _) = verdict(call.run_alone(&self.link).await?)?;
         match word.as_str() {
             "OK" => Ok(Drafted::Ok),
             "STALE" => Ok(Drafted::Stale),

@@ -269,7 +269,8 @@ impl Bus {
             .key(self.keys.dead(agent, shard))
             .arg(lanes.to_string());
         type Reply = ((u64, u64), (u64, u64), u64, String, usize, Vec<Vec<u8>>);
-        let (work, dead, now, first, looked, stories): Reply = read(call.read(&self.link).await?)?;
+        let (work, dead, now, first, looked, stories): Reply =
+            read(call.run_alone(&self.link).await?)?;
         let counts = |(length, added)| Counts { length, added };
         let named = stories.iter().filter_map(|name| {
             let story: StoryId = std::str::from_utf8(name).ok()?.parse().ok()?;

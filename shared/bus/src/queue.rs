@@ -71,7 +71,7 @@ impl Bus {
     /// How many entries a work stream has, and how long the oldest is there.
     async fn waiting(&self, work: &str) -> Result<(u64, Duration), Error> {
         let mut call = QUEUE.call();
-        let (backlog, age) = read(call.key(work).read(&self.counting).await?)?;
+        let (backlog, age) = read(call.key(work).run_alone(&self.counting).await?)?;
         Ok((backlog, Duration::from_millis(age)))
     }
 

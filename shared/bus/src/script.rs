@@ -152,8 +152,8 @@ impl Call {
         link.run((by_hash, self.script.code), probe).await
     }
 
-    /// Runs one that only reads: there is nothing that replicas should have.
-    pub(crate) async fn read(&self, link: &Link) -> Result<Value, Error> {
+    /// Runs one that leaves nothing that replicas should have, once and by itself.
+    pub(crate) async fn run_alone(&self, link: &Link) -> Result<Value, Error> {
         match link
             .query(&self.command("EVALSHA", self.script.sha()))
             .await

@@ -144,7 +144,7 @@ impl Bus {
     async fn info_of(&self, shard: u16) -> Result<String, Error> {
         let mut call = INFO.call();
         call.key(self.keys.probe(shard));
-        read(call.read(&self.link).await?)
+        read(call.run_alone(&self.link).await?)
     }
 
     /// Whether Redis answers; of a cluster, any of the masters that have a shard.
@@ -160,7 +160,7 @@ impl Bus {
             Box::pin(async move {
                 let mut call = NOTHING.call();
                 call.key(self.keys.probe(shard));
-                match call.read(&self.link).await {
+                match call.run_alone(&self.link).await {
                     Err(error) if !error.refuses_writes() => Err(error),
                     _ => Ok(()),
                 }
@@ -183,7 +183,7 @@ impl Bus {
     pub(crate) async fn write_refusal_of(&self, shard: u16) -> Result<Option<Error>, Error> {
         let mut call = NOTHING.call();
         call.key(self.keys.probe(shard));
-        match call.read(&self.link).await {
+        match call.run_alone(&self.link).await {
             Ok(_) => Ok(None),
             Err(error) if error.refuses_writes() => Ok(Some(error)),
             Err(error) => Err(error),

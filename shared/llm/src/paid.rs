@@ -2,6 +2,7 @@
 //! asks the same is then answered with them, and no provider is asked.
 
 use std::collections::VecDeque;
+use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -127,5 +128,9 @@ impl Paid {
 /// The name of a request.
 pub(crate) fn name(body: &RawValue) -> String {
     let digest = Sha256::digest(body.get());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut name = String::with_capacity(2 * digest.len());
+    for byte in digest {
+        let _ = write!(name, "{byte:02x}");
+    }
+    name
 }
