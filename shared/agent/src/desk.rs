@@ -220,8 +220,12 @@ impl Desk {
                     waiting = None;
                     backoff.pause().await;
                 }
-                Err(error) => {
+                Ok(Admitted::Stale) => {
                     claim.over();
+                    let what = "another worker has the turn";
+                    return Err(Error::new(Class::Cancelled, what));
+                }
+                Err(error) => {
                     let what = format!("the limits of {name} cannot be asked: {error}");
                     return Err(Error::new(Class::Internal, what));
                 }

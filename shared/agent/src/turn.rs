@@ -35,10 +35,10 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, delivery: Delivery, he
     let step = Step {
         worker: &worker,
         prompts: worker.prompts.borrow().clone(),
+        attempt: Attempt::new(delivery.deliveries),
         delivery,
         held: &held,
         answers: OnceLock::new(),
-        attempt: Attempt::new(),
     };
     let outcome = async {
         tokio::select! {
@@ -104,14 +104,26 @@ impl From<Failure> for Untold {
 
 impl<A: Agent> Step<'_, A> {
     async fn run(&self) -> Outcome {
-        match self.answer().await {
-            Ok(outcome) => outcome,
-            Err(Failure::Handle(error, recording)) => self.failed(&error, recording).await,
-            Err(Failure::Bus(error)) => match hopeless(error) {
-                Ok(refusal) => self.failed(&refusal, None).await,
-                Err(error) => postponed(error),
+        let failure = match self.answer().await {
+            Ok(outcome) => return outcome,
+            Err(failure) => failure,
+        };
+        let (refusal, recording) = match failure {
+            Failure::Handle(error, recording) => (error, recording),
+            Failure::Bus(error) => match hopeless(error) {
+                Ok(refusal) => (refusal, None),
+                Err(error) => return postponed(error),
             },
+        };
+        if let Some(work) = self.unjudged() {
+            match self.commit(self.taken_back(work, &refusal)).await {
+                Ok(outcome) => return outcome,
+                Err(Failure::Bus(error)) => return postponed(error),
+                // Not even that: an operator has its letter.
+                Err(Failure::Handle(..)) => {}
+            }
         }
+        self.failed(&refusal, recording).await
     }
 
     async fn answer(&self) -> Result<Outcome, Failure> {
@@ -123,7 +135,6 @@ impl<A: Agent> Step<'_, A> {
             // No dead letter has the words of what was taken back.
             let stands = self.stands(work, &[]).await.map_err(Failure::Bus)?;
             return match stands {
-                true if self.must_judge(work) => self.commit(self.unjudged(work, &refusal)).await,
                 true => Err(refusal),
                 false => self.commit(self.nothing(work)).await,
             };

@@ -4,11 +4,12 @@
 --       10 flows:<model>
 -- ARGV  1 call, as <turn>:<number>  2 attempt  3 model  4 story  5 most tokens  6 most cost, millionths  7 how long it may take, ms
 --       8 requests a minute  9 tokens a minute  10 calls at once: 0 = no limit  11 … pairs: budget, its limit a day
--- Reply {OK} | {AGAIN} = it was told so before | {WAIT ms place} | {OVER place-of-the-pair ms-until-the-day-ends}
+-- Reply {OK} | {AGAIN} = it was told so before | {STALE} = a later attempt holds something | {WAIT ms place}
+--       | {OVER place-of-the-pair ms-until-the-day-ends}
 --
 -- Invariants
--- - A call holds once, however often it is asked for: the same attempt is told AGAIN. Another attempt takes the place of all
---   that the turn's calls hold: whoever made them is dead, or has lost the turn.
+-- - A call holds once, however often it is asked for: the same attempt is told AGAIN. A later attempt takes the place of
+--   all that the turn's calls hold: whoever made them is dead, or has lost the turn, and is told so if it asks again.
 -- - What is taken from a bucket or a budget comes back only with the call's end: who dies, or whose place is taken, has
 --   spent it, since the provider may have. What comes back of them is their part of the calls at once.
 -- - Who waits is told when to ask again, and is forgotten 2 s after. They go in the order of `queue`: by how much their
@@ -38,6 +39,20 @@ end
 local mine = hold(held, call)
 if mine and mine.t == attempt then
   return { 'AGAIN' }
+end
+-- <how often it was delivered>-<anything>
+local function order(of)
+  return tonumber(string.match(of, '^(%d+)%-') or 0)
+end
+for _, other in ipairs(calls_of(held, turn_of(call))) do
+  local kept = hold(held, other)
+  if kept and order(kept.t) > order(attempt) then
+    return { 'STALE' }
+  end
+end
+-- Of a version that did not keep a turn's calls.
+if mine then
+  let_go(holds, held, busy, days, call)
 end
 for _, other in ipairs(calls_of(held, turn_of(call))) do
   local kept = hold(held, other)

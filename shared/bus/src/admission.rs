@@ -48,7 +48,8 @@ pub struct Ask<'a> {
     pub turn: &'a str,
     /// Which of its calls: each holds once.
     pub number: u32,
-    /// Another one for each attempt at the turn; what an earlier one holds is let go.
+    /// Another one for each attempt at the turn, as `<number>-<anything>`: what one of a lower number, or of the same, holds is
+    /// let go.
     pub attempt: &'a str,
     /// The model, at its provider.
     pub model: &'a str,
@@ -81,6 +82,8 @@ pub enum Admitted {
         /// How many are ahead.
         place: u64,
     },
+    /// An attempt of a higher number holds something: this one has lost the turn.
+    Stale,
     /// The budget of this index has no room for it until then.
     Over { budget: usize, until: Duration },
 }
@@ -121,6 +124,7 @@ impl Bus {
                 again: Duration::from_millis(next(&mut rest)?),
                 place: next(&mut rest)?,
             }),
+            "STALE" => Ok(Admitted::Stale),
             "OVER" => Ok(Admitted::Over {
                 budget: next(&mut rest)?,
                 until: Duration::from_millis(next(&mut rest)?),

@@ -107,10 +107,10 @@ impl Desk {
             let due = again.front().map(|(due, _)| *due);
             let held = tokio::select! {
                 biased;
-                held = told.recv() => held,
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     again.pop_front().map(|(_, held)| held)
                 }
+                held = told.recv() => held,
                 () = end.cancelled() => None,
             };
             let Some(mut held) = held else { break };

@@ -26,9 +26,10 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    pub(crate) fn new() -> Self {
+    /// `deliveries`: this one counted. A worker that comes back after it lost the turn is so known to be an earlier one.
+    pub(crate) fn new(deliveries: u32) -> Self {
         Self {
-            name: format!("{:016x}", rand::random::<u64>()).into(),
+            name: format!("{deliveries}-{:016x}", rand::random::<u64>()).into(),
             calls: Arc::default(),
         }
     }

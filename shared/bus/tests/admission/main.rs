@@ -184,6 +184,26 @@ async fn a_turn_that_is_made_again_lets_go_of_all_that_the_dead_one_held() {
 }
 
 #[tokio::test]
+async fn who_comes_back_to_a_turn_that_it_lost_takes_nothing_from_the_one_that_has_it() {
+    let server = Server::start();
+    let bus = server.bus();
+    let call = |number| Wish::new("a", 20).number(number).within(100).at_once(1);
+    let admit = async |number, attempt| bus.admit(&call(number).ask(attempt)).await.unwrap();
+    assert_eq!(admit(1, "2-b").await, Admitted::Go);
+    for number in [0, 1, 5] {
+        assert_eq!(admit(number, "1-a").await, Admitted::Stale);
+    }
+    let used = Used { tokens: 5, cost: 0 };
+    let settled = bus.settle(&call(1).ask("2-b"), Some(used), NO_PAUSE).await;
+    assert!(settled.unwrap());
+    assert!(is_over(Wish::new("b", 96).within(100).admit(&bus).await));
+    assert_eq!(
+        Wish::new("c", 95).within(100).admit(&bus).await,
+        Admitted::Go
+    );
+}
+
+#[tokio::test]
 async fn another_calls_in_a_dead_workers_place_and_what_it_may_have_used_counts() {
     let server = Server::start();
     let bus = server.bus();

@@ -61,7 +61,12 @@ impl Model {
         {
             return true;
         }
-        // Nobody tells any more what those of another attempt used.
+        let of_turn = |(turn, _): &Call| *turn == call.0;
+        let mut of_turn = self.held.iter().filter(|(key, _)| of_turn(key));
+        if of_turn.any(|(_, (held, _))| *held > attempt) {
+            return false;
+        }
+        // Nobody tells any more what those of an earlier attempt used.
         let used = &mut self.used;
         self.held.retain(|(turn, _), (held, tokens)| {
             let stays = *turn != call.0 || *held == attempt;
@@ -118,7 +123,7 @@ fn a_budget_counts_what_was_used_and_what_is_held() {
                         tokens,
                     } => {
                         let went = bus
-                            .admit(&wish(call, tokens).ask(&attempt.to_string()))
+                            .admit(&wish(call, tokens).ask(&format!("{attempt}-a")))
                             .await;
                         let expected = model.admit(call, attempt, tokens, 200);
                         prop_assert_eq!(went.unwrap() == Admitted::Go, expected);
@@ -130,7 +135,7 @@ fn a_budget_counts_what_was_used_and_what_is_held() {
                     } => {
                         let told = used.map(|tokens| Used { tokens, cost: 0 });
                         let settled = bus
-                            .settle(&wish(call, 0).ask(&attempt.to_string()), told, NO_PAUSE)
+                            .settle(&wish(call, 0).ask(&format!("{attempt}-a")), told, NO_PAUSE)
                             .await;
                         prop_assert_eq!(settled.unwrap(), model.settle(call, attempt, used));
                     }

@@ -101,7 +101,7 @@ impl Wish {
             match self.admit(bus).await {
                 Admitted::Go => return,
                 Admitted::Wait { again, .. } => sleep(again).await,
-                over @ Admitted::Over { .. } => panic!("{over:?}"),
+                ended @ (Admitted::Over { .. } | Admitted::Stale) => panic!("{ended:?}"),
             }
         }
     }
