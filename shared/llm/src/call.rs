@@ -200,6 +200,7 @@ impl Call {
         let class = failure.class;
         let failure = Error {
             place: self.line,
+            began: self.told,
             ..self.client.seal(failure)
         };
         if let Some(line) = self.elsewhere(class) {

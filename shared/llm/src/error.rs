@@ -23,6 +23,8 @@ pub struct Error {
     pub tries: u32,
     /// The HTTP status, where there was one that is not 2xx.
     pub status: Option<u16>,
+    /// Whether text of the answer had come before: then there is something to pay for.
+    pub began: bool,
     /// How long the provider asked to wait.
     pub retry_after: Option<Duration>,
     pub message: String,
@@ -36,6 +38,7 @@ impl Error {
             place: 0,
             tries: 0,
             status: None,
+            began: false,
             retry_after: None,
             message: message.into(),
             source: None,

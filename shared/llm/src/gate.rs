@@ -126,6 +126,9 @@ impl Pass {
 /// Whether the provider did no work on what failed so, or none that it has anybody pay for: what it fails at itself it does not
 /// charge. A proxy that lost patience with it knows nothing of that.
 fn is_refusal(error: &Error) -> bool {
+    if error.began {
+        return false;
+    }
     let is_refused = matches!(
         error.class,
         Class::Rate | Class::Quota | Class::Connect | Class::Auth | Class::Context | Class::Request

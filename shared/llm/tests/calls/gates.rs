@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use llm::{Asked, Class, Client, Done, Error, Gate, Leave, Pass, Spent, Tape};
+use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::provider::{Answer, Provider};
@@ -61,6 +62,29 @@ async fn each_request_is_asked_for_and_what_it_used_is_told_once() {
     let [refused, cut, whole] = [refused, cut, whole].map(str::to_owned);
     let heard = vec![asked.clone(), refused, asked.clone(), cut, asked, whole];
     assert_eq!(told, (None, heard));
+}
+
+#[tokio::test]
+async fn what_breaks_off_after_text_may_have_cost_all() {
+    for (frame, spent) in [
+        (
+            json!({"error": {"code": 500, "message": "sorry"}}),
+            "unknown",
+        ),
+        (
+            json!({"error": {"code": 429, "message": "slow"}}),
+            "unknown",
+        ),
+    ] {
+        let frame = frame.to_string();
+        let provider = Provider::start(move |n| match n {
+            0 => Answer::events(&[HI, &frame]).ended(),
+            _ => Answer::events(&[HI, STOP, USAGE, DONE]).ended(),
+        })
+        .await;
+        let (_, heard) = call(client(&provider.url)).await;
+        assert_eq!(heard[1].split(',').next(), Some(spent), "{heard:?}");
+    }
 }
 
 #[tokio::test]
