@@ -5,8 +5,11 @@ use std::process::ExitCode;
 use bus::{Error, Finding, Role};
 use serde_json::json;
 
+use tokio::time::sleep;
+
 use crate::args::DoctorArgs;
 use crate::output::{Output, one_line};
+use crate::send::PATIENCE;
 use crate::target::Target;
 
 pub(crate) async fn run(
@@ -24,7 +27,12 @@ pub(crate) async fn run(
         bus.check_rights(Role::Operator).await?;
     }
     let mut warnings = bus.server().await?.warnings;
-    let unattended = bus.unattended().await?;
+    let mut unattended = bus.unattended().await?;
+    if !unattended.is_empty() {
+        // Who was idle is not heard of, on a Redis before 7.2, until it has read what waits.
+        sleep(PATIENCE).await;
+        unattended = bus.unattended().await?;
+    }
     let waits = !unattended.is_empty();
     warnings.extend(unattended.into_iter().map(|(agent, entries)| {
         format!("no {agent} runs, and so many stories wait for one: {entries}; start one, or `storyfleet up`")

@@ -22,7 +22,7 @@ use crate::target::Target;
 use crate::watch::Reading;
 
 /// How long an answer may be on its way before it is asked whether anybody makes one: one that was made before is there sooner.
-const PATIENCE: Duration = Duration::from_millis(300);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(300);
 /// How long until it is asked again: who has just ended is known to be gone after a while.
 const AGAIN: Duration = Duration::from_secs(1);
 

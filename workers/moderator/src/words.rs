@@ -7,7 +7,7 @@ use story::{Author, Event};
 const NO_WORDS: [&str; 3] = ["mode", "status", "llm"];
 
 /// The words of all fields, those of unknown ones with their names, a line each. Ids are words too where a person may have
-/// chosen them: all but numbers, since any of those may look like a card's. Numbers of known fields are not judged: nobody
+/// chosen them: all but numbers and UUIDs, since any of those may look like a card's. Numbers of known fields are not judged: nobody
 /// wrote them.
 #[must_use]
 pub(crate) fn words(event: &Event) -> String {
@@ -35,8 +35,10 @@ fn is_number(name: &str, value: &Value) -> bool {
     name == "target" && value.as_str().is_some_and(numbers)
 }
 
+/// As a program makes them: UUIDs too, of which some have a card's number.
 fn numbers(id: &str) -> bool {
-    id.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+    id.bytes()
+        .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
 }
 
 /// Who has no name is shown by the id.

@@ -58,17 +58,17 @@ impl<A: Agent> Step<'_, A> {
         }
     }
 
-    /// Whether the entry is an answer that readers see before its verdict: one that nobody can judge is not to stay.
-    pub(super) fn must_judge(&self, work: &Work) -> bool {
+    /// The answer that readers see before its verdict, where there is none: one that nobody can judge is not to stay.
+    pub(super) fn unjudged(&self) -> Option<&Work> {
+        let work = self.delivery.work.as_ref().ok()?;
         let is_answer = work.event.author.kind == AuthorKind::Agent;
-        self.worker.name == story::Agent::Moderator && is_answer && !work.held
+        let is_judged = self.worker.name == story::Agent::Moderator;
+        (is_judged && is_answer && !work.held).then_some(work)
     }
 
     /// Takes it back. There is no dead letter, which would have its words.
-    pub(super) fn unjudged(&self, work: &Work, refusal: &Failure) -> Commit {
-        if let Failure::Handle(error, _) = refusal {
-            tracing::error!(class = error.class, %error, "not judged: it is taken back");
-        }
+    pub(super) fn taken_back(&self, work: &Work, error: &HandleError) -> Commit {
+        tracing::error!(class = error.class, %error, "not judged: it is taken back");
         let event = &work.event;
         let retracted = Payload::Retracted(Retracted {
             target: event.id.clone(),

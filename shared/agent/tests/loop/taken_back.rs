@@ -181,6 +181,20 @@ async fn no_letter_has_what_killed_its_workers_and_was_taken_back() {
     worker.end().await;
 }
 
+#[tokio::test]
+async fn an_answer_whose_story_cannot_be_read_is_taken_back() {
+    let stage = Stage::with_a_beat().await;
+    stage.misplace("sf:{0}:lore:a").await;
+    let worker = stage.moderator(|_| Act::Answer);
+    let is_gone = async || {
+        let log = stage.log("a").await;
+        log.iter().any(|entry| entry.event.kind() == "retracted")
+    };
+    stage.until("the retraction", is_gone).await;
+    worker.end().await;
+    assert!(stage.bus.dead(Agent::Moderator).await.unwrap().is_empty());
+}
+
 /// Nobody judged it, and readers see it: it is not to stay.
 #[tokio::test]
 async fn an_answer_that_moderators_die_of_is_taken_back() {
