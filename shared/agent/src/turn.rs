@@ -35,7 +35,7 @@ pub(crate) async fn run<A: Agent>(worker: Arc<Worker<A>>, delivery: Delivery, he
     let step = Step {
         worker: &worker,
         prompts: worker.prompts.borrow().clone(),
-        attempt: Attempt::new(delivery.deliveries),
+        attempt: Attempt::new(&delivery.lease.entry, delivery.deliveries),
         delivery,
         held: &held,
         answers: OnceLock::new(),

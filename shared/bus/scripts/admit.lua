@@ -40,13 +40,23 @@ local mine = hold(held, call)
 if mine and mine.t == attempt then
   return { 'AGAIN' }
 end
--- <how often it was delivered>-<anything>
+-- An attempt is <entry>-<how often that was delivered>-<anything>: an event that is sent again after it failed has another entry.
 local function order(of)
-  return tonumber(string.match(of, '^(%d+)%-') or 0)
+  local ms, number, times = string.match(of, '^(%d+)%-(%d+)%-(%d+)%-')
+  return { tonumber(ms or 0), tonumber(number or 0), tonumber(times or 0) }
+end
+local function is_later(one, other)
+  one, other = order(one), order(other)
+  for i = 1, 3 do
+    if one[i] ~= other[i] then
+      return one[i] > other[i]
+    end
+  end
+  return false
 end
 for _, other in ipairs(calls_of(held, turn_of(call))) do
   local kept = hold(held, other)
-  if kept and order(kept.t) > order(attempt) then
+  if kept and is_later(kept.t, attempt) then
     return { 'STALE' }
   end
 end

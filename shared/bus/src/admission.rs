@@ -48,8 +48,8 @@ pub struct Ask<'a> {
     pub turn: &'a str,
     /// Which of its calls: each holds once.
     pub number: u32,
-    /// Another one for each attempt at the turn, as `<number>-<anything>`: what one of a lower number, or of the same, holds is
-    /// let go.
+    /// Another one for each attempt at the turn, as `<entry>-<deliveries>-<anything>`: what one that is not later holds is let
+    /// go.
     pub attempt: &'a str,
     /// The model, at its provider.
     pub model: &'a str,
@@ -82,7 +82,7 @@ pub enum Admitted {
         /// How many are ahead.
         place: u64,
     },
-    /// An attempt of a higher number holds something: this one has lost the turn.
+    /// A later attempt holds something: this one has lost the turn.
     Stale,
     /// The budget of this index has no room for it until then.
     Over { budget: usize, until: Duration },

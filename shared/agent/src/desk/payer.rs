@@ -26,10 +26,10 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// `deliveries`: this one counted. A worker that comes back after it lost the turn is so known to be an earlier one.
-    pub(crate) fn new(deliveries: u32) -> Self {
+    /// At an entry that was delivered so often. A worker that comes back after it lost the turn is so known to be an earlier one.
+    pub(crate) fn new(entry: &str, deliveries: u32) -> Self {
         Self {
-            name: format!("{deliveries}-{:016x}", rand::random::<u64>()).into(),
+            name: format!("{entry}-{deliveries}-{:016x}", rand::random::<u64>()).into(),
             calls: Arc::default(),
         }
     }

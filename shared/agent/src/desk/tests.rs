@@ -35,7 +35,7 @@ fn payer() -> Payer {
     });
     let action: Event = serde_json::from_value(action).unwrap();
     let response = action.response(story::Agent::Narrator, 0);
-    Payer::new(&action, &[], &[], (&response, Attempt::new(1)))
+    Payer::new(&action, &[], &[], (&response, Attempt::new("1-0", 1)))
 }
 
 fn first(model: usize, is_last: bool) -> Asked {

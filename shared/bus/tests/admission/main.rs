@@ -189,18 +189,32 @@ async fn who_comes_back_to_a_turn_that_it_lost_takes_nothing_from_the_one_that_h
     let bus = server.bus();
     let call = |number| Wish::new("a", 20).number(number).within(100).at_once(1);
     let admit = async |number, attempt| bus.admit(&call(number).ask(attempt)).await.unwrap();
-    assert_eq!(admit(1, "2-b").await, Admitted::Go);
+    assert_eq!(admit(1, "7-0-2-b").await, Admitted::Go);
     for number in [0, 1, 5] {
-        assert_eq!(admit(number, "1-a").await, Admitted::Stale);
+        assert_eq!(admit(number, "7-0-1-a").await, Admitted::Stale);
     }
+    assert_eq!(admit(1, "6-9-3-a").await, Admitted::Stale);
     let used = Used { tokens: 5, cost: 0 };
-    let settled = bus.settle(&call(1).ask("2-b"), Some(used), NO_PAUSE).await;
+    let settled = bus
+        .settle(&call(1).ask("7-0-2-b"), Some(used), NO_PAUSE)
+        .await;
     assert!(settled.unwrap());
     assert!(is_over(Wish::new("b", 96).within(100).admit(&bus).await));
     assert_eq!(
         Wish::new("c", 95).within(100).admit(&bus).await,
         Admitted::Go
     );
+}
+
+/// Its count begins anew, in another entry.
+#[tokio::test]
+async fn an_event_that_is_sent_again_waits_for_no_call_of_its_dead_workers() {
+    let server = Server::start();
+    let bus = server.bus();
+    let call = Wish::new("a", 1).at_once(1);
+    for attempt in ["7-0-3-a", "7-1-1-b", "8-0-1-c"] {
+        assert_eq!(bus.admit(&call.ask(attempt)).await.unwrap(), Admitted::Go);
+    }
 }
 
 #[tokio::test]

@@ -123,7 +123,7 @@ fn a_budget_counts_what_was_used_and_what_is_held() {
                         tokens,
                     } => {
                         let went = bus
-                            .admit(&wish(call, tokens).ask(&format!("{attempt}-a")))
+                            .admit(&wish(call, tokens).ask(&format!("7-0-{attempt}-a")))
                             .await;
                         let expected = model.admit(call, attempt, tokens, 200);
                         prop_assert_eq!(went.unwrap() == Admitted::Go, expected);
@@ -135,7 +135,11 @@ fn a_budget_counts_what_was_used_and_what_is_held() {
                     } => {
                         let told = used.map(|tokens| Used { tokens, cost: 0 });
                         let settled = bus
-                            .settle(&wish(call, 0).ask(&format!("{attempt}-a")), told, NO_PAUSE)
+                            .settle(
+                                &wish(call, 0).ask(&format!("7-0-{attempt}-a")),
+                                told,
+                                NO_PAUSE,
+                            )
                             .await;
                         prop_assert_eq!(settled.unwrap(), model.settle(call, attempt, used));
                     }
