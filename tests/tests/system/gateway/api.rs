@@ -242,18 +242,25 @@ async fn a_story_that_is_asked_for_again_under_the_same_key_was_made() -> anyhow
     Ok(())
 }
 
+/// What the gateway answers to someone who owns all stories, with its status.
+async fn as_owner(
+    edge: &Edge,
+    method: &str,
+    path: &str,
+    body: Value,
+) -> anyhow::Result<(u16, Value)> {
+    let owner = Person::new("mira", &[("*", Role::Owner)]);
+    let request = edge.client.request(method.parse()?, edge.node.url(path));
+    let request = request.bearer_auth(edge.issuer.token(&owner)?);
+    let response = request.json(&body).send().await?;
+    Ok((response.status().as_u16(), response.json().await?))
+}
+
 /// What is left out of a change must not let through what nobody has looked at.
 #[tokio::test]
 async fn a_change_of_one_policy_leaves_the_others() -> anyhow::Result<()> {
     let edge = Edge::start(&[]).await?;
-    let owner = Person::new("mira", &[("*", Role::Owner)]);
-    let ask = async |method: &str, path: &str, body: Value| {
-        let request = edge.client.request(method.parse()?, edge.node.url(path));
-        let request = request.bearer_auth(edge.issuer.token(&owner)?);
-        let response = request.json(&body).send().await?;
-        let status = response.status().as_u16();
-        anyhow::Ok((status, response.json::<Value>().await?))
-    };
+    let ask = async |method, path, body| as_owner(&edge, method, path, body).await;
     let held = json!({"input": "hold", "output": "hold", "recording": "on"});
     let new = json!({"id": "tower", "policies": {"input": "hold", "output": "hold"}});
     let (status, made) = ask("POST", "/v1/stories", new).await?;
@@ -289,14 +296,7 @@ async fn a_change_of_one_policy_leaves_the_others() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_change_of_what_a_story_may_tell_leaves_the_rest_of_it() -> anyhow::Result<()> {
     let edge = Edge::start(&[]).await?;
-    let owner = Person::new("mira", &[("*", Role::Owner)]);
-    let ask = async |method: &str, path: &str, body: Value| {
-        let request = edge.client.request(method.parse()?, edge.node.url(path));
-        let request = request.bearer_auth(edge.issuer.token(&owner)?);
-        let response = request.json(&body).send().await?;
-        let status = response.status().as_u16();
-        anyhow::Ok((status, response.json::<Value>().await?))
-    };
+    let ask = async |method, path, body| as_owner(&edge, method, path, body).await;
     let lists = json!({"rating": "general", "blocked": ["Vex", "a b"], "allowed": ["Gory"]});
     let new = json!({"id": "tower", "content": lists});
     let (status, made) = ask("POST", "/v1/stories", new).await?;
