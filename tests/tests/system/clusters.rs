@@ -235,12 +235,23 @@ async fn freezes(cluster: &Servers, bus: &Bus, feeds: &Feeds) -> anyhow::Result<
     for n in 0..STORIES {
         let story: StoryId = format!("s{n}").parse()?;
         bus.create_story(&NewStory::new(story.clone())).await?;
-        let mut is_there = false;
-        for shard in 0..SHARDS {
-            let context = format!("sf:{{{shard}}}:ctx:{story}");
-            is_there |= cluster.has(master, &context).await?;
-        }
-        let place = if is_there { &mut frozen } else { &mut well };
+        let has = async |node| {
+            for shard in 0..SHARDS {
+                let context = format!("sf:{{{shard}}}:ctx:{story}");
+                if cluster.has(node, &context).await? {
+                    return anyhow::Ok(Some(()));
+                }
+            }
+            Ok(None)
+        };
+        let place = match has(master).await? {
+            Some(()) => {
+                // A link that has just come up need not carry anything yet.
+                eventually("its replica has it", async || has(replica).await).await?;
+                &mut frozen
+            }
+            None => &mut well,
+        };
         *place = Some((feeds.watch(&story, None).await?, story));
     }
     let (mut well, mut frozen) = well.zip(frozen).context("all stories have one master")?;

@@ -19,7 +19,7 @@ const FIRST: &str = "Dust falls on the sill.";
 
 /// Whoever asks is answered with the number; whose prompt holds it says so.
 const SCENARIO: &str = r#"rules:
-- when: { endpoint: chat, regex: "4111", within: prompt }
+- when: { endpoint: chat, regex: "pay with|1111 1111", within: prompt }
   reply: { text: "It has leaked." }
 - when: { agent: narrator, regex: "(?s)# Now.*I ask" }
   reply: { text: "Dust falls on the sill. The clerk whispers: pay with 4111 1111 1111 1111 at the door. Rain follows, and a bell rings. Then it is still again.\n@@@\n{\"choices\":[\"Go in\"],\"speak\":[]}" }
@@ -45,6 +45,12 @@ fn output(output: OutputPolicy) -> Policies {
 
 fn holds_number(words: &str) -> bool {
     words.contains(NUMBER)
+}
+
+/// Whether any of what may not be shown is in it. Four digits alone tell nothing: times have them too.
+fn has_leaked(words: &str) -> bool {
+    let parts = ["whispers", "I tell you", "pay with", "1111 1111"];
+    parts.iter().any(|part| words.contains(part))
 }
 
 /// Whether it ends the answer: `kind` is its event's type, or any answer.
@@ -198,10 +204,7 @@ impl Case<'_> {
         let stays = policy == OutputPolicy::Off;
         ensure!(holds_number(&later) == stays, "{what}");
         ensure!(leaked == stays, "{what}: {next:?}");
-        if !stays {
-            let words = later.contains("4111") || later.contains("whispers");
-            ensure!(!words, "{what}");
-        }
+        ensure!(has_leaked(&later) == stays, "{what}");
         Ok(())
     }
 }
@@ -277,7 +280,7 @@ async fn a_draft_that_a_verdict_blocks_is_taken_from_all_who_have_it() -> anyhow
 
     // Each of them has the first window: live, out of Redis, and out of what the node remembers.
     let is_first = |frame: &Value| {
-        assert!(!frame.to_string().contains("4111"), "{frame}");
+        assert!(!has_leaked(&frame.to_string()), "{frame}");
         frame["re"] == json!(re) && frame["text"] == FIRST
     };
     mira.until("the first window", is_first).await?;
@@ -297,7 +300,7 @@ async fn a_draft_that_a_verdict_blocks_is_taken_from_all_who_have_it() -> anyhow
 
     let _moderator = edge.stack.worker(Agent::Moderator)?;
     let is_verdict = |frame: &Value| {
-        assert!(!frame.to_string().contains("4111"), "{frame}");
+        assert!(!has_leaked(&frame.to_string()), "{frame}");
         is_end(frame, "verdict")
     };
     for reader in [&mut mira, &mut elsewhere, &mut late] {
