@@ -1,11 +1,21 @@
-//! What is said of a budget that has no room for a call, and what counts as a call.
+//! What is said of a budget that has no room for a call, what counts as a call, and how claims end.
+
+use std::net::TcpListener;
+use std::process::Stdio;
 
 use llm::Kind;
 use serde_json::json;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
+use super::ending::Claiming;
 use super::*;
 use crate::Metrics;
 use bus::{Budget, Limits, Unit};
+
+/// No state that a test waits for takes longer, however slow the machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The desk of a worker that asks the first of these models, without a Redis.
 fn desk(yaml: &str, first: &str) -> Arc<Desk> {
@@ -14,6 +24,12 @@ fn desk(yaml: &str, first: &str) -> Arc<Desk> {
 
 /// And what it is to tell Redis.
 fn told(yaml: &str, first: &str) -> (Arc<Desk>, mpsc::Receiver<Held>) {
+    let bus = Bus::new(bus::Settings::new("redis://127.0.0.1:1")).unwrap();
+    told_on(&bus, yaml, first)
+}
+
+/// The same on a Redis.
+fn told_on(bus: &Bus, yaml: &str, first: &str) -> (Arc<Desk>, mpsc::Receiver<Held>) {
     let models = Models::parse(yaml).unwrap();
     let settings = llm::Settings::new("http://127.0.0.1:1/v1");
     let setup = Setup {
@@ -23,14 +39,45 @@ fn told(yaml: &str, first: &str) -> (Arc<Desk>, mpsc::Receiver<Held>) {
         models,
         prompts: None,
     };
-    let bus = Bus::new(bus::Settings::new("redis://127.0.0.1:1")).unwrap();
     let meters = Metrics::new().of(story::Agent::Narrator);
-    Desk::new(&bus, &setup, &meters, true).unwrap()
+    Desk::new(bus, &setup, &meters, true).unwrap()
+}
+
+/// A redis-server that answers, as long as what comes with it lives.
+async fn redis() -> (Bus, (Child, tempfile::TempDir)) {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, folder) = (
+        free.local_addr().unwrap().port(),
+        tempfile::tempdir().unwrap(),
+    );
+    drop(free);
+    let child = Command::new("redis-server")
+        .args([
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--port",
+            &port.to_string(),
+        ])
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("redis-server is installed");
+    let bus = Bus::new(bus::Settings::new(format!("redis://127.0.0.1:{port}"))).unwrap();
+    let answers = async { while bus.ping().await.is_err() {} };
+    timeout(PATIENCE, answers).await.expect("Redis answers");
+    (bus, (child, folder))
 }
 
 fn payer() -> Payer {
+    payer_of("a1")
+}
+
+fn payer_of(id: &str) -> Payer {
     let action = json!({
-        "v": 1, "id": "a1", "type": "action", "story": "castle", "mode": "do", "text": "I wait.",
+        "v": 1, "id": id, "type": "action", "story": "castle", "mode": "do", "text": "I wait.",
         "author": {"kind": "user", "id": "mira", "name": ""}, "at": "2026-11-24T01:02:03Z",
     });
     let action: Event = serde_json::from_value(action).unwrap();
@@ -74,6 +121,38 @@ async fn a_claim_that_nobody_waits_for_any_more_is_let_go() {
     let held = told.try_recv().unwrap();
     assert_eq!(held.used, Some(Used::default()));
     assert!(held.may_come, "it is under way");
+}
+
+/// As behind a Redis that stood still: what ends a claim comes over another connection, and before the claim does.
+#[tokio::test]
+async fn a_claim_that_comes_after_its_end_was_told_is_let_go_all_the_same() {
+    let (bus, _server) = redis().await;
+    let (desk, told) = told_on(&bus, "models: {a: {calls_at_once: 1}}", "a");
+    let most = first(0, true).most;
+    let (payer, other) = (payer_of("a1"), payer_of("a2"));
+    let [late, another, next] = [&payer, &other, &other].map(|payer| desk.claim(payer, 0, most));
+    let same = Claim {
+        number: late.number,
+        ..desk.claim(&payer, 0, most)
+    };
+    let comes = async {
+        drop(Claiming::new(&desk, late));
+        // One end is told after the other: once this one is taken, that one was told.
+        desk.end(Held::nothing(another));
+        while desk.ended.capacity() < desk.ended.max_capacity() {
+            tokio::task::yield_now().await;
+        }
+        let came = bus.admit(&desk.ask(&same)).await.unwrap();
+        assert!(matches!(came, Admitted::Go), "{came:?}");
+        let other = bus.admit(&desk.ask(&next)).await.unwrap();
+        assert!(matches!(other, Admitted::Wait { .. }), "{other:?}");
+        let admitted = timeout(PATIENCE, desk.admitted(next, PATIENCE)).await;
+        assert!(admitted.expect("in time").is_ok());
+    };
+    tokio::select! {
+        () = Arc::clone(&desk).tell(told, CancellationToken::new()) => panic!("nothing is told any more"),
+        () = comes => {}
+    }
 }
 
 #[test]
