@@ -96,6 +96,16 @@ impl Watcher {
             _ => None,
         })
     }
+
+    /// The text of the drafts seen so far, without their ends: where one piece ends and the next begins is for time to say.
+    #[must_use]
+    pub fn drafted(&self) -> String {
+        let texts = self.seen.iter().filter_map(|seen| match seen {
+            Seen::Delta { text, .. } | Seen::Snapshot { text, .. } => Some(text.as_str()),
+            _ => None,
+        });
+        texts.collect()
+    }
 }
 
 fn event(seen: Seen) -> anyhow::Result<Event> {
