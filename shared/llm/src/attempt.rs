@@ -128,6 +128,11 @@ impl Attempt {
         Ok(text)
     }
 
+    /// Whether something of the answer came: text, or reasoning that leads to it.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.first.is_some()
+    }
+
     fn wait_for(&mut self, wait: Duration) {
         self.limit = Limit::new(wait, Class::Stall, self.rules.deadline);
     }

@@ -119,7 +119,10 @@ impl Call {
                         Some(failure) => (failure, outcome.usage),
                         None => return Ok(Some(Piece::End(self.end(outcome)))),
                     },
-                    Err(failure) => (failure, attempt.usage),
+                    Err(failure) => {
+                        let began = attempt.has_begun();
+                        (Error { began, ..failure }, attempt.usage)
+                    }
                 },
                 State::Over => return Ok(None),
             };
@@ -200,7 +203,7 @@ impl Call {
         let class = failure.class;
         let failure = Error {
             place: self.line,
-            began: self.told,
+            began: failure.began || self.told,
             ..self.client.seal(failure)
         };
         if let Some(line) = self.elsewhere(class) {

@@ -23,7 +23,7 @@ pub struct Error {
     pub tries: u32,
     /// The HTTP status, where there was one that is not 2xx.
     pub status: Option<u16>,
-    /// Whether text of the answer had come before: then there is something to pay for.
+    /// Whether something of the answer had come before, text or reasoning: then there is something to pay for.
     pub began: bool,
     /// How long the provider asked to wait.
     pub retry_after: Option<Duration>,

@@ -64,26 +64,26 @@ async fn each_request_is_asked_for_and_what_it_used_is_told_once() {
     assert_eq!(told, (None, heard));
 }
 
+/// Reasoning costs what text does, and nobody sees it.
 #[tokio::test]
-async fn what_breaks_off_after_text_may_have_cost_all() {
-    for (frame, spent) in [
-        (
-            json!({"error": {"code": 500, "message": "sorry"}}),
-            "unknown",
-        ),
-        (
-            json!({"error": {"code": 429, "message": "slow"}}),
-            "unknown",
-        ),
+async fn what_breaks_off_once_it_has_begun_may_have_cost_all() {
+    const THINKS: &str = r#"{"choices":[{"delta":{"reasoning_content":"Hm"}}]}"#;
+    for (before, spent) in [
+        (&[HI][..], "unknown"),
+        (&[THINKS], "unknown"),
+        (&[], "nothing"),
     ] {
-        let frame = frame.to_string();
-        let provider = Provider::start(move |n| match n {
-            0 => Answer::events(&[HI, &frame]).ended(),
-            _ => Answer::events(&[HI, STOP, USAGE, DONE]).ended(),
-        })
-        .await;
-        let (_, heard) = call(client(&provider.url)).await;
-        assert_eq!(heard[1].split(',').next(), Some(spent), "{heard:?}");
+        for (code, message) in [(500, "sorry"), (429, "slow")] {
+            let frame = json!({"error": {"code": code, "message": message}}).to_string();
+            let provider = Provider::start(move |n| match n {
+                0 => Answer::events(&[before, &[&frame]].concat()).ended(),
+                _ => Answer::events(&[HI, STOP, USAGE, DONE]).ended(),
+            })
+            .await;
+            let (_, heard) = call(client(&provider.url)).await;
+            let told = heard[1].split(',').next();
+            assert_eq!(told, Some(spent), "{before:?} {code}: {heard:?}");
+        }
     }
 }
 
