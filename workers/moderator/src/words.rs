@@ -35,10 +35,18 @@ fn is_number(name: &str, value: &Value) -> bool {
     name == "target" && value.as_str().is_some_and(numbers)
 }
 
-/// As a program makes them: UUIDs too, of which some have a card's number.
+/// As a program makes them: UUIDs too, of which some have a card's number. What has letters otherwise is a word.
 fn numbers(id: &str) -> bool {
-    id.bytes()
-        .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+    let is_number = |id: &str| id.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    is_number(id) || is_uuid(id)
+}
+
+fn is_uuid(id: &str) -> bool {
+    let groups = id.split('-').map(str::len);
+    let is_hex = id
+        .bytes()
+        .all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    is_hex && groups.eq([8, 4, 4, 4, 12])
 }
 
 /// Who has no name is shown by the id.
@@ -87,6 +95,22 @@ mod tests {
         let known = event.as_object_mut().unwrap();
         known.extend(fields.as_object().unwrap().clone());
         Event::decode(event.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn an_id_of_letters_is_a_word_and_one_that_a_program_makes_is_none() {
+        for (id, is_word) in [
+            ("dead", true),
+            ("dad-bead", true),
+            ("4111111111111111a", true),
+            ("1111-1111", false),
+            ("41111111-1111-1111-8abc-def012345678", false),
+            ("41111111-1111-1111-8abc-def01234567g", true),
+        ] {
+            let fields = json!({"author": {"kind": "user", "id": id, "name": ""}});
+            let words = words(&with("action", &fields));
+            assert_eq!(words.contains(id), is_word, "{words}");
+        }
     }
 
     #[test]
