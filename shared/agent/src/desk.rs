@@ -157,7 +157,7 @@ impl Desk {
         match self.admitted(claim, wait).await {
             Ok(claim) => Ok(Leave::Go(self.pass(claim))),
             // Another model has limits of its own.
-            Err(error) if !asked.is_last && error.class != Class::Internal => {
+            Err(error) if !asked.is_last && matches!(error.class, Class::Rate | Class::Budget) => {
                 line.tell(too_large);
                 Ok(Leave::Next)
             }
@@ -194,7 +194,7 @@ impl Desk {
         }
         let claim = Claiming::new(self, claim);
         let mut waiting = None;
-        let (began, mut backoff) = (Instant::now(), Backoff::default());
+        let (mut began, mut backoff) = (Instant::now(), Backoff::default());
         loop {
             match self.bus.admit(&self.ask(&claim)).await {
                 Ok(Admitted::Go) => {
@@ -216,9 +216,10 @@ impl Desk {
                     return Err(Error::new(Class::Rate, what));
                 }
                 Err(error) if error.is_passing() => {
-                    // That is Redis's doing, and no limit's.
+                    // That is Redis's doing, and no limit's: the time does not count.
                     waiting = None;
                     backoff.pause().await;
+                    began = Instant::now();
                 }
                 Ok(Admitted::Stale) => {
                     claim.over();

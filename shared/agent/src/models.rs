@@ -216,6 +216,10 @@ mod tests {
                 "stories.per_day.cost must be more than 0",
             ),
             (
+                "stories: {per_day: {cost: 0.0000009}}",
+                "stories.per_day.cost must be more than 0, and 0.000001 at least",
+            ),
+            (
                 "people: {per_day: {tokens: 0}}",
                 "people.per_day.tokens: 0 would let nobody through",
             ),

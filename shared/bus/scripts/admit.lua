@@ -4,12 +4,13 @@
 --       10 flows:<model>
 -- ARGV  1 call, as <turn>:<number>  2 attempt  3 model  4 story  5 most tokens  6 most cost, millionths  7 how long it may take, ms
 --       8 requests a minute  9 tokens a minute  10 calls at once: 0 = no limit  11 … pairs: budget, its limit a day
--- Reply {OK} | {AGAIN} = it was told so before | {STALE} = a later attempt holds something | {WAIT ms place}
+-- Reply {OK} | {AGAIN} = it was told so before | {STALE} = a later attempt holds something, or waits | {WAIT ms place}
 --       | {OVER place-of-the-pair ms-until-the-day-ends}
 --
 -- Invariants
--- - A call holds once, however often it is asked for: the same attempt is told AGAIN. A later attempt takes the place of
---   all that the turn's calls hold: whoever made them is dead, or has lost the turn, and is told so if it asks again.
+-- - A call holds once, however often it is asked for: the same attempt is told AGAIN, and has its time from then on. A later
+--   attempt takes the place of all that the turn's calls hold: whoever made them is dead, or has lost the turn, and is told so if
+--   it asks again while the later one holds something, or waits for the same call.
 -- - What is taken from a bucket or a budget comes back only with the call's end: who dies, or whose place is taken, has
 --   spent it, since the provider may have. What comes back of them is their part of the calls at once.
 -- - Who waits is told when to ask again, and is forgotten 2 s after. They go in the order of `queue`: by how much their
@@ -26,6 +27,11 @@ local at_once = tonumber(ARGV[10])
 local LOOKED_AT = 32
 local HOUR = 60 * 60 * 1000
 
+local mine = hold(held, call)
+if mine and mine.t == attempt then
+  redis.call('ZADD', holds, 'XX', whole(now + life), call)
+  return { 'AGAIN' }
+end
 for _, over in ipairs(redis.call('ZRANGEBYSCORE', holds, '-inf', whole(now), 'LIMIT', 0, 32)) do
   let_go(holds, held, busy, days, over)
 end
@@ -35,10 +41,6 @@ for _, late in ipairs(redis.call('ZRANGEBYSCORE', holds, '(' .. whole(now + life
   if kept then
     redis.call('ZADD', holds, 'LT', whole(now + kept.l), late)
   end
-end
-local mine = hold(held, call)
-if mine and mine.t == attempt then
-  return { 'AGAIN' }
 end
 -- An attempt is <entry>-<how often that was delivered>-<anything>: an event that is sent again after it failed has another entry.
 local function order(of)
@@ -53,6 +55,10 @@ local function is_later(one, other)
     end
   end
   return false
+end
+local _, _, waits = waiter(redis.call('HGET', waiters, call))
+if waits and is_later(waits, attempt) then
+  return { 'STALE' }
 end
 for _, other in ipairs(calls_of(held, turn_of(call))) do
   local kept = hold(held, other)

@@ -82,7 +82,7 @@ pub enum Admitted {
         /// How many are ahead.
         place: u64,
     },
-    /// A later attempt holds something: this one has lost the turn.
+    /// A later attempt holds something, or waits for this call: this one has lost the turn.
     Stale,
     /// The budget of this index has no room for it until then.
     Over { budget: usize, until: Duration },

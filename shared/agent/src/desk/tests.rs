@@ -135,24 +135,52 @@ async fn a_claim_that_comes_after_its_end_was_told_is_let_go_all_the_same() {
         number: late.number,
         ..desk.claim(&payer, 0, most)
     };
-    let comes = async {
+    let told_once = async {
         drop(Claiming::new(&desk, late));
         // One end is told after the other: once this one is taken, that one was told.
         desk.end(Held::nothing(another));
         while desk.ended.capacity() < desk.ended.max_capacity() {
             tokio::task::yield_now().await;
         }
-        let came = bus.admit(&desk.ask(&same)).await.unwrap();
-        assert!(matches!(came, Admitted::Go), "{came:?}");
-        let other = bus.admit(&desk.ask(&next)).await.unwrap();
-        assert!(matches!(other, Admitted::Wait { .. }), "{other:?}");
-        let admitted = timeout(PATIENCE, desk.admitted(next, PATIENCE)).await;
-        assert!(admitted.expect("in time").is_ok());
     };
+    let mut telling = Box::pin(Arc::clone(&desk).tell(told, CancellationToken::new()));
+    let over = "nothing is told any more";
     tokio::select! {
-        () = Arc::clone(&desk).tell(told, CancellationToken::new()) => panic!("nothing is told any more"),
-        () = comes => {}
+        () = &mut telling => panic!("{over}"),
+        () = told_once => {}
     }
+    // Nothing more is told until the claim is there, however long that takes.
+    let came = bus.admit(&desk.ask(&same)).await.unwrap();
+    assert!(matches!(came, Admitted::Go), "{came:?}");
+    let other = bus.admit(&desk.ask(&next)).await.unwrap();
+    assert!(matches!(other, Admitted::Wait { .. }), "{other:?}");
+    tokio::select! {
+        () = telling => panic!("{over}"),
+        admitted = timeout(PATIENCE, desk.admitted(next, PATIENCE)) => {
+            assert!(admitted.expect("in time").is_ok());
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_lost_the_turn_calls_no_other_model_either() {
+    let (bus, _server) = redis().await;
+    let yaml = "models: {a: {calls_at_once: 1, then: [b]}, b: {}}";
+    let (desk, _told) = told_on(&bus, yaml, "a");
+    let (lost, mut has_it) = (payer(), payer());
+    has_it.attempt = Attempt::new("1-0", 2);
+    let calls = Arc::clone(&desk).leave(&has_it, first(0, false)).await;
+    assert!(matches!(calls, Ok(Leave::Go(_))), "{calls:?}");
+    let left = Arc::clone(&desk).leave(&lost, first(0, false)).await;
+    assert_eq!(
+        left.map_err(|error| error.class).err(),
+        Some(Class::Cancelled)
+    );
+    // Who finds no room asks it.
+    let other = Arc::clone(&desk)
+        .leave(&payer_of("a2"), first(0, false))
+        .await;
+    assert!(matches!(other, Ok(Leave::Next)), "{other:?}");
 }
 
 #[test]

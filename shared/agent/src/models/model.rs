@@ -95,8 +95,10 @@ impl Day {
     pub(super) fn check(&self, at: &str) -> anyhow::Result<()> {
         some(&format!("{at}.tokens"), self.tokens)?;
         match self.cost {
-            Some(cost) if !cost.is_finite() || cost <= 0.0 => {
-                bail!("{at}.cost must be more than 0: leave it out where there is no limit")
+            Some(cost) if !cost.is_finite() || cost < 1e-6 => {
+                bail!(
+                    "{at}.cost must be more than 0, and 0.000001 at least: leave it out where there is no limit"
+                )
             }
             _ => Ok(()),
         }
@@ -106,7 +108,7 @@ impl Day {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "it is more than 0, and saturates"
+            reason = "it is a millionth at least, and saturates"
         )]
         let cost = self.cost.map(|cost| (cost * 1e6) as u64);
         let each = [(Unit::Tokens, self.tokens), (Unit::Cost, cost)];

@@ -206,6 +206,41 @@ async fn who_comes_back_to_a_turn_that_it_lost_takes_nothing_from_the_one_that_h
     );
 }
 
+#[tokio::test]
+async fn who_comes_back_to_a_turn_does_not_take_the_place_of_who_waits_with_it() {
+    let server = Server::start();
+    let bus = server.bus();
+    assert_eq!(Wish::new("c", 1).at_once(1).admit(&bus).await, Admitted::Go);
+    let call = Wish::new("a", 1).at_once(1);
+    let place = async |wish: &Wish, attempt| match bus.admit(&wish.ask(attempt)).await.unwrap() {
+        Admitted::Wait { place, .. } => Ok(place),
+        other => Err(other),
+    };
+    assert_eq!(place(&call, "7-0-2-b").await, Ok(0));
+    assert_eq!(place(&Wish::new("b", 1).at_once(1), "8-0-1-a").await, Ok(1));
+    assert_eq!(place(&call, "7-0-1-a").await, Err(Admitted::Stale));
+    let settled = bus.settle(&call.ask("7-0-1-a"), None, NO_PAUSE).await;
+    assert!(!settled.unwrap());
+    assert_eq!(place(&call, "7-0-2-b").await, Ok(0));
+}
+
+/// Where the reply was lost, and Redis was away for longer than the call may take.
+#[tokio::test]
+async fn a_call_whose_time_is_over_before_it_was_told_to_go_holds_once() {
+    let server = Server::start();
+    let bus = server.bus();
+    let mut call = Wish::new("a", 60).within(100).at_once(1);
+    call.life = Duration::from_millis(1);
+    for _ in 0..20 {
+        assert_eq!(call.admit(&bus).await, Admitted::Go);
+    }
+    assert!(call.settle(&bus, 5).await);
+    assert_eq!(
+        Wish::new("b", 95).within(100).at_once(1).admit(&bus).await,
+        Admitted::Go
+    );
+}
+
 /// Its count begins anew, in another entry.
 #[tokio::test]
 async fn an_event_that_is_sent_again_waits_for_no_call_of_its_dead_workers() {
