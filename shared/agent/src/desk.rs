@@ -19,7 +19,7 @@ use llm::{Asked, Class, Done, Error, Gate, Leave, Most, Pass, Spent};
 use prometheus::{Histogram, IntGauge};
 use story::{Event, EventId, LogEntry};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use self::claim::{Claim, over};
@@ -194,19 +194,21 @@ impl Desk {
         }
         let claim = Claiming::new(self, claim);
         let mut waiting = None;
-        let (mut began, mut backoff) = (Instant::now(), Backoff::default());
+        // As Redis told it to: while that is away nobody waits for a limit.
+        let (mut waited, mut backoff) = (Duration::ZERO, Backoff::default());
         loop {
             match self.bus.admit(&self.ask(&claim)).await {
                 Ok(Admitted::Go) => {
-                    self.waits.observe(began.elapsed().as_secs_f64());
+                    self.waits.observe(waited.as_secs_f64());
                     return Ok(claim.over());
                 }
                 Ok(Admitted::Over { budget, until }) => {
                     return Err(over(&claim.over(), budget, until));
                 }
-                Ok(Admitted::Wait { again, .. }) if began.elapsed() + again <= longest => {
+                Ok(Admitted::Wait { again, .. }) if waited + again <= longest => {
                     waiting.get_or_insert_with(|| Waiting::new(&self.waiting));
                     sleep(again).await;
+                    waited += again;
                 }
                 Ok(Admitted::Wait { place, .. }) => {
                     self.end(Held::nothing(claim.over()));
@@ -216,10 +218,9 @@ impl Desk {
                     return Err(Error::new(Class::Rate, what));
                 }
                 Err(error) if error.is_passing() => {
-                    // That is Redis's doing, and no limit's: the time does not count.
+                    // That is Redis's doing, and no limit's.
                     waiting = None;
                     backoff.pause().await;
-                    began = Instant::now();
                 }
                 Ok(Admitted::Stale) => {
                     claim.over();

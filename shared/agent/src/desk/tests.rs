@@ -5,8 +5,10 @@ use std::process::Stdio;
 
 use llm::Kind;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::ending::Claiming;
@@ -43,8 +45,27 @@ fn told_on(bus: &Bus, yaml: &str, first: &str) -> (Arc<Desk>, mpsc::Receiver<Hel
     Desk::new(bus, &setup, &meters, true).unwrap()
 }
 
-/// A redis-server that answers, as long as what comes with it lives.
-async fn redis() -> (Bus, (Child, tempfile::TempDir)) {
+/// A redis-server that answers.
+struct Server {
+    port: u16,
+    _process: Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Server {
+    /// Has it run a command of its operator.
+    async fn is_told(&self, words: &str) {
+        let mut line = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        line.write_all(format!("{words}\r\n").as_bytes())
+            .await
+            .unwrap();
+        let mut reply = [0; 5];
+        line.read_exact(&mut reply).await.unwrap();
+        assert_eq!(&reply, b"+OK\r\n", "{words}");
+    }
+}
+
+async fn redis() -> (Bus, Server) {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let (port, folder) = (
         free.local_addr().unwrap().port(),
@@ -68,7 +89,12 @@ async fn redis() -> (Bus, (Child, tempfile::TempDir)) {
     let bus = Bus::new(bus::Settings::new(format!("redis://127.0.0.1:{port}"))).unwrap();
     let answers = async { while bus.ping().await.is_err() {} };
     timeout(PATIENCE, answers).await.expect("Redis answers");
-    (bus, (child, folder))
+    let server = Server {
+        port,
+        _process: child,
+        _folder: folder,
+    };
+    (bus, server)
 }
 
 fn payer() -> Payer {
@@ -160,6 +186,34 @@ async fn a_claim_that_comes_after_its_end_was_told_is_let_go_all_the_same() {
             assert!(admitted.expect("in time").is_ok());
         }
     }
+}
+
+#[tokio::test]
+async fn the_time_that_redis_is_away_is_no_waiting_for_a_limit() {
+    const LONGEST: Duration = Duration::from_secs(3);
+    let (bus, server) = redis().await;
+    let (desk, _told) = told_on(&bus, "models: {a: {calls_at_once: 1}}", "a");
+    let most = first(0, true).most;
+    let [calls, next] = ["a1", "a2"].map(|id| desk.claim(&payer_of(id), 0, most));
+    let admitted = bus.admit(&desk.ask(&calls)).await.unwrap();
+    assert!(matches!(admitted, Admitted::Go), "{admitted:?}");
+    server.is_told("CLIENT PAUSE 60000 WRITE").await;
+    let mut waiting = Box::pin(desk.admitted(next, LONGEST));
+    let away = timeout(LONGEST + Duration::from_secs(1), &mut waiting).await;
+    assert!(away.is_err(), "{away:?}");
+    server.is_told("CLIENT UNPAUSE").await;
+    let ends = async {
+        let mut looks = interval(Duration::from_millis(10));
+        while desk.waiting.get() == 0 {
+            looks.tick().await;
+        }
+        bus.settle(&desk.ask(&calls), None, Duration::ZERO).await
+    };
+    let (went, ended) = timeout(PATIENCE, async { tokio::join!(waiting, ends) })
+        .await
+        .expect("it waits for its limit, and goes");
+    assert!(went.is_ok(), "{went:?}");
+    assert!(ended.unwrap());
 }
 
 #[tokio::test]
