@@ -2,8 +2,8 @@
 //! [`Models`], which Redis keeps for the fleet.
 //!
 //! Who waits keeps its event's lease, and none of the calls that the model takes at once. What a call used is told behind
-//! the turn's back: nobody waits for that, and of what cannot be told all that was reserved counts, and another may call
-//! in its place when the call's time is over.
+//! the turn's back: nothing but the turn's next call waits for that, which may need what comes back. Of what cannot be told
+//! all that was reserved counts, and another may call in its place when the call's time is over.
 
 mod claim;
 mod ending;
@@ -147,6 +147,7 @@ impl Desk {
             let pass = Pass::new(move |done| desk.fared(asked.model, &done));
             return Ok(Leave::Go(pass));
         }
+        payer.attempt.told().await;
         let claim = self.claim(payer, asked.model, asked.most);
         let wait = match asked.is_last {
             true => self.models.wait(),
@@ -155,7 +156,7 @@ impl Desk {
         let line = &self.chain[asked.model];
         let too_large = claim.too_large((&line.name, line.model.limits()));
         match self.admitted(claim, wait).await {
-            Ok(claim) => Ok(Leave::Go(self.pass(claim))),
+            Ok(claim) => Ok(Leave::Go(self.pass(claim, &payer.attempt))),
             // Another model has limits of its own.
             Err(error) if !asked.is_last && matches!(error.class, Class::Rate | Class::Budget) => {
                 line.tell(too_large);
@@ -250,12 +251,13 @@ impl Desk {
         }
     }
 
-    fn pass(self: &Arc<Self>, claim: Claim) -> Pass {
-        let desk = Arc::clone(self);
+    fn pass(self: &Arc<Self>, claim: Claim, attempt: &Attempt) -> Pass {
+        let (desk, attempt) = (Arc::clone(self), attempt.clone());
         Pass::new(move |done: Done| {
             desk.fared(claim.place, &done);
             let used = desk.used(claim.place, done.spent);
-            desk.end(Held::of(claim, used, done.pause.unwrap_or_default()));
+            let held = Held::of(claim, used, done.pause.unwrap_or_default());
+            desk.end(held.before_the_next_of(&attempt));
         })
     }
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::Used;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::Desk;
 use super::claim::Claim;
+use super::{Attempt, Desk};
 use crate::retry::Backoff;
 
 /// How long after its end was told a claim may still come to Redis.
@@ -27,6 +27,8 @@ pub(crate) struct Held {
     since: Instant,
     /// It may be granted yet: nobody waited for the answer.
     pub(super) may_come: bool,
+    /// Of [`Attempt::ends`].
+    untold: Option<oneshot::Sender<()>>,
 }
 
 impl Held {
@@ -42,7 +44,14 @@ impl Held {
             pause,
             since: Instant::now(),
             may_come: false,
+            untold: None,
         }
+    }
+
+    /// The next call of the attempt waits until this is told.
+    pub(super) fn before_the_next_of(self, attempt: &Attempt) -> Self {
+        let untold = Some(attempt.ends());
+        Self { untold, ..self }
     }
 }
 
@@ -115,6 +124,7 @@ impl Desk {
             };
             let Some(mut held) = held else { break };
             self.settle(&held, &end).await;
+            drop(held.untold.take());
             if std::mem::take(&mut held.may_come) {
                 again.push_back((Instant::now() + LATE, held));
             }

@@ -1,10 +1,11 @@
 //! For whom the calls of a turn are made: whose budgets they count against.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use story::{AuthorKind, Event, EventId, LogEntry, StoryId};
+use tokio::sync::oneshot;
 
 /// How far back it is looked for whom an event was made.
 const STEPS: usize = 8;
@@ -23,6 +24,8 @@ pub(super) struct Payer {
 pub(crate) struct Attempt {
     pub(super) name: Arc<str>,
     calls: Arc<AtomicU32>,
+    /// Of the last call that ended: over once that is told.
+    ended: Arc<Mutex<Option<oneshot::Receiver<()>>>>,
 }
 
 impl Attempt {
@@ -31,12 +34,33 @@ impl Attempt {
         Self {
             name: format!("{entry}-{deliveries}-{:016x}", rand::random::<u64>()).into(),
             calls: Arc::default(),
+            ended: Arc::default(),
         }
     }
 
     /// The number of its next call.
     pub(super) fn call(&self) -> u32 {
         self.calls.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// One of its calls has ended. What this gives is to be dropped when Redis knows, or never will.
+    pub(super) fn ends(&self) -> oneshot::Sender<()> {
+        let (untold, told) = oneshot::channel();
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+        untold
+    }
+
+    /// Waits until Redis knows of its calls that ended, or never will. They are told in order, so the last one tells for all.
+    pub(super) async fn told(&self) {
+        let ended = self
+            .ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(told) = ended {
+            // Nothing is ever sent.
+            let _ = told.await;
+        }
     }
 }
 

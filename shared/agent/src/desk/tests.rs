@@ -216,6 +216,28 @@ async fn the_time_that_redis_is_away_is_no_waiting_for_a_limit() {
     assert!(ended.unwrap());
 }
 
+/// What a call did not use is there for the one that is made in its place.
+#[tokio::test]
+async fn the_next_call_of_a_turn_is_claimed_once_the_last_ones_end_is_told() {
+    let (bus, _server) = redis().await;
+    let yaml = "models: {a: {then: [b]}, b: {}}\nstories: {per_day: {tokens: 1500}}";
+    let (desk, told) = told_on(&bus, yaml, "a");
+    let payer = payer();
+    let claim = desk.claim(&payer, 0, first(0, false).most);
+    let admitted = bus.admit(&desk.ask(&claim)).await.unwrap();
+    assert!(matches!(admitted, Admitted::Go), "{admitted:?}");
+    desk.end(Held::nothing(claim).before_the_next_of(&payer.attempt));
+    let leave = Arc::clone(&desk).leave(&payer, first(1, true));
+    tokio::select! {
+        biased;
+        left = timeout(PATIENCE, leave) => {
+            let left = left.expect("in time");
+            assert!(matches!(left, Ok(Leave::Go(_))), "{left:?}");
+        }
+        () = Arc::clone(&desk).tell(told, CancellationToken::new()) => panic!("nothing is told any more"),
+    }
+}
+
 #[tokio::test]
 async fn whoever_lost_the_turn_calls_no_other_model_either() {
     let (bus, _server) = redis().await;
