@@ -45,7 +45,7 @@ fn told_on(bus: &Bus, yaml: &str, first: &str) -> (Arc<Desk>, mpsc::Receiver<Hel
     Desk::new(bus, &setup, &meters, true).unwrap()
 }
 
-/// A redis-server that answers.
+/// A redis-server, for as long as it is held.
 struct Server {
     port: u16,
     _process: Child,
@@ -65,6 +65,7 @@ impl Server {
     }
 }
 
+/// One that answers, and a bus to it.
 async fn redis() -> (Bus, Server) {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let (port, folder) = (

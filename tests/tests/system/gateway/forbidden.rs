@@ -47,9 +47,9 @@ fn holds_number(words: &str) -> bool {
     words.contains(NUMBER)
 }
 
-/// Whether any of what may not be shown is in it. Four digits alone tell nothing: times have them too.
+/// Whether any of what may not be shown is in it. Four digits alone tell nothing: times have them too, and no space behind them.
 fn has_leaked(words: &str) -> bool {
-    let parts = ["whispers", "I tell you", "pay with", "1111 1111"];
+    let parts = ["whispers", "I tell you", "pay with", "4111 ", "1111 "];
     parts.iter().any(|part| words.contains(part))
 }
 
